@@ -1,0 +1,42 @@
+"""Hardware-aware neural architecture search, down to ONNX models timed on your own device."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["LatencyPredictor", "SearchConfig", "Supernet", "export_onnx", "search", "space"]
+
+if TYPE_CHECKING:
+    from hwnas.core.choice import Option
+    from hwnas.core.space import SearchSpace
+    from hwnas.latency.predictor import LatencyPredictor
+    from hwnas.pipeline.config import SearchConfig
+    from hwnas.pipeline.search import search
+    from hwnas.profiler.export import export_onnx
+    from hwnas.supernet.network import Supernet
+
+# Loaded when first used: importing hwnas loads no torch.
+_HOMES = {
+    "LatencyPredictor": "hwnas.latency.predictor",
+    "SearchConfig": "hwnas.pipeline.config",
+    "Supernet": "hwnas.supernet.network",
+    "export_onnx": "hwnas.profiler.export",
+    "search": "hwnas.pipeline.search",
+}
+
+
+def space(reference: str, **options: "Option") -> "SearchSpace":
+    """A search space by built-in name or `FILE.py:FUNCTION`, made with keyword options.
+
+    >>> space("mobilenet", resolution=32, classes=10).input_shape
+    (3, 32, 32)
+    """
+    from hwnas.spaces import load_space
+
+    return load_space(reference, options)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hwnas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""What can be chosen: choices, architectures, operators, layers, wiring, spaces, costs. No torch."""

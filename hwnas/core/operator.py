@@ -1,0 +1,94 @@
+"""An operator: what can stand at a place in a network, as a frozen value. It knows its shapes and costs, not its weights."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an operator costs without being run; costs add.
+
+    `flops` is 2 x the multiply-accumulates of convolutions, linear layers and attention products, for one sample.
+    `params` counts trained numbers; `statistics` counts stored numbers that are not trained (batch-norm means, variances).
+    """
+
+    flops: int = 0
+    params: int = 0
+    statistics: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.flops + other.flops, self.params + other.params, self.statistics + other.statistics)
+
+
+def conv_cost(
+    in_channels: int, out_channels: int, kernel: int, out_hw: tuple[int, int], groups: int = 1, bias: bool = False
+) -> Cost:
+    """A two-dimensional convolution with a square kernel and `out_hw` output positions."""
+    weights = out_channels * (in_channels // groups) * kernel * kernel
+    return Cost(2 * weights * out_hw[0] * out_hw[1], weights + (out_channels if bias else 0))
+
+
+def linear_cost(in_features: int, out_features: int, positions: int = 1, bias: bool = True) -> Cost:
+    """A linear layer applied at `positions` places."""
+    weights = in_features * out_features
+    return Cost(2 * weights * positions, weights + (out_features if bias else 0))
+
+
+def batch_norm_cost(channels: int) -> Cost:
+    """Scale and shift; running mean and variance."""
+    return Cost(0, 2 * channels, 2 * channels)
+
+
+def strided(size: int, stride: int) -> int:
+    """Output size of a 'same'-padded odd kernel at a stride.
+
+    >>> strided(32, 2), strided(7, 2)
+    (16, 4)
+    """
+    return (size - 1) // stride + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator(ABC):
+    """Base of all operators. A subclass is a frozen dataclass that adds its hyper-parameters and names its module.
+
+    Class attributes:
+      kind    the operator's name in keys and tables
+      module  "package.module:Class" of a torch module built as `Class(operator)`; resolved only when a network is assembled
+    """
+
+    kind: ClassVar[str]
+    module: ClassVar[str]
+
+    input_shape: Shape
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> Shape:
+        """Shape of the output, without the batch axis."""
+
+    @abstractmethod
+    def cost(self) -> Cost:
+        """FLOPs, parameters and statistics; equal to what the built module has."""
+
+    @property
+    def key(self) -> str:
+        """Readable and stable: the kind and every hyper-parameter. Equal keys mean equal latency under equal conditions."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return f"{self.kind}({', '.join(f'{name}={_written(value)}' for name, value in values)})"
+
+    @property
+    def family(self) -> str:
+        """Operators of one layer and one family share entangled weights; by default each operator has its own.
+
+        In a family, a parameter of a smaller operator is a slice of the same-named parameter of a larger one:
+        the first rows of the channel axes, the centre of the kernel axes.
+        """
+        return self.key
+
+
+def _written(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,80 @@
+"""Every error hwnas raises on purpose. Each says where, what, and what to do, in one line.
+
+HwnasError                      exit 2: the request was wrong
+├── UnknownNameError            a space, data set, device ... that does not exist; lists those that do
+├── SpaceError                  a search space that contradicts itself, or is not the one a file was made with
+├── ArchError                   an architecture that is not in the space
+├── DataError                   data that is missing, damaged, or does not fit
+├── DeviceError                 a device, provider or runtime that cannot be used here
+├── MeasurementError            a measurement that cannot be true
+├── ExportError                 an ONNX file that does not compute what the network computes
+├── TableError                  a table that is damaged or was measured under other conditions
+│   └── MissingMeasurementError something was not measured
+├── PredictorError              a predictor that does not fit the space or cannot be read
+├── RunError                    a run folder that exists, is missing or is damaged
+├── TrainingError               training that went wrong (a loss that is not a number)
+└── BudgetError                 exit 3: no architecture meets the budget
+"""
+
+
+class HwnasError(Exception):
+    """Base of all: a message for a person, and the exit code of the command line."""
+
+    exit_code = 2
+
+
+class UnknownNameError(HwnasError):
+    """A name that is not in a list of known ones."""
+
+    def __init__(self, what: str, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}")
+
+
+class SpaceError(HwnasError):
+    """A search space that contradicts itself or differs from the one a file was made with."""
+
+
+class ArchError(HwnasError):
+    """An architecture that is not in the space."""
+
+
+class DataError(HwnasError):
+    """Data that is missing, damaged or does not fit the space."""
+
+
+class DeviceError(HwnasError):
+    """A device, execution provider or runtime that cannot be used here."""
+
+
+class MeasurementError(HwnasError):
+    """A measurement that cannot be true."""
+
+
+class ExportError(HwnasError):
+    """An exported model whose outputs differ from the network's."""
+
+
+class TableError(HwnasError):
+    """A table of measurements that is damaged or was measured under other conditions."""
+
+
+class MissingMeasurementError(TableError):
+    """A table without the rows that are needed."""
+
+
+class PredictorError(HwnasError):
+    """A predictor that does not fit the space or cannot be read."""
+
+
+class RunError(HwnasError):
+    """A run folder that exists already, is missing or is damaged."""
+
+
+class TrainingError(HwnasError):
+    """Training that went wrong."""
+
+
+class BudgetError(HwnasError):
+    """No architecture of the space meets the budget."""
+
+    exit_code = 3

@@ -1,0 +1,41 @@
+"""What a predictor is fitted to: isolated times of operators, and times of whole networks under the same conditions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hwnas.core.cost import FloatArray, IntArray
+from hwnas.errors import MissingMeasurementError, PredictorError
+
+# Fewer networks leave neither a correction nor an error worth printing.
+FEWEST_NETWORKS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Measurements:
+    """Milliseconds (10th percentile). `rows_NC` are the networks' option indices.
+
+    `statistics` says how much longer than its p10 a typical network's other statistics are: p10 (1), median, p90.
+    `repeat_noise` is the mean relative difference between two measurements of one network; `reference_ms` the time of
+    the network that was measured along with everything, by which a later session can tell how the device has drifted.
+    """
+
+    isolated_ms: Mapping[str, float]
+    rows_NC: IntArray
+    network_ms_N: FloatArray
+    statistics: Mapping[str, float] = field(default_factory=lambda: {"p10": 1.0})
+    repeat_noise: float | None = None
+    reference_ms: float | None = None
+
+    def require(self, operators: Mapping[str, object], where: str) -> None:
+        """Raises MissingMeasurementError where operators were not measured, PredictorError where too few networks were."""
+        missing = sorted(set(operators) - set(self.isolated_ms))
+        if missing:
+            raise MissingMeasurementError(
+                f"{where}: {len(missing)} of {len(operators)} operators are not measured, {missing[0]} for one; "
+                f"run `hwnas profile --out {where}` again"
+            )
+        if len(self.rows_NC) < FEWEST_NETWORKS:
+            raise PredictorError(
+                f"{where}: {len(self.rows_NC)} whole networks are measured, a fit needs {FEWEST_NETWORKS}; "
+                f"run `hwnas profile --networks 60 --out {where}`"
+            )

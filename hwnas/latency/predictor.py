@@ -1,0 +1,149 @@
+"""The latency predictor: factors, its held-out error, and a calibrated interval. Files are JSON.
+
+Shapes: N architectures, C choices.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from hwnas.core.choice import Choice
+from hwnas.core.cost import Factor, FloatArray, IntArray, total
+from hwnas.core.files import replace_file
+from hwnas.core.space import SearchSpace
+from hwnas.errors import PredictorError
+
+SCHEMA: Final = 1
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LatencyPredictor:
+    """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices.
+
+    `interval` holds the factors from a prediction to the ends of its 90 % interval. `statistics` holds the factors from
+    p10 to `median` and `p90`. `report` is what `fit` found on held-out networks.
+    """
+
+    choices: tuple[Choice, ...]
+    factors: tuple[Factor, ...]
+    interval: tuple[float, float]
+    statistics: Mapping[str, float]
+    report: Mapping[str, Any]
+    conditions: Mapping[str, Any]
+    space: Mapping[str, Any]
+
+    @property
+    def columns(self) -> Mapping[str, int]:
+        return {choice.name: column for column, choice in enumerate(self.choices)}
+
+    def predict_ms(self, rows_NC: IntArray) -> FloatArray:
+        """Predicted p10 latency; shape (N,)."""
+        return total(self.factors, np.asarray(rows_NC), self.columns)
+
+    def upper_ms(self, rows_NC: IntArray, statistic: str) -> FloatArray:
+        """The upper end of the interval of `p10`, `median` or `p90`: what a budget is checked against; shape (N,)."""
+        return self.predict_ms(rows_NC) * self.upper_ratio(statistic)
+
+    def upper_ratio(self, statistic: str) -> float:
+        """From a prediction to the upper end of the interval of a statistic."""
+        return self.interval[1] * self.statistics[statistic]
+
+    def breakdown_ms(self, row_C: IntArray) -> dict[str, float]:
+        """What each layer contributes to one architecture's prediction."""
+        rows = np.asarray(row_C)[None]
+        return {factor.name: float(factor.at(rows, self.columns)[0]) for factor in self.factors}
+
+    def for_space(self, space: SearchSpace) -> "LatencyPredictor":
+        """The same predictor over a space's own choices, matched by choice names and option values.
+
+        The space may lack options. Raises PredictorError where it has a choice or option the predictor does not know.
+        """
+        ours = {choice.name: choice.options for choice in self.choices}
+        for choice in space.choices:
+            strange = [option for option in choice.options if option not in ours.get(choice.name, ())]
+            if strange:
+                raise PredictorError(
+                    f"the predictor knows nothing of {choice.name} = {strange[0]!r}; fit one for this space"
+                )
+        lost = sorted(set(ours) - set(space.by_name))
+        if lost:
+            raise PredictorError(
+                f"the predictor depends on {lost[0]}, which this space has not; fit one for this space"
+            )
+        factors = []
+        for factor in self.factors:
+            values = factor.values
+            for axis, name in enumerate(factor.scope):
+                values = values.take([ours[name].index(option) for option in space.choice(name).options], axis)
+            factors.append(Factor(factor.name, factor.scope, values))
+        return LatencyPredictor(
+            choices=space.choices,
+            factors=tuple(factors),
+            interval=self.interval,
+            statistics=self.statistics,
+            report=self.report,
+            conditions=self.conditions,
+            space=space.describe(),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file whole or not at all."""
+        content = {
+            "schema": SCHEMA,
+            "space": dict(self.space),
+            "conditions": dict(self.conditions),
+            "report": dict(self.report),
+            "interval": self.interval,
+            "statistics": dict(self.statistics),
+            "choices": [{"name": c.name, "options": c.options, "when": c.when} for c in self.choices],
+            "factors": [{"name": f.name, "scope": f.scope, "values": f.values.tolist()} for f in self.factors],
+        }
+        replace_file(Path(path), json.dumps(content))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatencyPredictor":
+        """Raises PredictorError where the file is missing, damaged, or of another schema."""
+        try:
+            content = json.loads(Path(path).read_bytes())
+        except OSError as error:
+            raise PredictorError(
+                f"{path}: cannot be read ({error.strerror}); `hwnas fit --out {path}` makes it"
+            ) from None
+        except ValueError:
+            raise PredictorError(f"{path}: not a predictor's JSON, or damaged; fit it again") from None
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            found = content.get("schema") if isinstance(content, dict) else None
+            raise PredictorError(f"{path}: schema {found}, this version reads {SCHEMA}; update hwnas or fit again")
+        try:
+            return _from_json(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PredictorError(f"{path}: damaged ({type(error).__name__}: {error}); fit it again") from None
+
+
+def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
+    choices = []
+    for choice in content["choices"]:
+        when = tuple(tuple((name, tuple(options)) for name, options in clause) for clause in choice["when"])
+        choices.append(Choice(choice["name"], tuple(choice["options"]), when))
+    sizes = {choice.name: len(choice.options) for choice in choices}
+    factors = []
+    for factor in content["factors"]:
+        values = np.array(factor["values"], dtype=float)
+        if values.shape != tuple(sizes[name] for name in factor["scope"]):
+            raise ValueError(f"factor {factor['name']} has shape {values.shape}")
+        factors.append(Factor(factor["name"], tuple(factor["scope"]), values))
+    low, high = content["interval"]
+    return LatencyPredictor(
+        choices=tuple(choices),
+        factors=tuple(factors),
+        interval=(float(low), float(high)),
+        statistics=content["statistics"],
+        report=content["report"],
+        conditions=content["conditions"],
+        space=content["space"],
+    )

@@ -1,0 +1,1 @@
+"""The chain: profile, fit, train, search, export, measure again."""

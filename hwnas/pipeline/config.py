@@ -1,0 +1,82 @@
+"""What a search is asked for, and the units in which people ask."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from hwnas.core.choice import Option
+from hwnas.errors import HwnasError, UnknownNameError
+
+UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
+STATISTICS: Final = ("median", "p10", "p90")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A latency in milliseconds, or a share of the largest network's; one of the two."""
+
+    milliseconds: float | None = None
+    share: float | None = None
+
+    def resolve(self, largest_ms: float) -> float:
+        """In milliseconds, given the measured latency of the largest network."""
+        return self.milliseconds if self.milliseconds is not None else float(self.share or 0.0) * largest_ms
+
+
+def parse_budget(text: str) -> Budget:
+    """`0.4ms`, `250us`, `1s`, or `60%` of the largest network. Raises HwnasError.
+
+    >>> parse_budget("250us"), parse_budget("60%")
+    (Budget(milliseconds=0.25, share=None), Budget(milliseconds=None, share=0.6))
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(ns|us|ms|s|%)?\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise HwnasError(f"latency budget {text!r} is not a positive duration; write 0.4ms, 250us or 60%")
+    value, unit = float(match[1]), match[2]
+    if unit is None:
+        raise HwnasError(
+            f"latency budget {text!r} has no unit; write {text}ms, {text}us, or {text}% of the largest network"
+        )
+    if unit == "%":
+        return Budget(share=value / 100)
+    return Budget(milliseconds=value * UNITS_MS[unit])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Everything a search depends on; stored in run.json, and what `--resume` goes on with."""
+
+    space: str = "mobilenet"
+    space_options: Mapping[str, Option] = field(default_factory=dict)
+    data: str = "digits"
+    limit_images: int | None = None
+    device: str = "cpu"
+    threads: int = 1
+    batch: int = 1
+    precision: str = "fp32"
+    latency_budget: str = "100%"
+    budget_on: str = "median"
+    max_params: int | None = None
+    strategy: str = "nsga2"
+    seed: int = 0
+    epochs: int = 30
+    learning_rate: float = 0.2
+    evaluations: int = 200
+    networks: int = 60
+    table: str | None = None
+    predictor: str | None = None
+    supernet: str | None = None
+
+    def __post_init__(self) -> None:
+        parse_budget(self.latency_budget)
+        if self.budget_on not in STATISTICS:
+            raise UnknownNameError("latency statistic", self.budget_on, list(STATISTICS))
+        for name in ("epochs", "evaluations", "networks"):
+            if getattr(self, name) < 1:
+                raise HwnasError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise HwnasError(f"--seed must not be negative, not {self.seed}")
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,204 @@
+"""From evaluated architectures to a front of ONNX files, each timed on the device as it will be deployed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+import hwnas
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.errors import BudgetError
+from hwnas.latency.predictor import LatencyPredictor
+from hwnas.pipeline.plots import draw
+from hwnas.profiler.device import Conditions
+from hwnas.profiler.export import annotate, export_onnx
+from hwnas.profiler.profile import load_subject, network_subject
+from hwnas.profiler.protocol import Protocol, Session, measure
+from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.runs.database import Evaluation, RunDatabase, Winner
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow, read_front, write_front
+from hwnas.strategies.pareto import non_dominated
+from hwnas.train.data import ImageData
+from hwnas.train.loop import Score, SubnetJudge, score
+
+# Winners are few, and decide what the user gets: more rounds than a table's.
+PROTOCOL: Final = Protocol(rounds=20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What the last stage of a run works with."""
+
+    run: RunFolder
+    space: SearchSpace
+    data: ImageData
+    conditions: Conditions
+    predictor: LatencyPredictor
+    judge: SubnetJudge
+    database: RunDatabase
+    budget_ms: float
+    budget_on: str
+    seed: int
+
+
+def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
+    """Exports and measures the front, until every point of it is measured and within budget; writes all its files.
+
+    What is over budget when measured leaves, and so do architectures that would miss the budget by as much as the worst
+    so far: points behind them take their places. Raises BudgetError where nothing is left.
+    """
+    evaluations = job.database.evaluations()
+    while True:
+        winners = job.database.winners()
+        front = _predicted_front(job, evaluations, winners)
+        new = [arch_id for arch_id in front if arch_id not in winners]
+        if not new:
+            break
+        for arch_id in reporter.track(new, "exporting the front"):
+            _export(job, evaluations[arch_id])
+        job.database.add_winners(_measured(job, new, reporter))
+    if not front:
+        least = min(winner.statistic_ms(job.budget_on) for winner in winners.values())
+        raise BudgetError(
+            f"no network stayed within {job.budget_ms:.4g} ms when measured; the fastest took {least:.4g} ms "
+            f"({job.budget_on}); is the device busier than when it was profiled? Profile again, or allow more"
+        )
+    rows = _rows(job, [evaluations[arch_id] for arch_id in front], winners)
+    for row in rows:
+        annotate(job.run.path / row.onnx, {"hwnas.measured_ms": repr(row.measured_ms)})
+    _discard_models(job.run, keep=rows)
+    write_front(job.run.front, rows)
+    draw(job.run, "png", "html")
+    return read_front(job.run.front)
+
+
+def _predicted_front(
+    job: Deployment, evaluations: Mapping[str, Evaluation], winners: Mapping[str, Winner]
+) -> list[str]:
+    """Ids of the architectures that no other beats, among those not known, or expected, to miss the budget."""
+    over = [
+        winners[arch_id].statistic_ms(job.budget_on) / evaluations[arch_id].predicted_ms
+        for arch_id in winners
+        if not winners[arch_id].within_budget
+    ]
+    highest_ms = job.budget_ms / max(over) if over else np.inf
+    candidates = [
+        arch_id
+        for arch_id, evaluation in evaluations.items()
+        if (winners[arch_id].within_budget if arch_id in winners else evaluation.predicted_ms < highest_ms)
+    ]
+    points = np.array([(evaluations[i].loss_val, evaluations[i].predicted_ms) for i in candidates])
+    return [arch_id for arch_id, kept in zip(candidates, non_dominated(points), strict=True) if kept]
+
+
+def _export(job: Deployment, evaluation: Evaluation) -> None:
+    arch = evaluation.arch
+    metadata = model_metadata(job.space, job.data, arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
+    module = job.judge.extract(arch)
+    export_onnx(module, job.space.input_shape, job.run.model(arch.id), batch=job.conditions.batch, metadata=metadata)
+
+
+def model_metadata(space: SearchSpace, data: ImageData, arch_key: str) -> dict[str, str]:
+    """What an ONNX file says of itself: how it was made, and how to prepare its input."""
+    facts: dict[str, Any] = data.describe()
+    return {
+        "hwnas.version": hwnas.__version__,
+        "hwnas.space": json.dumps(space.describe()),
+        "hwnas.arch": arch_key,
+        "hwnas.classes": json.dumps(facts["classes"]),
+        "hwnas.mean": json.dumps(facts["mean"]),
+        "hwnas.std": json.dumps(facts["std"]),
+    }
+
+
+def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> dict[str, Winner]:
+    models = {arch_id: _loaded(job, arch_id) for arch_id in arch_ids}
+    session = timed(job.space, job.conditions, list(models.values()), job.seed, reporter)
+    note_drift(session, job.predictor, reporter)
+    winners = {}
+    for (arch_id, model), timing in zip(models.items(), session.timings, strict=True):
+        winners[arch_id] = Winner(
+            accuracy_test=_tested(model, job.data).accuracy,
+            measured_ms=timing.p10_ms,
+            measured_median_ms=timing.median_ms,
+            measured_p90_ms=timing.p90_ms,
+            within_budget=timing.statistic_ms(job.budget_on) <= job.budget_ms,
+        )
+    return winners
+
+
+def timed(
+    space: SearchSpace, conditions: Conditions, models: Sequence[OnnxModel], seed: int, reporter: Reporter
+) -> Session:
+    """Latencies of exported models, interleaved, with the space's largest network as the reference of every round."""
+    reference, _ = load_subject(network_subject(space, space.largest()), conditions)
+    rng = np.random.default_rng(seed)
+    calls = [model.call for model in models]
+    return measure(calls, reference.call, PROTOCOL, rng=rng, reporter=reporter)
+
+
+def note_drift(session: Session, predictor: LatencyPredictor, reporter: Reporter) -> None:
+    """Says how much slower or faster the device runs the reference network than when it was profiled."""
+    profiled_ms = predictor.report.get("reference_ms")
+    if profiled_ms:
+        drift = session.reference.p10_ms / profiled_ms - 1
+        reporter.note(f"the device runs the reference network {100 * drift:+.1f} % slower than when it was profiled")
+
+
+def _loaded(job: Deployment, arch_id: str) -> OnnxModel:
+    model = OnnxModel(job.run.model(arch_id).read_bytes(), job.conditions.options)
+    model.bind(job.data.inputs(job.data.test.images[: job.conditions.batch]).numpy())
+    return model
+
+
+def _tested(model: OnnxModel, data: ImageData) -> Score:
+    """Score of an ONNX model on the test split, in batches of the model's size."""
+    x = data.inputs(data.test.images).numpy()
+    batch = model.input_shape[0]
+    padded = np.concatenate([x, x[: -len(x) % batch]])
+    outputs = [model.run(padded[start : start + batch]) for start in range(0, len(x), batch)]
+    return score(torch.from_numpy(np.concatenate(outputs)[: len(x)]), data.test)
+
+
+def _rows(job: Deployment, front: Sequence[Evaluation], winners: Mapping[str, Winner]) -> list[FrontRow]:
+    """Rows that no other beats in validation loss and latency, be it predicted, measured p10 or measured median."""
+    rows = [_row(job, evaluation, winners[evaluation.arch.id]) for evaluation in front]
+    for latency in ("measured_ms", "measured_median_ms"):
+        points = np.array([(row.loss_val, getattr(row, latency)) for row in rows])
+        rows = [row for row, kept in zip(rows, non_dominated(points), strict=True) if kept]
+    return rows
+
+
+def _row(job: Deployment, evaluation: Evaluation, winner: Winner) -> FrontRow:
+    arch = evaluation.arch
+    low, high = job.predictor.interval
+    return FrontRow(
+        arch_id=arch.id,
+        arch=arch.key,
+        loss_val=evaluation.loss_val,
+        accuracy_val=evaluation.accuracy_val,
+        accuracy_test=winner.accuracy_test,
+        predicted_ms=evaluation.predicted_ms,
+        interval_low_ms=evaluation.predicted_ms * low,
+        interval_high_ms=evaluation.predicted_ms * high,
+        measured_ms=winner.measured_ms,
+        measured_median_ms=winner.measured_median_ms,
+        measured_p90_ms=winner.measured_p90_ms,
+        within_budget=winner.within_budget,
+        params=job.space.cost("params", arch),
+        flops=job.space.cost("flops", arch),
+        onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
+    )
+
+
+def _discard_models(run: RunFolder, keep: Sequence[FrontRow]) -> None:
+    """Models that left the front: their measurements stay in the database."""
+    kept = {run.path / row.onnx for row in keep}
+    for path in (run.path / "models").glob("*.onnx"):
+        if path not in kept:
+            path.unlink()

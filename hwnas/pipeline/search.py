@@ -1,0 +1,280 @@
+"""A search, from a budget to measured models: profile, fit, train, explore, deploy. Every stage resumes."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.core.arch import Arch
+from hwnas.core.cost import FloatArray, IntArray, total
+from hwnas.core.reporter import Reporter, Silent
+from hwnas.core.space import SearchSpace
+from hwnas.errors import DataError, RunError, TrainingError
+from hwnas.latency.predictor import LatencyPredictor
+from hwnas.pipeline.config import SearchConfig, parse_budget
+from hwnas.pipeline.deploy import Deployment, deploy
+from hwnas.pipeline.predict import Preflight, fit_table, preflight, usable_predictor, usable_table
+from hwnas.profiler.device import Conditions, conditions_here
+from hwnas.profiler.profile import measured_groups, network_subject, profile
+from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.store import Table
+from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.folder import RunFolder, create_run
+from hwnas.runs.front import FrontRow
+from hwnas.spaces import load_space, reload_space
+from hwnas.strategies.problem import Problem
+from hwnas.strategies.registry import strategy
+from hwnas.supernet.network import Supernet
+from hwnas.train.data import ImageData, load_data
+from hwnas.train.loop import Recipe, SubnetJudge, load_supernet, save_supernet, train_supernet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The run folder, the front (fastest first), and the budget it was held to."""
+
+    run: RunFolder
+    front: tuple[FrontRow, ...]
+    latency_budget_ms: float
+
+
+def search(
+    space: SearchSpace | str,
+    data: str,
+    *,
+    device: str = "cpu",
+    latency_budget_ms: float | None = None,
+    out: str | Path = "runs/search",
+    config: SearchConfig | None = None,
+    reporter: Reporter | None = None,
+) -> SearchResult:
+    """Searches a space for architectures that trade validation loss for latency, none over the budget when measured.
+
+    `latency_budget_ms` is judged on the median by default; None allows what the largest network takes. `config` says
+    everything else. Raises HwnasError; BudgetError where the budget cannot be met.
+    """
+    space = load_space(space) if isinstance(space, str) else space
+    config = replace(
+        config or SearchConfig(), space=space.reference, space_options=space.options, data=data, device=device
+    )
+    if latency_budget_ms is not None:
+        config = replace(config, latency_budget=f"{latency_budget_ms}ms")
+    return start(config, space, Path(out), reporter or Silent())
+
+
+def start(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
+    """A new run. What can be refused is refused before the folder is made."""
+    conditions, data = _checked_request(config, space)
+    run = create_run(out, config.describe(), space.describe())
+    return _Search(run, config, space, data, conditions, reporter).finish()
+
+
+def resume(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> SearchResult:
+    """Goes on with a run as it was configured; `given` options that differ from that are an error."""
+    run, config, space = reopen(out, given)
+    conditions, data = _checked_request(config, space)
+    return _Search(run, config, space, data, conditions, reporter).finish()
+
+
+def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig, SearchSpace]:
+    """A run, its configuration and its space. Raises RunError where `given` options differ from the configuration."""
+    run = RunFolder(out)
+    facts = run.read()
+    config = SearchConfig(**facts["config"])
+    for name, value in given.items():
+        if getattr(config, name) != value:
+            raise RunError(
+                f"{out} was started with {name} = {getattr(config, name)}, not {value}; leave it out, or start anew"
+            )
+    return run, config, reload_space(facts["space"])
+
+
+def _checked_request(config: SearchConfig, space: SearchSpace) -> tuple[Conditions, ImageData]:
+    strategy(config.strategy)
+    conditions = conditions_here(config.device, threads=config.threads, batch=config.batch, precision=config.precision)
+    return conditions, load_for(space, config)
+
+
+def load_for(space: SearchSpace, config: SearchConfig) -> ImageData:
+    """The data of a run, in the shape the space takes. Raises DataError where the classes differ."""
+    data = load_data(config.data, (*space.input_shape,), seed=config.seed, limit=config.limit_images)
+    if len(data.classes) != space.classes:
+        raise DataError(
+            f"{config.data} has {len(data.classes)} classes, the space {space.classes}; "
+            f"give --space-option classes={len(data.classes)}"
+        )
+    return data
+
+
+def trained_supernet(
+    run: RunFolder, config: SearchConfig, space: SearchSpace, data: ImageData, reporter: Reporter
+) -> Supernet:
+    """The run's supernet: loaded where it is trained already, else trained from the last checkpoint on."""
+    torch.manual_seed(config.seed)
+    supernet = Supernet(space)
+    if run.supernet.exists():
+        load_supernet(supernet, run.supernet)
+        return supernet
+    if config.supernet is not None:
+        load_supernet(supernet, RunFolder(Path(config.supernet)).supernet)
+    else:
+        recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate)
+        train_supernet(supernet, data, recipe, seed=config.seed, checkpoint=run.checkpoint, reporter=reporter)
+    save_supernet(supernet, run.supernet)
+    run.checkpoint.unlink(missing_ok=True)
+    return supernet
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The stages of one run, each from what the folder has already."""
+
+    run: RunFolder
+    config: SearchConfig
+    space: SearchSpace
+    data: ImageData
+    conditions: Conditions
+    reporter: Reporter
+
+    def finish(self) -> SearchResult:
+        lock = self.run.lock()
+        database = RunDatabase(self.run.database)
+        try:
+            predictor = self._predictor()
+            ready = self._preflight(predictor)
+            supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
+            judge = SubnetJudge(supernet, self.data)
+            self._explore(predictor, ready, judge, database)
+            deployment = Deployment(
+                run=self.run,
+                space=self.space,
+                data=self.data,
+                conditions=self.conditions,
+                predictor=predictor,
+                judge=judge,
+                database=database,
+                budget_ms=ready.budget_ms,
+                budget_on=self.config.budget_on,
+                seed=self.config.seed,
+            )
+            front = deploy(deployment, self.reporter)
+        finally:
+            database.close()
+            lock.release()
+        return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=ready.budget_ms)
+
+    # ---- latency
+
+    def _predictor(self) -> LatencyPredictor:
+        conditions = self.conditions.describe()
+        if self.run.predictor.exists():
+            return usable_predictor(self.run.predictor, self.space, conditions)
+        if self.config.predictor is not None:
+            predictor = usable_predictor(Path(self.config.predictor), self.space, conditions)
+        else:
+            self._table()
+            predictor = fit_table(self.run.table)
+        predictor.save(self.run.predictor)
+        return predictor
+
+    def _table(self) -> None:
+        if self.config.table is not None:
+            usable_table(Path(self.config.table), self.space, self.conditions.describe())
+            shutil.copyfile(self.config.table, self.run.table)
+            return
+        profile(
+            self.space,
+            self.conditions,
+            self.run.table,
+            networks=self.config.networks,
+            reporter=self.reporter,
+            seed=self.config.seed,
+        )
+
+    def _preflight(self, predictor: LatencyPredictor) -> Preflight:
+        facts = self.run.read()
+        budget = parse_budget(self.config.latency_budget)
+        if "latency_budget_ms" in facts:
+            budget = replace(budget, milliseconds=facts["latency_budget_ms"])
+        ready = preflight(
+            predictor,
+            self.space,
+            budget,
+            self.config.budget_on,
+            largest_ms=0.0 if budget.milliseconds is not None else self._largest_ms(),
+            max_params=self.config.max_params,
+        )
+        self.run.write(
+            facts
+            | {
+                "latency_budget_ms": ready.budget_ms,
+                "conditions": self.conditions.describe(),
+                "data": self.data.describe(),
+            }
+        )
+        error = predictor.report["held_out"]["mape"]
+        self.reporter.note(
+            f"latency of {self.space.name} here ({self.config.budget_on}): {ready.fastest_ms:.4g} to {ready.slowest_ms:.4g} ms, "
+            f"predicted within {100 * error:.1f} % on held-out networks; the budget of {ready.budget_ms:.4g} ms can be met"
+        )
+        return ready
+
+    def _largest_ms(self) -> float:
+        """The largest network's latency: from the table, or measured now."""
+        largest = self.space.largest()
+        statistic = f"{self.config.budget_on}_ms"
+        if self.run.table.exists():
+            table: Table = usable_table(self.run.table, self.space, self.conditions.describe())
+            for row in table.rows:
+                if row["kind"] == "network" and row["key"] == largest.key:
+                    return float(row[statistic])
+        subject = network_subject(self.space, largest)
+        groups = measured_groups(self.space, [subject], self.conditions, Protocol(), self.reporter, self.config.seed)
+        ((row,), _) = next(groups)
+        return float(row[statistic])
+
+    # ---- accuracy
+
+    def _explore(
+        self, predictor: LatencyPredictor, ready: Preflight, judge: SubnetJudge, database: RunDatabase
+    ) -> None:
+        """Replays what was evaluated before: the strategy asks for the same architectures again, and the database answers."""
+        known = database.evaluations()
+        ticks = iter(self.reporter.track(range(self.config.evaluations), "evaluating architectures"))
+
+        def loss(rows_NC: IntArray) -> FloatArray:
+            result = []
+            for row in rows_NC:
+                next(ticks, None)
+                arch = self.space.decode(row)
+                if arch.id not in known:
+                    known[arch.id] = _evaluated(arch, judge, float(predictor.predict_ms(row[None])[0]))
+                    database.add_evaluation(known[arch.id])
+                result.append(known[arch.id].loss_val)
+            return np.array(result)
+
+        statistic, limits = self.config.budget_on, {}
+        limits["latency"] = lambda rows: predictor.upper_ms(rows, statistic) / ready.budget_ms - 1
+        if self.config.max_params is not None:
+            most = self.config.max_params
+            params = self.space.cost_factors("params")
+            limits["params"] = lambda rows: total(params, rows, self.space.columns) / most - 1
+        problem = Problem(
+            space=self.space,
+            latency_ms=predictor.predict_ms,
+            loss=loss,
+            limits=limits,
+            fastest_C=self.space.encode([ready.fastest])[0],
+        )
+        strategy(self.config.strategy)(problem, evaluations=self.config.evaluations, seed=self.config.seed)
+
+
+def _evaluated(arch: Arch, judge: SubnetJudge, predicted_ms: float) -> Evaluation:
+    score = judge.validation(arch)
+    if not np.isfinite(score.loss):
+        raise TrainingError(f"network {arch.id} of the trained supernet has loss {score.loss}; train with a lower rate")
+    return Evaluation(arch, score.loss, score.accuracy, predicted_ms)

@@ -1,0 +1,104 @@
+"""After a search: exporting one of its architectures, and measuring the front again."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwnas.core.reporter import Reporter
+from hwnas.errors import RunError
+from hwnas.latency.predictor import LatencyPredictor
+from hwnas.pipeline.deploy import model_metadata, note_drift, timed
+from hwnas.pipeline.search import load_for, reopen
+from hwnas.profiler.device import Conditions, conditions_here, differences
+from hwnas.profiler.export import example_input, export_onnx
+from hwnas.profiler.protocol import Timing
+from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.runs.database import RunDatabase
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow, named, read_front
+from hwnas.supernet.network import Supernet
+from hwnas.train.loop import SubnetJudge, load_supernet
+
+
+def export(run_path: Path, arch: str, out: Path | None) -> Path:
+    """Writes the ONNX file of `fastest`, `knee`, `best`, or any architecture the run evaluated, by id.
+
+    Without `out`, it is ID.onnx in the current folder. Raises RunError for an id the run does not know.
+    """
+    run = RunFolder(run_path)
+    run.read()
+    rows = {row.arch_id: row for row in read_front(run.front)}
+    row = named(list(rows.values())).get(arch) or rows.get(arch)
+    if row is not None:
+        out = out or Path(f"{row.arch_id}.onnx")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.path / row.onnx, out)
+        return out
+    return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
+
+
+def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
+    """An architecture that is not on the front: extracted from the supernet anew."""
+    run, config, space = reopen(run_path, {})
+    database = RunDatabase(run.database)
+    evaluation = database.evaluations().get(arch_id)
+    database.close()
+    if evaluation is None:
+        raise RunError(
+            f"{run_path} evaluated no architecture {arch_id!r}; give fastest, knee, best, or an id of front.csv"
+        )
+    data = load_for(space, config)
+    supernet = Supernet(space)
+    load_supernet(supernet, run.supernet)
+    metadata = model_metadata(space, data, evaluation.arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
+    module = SubnetJudge(supernet, data).extract(evaluation.arch)
+    export_onnx(module, space.input_shape, out, batch=config.batch, metadata=metadata)
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A row of the front, measured again."""
+
+    row: FrontRow
+    timing: Timing
+    within_budget: bool
+
+    def describe(self) -> dict[str, object]:
+        return {
+            "arch_id": self.row.arch_id,
+            "predicted_ms": self.row.predicted_ms,
+            "measured_then_ms": self.row.measured_ms,
+            "measured_ms": self.timing.p10_ms,
+            "measured_median_ms": self.timing.median_ms,
+            "measured_p90_ms": self.timing.p90_ms,
+            "error": self.row.predicted_ms / self.timing.p10_ms - 1,
+            "within_budget": self.within_budget,
+        }
+
+
+def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
+    """Measures the front's ONNX files again, on the device of the run. Raises RunError on another one."""
+    run, config, space = reopen(run_path, {})
+    facts = run.read()
+    rows = read_front(run.front)
+    conditions = conditions_here(config.device, threads=config.threads, batch=config.batch, precision=config.precision)
+    _require_device(run_path, conditions, facts["conditions"])
+    models = []
+    for row in rows:
+        model = OnnxModel((run.path / row.onnx).read_bytes(), conditions.options)
+        model.bind(example_input(space.input_shape, config.batch).numpy())
+        models.append(model)
+    session = timed(space, conditions, models, config.seed, reporter)
+    note_drift(session, LatencyPredictor.load(run.predictor), reporter)
+    budget_ms = facts["latency_budget_ms"]
+    return [
+        Verification(row=row, timing=timing, within_budget=timing.statistic_ms(config.budget_on) <= budget_ms)
+        for row, timing in zip(rows, session.timings, strict=True)
+    ]
+
+
+def _require_device(run_path: Path, conditions: Conditions, then: dict[str, object]) -> None:
+    found = differences(conditions.describe(), then)
+    if found:
+        raise RunError(f"{run_path}: the run was measured elsewhere: {'; '.join(found)}; verify it there")

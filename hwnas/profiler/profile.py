@@ -1,0 +1,153 @@
+"""Profiling a space: its operators alone, then whole networks, into a table; only what the table still lacks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from torch import nn
+
+from hwnas.core.arch import Arch
+from hwnas.core.reporter import Reporter, Silent
+from hwnas.core.space import SearchSpace
+from hwnas.ops.assemble import build, network
+from hwnas.profiler.device import Conditions
+from hwnas.profiler.export import checked, to_onnx
+from hwnas.profiler.protocol import Protocol, Session, Timing, measure
+from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.store import TableWriter
+
+# Models loaded at a time: bounds memory, and what a killed process has to measure again.
+GROUP_SIZE: Final = 40
+# Networks measured a second time, in another session: their differences are the device's repeat noise.
+REPEATED: Final = 10
+GROUP_BYTES: Final = (
+    2**30 // 4
+)  # ONNX Runtime keeps up to about four times a model's file: weights, packed weights, arena
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something to measure: a row's identity, and how to make its module."""
+
+    kind: str
+    key: str
+    input_shape: tuple[int, ...]
+    make: Callable[[], nn.Module]
+    repeat: int = 0
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        return (self.kind, self.key, self.repeat)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSummary:
+    """What a profile did."""
+
+    path: Path
+    measured: int
+    reused: int
+    discarded_rounds: int
+    median_spread: float
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self) | {"path": str(self.path)}
+
+
+def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
+    """The smallest and the largest network, then `count` different random ones."""
+    rng = np.random.default_rng(seed)
+    archs = dict.fromkeys([space.smallest(), space.largest()])
+    wanted = min(count + len(archs), space.size)
+    while len(archs) < wanted:
+        archs.setdefault(space.sample(rng))
+    return list(archs)
+
+
+def profile(
+    space: SearchSpace,
+    conditions: Conditions,
+    path: Path,
+    *,
+    networks: int = 60,
+    protocol: Protocol | None = None,
+    reporter: Reporter | None = None,
+    seed: int = 0,
+) -> ProfileSummary:
+    """Measures every operator of the space and `networks` random whole networks into the table at `path`.
+
+    What the table has already is not measured again. Raises TableError where it was measured under other conditions.
+    """
+    reporter = reporter or Silent()
+    operators = [
+        Subject("operator", key, operator.input_shape, partial(build, operator))
+        for key, operator in space.operators().items()
+    ]
+    archs = [network_subject(space, arch) for arch in calibration_networks(space, networks, seed)]
+    with TableWriter(path, conditions.describe(), space.describe()) as table:
+        known = {(row["kind"], row["key"], row.get("repeat", 0)) for row in table.rows}
+        wanted = operators + archs + [replace(subject, repeat=1) for subject in archs[:REPEATED]]
+        missing = [subject for subject in wanted if subject.identity not in known]
+        discarded, spreads = 0, [row["spread"] for row in table.rows]
+        for rows, session in measured_groups(space, missing, conditions, protocol or Protocol(), reporter, seed):
+            table.append(rows)
+            discarded += session.discarded_rounds
+            spreads += [row["spread"] for row in rows]
+    return ProfileSummary(
+        path=path,
+        measured=len(missing),
+        reused=len(wanted) - len(missing),
+        discarded_rounds=discarded,
+        median_spread=float(np.median(spreads)),
+    )
+
+
+def network_subject(space: SearchSpace, arch: Arch) -> Subject:
+    """A whole network with fresh weights: latency does not depend on their values."""
+    return Subject("network", arch.key, space.input_shape, partial(network, space, arch))
+
+
+def measured_groups(
+    space: SearchSpace,
+    subjects: Sequence[Subject],
+    conditions: Conditions,
+    protocol: Protocol,
+    reporter: Reporter,
+    seed: int,
+) -> Iterator[tuple[list[dict[str, Any]], Session]]:
+    """Exports, checks and measures the subjects group by group; the space's largest network is every group's reference."""
+    if not subjects:
+        return
+    rng = np.random.default_rng(seed)
+    reference = load_subject(network_subject(space, space.largest()), conditions)[0]
+    waiting = list(subjects)
+    while waiting:
+        models: list[OnnxModel] = []
+        total_bytes = 0
+        for subject in reporter.track(waiting[:GROUP_SIZE], f"exporting, {len(waiting)} models to go"):
+            if total_bytes > GROUP_BYTES:
+                break
+            model, size = load_subject(subject, conditions)
+            models.append(model)
+            total_bytes += size
+        group, waiting = waiting[: len(models)], waiting[len(models) :]
+        session = measure([model.call for model in models], reference.call, protocol, rng=rng, reporter=reporter)
+        rows = [row(subject, timing, session.reference) for subject, timing in zip(group, session.timings, strict=True)]
+        yield rows, session
+
+
+def row(subject: Subject, timing: Timing, reference: Timing) -> dict[str, Any]:
+    """A line of the table. `reference_ms` is the p10 of the reference network in the same rounds."""
+    repeat = {"repeat": subject.repeat} if subject.repeat else {}
+    return {"kind": subject.kind, "key": subject.key, **repeat, **asdict(timing), "reference_ms": reference.p10_ms}
+
+
+def load_subject(subject: Subject, conditions: Conditions) -> tuple[OnnxModel, int]:
+    """The subject's model, exported, checked and ready to call; and its size in bytes."""
+    module = subject.make()
+    batch = conditions.batch
+    model = to_onnx(module, subject.input_shape, batch=batch)
+    return checked(model, module, subject.input_shape, conditions.options, batch=batch), len(model)

@@ -1,0 +1,91 @@
+"""ONNX Runtime: the only module that imports onnxruntime."""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from hwnas.errors import DeviceError, ExportError
+
+ArrayF32 = NDArray[np.float32]
+
+# Device name on the command line -> (execution provider, wheel that contains it).
+PROVIDERS: Final = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """Conditions of the runtime; all of them are part of a table's conditions."""
+
+    provider: str = "CPUExecutionProvider"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise DeviceError(f"threads must be at least 1, not {self.threads}")
+
+
+def version() -> str:
+    """The version of ONNX Runtime: latency moves between versions, so it is part of a table's conditions."""
+    return ort.__version__  # type: ignore[no-any-return]
+
+
+def missing_provider(device: str) -> str | None:
+    """Why a device cannot be used here, or None where it can."""
+    provider, wheel = PROVIDERS[device]
+    if provider in ort.get_available_providers():
+        return None
+    return f"onnxruntime here has no {provider}; install the wheel {wheel} and the device's driver"
+
+
+@final
+class OnnxModel:
+    """One ONNX model, loaded for inference."""
+
+    def __init__(self, model: bytes, options: RuntimeOptions) -> None:
+        """Raises ExportError if the model cannot be loaded, DeviceError if it would run elsewhere than asked."""
+        session_options = ort.SessionOptions()
+        session_options.intra_op_num_threads = options.threads
+        session_options.inter_op_num_threads = 1
+        session_options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        session_options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(model, session_options, providers=[options.provider])
+        except (ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidProtobuf) as error:
+            raise ExportError(f"ONNX Runtime cannot load the model: {error}") from error
+        if self._session.get_providers()[0] != options.provider:
+            raise DeviceError(f"{options.provider} was asked for, ONNX Runtime took {self._session.get_providers()[0]}")
+        self._binding = self._session.io_binding()
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The static shape of the input, batch axis included."""
+        return tuple(self._session.get_inputs()[0].shape)
+
+    def bind(self, x: ArrayF32) -> None:
+        """Fixes the input and preallocates the output, so that `call` is the model's work and nothing else."""
+        self._bound = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x))
+        self._binding.bind_ortvalue_input(self._input, self._bound)
+        self._session.run_with_iobinding(self._binding_with_any_output())
+        self._result = self._binding.get_outputs()[0]
+        self._binding.bind_ortvalue_output(self._output, self._result)
+
+    def _binding_with_any_output(self) -> ort.IOBinding:
+        self._binding.bind_output(self._output)
+        return self._binding
+
+    def call(self) -> None:
+        """One inference on the bound input."""
+        self._session.run_with_iobinding(self._binding)
+
+    def run(self, x: ArrayF32) -> ArrayF32:
+        """The output for an input of the model's shape."""
+        return self._session.run([self._output], {self._input: x})[0]  # type: ignore[no-any-return]

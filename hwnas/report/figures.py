@@ -1,0 +1,237 @@
+"""A front as a figure for papers and READMEs. The only module that imports matplotlib; no state outside the figure.
+
+Shapes: L labels, P points to keep clear of labels; the last axis of 2 is x, y.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from hwnas.core.cost import FloatArray
+from hwnas.errors import UnknownNameError
+from hwnas.report.front import COLOURS, LOSS_TICKS, TOLERANCE, FrontPlot
+from hwnas.report.labels import place_labels
+from hwnas.runs.front import FrontRow
+
+_FORMATS: Final = ("png", "svg")
+_INK: Final = "#333333"
+
+
+def draw_front(plot: FrontPlot) -> Figure:
+    """Validation loss against latency, and beside it predicted against measured latency."""
+    # 10 inches at 200 dpi: 2000 pixels, sharp at the 1000 that a README shows.
+    figure = Figure(figsize=(10, 4.7), dpi=200, layout="constrained")
+    figure.suptitle(plot.title, x=0.012, ha="left", fontsize=12.5, weight="bold", color=_INK, parse_math=False)
+    figure.text(0.988, 0.98, plot.device, ha="right", va="top", fontsize=9, color="#666666", parse_math=False)
+    trade_off, prediction = figure.subplots(1, 2, width_ratios=(1.6, 1), gridspec_kw={"wspace": 0.06})
+    for axes in (trade_off, prediction):
+        _style(axes)
+    _draw_trade_off(trade_off, plot)
+    _draw_prediction(prediction, plot)
+    handles, labels = trade_off.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9, labelcolor=_INK)
+    _label_accuracies(figure, trade_off, plot)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a PNG or SVG, whole or not at all; equal figures give equal files. Raises UnknownNameError."""
+    name = path.suffix.lstrip(".").lower()
+    if name not in _FORMATS:
+        raise UnknownNameError("plot format", path.name, [f".{known}" for known in _FORMATS])
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "hwnas"}):
+        figure.savefig(buffer, format=name, facecolor="white", metadata={"Date": None} if name == "svg" else {})
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(buffer.getvalue())
+    partial.replace(path)
+
+
+def _style(axes: Axes) -> None:
+    axes.grid(color="#E6E6E6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color("#999999")
+    axes.tick_params(color="#999999", labelcolor=_INK, labelsize=9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=_INK, fontsize=10)
+
+
+def _draw_trade_off(axes: Axes, plot: FrontPlot) -> None:
+    axes.set(xlabel="latency (ms)", ylabel="validation cross-entropy (nats)")
+    _draw_evaluated(axes, plot.evaluated)
+    _draw_intervals(axes, plot.points)
+    _draw_measured(axes, plot)
+    if plot.budget_ms is not None:
+        _draw_budget(axes, plot.budget_ms, plot.budget_label)
+    axes.margins(x=0.06)
+    if plot.logarithmic:
+        ticks = [loss for loss in LOSS_TICKS if plot.losses[0] < loss < plot.losses[1]]
+        axes.set_yscale("log")
+        axes.set_yticks(ticks, [f"{loss:g}" for loss in ticks])
+        axes.set_yticks([], minor=True)
+    axes.set_ylim(plot.losses)
+
+
+def _draw_evaluated(axes: Axes, evaluated: Sequence[tuple[float, float]]) -> None:
+    if not evaluated:
+        return
+    axes.plot(
+        *zip(*evaluated, strict=True),
+        "o",
+        color=COLOURS["evaluated"],
+        markersize=4,
+        markeredgewidth=0,
+        alpha=0.6,
+        zorder=2,
+        gid="evaluated",
+        label=f"evaluated: {len(evaluated)}, at predicted latency",
+    )
+
+
+def _draw_intervals(axes: Axes, points: Sequence[FrontRow]) -> None:
+    low, high = [point.interval_low_ms for point in points], [point.interval_high_ms for point in points]
+    losses = [point.loss_val for point in points]
+    axes.hlines(losses, low, high, colors=COLOURS["predicted"], linewidth=2, zorder=3, gid="intervals")
+    axes.plot(
+        [point.predicted_ms for point in points],
+        losses,
+        "o",
+        markerfacecolor="white",
+        markeredgecolor=COLOURS["predicted"],
+        markeredgewidth=1.4,
+        markersize=5,
+        zorder=4,
+        gid="predicted",
+        label="prediction and its interval",
+    )
+
+
+def _draw_measured(axes: Axes, plot: FrontPlot) -> None:
+    corners = zip(*plot.staircase, strict=True)
+    axes.plot(*corners, color=COLOURS["measured"], linewidth=1.6, zorder=2.5, gid="staircase")
+    for within, gid, colour, marker, label in (
+        (True, "within", "measured", "o", "front, as measured (p10)"),
+        (False, "over", "budget", "X", "front, over budget"),
+    ):
+        chosen = [(point.measured_ms, point.loss_val) for point in plot.points if point.within_budget == within]
+        if chosen:
+            axes.plot(
+                *zip(*chosen, strict=True),
+                marker,
+                color=COLOURS[colour],
+                markersize=8,
+                markeredgecolor="white",
+                markeredgewidth=0.9,
+                zorder=5,
+                gid=gid,
+                label=label,
+            )
+
+
+def _draw_budget(axes: Axes, budget_ms: float, label: str) -> None:
+    axes.axvline(budget_ms, color=COLOURS["budget"], linewidth=1.4, linestyle=(0, (5, 3)), zorder=2.8, gid="budget")
+    axes.annotate(
+        label,
+        (budget_ms, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        color=COLOURS["budget"],
+        fontsize=9,
+    )
+
+
+def _draw_prediction(axes: Axes, plot: FrontPlot) -> None:
+    axes.set(xlabel="measured latency, p10 (ms)", ylabel="predicted latency (ms)", box_aspect=1)
+    measured, predicted = [point.measured_ms for point in plot.points], [point.predicted_ms for point in plot.points]
+    low, high = [point.interval_low_ms for point in plot.points], [point.interval_high_ms for point in plot.points]
+    limits = np.array(plot.latencies_ms)
+    band = limits * (1 - TOLERANCE), limits * (1 + TOLERANCE)
+    axes.fill_between(limits, *band, color=COLOURS["measured"], alpha=0.13, linewidth=0, gid="band")
+    axes.plot(limits, limits, color="#777777", linewidth=1.1, gid="diagonal")
+    axes.vlines(measured, low, high, colors=COLOURS["predicted"], linewidth=2, zorder=3, gid="intervals-2")
+    axes.plot(
+        measured,
+        predicted,
+        "o",
+        markerfacecolor="white",
+        markeredgecolor=COLOURS["predicted"],
+        markeredgewidth=1.6,
+        markersize=6.5,
+        zorder=4,
+        gid="predicted-2",
+    )
+    axes.set(xlim=limits, ylim=limits)
+    for set_locator in (axes.xaxis.set_major_locator, axes.yaxis.set_major_locator):
+        set_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    words: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 9, "color": _INK}
+    axes.text(0.04, 0.97, plot.accuracy_of_predictions, va="top", linespacing=1.4, **words)
+    axes.text(0.97, 0.04, f"line: equal; band: ±{100 * TOLERANCE:.0f} %", ha="right", **words)
+
+
+def _label_accuracies(figure: Figure, axes: Axes, plot: FrontPlot) -> None:
+    """Writes the test accuracy near the fastest point, the knee and the best, where it hides nothing."""
+    figure.draw_without_rendering()  # fixes the layout, and with it where every point is in pixels
+    points = plot.highlights
+    texts = [f"test {100 * point.accuracy_test:.1f} %" for point in points]
+    anchors_L2 = _pixels(axes, [(point.measured_ms, point.loss_val) for point in points])
+    sizes_L2 = np.array([_text_size(axes, text) for text in texts])
+    centres_L2 = place_labels(anchors_L2, sizes_L2, *_obstacles(axes, plot), axes.bbox.get_points())
+    for text, point, offset_2 in zip(texts, points, (centres_L2 - anchors_L2) * 72 / figure.dpi, strict=True):
+        axes.annotate(
+            text,
+            (point.measured_ms, point.loss_val),
+            xytext=tuple(offset_2),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
+            weight="bold",
+            color=COLOURS["measured"],
+            arrowprops={"arrowstyle": "-", "color": COLOURS["measured"], "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            zorder=6,
+            gid=f"accuracy-{point.arch_id}",
+        )
+
+
+def _text_size(axes: Axes, text: str) -> tuple[float, float]:
+    probe = axes.text(0, 0, text, fontsize=9, weight="bold")
+    box = probe.get_window_extent()
+    probe.remove()
+    return box.width, box.height
+
+
+def _obstacles(axes: Axes, plot: FrontPlot) -> tuple[FloatArray, FloatArray]:
+    """What a label should not hide, as pixels and their weights; shapes (P, 2) and (P,)."""
+    front = [(point.measured_ms, point.loss_val) for point in plot.points]
+    front += [(point.predicted_ms, point.loss_val) for point in plot.points]
+    lines = _along(plot.staircase)
+    for point in plot.points:
+        lines += _along([(point.interval_low_ms, point.loss_val), (point.interval_high_ms, point.loss_val)])
+    if plot.budget_ms is not None:
+        lines += _along([(plot.budget_ms, loss) for loss in axes.get_ylim()])
+    places = [*front, *lines, *plot.evaluated]
+    return _pixels(axes, places), np.repeat([1000.0, 30.0, 1.0], [len(front), len(lines), len(plot.evaluated)])
+
+
+def _along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Many places on the line through the corners."""
+    steps = np.linspace(0, len(corners) - 1, 60 * len(corners))
+    x, y = np.array(corners).T
+    index = np.arange(len(corners))
+    return list(zip(np.interp(steps, index, x), np.interp(steps, index, y), strict=True))
+
+
+def _pixels(axes: Axes, places: Sequence[tuple[float, float]]) -> FloatArray:
+    return np.asarray(axes.transData.transform(np.array(places)), dtype=np.float64)

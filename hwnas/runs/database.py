@@ -1,0 +1,99 @@
+"""The run's database: every evaluation and every measurement of a winner, as it happened. SQLite, write-ahead log."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, final
+
+from hwnas.core.arch import Arch
+from hwnas.errors import RunError
+
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS evaluations (
+    arch_id TEXT PRIMARY KEY, arch TEXT NOT NULL, loss_val REAL NOT NULL, accuracy_val REAL NOT NULL,
+    predicted_ms REAL NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
+);
+CREATE TABLE IF NOT EXISTS winners (
+    arch_id TEXT PRIMARY KEY, accuracy_test REAL NOT NULL, measured_ms REAL NOT NULL, measured_median_ms REAL NOT NULL,
+    measured_p90_ms REAL NOT NULL, within_budget INTEGER NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One architecture, judged with the supernet's weights on the validation split."""
+
+    arch: Arch
+    loss_val: float
+    accuracy_val: float
+    predicted_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """One exported model: test accuracy and latency of the ONNX file. `measured_ms` is the p10."""
+
+    accuracy_test: float
+    measured_ms: float
+    measured_median_ms: float
+    measured_p90_ms: float
+    within_budget: bool
+
+    def statistic_ms(self, name: str) -> float:
+        """`p10`, `median` or `p90`."""
+        return {"p10": self.measured_ms, "median": self.measured_median_ms, "p90": self.measured_p90_ms}[name]
+
+
+@final
+class RunDatabase:
+    """Append-only; committed at every row, so that a killed search loses at most the evaluation it was in."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RunError if the file is damaged."""
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(TABLES)
+        except sqlite3.DatabaseError as error:
+            raise RunError(f"{path}: damaged ({error}); start again under another --out") from None
+
+    def evaluations(self) -> dict[str, Evaluation]:
+        """By architecture id, in the order in which they happened."""
+        rows = self._rows("SELECT arch_id, arch, loss_val, accuracy_val, predicted_ms FROM evaluations ORDER BY rowid")
+        return {row[0]: Evaluation(Arch(json.loads(row[1])), *row[2:]) for row in rows}
+
+    def winners(self) -> dict[str, Winner]:
+        """By architecture id, in the order in which they were measured."""
+        names = ", ".join(field.name for field in fields(Winner))
+        rows = self._rows(f"SELECT arch_id, {names} FROM winners ORDER BY rowid")
+        return {row[0]: Winner(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        arch, *scores = (getattr(evaluation, field.name) for field in fields(evaluation))
+        self._connection.execute(
+            "INSERT INTO evaluations (arch_id, arch, loss_val, accuracy_val, predicted_ms) VALUES (?, ?, ?, ?, ?)",
+            (arch.id, arch.key, *scores),
+        )
+
+    def add_winners(self, winners: Mapping[str, Winner]) -> None:
+        """All or none."""
+        names = ", ".join(field.name for field in fields(Winner))
+        self._connection.execute("BEGIN")
+        self._connection.executemany(
+            f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?)",
+            [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
+        )
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        self._connection.close()

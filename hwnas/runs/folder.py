@@ -1,0 +1,110 @@
+"""A run folder: its files, its configuration, and the lock that keeps two processes apart."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, final
+
+from filelock import FileLock, Timeout
+
+from hwnas.core.files import replace_file
+from hwnas.errors import RunError
+
+SCHEMA: Final = 1
+PROVENANCE: Final = ("hwnas", "torch", "onnx", "onnxruntime", "pymoo", "numpy", "scipy")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths inside a run folder, and `run.json`."""
+
+    path: Path
+
+    @property
+    def json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "run.sqlite"
+
+    @property
+    def table(self) -> Path:
+        return self.path / "table.jsonl"
+
+    @property
+    def predictor(self) -> Path:
+        return self.path / "predictor.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def supernet(self) -> Path:
+        return self.path / "supernet.safetensors"
+
+    @property
+    def front(self) -> Path:
+        return self.path / "front.csv"
+
+    def model(self, arch_id: str) -> Path:
+        return self.path / "models" / f"{arch_id}.onnx"
+
+    def lock(self) -> FileLock:
+        """A lock held while the folder is written. Raises RunError if another process holds it."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path}: another process is working in it; wait, or give another --out") from None
+        return lock
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        replace_file(self.json, json.dumps(facts, indent=2) + "\n")
+
+    def read(self) -> dict[str, Any]:
+        """The content of run.json. Raises RunError where it is missing, damaged or of another schema."""
+        try:
+            facts = json.loads(self.json.read_bytes())
+        except OSError:
+            raise RunError(
+                f"{self.path}: no run there (no run.json); `hwnas search --out {self.path}` makes one"
+            ) from None
+        except ValueError:
+            raise RunError(f"{self.json}: damaged; start again under another --out") from None
+        if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+            raise RunError(f"{self.json}: not a run of this version of hwnas; start again under another --out")
+        return facts
+
+
+def create_run(path: Path, config: Mapping[str, Any], space: Mapping[str, Any]) -> RunFolder:
+    """A new run folder. Raises RunError if there is something at `path` already."""
+    run = RunFolder(path)
+    if run.json.exists():
+        raise RunError(f"{path} holds a run already; go on with it by --resume, or give another --out")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not empty; give another --out")
+    path.mkdir(parents=True, exist_ok=True)
+    run.write(
+        {
+            "schema": SCHEMA,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "config": dict(config),
+            "space": dict(space),
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in PROVENANCE}},
+        }
+    )
+    return run
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"

@@ -1,0 +1,98 @@
+"""front.csv: the front as a table for people and programs."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from hwnas.core.files import replace_file
+from hwnas.errors import RunError
+
+_PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
+    "<class 'bool'>": {"True": True, "False": False}.__getitem__,
+    "<class 'int'>": int,
+    "<class 'float'>": float,
+    "<class 'str'>": str,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontRow:
+    """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10)."""
+
+    arch_id: str
+    arch: str
+    loss_val: float
+    accuracy_val: float
+    accuracy_test: float
+    predicted_ms: float
+    interval_low_ms: float
+    interval_high_ms: float
+    measured_ms: float
+    measured_median_ms: float
+    measured_p90_ms: float
+    within_budget: bool
+    params: int
+    flops: int
+    onnx: str
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, relative to the measurement: 0.05 is predicted 5 % too slow."""
+        return self.predicted_ms / self.measured_ms - 1
+
+    @property
+    def in_interval(self) -> bool:
+        """Whether the measurement lies in the interval that was predicted for it."""
+        return self.interval_low_ms <= self.measured_ms <= self.interval_high_ms
+
+
+def named(rows: Sequence[FrontRow]) -> dict[str, FrontRow]:
+    """The `fastest`, `knee` and `best` (least validation loss) of a front.
+
+    The knee is furthest below the straight line between the other two, both axes scaled to 0..1
+    (Branke et al., "Finding knees in multi-objective optimization", 2004).
+    """
+    fastest = min(rows, key=lambda row: (row.measured_ms, row.loss_val))
+    best = min(rows, key=lambda row: (row.loss_val, row.measured_ms))
+    span_ms = (best.measured_ms - fastest.measured_ms) or 1.0
+    span_loss = (fastest.loss_val - best.loss_val) or 1.0
+    between = [row for row in rows if row not in (fastest, best)] or [best]
+
+    def height(row: FrontRow) -> float:
+        return (row.measured_ms - fastest.measured_ms) / span_ms + (row.loss_val - best.loss_val) / span_loss
+
+    return {"fastest": fastest, "knee": min(between, key=height), "best": best}
+
+
+def write_front(path: Path, rows: Sequence[FrontRow]) -> None:
+    """Fastest first."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(FrontRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.measured_ms))
+    replace_file(path, text.getvalue())
+
+
+def read_front(path: Path) -> list[FrontRow]:
+    """Raises RunError where the file is missing or damaged."""
+    try:
+        with path.open(newline="") as file:
+            return [_row(line) for line in csv.DictReader(file)]
+    except OSError:
+        raise RunError(
+            f"{path}: no front there yet; finish the search by `hwnas search --resume --out {path.parent}`"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: damaged ({error}); `hwnas search --resume --out {path.parent}` writes it again"
+        ) from None
+
+
+def _row(line: Mapping[str, str]) -> FrontRow:
+    try:
+        return FrontRow(**{field.name: _PARSE[str(field.type)](line[field.name]) for field in fields(FrontRow)})
+    except KeyError as error:
+        raise ValueError(f"no {error}") from None

@@ -1,0 +1,77 @@
+"""Built-in search spaces, one file each, and loading a space by name or from a user's file."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from hwnas.core.choice import Option
+from hwnas.core.space import SearchSpace
+from hwnas.errors import SpaceError, UnknownNameError
+
+SPACES: Final[Mapping[str, str]] = {"mobilenet": "hwnas.spaces.mobilenet:mobilenet"}
+
+
+def load_space(reference: str, options: Mapping[str, Option] | None = None) -> SearchSpace:
+    """A space from a built-in name or `FILE.py:FUNCTION`, made with keyword options.
+
+    Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
+    """
+    options = dict(options or {})
+    build = _builder(reference)
+    accepted = inspect.signature(build).parameters
+    unknown = sorted(set(options) - set(accepted))
+    if unknown:
+        raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
+    space = build(**options)
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
+    return replace(space, reference=reference, options=options)
+
+
+def reload_space(description: Mapping[str, Any]) -> SearchSpace:
+    """The space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
+    space = load_space(description["reference"], description["options"])
+    if space.fingerprint != description["fingerprint"]:
+        raise SpaceError(
+            f"space {space.reference} has changed since this file was made (fingerprint {space.fingerprint}, "
+            f"then {description['fingerprint']}); restore it, or start again under another name"
+        )
+    return space
+
+
+def _builder(reference: str) -> Callable[..., object]:
+    if reference in SPACES:
+        module, _, function = SPACES[reference].partition(":")
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    path, colon, function = reference.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise UnknownNameError("space", reference, [*SPACES, "FILE.py:FUNCTION"])
+    return _function_of_file(Path(path), function)
+
+
+def _function_of_file(path: Path, function: str) -> Callable[..., object]:
+    if not path.is_file():
+        raise SpaceError(f"{path}: no such file; a space of your own is given as FILE.py:FUNCTION")
+    # A name of its own in sys.modules, so that the file's operators can refer to their modules by reference.
+    name = f"hwnas_space_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise SpaceError(f"{path}: {type(error).__name__} while it was loaded: {error}") from error
+    try:
+        return getattr(sys.modules[name], function)  # type: ignore[no-any-return]
+    except AttributeError:
+        raise SpaceError(f"{path} has no function {function!r}") from None

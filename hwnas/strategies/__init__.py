@@ -1,0 +1,1 @@
+"""Search strategies: which architectures to evaluate next."""

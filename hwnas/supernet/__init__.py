@@ -1,0 +1,1 @@
+"""Weight-entangled supernets: every architecture of a space inside one set of weights."""

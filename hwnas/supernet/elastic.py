@@ -1,0 +1,97 @@
+"""Entangled weights of one layer: every operator that can stand there, inside one set of the largest tensors.
+
+The rule is one for all operators. A parameter of a smaller operator is a slice of the same-named parameter of its
+family: the first entries of the channel axes (0 and 1), the centre of the kernel axes (2 and up). So an operator is
+written once, as a plain module; this file runs that module with slices.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hwnas.core.operator import Operator
+from hwnas.errors import SpaceError
+from hwnas.ops.assemble import build
+
+KERNEL_AXES_FROM = 2
+
+
+@final
+class ElasticLayer(nn.Module):
+    """Runs any of `operators` on slices of shared weights. Operators of different families share nothing."""
+
+    def __init__(self, name: str, operators: Iterable[Operator]) -> None:
+        super().__init__()
+        self.name = name
+        # Modules without storage, one per operator: the code that runs, and the shapes of its slices.
+        self._templates: dict[str, nn.Module] = {}
+        families: dict[str, list[Operator]] = {}
+        for operator in operators:
+            if operator.key not in self._templates:
+                with torch.device("meta"):
+                    self._templates[operator.key] = build(operator)
+                families.setdefault(operator.family, []).append(operator)
+        for family, members in families.items():
+            self._add_family(family, members)
+
+    def _add_family(self, family: str, members: list[Operator]) -> None:
+        shapes: dict[str, list[int]] = {}
+        for operator in members:
+            for name, tensor in _tensors(self._templates[operator.key]).items():
+                largest = shapes.setdefault(name, list(tensor.shape))
+                shapes[name] = [max(pair) for pair in zip(largest, tensor.shape, strict=True)]
+        missing = dict(shapes)
+        for operator in reversed(members):  # the largest usually comes last
+            if not missing:
+                return
+            tensors = _tensors(self._templates[operator.key])
+            if any(list(tensors[name].shape) == missing[name] for name in missing if name in tensors):
+                fresh = build(operator)
+                for name, tensor in _tensors(fresh).items():
+                    if list(tensor.shape) == missing.get(name):
+                        self._register(_stored(family, name), tensor)
+                        del missing[name]
+        if missing:
+            raise SpaceError(
+                f"layer {self.name!r}, family {family!r}: no operator has the largest {sorted(missing)[0]!r}"
+            )
+
+    def _register(self, name: str, tensor: Tensor) -> None:
+        if isinstance(tensor, nn.Parameter):
+            self.register_parameter(name, tensor)
+        else:
+            self.register_buffer(name, tensor)
+
+    def slices(self, operator: Operator) -> Mapping[str, Tensor]:
+        """The operator's parameters and statistics, by name, as views of the shared ones (gradients flow through)."""
+        template = self._templates[operator.key]
+        return {
+            name: _slice(getattr(self, _stored(operator.family, name)), tensor.shape)
+            for name, tensor in _tensors(template).items()
+        }
+
+    def forward(self, x: Tensor, operator: Operator) -> Tensor:
+        """The operator's output on the shared weights; in train mode its statistics are updated in place."""
+        template = self._templates[operator.key].train(self.training)
+        return functional_call(template, dict(self.slices(operator)), (x,))  # type: ignore[no-any-return]
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and floating-point buffers; counters are not weights."""
+    buffers = ((name, buffer) for name, buffer in module.named_buffers() if buffer.is_floating_point())
+    return dict(module.named_parameters()) | dict(buffers)
+
+
+def _stored(family: str, name: str) -> str:
+    return f"{family}/{name}".replace(".", "/")
+
+
+def _slice(tensor: Tensor, shape: torch.Size) -> Tensor:
+    for axis, size in enumerate(shape):
+        extra = tensor.shape[axis] - size
+        if extra:
+            tensor = tensor.narrow(axis, extra // 2 if axis >= KERNEL_AXES_FROM else 0, size)
+    return tensor

@@ -1,0 +1,93 @@
+"""What people see while they wait and when it is done: progress bars, notes and tables, by rich. All but tables on stderr."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hwnas.runs.front import FrontRow, named
+
+Item = TypeVar("Item")
+
+
+@final
+class TerminalReporter:
+    """Progress bars that vanish when done, and notes that stay."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        # Into a file, bars would be hundreds of lines; the notes tell enough.
+        disabled = not self._console.is_terminal
+        progress = Progress(*columns, console=self._console, transient=True, disable=disabled)
+        return self._tracked(progress, items, what)
+
+    def _tracked(self, progress: Progress, items: Sequence[Item], what: str) -> Iterator[Item]:
+        with progress:
+            yield from progress.track(items, description=what)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+
+def front_table(rows: Sequence[FrontRow]) -> Table:
+    """The front, fastest first; the points with a name carry it."""
+    names = {row.arch_id: name for name, row in named(rows).items()}
+    table = Table(title=None, header_style="bold")
+    headers = (
+        "id",
+        "",
+        "val loss",
+        "val acc",
+        "test acc",
+        "predicted ms [90 %]",
+        "measured ms",
+        "median",
+        "error",
+        "in budget",
+        "params",
+    )
+    for header in headers:
+        table.add_column(header, justify="left" if header in ("id", "") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.arch_id,
+            names.get(row.arch_id, ""),
+            f"{row.loss_val:.4f}",
+            f"{100 * row.accuracy_val:.1f} %",
+            f"{100 * row.accuracy_test:.1f} %",
+            f"{row.predicted_ms:.4f} [{row.interval_low_ms:.4f}, {row.interval_high_ms:.4f}]",
+            f"{row.measured_ms:.4f}",
+            f"{row.measured_median_ms:.4f}",
+            f"{100 * row.error:+.1f} %",
+            "yes" if row.within_budget else "NO",
+            f"{row.params:,}",
+        )
+    return table
+
+
+def plain_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Any rows with the same keys."""
+    table = Table(header_style="bold")
+    for name in rows[0] if rows else ():
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+def print_table(table: Table) -> None:
+    """On stdout, never narrower than the table: a cut number is no number."""
+    wide = Console(highlight=False, width=1000)
+    Console(highlight=False, width=max(Console().width, wide.measure(table).maximum)).print(table)
