@@ -16,7 +16,7 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        squeezed_NS11: Tensor = torch.relu(self.reduce(x_NCHW.mean((2, 3), keepdim=True)))
+        squeezed_NS11 = torch.relu(self.reduce(x_NCHW.mean((2, 3), keepdim=True)))
         gate_NC11: Tensor = F.hardsigmoid(self.expand(squeezed_NS11))
         return x_NCHW * gate_NC11
 
@@ -39,7 +39,7 @@ class MBConv(nn.Module):
         self.operator = operator
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW = x_NCHW
+        y_NCHW: Tensor = x_NCHW
         if self.operator.expansion > 1:
             y_NCHW = torch.relu_(self.expand_norm(self.expand(y_NCHW)))
         y_NCHW = torch.relu_(self.depthwise_norm(self.depthwise(y_NCHW)))

@@ -30,8 +30,8 @@ def parse_budget(text: str) -> Budget:
     >>> parse_budget("250us"), parse_budget("60%")
     (Budget(milliseconds=0.25, share=None), Budget(milliseconds=None, share=0.6))
     """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(ns|us|ms|s|%)?\s*", text)
-    if match is None or float(match[1]) <= 0:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(ns|us|ms|s|%)?\s*", text)
+    if match is None or not 0 < float(match[1]) < float("inf"):
         raise HwnasError(f"latency budget {text!r} is not a positive duration; write 0.4ms, 250us or 60%")
     value, unit = float(match[1]), match[2]
     if unit is None:

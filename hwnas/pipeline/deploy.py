@@ -146,8 +146,8 @@ def note_drift(session: Session, predictor: LatencyPredictor, reporter: Reporter
     """Says how much slower or faster the device runs the reference network than when it was profiled."""
     profiled_ms = predictor.report.get("reference_ms")
     if profiled_ms:
-        drift = session.reference.p10_ms / profiled_ms - 1
-        reporter.note(f"the device runs the reference network {100 * drift:+.1f} % slower than when it was profiled")
+        percent = 100 * session.reference.p10_ms / profiled_ms
+        reporter.note(f"the reference network takes {percent:.1f} % of the time it took when the device was profiled")
 
 
 def _loaded(job: Deployment, arch_id: str) -> OnnxModel:

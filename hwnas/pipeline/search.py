@@ -13,7 +13,7 @@ from hwnas.core.arch import Arch
 from hwnas.core.cost import FloatArray, IntArray, total
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import DataError, RunError, TrainingError
+from hwnas.errors import BudgetError, DataError, RunError, TrainingError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig, parse_budget
 from hwnas.pipeline.deploy import Deployment, deploy
@@ -84,7 +84,10 @@ def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig
     """A run, its configuration and its space. Raises RunError where `given` options differ from the configuration."""
     run = RunFolder(out)
     facts = run.read()
-    config = SearchConfig(**facts["config"])
+    try:
+        config = SearchConfig(**facts["config"])
+    except (KeyError, TypeError):
+        raise RunError(f"{run.json}: not the configuration of a search of this version; start again under another --out") from None
     for name, value in given.items():
         if getattr(config, name) != value:
             raise RunError(
@@ -200,14 +203,18 @@ class _Search:
         budget = parse_budget(self.config.latency_budget)
         if "latency_budget_ms" in facts:
             budget = replace(budget, milliseconds=facts["latency_budget_ms"])
-        ready = preflight(
-            predictor,
-            self.space,
-            budget,
-            self.config.budget_on,
-            largest_ms=0.0 if budget.milliseconds is not None else self._largest_ms(),
-            max_params=self.config.max_params,
-        )
+        try:
+            ready = preflight(
+                predictor,
+                self.space,
+                budget,
+                self.config.budget_on,
+                largest_ms=0.0 if budget.milliseconds is not None else self._largest_ms(),
+                max_params=self.config.max_params,
+            )
+        except BudgetError:
+            self.reporter.note(f"what was measured is kept: search again with --predictor {self.run.predictor}")
+            raise
         self.run.write(
             facts
             | {

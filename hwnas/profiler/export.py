@@ -75,6 +75,8 @@ def checked(
     x = example_input(input_shape, batch)
     expected = module.eval()(x).numpy()
     got = loaded.run(x.numpy())
+    if got.shape != expected.shape:
+        raise ExportError(f"the ONNX model's output has shape {got.shape}, torch's {expected.shape}")
     error = float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
     if not error <= TOLERANCE:
         raise ExportError(f"the ONNX model's output differs from torch's by {error:.1e} (allowed {TOLERANCE:.0e})")

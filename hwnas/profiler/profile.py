@@ -89,17 +89,19 @@ def profile(
     archs = [network_subject(space, arch) for arch in calibration_networks(space, networks, seed)]
     with TableWriter(path, conditions.describe(), space.describe()) as table:
         known = {(row["kind"], row["key"], row.get("repeat", 0)) for row in table.rows}
-        wanted = operators + archs + [replace(subject, repeat=1) for subject in archs[:REPEATED]]
-        missing = [subject for subject in wanted if subject.identity not in known]
-        discarded, spreads = 0, [row["spread"] for row in table.rows]
-        for rows, session in measured_groups(space, missing, conditions, protocol or Protocol(), reporter, seed):
-            table.append(rows)
-            discarded += session.discarded_rounds
-            spreads += [row["spread"] for row in rows]
+        repeats = [replace(subject, repeat=1) for subject in archs[:REPEATED]]
+        missing = [[subject for subject in part if subject.identity not in known] for part in (operators + archs, repeats)]
+        discarded, spreads = 0, [row["spread"] for row in table.rows if "spread" in row]
+        for part in missing:  # a session of their own for the repeats
+            for rows, session in measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed):
+                table.append(rows)
+                discarded += session.discarded_rounds
+                spreads += [row["spread"] for row in rows]
+        measured = sum(len(part) for part in missing)
     return ProfileSummary(
         path=path,
-        measured=len(missing),
-        reused=len(wanted) - len(missing),
+        measured=measured,
+        reused=len(operators) + len(archs) + len(repeats) - measured,
         discarded_rounds=discarded,
         median_spread=float(np.median(spreads)),
     )

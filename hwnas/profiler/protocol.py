@@ -35,6 +35,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.rounds < 3 or self.burst_ms <= 0:
             raise MeasurementError(f"a measurement needs at least 3 rounds of positive length, not {self}")
+        if self.warmup_calls < 1 or self.dropped_calls < 0 or self.outlier_mads < 1:
+            raise MeasurementError(f"warming up needs a call, dropped calls and outliers cannot be negative: {self}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,8 @@ def measure(
         for i in rng.permutation(len(everyone)):
             bursts[i].append(_burst(everyone[i], calls_per_burst[i], protocol.dropped_calls, now_ns))
     reference_ms_R = np.array([np.percentile(burst, 10) for burst in bursts[0]])
+    if not (reference_ms_R > 0).all():
+        raise MeasurementError(f"the reference cannot take {reference_ms_R.min()} ms; the clock is broken")
     kept = _undisturbed(reference_ms_R, protocol.outlier_mads)
     scale_R = np.median(reference_ms_R[kept]) / reference_ms_R
     reference_timing, *timings = (summarise(burst, scale_R, kept) for burst in bursts)
@@ -103,6 +107,8 @@ def _warm_up(call: Call, protocol: Protocol, now_ns: Callable[[], int]) -> int:
         call()
         last_ns = now_ns() - before
         calls += 1
+        if calls == protocol.warmup_calls and now_ns() <= start:
+            raise MeasurementError(f"{calls} calls took no time; the clock is broken")
     return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(last_ns, 1)))
 
 

@@ -55,15 +55,20 @@ class OnnxModel:
         session_options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         session_options.log_severity_level = 3
+        if options.provider not in ort.get_available_providers():
+            raise DeviceError(f"onnxruntime here has no {options.provider}")
         try:
-            self._session = ort.InferenceSession(model, session_options, providers=[options.provider])
-        except (ort.capi.onnxruntime_pybind11_state.Fail, ort.capi.onnxruntime_pybind11_state.InvalidProtobuf) as error:
-            raise ExportError(f"ONNX Runtime cannot load the model: {error}") from error
+            # No fallback: it would print to stdout, and run on another provider than the one asked for.
+            self._session = ort.InferenceSession(
+                model, session_options, providers=[options.provider], enable_fallback=False
+            )
+            self._input = self._session.get_inputs()[0].name
+            self._output = self._session.get_outputs()[0].name
+        except Exception as error:  # its own classes have no common base, and damaged names are UnicodeDecodeErrors
+            raise ExportError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from error
         if self._session.get_providers()[0] != options.provider:
             raise DeviceError(f"{options.provider} was asked for, ONNX Runtime took {self._session.get_providers()[0]}")
         self._binding = self._session.io_binding()
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
 
     @property
     def input_shape(self) -> tuple[int, ...]:

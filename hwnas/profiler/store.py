@@ -16,6 +16,8 @@ from hwnas.errors import TableError
 from hwnas.profiler.device import differences
 
 SCHEMA: Final = 1
+SPACE_FACTS: Final = {"reference", "options", "fingerprint"}
+FIRST_BYTES: Final = b'{"kind": "header"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,7 @@ def read_table(path: Path) -> Table:
         raise TableError(f"{path}: no complete line; delete it and profile again")
     parsed = [_parsed(line, path, number) for number, line in enumerate(whole, start=1)]
     header, *rows = parsed
-    if header.get("kind") != "header" or not isinstance(header.get("conditions"), dict):
-        raise TableError(f"{path}: line 1 is not a table's header; is this a table of `hwnas profile`?")
-    if header.get("schema") != SCHEMA:
-        raise TableError(
-            f"{path}: schema {header.get('schema')}, this version reads {SCHEMA}; update hwnas or profile again"
-        )
+    _check_header(header, path)
     for number, row in enumerate(rows, start=2):
         _check_row(row, path, number)
     return Table(path=path, conditions=header["conditions"], space=header["space"], rows=tuple(rows))
@@ -63,9 +60,21 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return value
 
 
+def _check_header(header: Mapping[str, Any], path: Path) -> None:
+    if header.get("kind") != "header":
+        raise TableError(f"{path}: line 1 is not a table's header; is this a table of `hwnas profile`?")
+    if header.get("schema") != SCHEMA:
+        raise TableError(
+            f"{path}: schema {header.get('schema')}, this version reads {SCHEMA}; update hwnas or profile again"
+        )
+    conditions, space = header.get("conditions"), header.get("space")
+    if not isinstance(conditions, dict) or not isinstance(space, dict) or not set(space) >= SPACE_FACTS:
+        raise TableError(f"{path}: line 1 does not say under what conditions and for which space; profile again")
+
+
 def _check_row(row: Mapping[str, Any], path: Path, number: int) -> None:
     times = [row.get(name) for name in ("p10_ms", "median_ms", "p90_ms", "reference_ms")]
-    if not all(isinstance(time, float | int) and 0 < time < float("inf") for time in times):
+    if not all(type(time) in (float, int) and 0 < time < float("inf") for time in times):
         raise TableError(f"{path}: line {number} has no positive times; delete that line and profile again")
     if row.get("kind") not in ("operator", "network") or not isinstance(row.get("key"), str):
         raise TableError(f"{path}: line {number} is neither an operator's nor a network's; delete it and profile again")
@@ -90,7 +99,7 @@ class TableWriter:
             raise
 
     def _opened(self, conditions: Mapping[str, Any], space: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        if not self._path.exists() or b"\n" not in self._path.read_bytes():
+        if not self._path.exists() or self._is_torn_header():
             self._path.write_bytes(b"")
             header = {"kind": "header", "schema": SCHEMA, "conditions": dict(conditions), "space": dict(space)}
             self._write([header])
@@ -104,6 +113,11 @@ class TableWriter:
             )
         self._drop_torn_line()
         return list(table.rows)
+
+    def _is_torn_header(self) -> bool:
+        """Whether a writer died before its first line was whole. Any other file without a line is not ours to empty."""
+        content = self._path.read_bytes()
+        return b"\n" not in content and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
 
     def _drop_torn_line(self) -> None:
         with self._path.open("r+b") as file:

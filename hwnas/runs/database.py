@@ -59,6 +59,7 @@ class RunDatabase:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(TABLES)
         except sqlite3.DatabaseError as error:
+            self.close()
             raise RunError(f"{path}: damaged ({error}); start again under another --out") from None
 
     def evaluations(self) -> dict[str, Evaluation]:
@@ -88,12 +89,12 @@ class RunDatabase:
     def add_winners(self, winners: Mapping[str, Winner]) -> None:
         """All or none."""
         names = ", ".join(field.name for field in fields(Winner))
-        self._connection.execute("BEGIN")
-        self._connection.executemany(
-            f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?)",
-            [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
-        )
-        self._connection.execute("COMMIT")
+        with self._connection:  # commits, or rolls back
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?)",
+                [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
+            )
 
     def close(self) -> None:
         self._connection.close()

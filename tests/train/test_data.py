@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hwnas.errors import DataError, UnknownNameError
-from hwnas.train.data import LOADERS, ImageData, Split, augment, load_data, stratified_order
+from hwnas.train.data import ImageData, Split, augment, load_data, stratified_order
+from hwnas.train.sources import LOADERS
 
 RGB = (3, 8, 8)
 DATA = os.environ.get("HWNAS_BENCH_DATA")

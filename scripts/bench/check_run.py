@@ -1,0 +1,59 @@
+"""Checks the claims a finished run makes, from its files alone, and prints what it found.
+
+    python scripts/bench/check_run.py runs/demo
+
+Every ONNX file is loaded in plain ONNX Runtime and compared with the network extracted from the run's supernet; its
+accuracy on the test split is computed anew; the front is checked for domination and against the budget.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from hwnas.pipeline.search import load_for, reopen
+from hwnas.runs.front import read_front
+from hwnas.supernet.network import Supernet
+from hwnas.train.loop import SubnetJudge, load_supernet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    run, config, space = reopen(parser.parse_args().run, {})
+    rows = read_front(run.front)
+    data = load_for(space, config)
+    supernet = Supernet(space)
+    load_supernet(supernet, run.supernet)
+    judge = SubnetJudge(supernet, data)
+    x = data.inputs(data.test.images)
+    differences = []
+    for row in rows:
+        session = ort.InferenceSession((run.path / row.onnx).read_bytes(), providers=["CPUExecutionProvider"])
+        batches = [x[i : i + config.batch].numpy() for i in range(0, len(x) - config.batch + 1, config.batch)]
+        logits = np.concatenate([session.run(None, {"input": batch})[0] for batch in batches])
+        with torch.inference_mode():
+            expected = judge.extract(space.arch(json.loads(row.arch)))(x[: len(logits)]).numpy()
+        differences.append(float(np.abs(logits - expected).max()))
+        accuracy = float((logits.argmax(1) == data.test.labels[: len(logits)]).mean())
+        assert abs(accuracy - row.accuracy_test) < 1e-6, (row.arch_id, accuracy, row.accuracy_test)
+    points = np.array([(row.loss_val, row.predicted_ms, row.measured_ms) for row in rows])
+    for latency in (1, 2):
+        for point in points:
+            beaten = (points[:, [0, latency]] <= point[[0, latency]]).all(1) & (points != point).any(1)
+            assert not beaten.any(), f"{point} is dominated"
+    budget_ms = run.read()["latency_budget_ms"]
+    assert all(row.within_budget for row in rows)
+    errors = np.abs([row.error for row in rows])
+    inside = sum(row.in_interval for row in rows)
+    print(f"{len(rows)} models, none dominated, all within {budget_ms:.4f} ms ({config.budget_on})")
+    print(f"ONNX against torch: largest difference {max(differences):.1e}; test accuracies equal the table's")
+    print(f"predicted against measured: median {100 * np.median(errors):.2f} %, worst {100 * errors.max():.2f} %")
+    print(f"measured inside the predicted 90 % interval: {inside} of {len(rows)}")
+
+
+if __name__ == "__main__":
+    main()

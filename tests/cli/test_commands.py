@@ -1,0 +1,294 @@
+"""The command line on real files: every command on one finished run, and every wrong request."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from hwnas.cli import cli, main
+from hwnas.runs.front import read_front
+from hwnas.train.data import load_data
+
+ROOT = Path(__file__).parents[2]
+OWN_SPACE = f"{ROOT / 'scripts/examples/own_space.py'}:build"
+TINY = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--data", "digits", "--epochs", "1", "--limit-images", "200"]
+
+# One worker makes the run; all that look at it go there.
+pytestmark = pytest.mark.xdist_group("finished run")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def message(self) -> str:
+        """What a wrong request is told: its last line, the only one that is an error's."""
+        assert "Traceback" not in self.err
+        lines = [line for line in self.err.splitlines() if line.startswith("hwnas: ")]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def hwnas(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the example space, made by the command itself."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys,
+            "argv",
+            ["hwnas", "search", *TINY, "--latency-budget", "95%", "--evaluations", "30", "--networks", "10", "--out", str(path)],
+        )
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert not exit_.value.code
+    return path
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A run that a test may damage."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_every_row_of_a_front_is_not_dominated_and_within_budget(finished: Path) -> None:
+    rows = read_front(finished / "front.csv")
+    budget_ms = json.loads((finished / "run.json").read_text())["latency_budget_ms"]
+    assert rows
+    assert all(row.within_budget and row.measured_median_ms <= budget_ms for row in rows)
+    for latency in ("predicted_ms", "measured_ms", "measured_median_ms"):
+        points = [(row.loss_val, getattr(row, latency)) for row in rows]
+        for point in points:
+            assert not any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+
+
+def test_an_onnx_file_has_the_accuracy_the_front_says_and_carries_its_provenance(finished: Path) -> None:
+    data = load_data("digits", (3, 16, 16), limit=200)
+    for row in read_front(finished / "front.csv"):
+        session = ort.InferenceSession((finished / row.onnx).read_bytes(), providers=["CPUExecutionProvider"])
+        inputs = data.inputs(data.test.images).numpy()
+        logits = np.concatenate([session.run(None, {"input": x[None]})[0] for x in inputs])
+        assert (logits.argmax(1) == data.test.labels).mean() == pytest.approx(row.accuracy_test, abs=1e-6)
+        properties = {item.key: item.value for item in onnx.load(finished / row.onnx).metadata_props}
+        assert properties["hwnas.arch"] == row.arch
+        assert float(properties["hwnas.predicted_ms"]) == row.predicted_ms
+        assert float(properties["hwnas.measured_ms"]) == row.measured_ms
+        assert json.loads(properties["hwnas.mean"]) == pytest.approx(data.mean)
+        assert {"hwnas.space", "hwnas.version", "hwnas.std", "hwnas.classes"} <= set(properties)
+
+
+def test_a_run_folder_has_what_the_documentation_lists(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"run.json", "run.sqlite", "supernet.safetensors", "front.csv", "table.jsonl", "predictor.json"} <= names
+    assert {"front.png", "front.html", "models"} <= names
+    assert {f"models/{path.name}" for path in (finished / "models").iterdir()} == {
+        row.onnx for row in read_front(finished / "front.csv")
+    }
+
+
+def test_spaces_and_devices_are_listed(hwnas: Run) -> None:
+    spaces = json.loads(hwnas("spaces", "--json").out)["spaces"]
+    assert {"space": "mobilenet", "architectures": spaces[0]["architectures"], "choices": 30, "operators": 201} in spaces
+    devices = {row["device"]: row for row in json.loads(hwnas("devices", "--json").out)["devices"]}
+    assert devices["cpu"]["usable"] is True
+    assert "CUDA" in devices["cuda"]["detail"] or devices["cuda"]["usable"]
+
+
+def test_fit_prints_the_held_out_error(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    report = json.loads(hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json", "--json").out)
+    assert 0 < report["held_out"]["mape"] < 1
+    assert (tmp_path / "p.json").read_text() == (finished / "predictor.json").read_text()
+
+
+def test_predict_answers_json_lines_with_json_lines(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    rows = read_front(finished / "front.csv")
+    (tmp_path / "archs.jsonl").write_text("".join(row.arch + "\n" for row in rows))
+    answers = hwnas("predict", "--predictor", finished / "predictor.json", "--arch", tmp_path / "archs.jsonl").out
+    for row, line in zip(rows, answers.splitlines(), strict=True):
+        answer = json.loads(line)
+        assert answer["arch_id"] == row.arch_id
+        assert answer["predicted_ms"] == pytest.approx(row.predicted_ms)
+        assert sum(answer["layers_ms"].values()) == pytest.approx(row.predicted_ms)
+
+
+def test_export_writes_named_and_evaluated_architectures(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    rows = read_front(finished / "front.csv")
+    assert hwnas("export", finished, "--arch", "fastest", "--out", tmp_path / "a.onnx").code == 0
+    assert (tmp_path / "a.onnx").read_bytes() == (finished / rows[0].onnx).read_bytes()
+    from hwnas.runs.database import RunDatabase
+
+    beaten = sorted(set(RunDatabase(finished / "run.sqlite").evaluations()) - {row.arch_id for row in rows})
+    assert hwnas("export", finished, "--arch", beaten[0], "--out", tmp_path / "b.onnx").code == 0
+    onnx.checker.check_model(onnx.load(tmp_path / "b.onnx"))
+
+
+def test_verify_measures_every_point_again(hwnas: Run, finished: Path) -> None:
+    verified = json.loads(hwnas("verify", finished, "--json").out)["verified"]
+    assert [row["arch_id"] for row in verified] == [row.arch_id for row in read_front(finished / "front.csv")]
+    assert all(row["measured_ms"] > 0 for row in verified)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html", "csv"])
+def test_plot_writes_every_format(hwnas: Run, finished: Path, tmp_path: Path, suffix: str) -> None:
+    assert hwnas("plot", finished, "--out", tmp_path / f"front.{suffix}").code == 0
+    assert (tmp_path / f"front.{suffix}").stat().st_size > 100
+
+
+def test_a_finished_run_resumes_to_itself(hwnas: Run, copied: Path) -> None:
+    before = (copied / "front.csv").read_text()
+    assert hwnas("search", "--resume", "--out", copied).code == 0
+    assert (copied / "front.csv").read_text() == before
+
+
+def test_every_command_in_the_readme_can_be_parsed() -> None:
+    lines = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
+    commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("hwnas ")]
+    assert len(commands) >= 8
+    for name, *arguments in commands:
+        cli.commands[name].make_context(name, arguments)
+
+
+# ---- wrong requests: exit code 2 (3 for budgets), one line that says what, where and what to do, no traceback
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--space", "mobilnet"], "unknown space 'mobilnet'; known: FILE.py:FUNCTION, mobilenet"),
+        (["--space", "nowhere.py:build"], "nowhere.py: no such file"),
+        (["--space-option", "size=3"], "has no option 'size'; it has resolution"),
+        (["--space-option", "size"], "is not NAME=VALUE"),
+        (["--data", "imagenet"], "unknown data set 'imagenet'; known: digits"),
+        (["--data", "parquet:/nowhere"], "/nowhere"),
+        (["--device", "tpu"], "unknown device 'tpu'; known: cpu, cuda"),
+        (["--threads", "1000"], "1000 threads on"),
+        (["--strategy", "luck"], "unknown strategy 'luck'; known: nsga2, random"),
+        (["--latency-budget", "0.4"], "has no unit; write 0.4ms"),
+        (["--latency-budget", "fast"], "is not a positive duration"),
+        (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),
+        (["--precision", "int4"], "precision int4 is not supported"),
+        (["--evaluations", "0"], "--evaluations must be at least 1"),
+        (["--space-option", "classes=7"], "digits has 10 classes, the space 7; give --space-option classes=10"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_anything_is_made(
+    hwnas: Run, tmp_path: Path, options: list[str], told: str
+) -> None:
+    outcome = hwnas("search", *options, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert told in outcome.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_is_never_overwritten(hwnas: Run, copied: Path) -> None:
+    outcome = hwnas("search", *TINY, "--out", copied)
+    assert outcome.code == 2
+    assert "--resume" in outcome.message
+
+
+def test_resuming_with_another_option_is_refused(hwnas: Run, copied: Path) -> None:
+    outcome = hwnas("search", "--resume", "--out", copied, "--seed", "7")
+    assert (outcome.code, "was started with seed = 0, not 7" in outcome.message) == (2, True)
+
+
+def test_resuming_nothing_is_refused(hwnas: Run, tmp_path: Path) -> None:
+    assert "no run there" in hwnas("search", "--resume", "--out", tmp_path / "nothing").message
+
+
+def test_an_infeasible_budget_names_the_fastest_latency_before_training(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    predictor = finished / "predictor.json"
+    outcome = hwnas("search", *TINY, "--predictor", predictor, "--latency-budget", "1ns", "--out", tmp_path / "run")
+    assert outcome.code == 3
+    assert "cannot be met: the fastest architecture of own takes up to 0.00" in outcome.message
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("option", ["--table", "--predictor"])
+def test_measurements_of_another_thread_count_are_refused(
+    hwnas: Run, finished: Path, tmp_path: Path, option: str
+) -> None:
+    name = {"--table": "table.jsonl", "--predictor": "predictor.json"}[option]
+    altered = (finished / name).read_text().replace('"threads": 1', '"threads": 8', 1)
+    (tmp_path / name).write_text(altered)
+    outcome = hwnas("search", *TINY, option, tmp_path / name, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "threads 8 (here 1)" in outcome.message
+
+
+def test_a_table_of_another_space_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--space-option", "blocks=2"]
+    outcome = hwnas("search", *options, "--table", finished / "table.jsonl", "--out", tmp_path / "run")
+    assert "measured for another space" in outcome.message
+
+
+@pytest.mark.parametrize("name", ["run.json", "predictor.json", "supernet.safetensors", "run.sqlite"])
+def test_a_truncated_file_of_a_run_is_named(hwnas: Run, copied: Path, name: str) -> None:
+    content = (copied / name).read_bytes()
+    (copied / name).write_bytes(content[: len(content) // 2])
+    for extra in copied.glob("run.sqlite-*"):
+        extra.unlink()
+    outcome = hwnas("search", "--resume", "--out", copied)
+    assert outcome.code == 2
+    assert name in outcome.message
+
+
+def test_a_truncated_table_is_measured_on(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.jsonl"
+    content = (finished / "table.jsonl").read_bytes()
+    table.write_bytes(content[: len(content) - 100])
+    options = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--networks", "10", "--out", table, "--json"]
+    facts = json.loads(hwnas("profile", *options).out)
+    assert facts["measured"] == 1
+    assert table.read_bytes().count(b"\n") == content.count(b"\n")
+
+
+def test_a_space_file_that_changed_since_the_run_is_noticed(hwnas: Run, copied: Path, tmp_path: Path) -> None:
+    other = tmp_path / "changed_space.py"
+    other.write_text((ROOT / "scripts/examples/own_space.py").read_text().replace("(0, 3, 5, 7)", "(0, 3, 5)"))
+    facts = json.loads((copied / "run.json").read_text())
+    facts["space"]["reference"] = f"{other}:build"
+    (copied / "run.json").write_text(json.dumps(facts))
+    for arguments in (["search", "--resume", "--out"], ["verify"]):
+        outcome = hwnas(*arguments, copied)
+        assert outcome.code == 2
+        assert "has changed since" in outcome.message
+
+
+def test_a_loss_that_is_no_number_stops_training(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--predictor", finished / "predictor.json", "--learning-rate", "1e30"]
+    outcome = hwnas("search", *options, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "is not a number; lower --learning-rate" in outcome.message
+
+
+def test_a_front_of_unknown_architectures_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    outcome = hwnas("predict", "--predictor", finished / "predictor.json", "--arch", '{"block1.kernel": 9}')
+    assert "architecture 1: 'block1.kernel' cannot be 9; options: (0, 3, 5, 7)" in outcome.message
+    assert "evaluated no architecture 'nobody'" in hwnas("export", finished, "--arch", "nobody").message
+    assert "unknown plot format" in hwnas("plot", finished, "--out", tmp_path / "front.gif").message

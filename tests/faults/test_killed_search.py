@@ -1,0 +1,86 @@
+"""Searches that are killed or interrupted at any moment, and go on to the result of one that was not."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = [
+    *("--space", f"{ROOT / 'scripts/examples/own_space.py'}:build", "--space-option", "resolution=16"),
+    *("--data", "digits", "--limit-images", "200", "--epochs", "3", "--evaluations", "40", "--networks", "10"),
+    *("--latency-budget", "1s"),
+]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hwnas.cli", "search", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(*arguments: object) -> None:
+    process = start(*arguments)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def evaluations(run: Path) -> list[tuple[str, float, float]]:
+    """In the order in which they happened."""
+    connection = sqlite3.connect(run / "run.sqlite")
+    try:
+        return connection.execute("SELECT arch_id, loss_val, predicted_ms FROM evaluations ORDER BY rowid").fetchall()
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    began = time.monotonic()
+    finish(*OPTIONS, "--out", run)
+    return run, time.monotonic() - began
+
+
+@pytest.mark.xdist_group("killed search")
+@pytest.mark.parametrize("number", range(3))
+def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_not(
+    undisturbed: tuple[Path, float], tmp_path: Path, number: int
+) -> None:
+    """Given the same predictor: measured times are never the same twice."""
+    reference, seconds = undisturbed
+    run = tmp_path / "run"
+    moments = random.Random(number)
+    for _ in range(2):
+        known = ["--resume"] if (run / "run.json").exists() else [*OPTIONS, "--predictor", reference / "predictor.json"]
+        process = start(*known, "--out", run)
+        time.sleep(moments.uniform(0.2, 0.6) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    known = ["--resume"] if (run / "run.json").exists() else [*OPTIONS, "--predictor", reference / "predictor.json"]
+    finish(*known, "--out", run)
+    assert evaluations(run) == evaluations(reference)
+    assert (run / "supernet.safetensors").read_bytes() == (reference / "supernet.safetensors").read_bytes()
+
+
+@pytest.mark.xdist_group("killed search")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
+    undisturbed: tuple[Path, float], tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    reference, _ = undisturbed
+    run = tmp_path / "run"
+    process = start(*OPTIONS, "--epochs", "1000", "--predictor", reference / "predictor.json", "--out", run)
+    while not (run / "checkpoint.pt").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert "--resume goes on from it" in errors
+    assert not list(run.glob(".*.partial"))
