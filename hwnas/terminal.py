@@ -30,7 +30,8 @@ class TerminalReporter:
         )
         # Into a file, bars would be hundreds of lines; the notes tell enough.
         disabled = not self._console.is_terminal
-        progress = Progress(*columns, console=self._console, transient=True, disable=disabled)
+        # No refreshing thread: it would take the interpreter's lock in the middle of a measurement.
+        progress = Progress(*columns, console=self._console, transient=True, disable=disabled, auto_refresh=False)
         return self._tracked(progress, items, what)
 
     def _tracked(self, progress: Progress, items: Sequence[Item], what: str) -> Iterator[Item]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hwnas.errors import SpaceError
 
-type_of_option = (bool, int, float, str)
+OPTION_TYPES: Final = (bool, int, float, str)
 Option = bool | int | float | str
 
 # A clause holds when each choice it names has one of the options listed; a condition holds when any of its clauses does.
@@ -40,5 +41,5 @@ class Choice:
         if len(set(self.options)) != len(self.options):
             raise SpaceError(f"choice {self.name!r} lists an option twice: {self.options}")
         for option in self.options:
-            if not isinstance(option, type_of_option):
+            if not isinstance(option, OPTION_TYPES):
                 raise SpaceError(f"choice {self.name!r}: option {option!r} is not a number or a string")

@@ -108,7 +108,8 @@ class SearchSpace:
         for clause in choice.when:
             holds = np.ones(len(rows_NC), dtype=bool)
             for name, options in clause:
-                allowed = np.isin(self.by_name[name].options, options)
+                # Not np.isin: numpy would make strings of options of different types.
+                allowed = np.array([option in options for option in self.by_name[name].options])
                 holds &= allowed[rows_NC[:, self.columns[name]]]
             is_on |= holds
         return is_on
@@ -133,6 +134,8 @@ class SearchSpace:
 
     def arch(self, options: Mapping[str, Option]) -> Arch:
         """An architecture from a mapping that may leave out what is switched off. Raises ArchError."""
+        if not isinstance(options, Mapping):
+            raise ArchError(f"an architecture is an object of choice names and options, not {options!r}")
         unknown = sorted(set(options) - set(self.by_name))
         if unknown:
             raise ArchError(f"{self.name} has no choice {unknown[0]!r}; it has {', '.join(self.by_name)}")
@@ -147,6 +150,15 @@ class SearchSpace:
         """Rows with every option of every choice equally likely, normalised; shape (count, C)."""
         sizes = [len(choice.options) for choice in self.choices]
         return self.normalise(rng.integers(0, sizes, size=(count, len(sizes))))
+
+    def spread_rows(self, rng: np.random.Generator, count: int) -> IntArray:
+        """Rows from small to large, normalised; shape (count, C): each draws its own bias towards first or last options.
+
+        Independent draws crowd around the middle of the range of any additive cost, where few of a front's points are.
+        """
+        sizes = np.array([len(choice.options) for choice in self.choices])
+        bias = rng.uniform(0, 1, (count, 1))
+        return self.normalise(rng.binomial(sizes - 1, bias, (count, len(sizes))))
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """One architecture with every option of every choice equally likely."""

@@ -153,21 +153,25 @@ def _covariance(kernels: Sequence[FloatArray], log_scales: FloatArray) -> FloatA
 
 def _maximum_evidence(kernels: Sequence[FloatArray], target_N: FloatArray) -> FloatArray:
     """Log prior scales of the groups, and of the noise, at the maximum of the marginal likelihood."""
-
-    def negative_evidence(log_scales: FloatArray) -> tuple[float, FloatArray]:
-        covariance = _covariance(kernels, log_scales)
-        factor = cho_factor(covariance, lower=True)
-        inverse = cho_solve(factor, np.eye(len(covariance)))
-        alpha_N = inverse @ target_N
-        value = 0.5 * float(target_N @ alpha_N) + float(np.log(np.diag(factor[0])).sum())
-        slope = 0.5 * (inverse - np.outer(alpha_N, alpha_N))
-        variances = np.exp(2 * log_scales)
-        gradient = [
-            2 * variance * float((slope * kernel).sum()) for variance, kernel in zip(variances, kernels, strict=False)
-        ]
-        return value, np.array([*gradient, 2 * variances[-1] * float(np.trace(slope))])
-
     start = np.full(len(kernels) + 1, np.log(0.05))
     # The noise of a measurement is never below 0.2 %; a smaller value would be fitting noise.
     bounds = [LOG_BOUNDS] * len(kernels) + [(float(np.log(0.002)), LOG_BOUNDS[1])]
-    return np.asarray(minimize(negative_evidence, start, jac=True, bounds=bounds, method="L-BFGS-B").x)
+    solution = minimize(negative_evidence, start, (kernels, target_N), jac=True, bounds=bounds, method="L-BFGS-B")
+    return np.asarray(solution.x)
+
+
+def negative_evidence(
+    log_scales: FloatArray, kernels: Sequence[FloatArray], target_N: FloatArray
+) -> tuple[float, FloatArray]:
+    """Minus the log marginal likelihood of the targets, up to a constant, and its gradient in `log_scales`."""
+    covariance = _covariance(kernels, log_scales)
+    factor = cho_factor(covariance, lower=True)
+    inverse = cho_solve(factor, np.eye(len(covariance)))
+    alpha_N = inverse @ target_N
+    value = 0.5 * float(target_N @ alpha_N) + float(np.log(np.diag(factor[0])).sum())
+    slope = 0.5 * (inverse - np.outer(alpha_N, alpha_N))
+    variances = np.exp(2 * log_scales)
+    gradient = [
+        2 * variance * float((slope * kernel).sum()) for variance, kernel in zip(variances, kernels, strict=False)
+    ]
+    return value, np.array([*gradient, 2 * variances[-1] * float(np.trace(slope))])

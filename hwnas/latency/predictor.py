@@ -15,7 +15,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.cost import Factor, FloatArray, IntArray, total
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
-from hwnas.errors import PredictorError
+from hwnas.errors import PredictorError, SpaceError
 
 SCHEMA: Final = 1
 
@@ -121,7 +121,7 @@ class LatencyPredictor:
             raise PredictorError(f"{path}: schema {found}, this version reads {SCHEMA}; update hwnas or fit again")
         try:
             return _from_json(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, SpaceError) as error:
             raise PredictorError(f"{path}: damaged ({type(error).__name__}: {error}); fit it again") from None
 
 
@@ -142,8 +142,8 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         choices=tuple(choices),
         factors=tuple(factors),
         interval=(float(low), float(high)),
-        statistics=content["statistics"],
-        report=content["report"],
-        conditions=content["conditions"],
-        space=content["space"],
+        statistics={name: float(ratio) for name, ratio in content["statistics"].items()},
+        report=dict(content["report"]),
+        conditions=dict(content["conditions"]),
+        space=dict(content["space"]),
     )

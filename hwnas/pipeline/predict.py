@@ -54,10 +54,10 @@ def _typical_ratio(networks: Mapping[str, list[Mapping[str, Any]]], statistic: s
     return float(np.median(ratios)) if ratios else 1.0
 
 
-def fit_table(path: Path) -> LatencyPredictor:
-    """A predictor for the space and conditions a table was measured under."""
+def fit_table(path: Path, space: SearchSpace | None = None) -> LatencyPredictor:
+    """A predictor for the conditions a table was measured under, and for its space, which is loaded where not given."""
     table = read_table(path)
-    space = reload_space(table.space)
+    space = space or reload_space(table.space)
     return fit(space, measurements(table, space), table.conditions, where=str(path))
 
 
@@ -127,7 +127,10 @@ def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[d
         if not line.strip():
             continue
         try:
-            arch = space.arch(json.loads(line))
+            options = json.loads(line)
+            if not isinstance(options, dict):
+                raise ArchError(f"{line.strip()} is not a JSON object of option by choice name")
+            arch = space.arch(options)
         except (ValueError, TypeError, ArchError) as error:
             raise ArchError(f"architecture {number}: {error}") from None
         row = space.encode([arch])[0]

@@ -180,7 +180,7 @@ class _Search:
             predictor = usable_predictor(Path(self.config.predictor), self.space, conditions)
         else:
             self._table()
-            predictor = fit_table(self.run.table)
+            predictor = fit_table(self.run.table, self.space)
         predictor.save(self.run.predictor)
         return predictor
 

@@ -58,13 +58,16 @@ class ProfileSummary:
 
 
 def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
-    """The smallest and the largest network, then `count` different random ones."""
+    """The smallest and the largest network, then `count` different random ones: every other one as likely as any, the
+    rest spread from small to large, where the points of a front will be.
+    """
     rng = np.random.default_rng(seed)
     archs = dict.fromkeys([space.smallest(), space.largest()])
     wanted = min(count + len(archs), space.size)
     while len(archs) < wanted:
-        archs.setdefault(space.sample(rng))
-    return list(archs)
+        for row in (space.sample_rows(rng, 1)[0], space.spread_rows(rng, 1)[0]):
+            archs.setdefault(space.decode(row))
+    return list(archs)[:wanted]
 
 
 def profile(

@@ -87,7 +87,7 @@ class TableWriter:
         """Raises TableError if another process writes the file, or if it was measured under other conditions."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._lock = FileLock(f"{path}.lock")
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

@@ -47,6 +47,17 @@ class Winner:
         return {"p10": self.measured_ms, "median": self.measured_median_ms, "p90": self.measured_p90_ms}[name]
 
 
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(TABLES)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 @final
 class RunDatabase:
     """Append-only; committed at every row, so that a killed search loses at most the evaluation it was in."""
@@ -55,17 +66,17 @@ class RunDatabase:
         """Raises RunError if the file is damaged."""
         self._path = path
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(TABLES)
+            self._connection = _connected(path)
         except sqlite3.DatabaseError as error:
-            self.close()
             raise RunError(f"{path}: damaged ({error}); start again under another --out") from None
 
     def evaluations(self) -> dict[str, Evaluation]:
         """By architecture id, in the order in which they happened."""
         rows = self._rows("SELECT arch_id, arch, loss_val, accuracy_val, predicted_ms FROM evaluations ORDER BY rowid")
-        return {row[0]: Evaluation(Arch(json.loads(row[1])), *row[2:]) for row in rows}
+        try:
+            return {row[0]: Evaluation(Arch(json.loads(row[1])), *row[2:]) for row in rows}
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
 
     def winners(self) -> dict[str, Winner]:
         """By architecture id, in the order in which they were measured."""

@@ -79,19 +79,31 @@ def write_front(path: Path, rows: Sequence[FrontRow]) -> None:
 def read_front(path: Path) -> list[FrontRow]:
     """Raises RunError where the file is missing or damaged."""
     try:
-        with path.open(newline="") as file:
-            return [_row(line) for line in csv.DictReader(file)]
+        with path.open(newline="", encoding="utf-8") as file:
+            return _rows(file.read())
     except OSError:
         raise RunError(
             f"{path}: no front there yet; finish the search by `hwnas search --resume --out {path.parent}`"
         ) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise RunError(
             f"{path}: damaged ({error}); `hwnas search --resume --out {path.parent}` writes it again"
         ) from None
 
 
+def _rows(text: str) -> list[FrontRow]:
+    if not text.endswith("\n"):  # a shorter last word would be read as a whole one
+        raise ValueError("the last line is torn")
+    lines = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [field.name for field in fields(FrontRow) if field.name not in (lines.fieldnames or ())]
+    if missing:
+        raise ValueError(f"no column {missing[0]}")
+    return [_row(line) for line in lines]
+
+
 def _row(line: Mapping[str, str]) -> FrontRow:
+    if None in line:
+        raise ValueError("a line has more columns than the header")
     try:
         return FrontRow(**{field.name: _PARSE[str(field.type)](line[field.name]) for field in fields(FrontRow)})
     except KeyError as error:

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from hwnas.core.choice import Option
 from hwnas.core.space import SearchSpace
-from hwnas.errors import SpaceError, UnknownNameError
+from hwnas.errors import HwnasError, SpaceError, UnknownNameError
 
 SPACES: Final[Mapping[str, str]] = {"mobilenet": "hwnas.spaces.mobilenet:mobilenet"}
 
@@ -24,11 +25,18 @@ def load_space(reference: str, options: Mapping[str, Option] | None = None) -> S
     """
     options = dict(options or {})
     build = _builder(reference)
+    if not callable(build):
+        raise SpaceError(f"{reference} is a {type(build).__name__}, not a function that returns a SearchSpace")
     accepted = inspect.signature(build).parameters
     unknown = sorted(set(options) - set(accepted))
     if unknown:
         raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
-    space = build(**options)
+    try:
+        space = build(**options)
+    except HwnasError:
+        raise
+    except Exception as error:
+        raise SpaceError(f"{reference} with {options or 'no options'}: {_where(error)}") from error
     if not isinstance(space, SearchSpace):
         raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
     return replace(space, reference=reference, options=options)
@@ -36,6 +44,8 @@ def load_space(reference: str, options: Mapping[str, Option] | None = None) -> S
 
 def reload_space(description: Mapping[str, Any]) -> SearchSpace:
     """The space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
+    if not description["reference"]:
+        raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:FUNCTION")
     space = load_space(description["reference"], description["options"])
     if space.fingerprint != description["fingerprint"]:
         raise SpaceError(
@@ -70,8 +80,14 @@ def _function_of_file(path: Path, function: str) -> Callable[..., object]:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise SpaceError(f"{path}: {type(error).__name__} while it was loaded: {error}") from error
+            raise SpaceError(f"{path}: cannot be loaded: {_where(error)}") from error
     try:
         return getattr(sys.modules[name], function)  # type: ignore[no-any-return]
     except AttributeError:
         raise SpaceError(f"{path} has no function {function!r}") from None
+
+
+def _where(error: Exception) -> str:
+    """What went wrong in somebody's file, and on which line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"

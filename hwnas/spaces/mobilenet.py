@@ -4,6 +4,7 @@ After Once-for-All (Cai et al. 2020: kernels, expansions, depths) and BigNAS (Yu
 kernels). Stage tables differ below 64 px, where a network for large images would have shrunk its input to a dot.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -53,11 +54,14 @@ def mobilenet(
 
     `width` multiplies every width; `squeeze_excite` is `none`, `all` or `choice` (per stage).
     """
+    for name, value in (("resolution", resolution), ("channels", channels), ("classes", classes)):
+        if not isinstance(value, int):
+            raise SpaceError(f"mobilenet's {name} is {value!r}, not a whole number")
     if resolution < 16:
         raise SpaceError(f"mobilenet needs images of at least 16 px, not {resolution}")
     if squeeze_excite not in SQUEEZE_EXCITE:
         raise SpaceError(f"squeeze_excite is {squeeze_excite!r}; known: {', '.join(SQUEEZE_EXCITE)}")
-    if width <= 0 or classes < 2 or channels < 1:
+    if not 0 < width < math.inf or classes < 2 or channels < 1:
         raise SpaceError(f"mobilenet cannot have width {width}, {classes} classes, {channels} channels")
     plans = SMALL_IMAGES if resolution < 64 else LARGE_IMAGES
     stem = ConvBlock(

@@ -16,7 +16,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.strategies.problem import Problem
 
 POPULATION: Final = 32
-# Generations without one new feasible architecture after which the space counts as exhausted.
+# Generations without one new feasible architecture after which chance looks for what is left.
 PATIENCE: Final = 50
 
 
@@ -40,7 +40,7 @@ def nsga2(problem: Problem, *, evaluations: int, seed: int) -> None:
     while len(losses) < evaluations and idle < PATIENCE:
         population = algorithm.ask()
         if population is None or len(population) == 0:
-            return
+            break
         rows_NC = space.normalise(population.get("X").astype(np.int64))
         violation_N = problem.violation(rows_NC)
         before = len(losses)
@@ -50,6 +50,10 @@ def nsga2(problem: Problem, *, evaluations: int, seed: int) -> None:
         idle = 0 if len(losses) > before else idle + 1
         loss_N = np.array([losses.get(row.tobytes(), np.inf) for row in rows_NC])
         _tell(algorithm, bounds, population, loss_N, problem.latency_ms(rows_NC), violation_N)
+    if len(losses) < evaluations:
+        left = problem.feasible(lambda count: space.sample_rows(rng, count), evaluations, rng)
+        for row in [row for row in left if row.tobytes() not in losses][: evaluations - len(losses)]:
+            problem.loss(row[None])
 
 
 def _tell(
@@ -69,18 +73,8 @@ def _tell(
 
 def _start(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
     """The fastest architecture, and feasible ones spread over the whole range of sizes."""
-    rows = problem.feasible(lambda n: spread_rows(problem.space, rng, n), count - 1, rng)
+    rows = problem.feasible(lambda n: problem.space.spread_rows(rng, n), count - 1, rng)
     return np.concatenate([problem.fastest_C[None], rows])
-
-
-def spread_rows(space: SearchSpace, rng: np.random.Generator, count: int) -> IntArray:
-    """Rows from small to large: each draws its own bias, shared by all its choices, towards first or last options.
-
-    Independent draws crowd around the middle of the range of latency, where few of a front's points are.
-    """
-    sizes = np.array([len(choice.options) for choice in space.choices])
-    bias = rng.uniform(0, 1, (count, 1))
-    return space.normalise(rng.binomial(sizes - 1, bias, (count, len(sizes))))
 
 
 @final
