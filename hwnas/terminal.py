@@ -52,7 +52,7 @@ def front_table(rows: Sequence[FrontRow]) -> Table:
         "val loss",
         "val acc",
         "test acc",
-        "predicted ms [90 %]",
+        "predicted ms [interval]",
         "measured ms",
         "median",
         "error",

@@ -31,7 +31,9 @@ def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[L
     first = len(objective)
     for limit, bound in limits:
         weights = _cell_weights(limit, first, cells)
-        constraints.append(LinearConstraint(weights[None] / abs(bound or 1.0), -np.inf, np.sign(bound)))
+        # The solver's tolerance is absolute, so a limit is stated relative to its bound.
+        scale = abs(bound) or np.abs(weights).max() or 1.0
+        constraints.append(LinearConstraint(weights[None] / scale, -np.inf, bound / scale))
         first += len(limit)
     weights = _cell_weights(objective, 0, cells)
     solution = milp(

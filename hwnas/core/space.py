@@ -52,6 +52,14 @@ class SearchSpace:
                 if name not in self.by_name or not set(options) <= set(self.by_name[name].options):
                     raise SpaceError(f"choice {choice.name!r} is switched on by {name!r} in {options}, which cannot be")
 
+        # Sampled, because conditions may refer to each other in circles that only values can judge.
+        rows = self.sample_rows(np.random.default_rng(0), 256)
+        if not np.array_equal(rows, self.normalise(rows)):
+            raise SpaceError(
+                f"space {self.name!r}: switching choices off switches others; a choice that depends on a conditional "
+                f"one must name what that depends on, too"
+            )
+
     # ---- what it consists of
 
     @cached_property

@@ -37,6 +37,7 @@ def fit(
         "networks": len(rows_NC),
         "held_out": errors(held_out_ms_N, latency_ms_N),
         "isolated_sum": errors(sum_ms_N, latency_ms_N),
+        "interval_coverage": min(COVERAGE, (len(rows_NC) - 1) / (len(rows_NC) + 1)),
         "repeat_noise": measurements.repeat_noise,
         "reference_ms": measurements.reference_ms,
     }
@@ -75,7 +76,7 @@ def errors(predicted_ms_N: FloatArray, measured_ms_N: FloatArray) -> dict[str, f
 def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, float]:
     """Ends of the interval of measured / predicted that covers a new network with the given probability.
 
-    Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
+    Below 19 networks the extremes themselves cover less: (N - 1) / (N + 1). Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
     include 1, so that the prediction itself is never outside its interval.
     """
     count = len(ratio_N)

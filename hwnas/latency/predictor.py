@@ -11,7 +11,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from hwnas.core.choice import Choice
+from hwnas.core.choice import Choice, Option
 from hwnas.core.cost import Factor, FloatArray, IntArray, total
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
@@ -70,17 +70,7 @@ class LatencyPredictor:
                 raise PredictorError(
                     f"the predictor knows nothing of {choice.name} = {strange[0]!r}; fit one for this space"
                 )
-        lost = sorted(set(ours) - set(space.by_name))
-        if lost:
-            raise PredictorError(
-                f"the predictor depends on {lost[0]}, which this space has not; fit one for this space"
-            )
-        factors = []
-        for factor in self.factors:
-            values = factor.values
-            for axis, name in enumerate(factor.scope):
-                values = values.take([ours[name].index(option) for option in space.choice(name).options], axis)
-            factors.append(Factor(factor.name, factor.scope, values))
+        factors = [_restricted(factor, ours, space) for factor in self.factors]
         return LatencyPredictor(
             choices=space.choices,
             factors=tuple(factors),
@@ -125,6 +115,22 @@ class LatencyPredictor:
             raise PredictorError(f"{path}: damaged ({type(error).__name__}: {error}); fit it again") from None
 
 
+def _restricted(factor: Factor, ours: Mapping[str, tuple[Option, ...]], space: SearchSpace) -> Factor:
+    """The factor over the space's options. A choice the space lacks must make no difference to what is left."""
+    values = factor.values
+    for axis, name in enumerate(factor.scope):
+        if name in space.by_name:
+            values = values.take([ours[name].index(option) for option in space.choice(name).options], axis)
+    lost = [axis for axis, name in enumerate(factor.scope) if name not in space.by_name]
+    for axis in reversed(lost):
+        if np.ptp(values, axis).any():
+            raise PredictorError(
+                f"the predictor depends on {factor.scope[axis]}, which this space has not; fit one for this space"
+            )
+        values = np.take(values, [0], axis).squeeze(axis)
+    return Factor(factor.name, tuple(name for name in factor.scope if name in space.by_name), values)
+
+
 def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
     choices = []
     for choice in content["choices"]:
@@ -136,6 +142,8 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         values = np.array(factor["values"], dtype=float)
         if values.shape != tuple(sizes[name] for name in factor["scope"]):
             raise ValueError(f"factor {factor['name']} has shape {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"factor {factor['name']} is not finite")
         factors.append(Factor(factor["name"], tuple(factor["scope"]), values))
     low, high = content["interval"]
     return LatencyPredictor(

@@ -20,6 +20,8 @@ CREATE TABLE IF NOT EXISTS winners (
     measured_p90_ms REAL NOT NULL, within_budget INTEGER NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
 );
 """
+# What SQLite, its Python layer (names that are not UTF-8) and JSON say of damaged pages.
+DAMAGE: Final = (sqlite3.DatabaseError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
+        # A lost last page would read as zeros; thousands of rows are checked in milliseconds.
+        ((verdict,), *_) = connection.execute("PRAGMA integrity_check")
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
         connection.executescript(TABLES)
     except BaseException:
         connection.close()
@@ -67,7 +73,7 @@ class RunDatabase:
         self._path = path
         try:
             self._connection = _connected(path)
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise RunError(f"{path}: damaged ({error}); start again under another --out") from None
 
     def evaluations(self) -> dict[str, Evaluation]:
@@ -75,7 +81,7 @@ class RunDatabase:
         rows = self._rows("SELECT arch_id, arch, loss_val, accuracy_val, predicted_ms FROM evaluations ORDER BY rowid")
         try:
             return {row[0]: Evaluation(Arch(json.loads(row[1])), *row[2:]) for row in rows}
-        except (TypeError, ValueError) as error:
+        except DAMAGE as error:
             raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
 
     def winners(self) -> dict[str, Winner]:
@@ -87,7 +93,7 @@ class RunDatabase:
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query).fetchall()
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
 
     def add_evaluation(self, evaluation: Evaluation) -> None:

@@ -104,6 +104,8 @@ def _rows(text: str) -> list[FrontRow]:
 def _row(line: Mapping[str, str]) -> FrontRow:
     if None in line:
         raise ValueError("a line has more columns than the header")
+    if None in line.values():
+        raise ValueError("a line has fewer columns than the header")
     try:
         return FrontRow(**{field.name: _PARSE[str(field.type)](line[field.name]) for field in fields(FrontRow)})
     except KeyError as error:

@@ -45,7 +45,9 @@ def load_space(reference: str, options: Mapping[str, Option] | None = None) -> S
 def reload_space(description: Mapping[str, Any]) -> SearchSpace:
     """The space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
     if not description["reference"]:
-        raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:FUNCTION")
+        raise SpaceError(
+            "this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:FUNCTION"
+        )
     space = load_space(description["reference"], description["options"])
     if space.fingerprint != description["fingerprint"]:
         raise SpaceError(

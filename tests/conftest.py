@@ -1,0 +1,151 @@
+"""What tests of all folders share: small spaces, a strategy that draws spaces, and independent counts."""
+
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import hwnas
+from hwnas.core.choice import Choice, Condition, Option
+from hwnas.core.layer import Layer
+from hwnas.core.operator import Cost, Operator, Shape
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain
+
+# Two workers of two threads each are slower on two cores than two of one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("hwnas", deadline=None)  # machines differ; a law does not fail for being slow
+settings.load_profile("hwnas")
+
+EveryRow = Callable[[SearchSpace], np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def tiny_space() -> SearchSpace:
+    """A MobileNet space whose networks run in a millisecond; one of its choices has a single option."""
+    return hwnas.space("mobilenet", resolution=16, width=0.5)
+
+
+@pytest.fixture(scope="session")
+def every_row() -> EveryRow:
+    """All normalised rows of a small space, each once, by enumeration of every combination of options."""
+
+    def rows(space: SearchSpace) -> np.ndarray:
+        sizes = [len(choice.options) for choice in space.choices]
+        return np.unique(space.normalise(np.indices(sizes).reshape(len(sizes), -1).T), axis=0)
+
+    return rows
+
+
+@pytest.fixture(scope="session")
+def spaces() -> st.SearchStrategy[SearchSpace]:
+    """Spaces of up to five choices and 1,024 combinations, options of mixed types, conditions of conditions."""
+    return _spaces()
+
+
+@pytest.fixture(scope="session")
+def measured_cost() -> Callable[[Any, Shape], Cost]:
+    """What a built module really costs: FLOPs of one run of its convolutions and linear layers, numbers it holds."""
+    return _measured_cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toy(Operator):
+    """An operator without a module: a number of weights."""
+
+    kind: ClassVar[str] = "toy"
+    module: ClassVar[str] = ""
+
+    weights: int
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.input_shape
+
+    def cost(self) -> Cost:
+        return Cost(2 * self.weights, self.weights, self.weights % 7)
+
+
+@dataclass(frozen=True)
+class Toys:
+    """Decides a layer by one choice and an always-on neighbour: a toy where the choice is on, nothing where it is off."""
+
+    choice: Choice
+    neighbour: str
+
+    def __call__(self, options: Mapping[str, Option]) -> Operator | None:
+        if not is_on(self.choice.when, options):
+            return None
+        decided_by = repr((self.choice.name, options[self.choice.name], options[self.neighbour]))
+        return Toy(input_shape=(1,), weights=zlib.crc32(decided_by.encode()) % 1000)
+
+
+def is_on(when: Condition, options: Mapping[str, Option]) -> bool:
+    """A condition as its definition reads, on options by name."""
+    return not when or any(all(options[name] in allowed for name, allowed in clause) for clause in when)
+
+
+OPTIONS = st.one_of(
+    st.integers(-5, 5), st.floats(-5, 5), st.booleans(), st.text("3abé \"'", max_size=3), st.sampled_from(["0", "1"])
+)
+
+
+@st.composite
+def _spaces(draw: st.DrawFn) -> SearchSpace:
+    choices: list[Choice] = []
+    for number in range(draw(st.integers(1, 5))):
+        options = draw(st.lists(OPTIONS, min_size=1, max_size=4, unique=True))
+        clauses = [draw(_clauses(choices)) for _ in range(draw(st.integers(0, 2)))] if choices else []
+        choices.append(Choice(f"choice{number}", tuple(options), tuple(clause for clause in clauses if clause)))
+    layers = []
+    for choice in choices:
+        named = [name for clause in choice.when for name, _ in clause]
+        scope = dict.fromkeys([*named, choices[0].name, choice.name])
+        layers.append(Layer(f"layer.{choice.name}", tuple(scope), Toys(choice, choices[0].name)))
+    return SearchSpace("drawn", tuple(choices), Chain(tuple(layers)), (1,), 2)
+
+
+@st.composite
+def _clauses(draw: st.DrawFn, earlier: list[Choice]) -> tuple[tuple[str, tuple[Option, ...]], ...]:
+    """A clause that names one or two earlier choices, and with a conditional one whatever switches that on."""
+    clause: dict[str, tuple[Option, ...]] = {}
+    for choice in draw(
+        st.lists(st.sampled_from(earlier), min_size=1, max_size=2, unique_by=lambda choice: choice.name)
+    ):
+        literals = [(choice.name, tuple(draw(st.sets(st.sampled_from(choice.options), min_size=1))))]
+        literals += draw(st.sampled_from(choice.when)) if choice.when else []
+        joined = dict(clause)
+        for name, options in literals:
+            joined[name] = tuple(option for option in options if option in joined.get(name, options))
+        if all(joined.values()):
+            clause = joined
+    return tuple(clause.items())
+
+
+def _measured_cost(module: Any, input_shape: Shape) -> Cost:
+    import torch
+    from torch import nn
+
+    flops = 0
+
+    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+        nonlocal flops
+        weight = layer.get_parameter("weight")
+        flops += 2 * weight[0].numel() * output[0].numel()
+
+    hooks = [
+        layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *input_shape))
+    for hook in hooks:
+        hook.remove()
+    params = sum(parameter.numel() for parameter in module.parameters())
+    statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
+    return Cost(flops, params, statistics)

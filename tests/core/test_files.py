@@ -1,0 +1,39 @@
+"""Files are whole or not there."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hwnas.core.files import replace_file
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Writing beyond `size` bytes fails half way, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("content", ["größer", b"\x00\xff"], ids=["text", "bytes"])
+def test_folders_are_made_and_content_is_replaced(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    for written in (b"old", content):
+        replace_file(path, written)
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_content_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    replace_file(path, "old")
+    with largest_file(1_000), pytest.raises(OSError, match="File too large"):
+        replace_file(path, b"x" * 100_000)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,59 @@
+"""Laws of operators as values: keys say everything."""
+
+from dataclasses import fields, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.core.operator import Operator
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+
+SHAPES = st.tuples(st.integers(1, 64), st.integers(1, 32), st.integers(1, 32))
+OPERATORS = st.one_of(
+    st.builds(
+        ConvBlock,
+        input_shape=SHAPES,
+        channels=st.integers(1, 64),
+        kernel=st.sampled_from([1, 3, 5]),
+        stride=st.sampled_from([1, 2]),
+    ),
+    st.builds(
+        MBConv,
+        input_shape=SHAPES,
+        channels=st.integers(1, 64),
+        kernel=st.sampled_from([3, 5, 7]),
+        expansion=st.integers(1, 6),
+        stride=st.sampled_from([1, 2]),
+        squeeze_excite=st.booleans(),
+        shortcut=st.booleans(),
+    ),
+    st.builds(PoolClassifier, input_shape=SHAPES, features=st.integers(1, 64), classes=st.integers(2, 20)),
+)
+
+
+@given(OPERATORS, st.data())
+def test_every_hyper_parameter_is_in_the_key(operator: Operator, data) -> None:
+    field = data.draw(st.sampled_from(fields(operator)))
+    value = getattr(operator, field.name)
+    other = (
+        (value[0] + 1, *value[1:]) if isinstance(value, tuple) else not value if value in (True, False) else value + 1
+    )
+    assert replace(operator, **{field.name: other}).key != operator.key
+    assert f"{field.name}=" in operator.key
+
+
+@given(OPERATORS, OPERATORS)
+def test_keys_are_equal_exactly_where_operators_are(one: Operator, other: Operator) -> None:
+    assert (one.key == other.key) == (one == other)
+
+
+def test_keys_are_readable_and_stable_across_versions() -> None:
+    block = MBConv(input_shape=(16, 8, 8), channels=24, kernel=5, expansion=6, stride=2)
+    assert block.key == (
+        "mbconv(input_shape=16x8x8, channels=24, kernel=5, expansion=6, stride=2, squeeze_excite=False, shortcut=False)"
+    )
+
+
+def test_an_operator_of_no_family_is_a_family_of_its_own(tiny_space) -> None:
+    for operator in tiny_space.operators().values():
+        assert Operator.family.fget(operator) == operator.key

@@ -1,0 +1,118 @@
+"""Laws of the exact optimum: it is what enumeration finds, limits included."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas.core.choice import Choice
+from hwnas.core.cost import Factor, total
+from hwnas.core.optimum import minimise
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain
+from hwnas.errors import BudgetError
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def whole_factors(space: SearchSpace, rng: np.random.Generator, count: int = 3) -> tuple[Factor, ...]:
+    """Factors of whole numbers, so that sums are exact. As with layers, what is switched off makes no difference."""
+    factors = []
+    for number in range(count):
+        drawn = rng.choice(len(space.choices), rng.integers(0, len(space.choices), endpoint=True), replace=False)
+        named = [name for i in drawn for clause in space.choices[i].when for name, _ in clause]
+        scope = tuple(dict.fromkeys([space.choices[i].name for i in drawn] + named))
+        shape = [len(space.choice(name).options) for name in scope]
+        rows = np.zeros((int(np.prod(shape)), len(space.choices)), dtype=int)
+        columns = [space.columns[name] for name in scope]
+        rows[:, columns] = np.indices(shape).reshape(len(shape), len(rows)).T
+        raw = np.array(rng.integers(-40, 40, shape), dtype=float)
+        normal = space.normalise(rows)[:, columns]
+        factors.append(Factor(f"factor{number}", scope, raw[tuple(normal.T)].reshape(shape)))
+    return tuple(factors)
+
+
+@given(st.data(), SEEDS)
+@settings(max_examples=60)
+def test_the_minimum_is_what_enumeration_finds(spaces, every_row, data, seed) -> None:
+    space = data.draw(spaces)
+    objective = whole_factors(space, np.random.default_rng(seed))
+    best = minimise(space, objective)
+    expected = total(objective, every_row(space), space.columns).min()
+    assert total(objective, space.encode([best]), space.columns)[0] == expected
+
+
+@given(st.data(), SEEDS, st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=60)
+def test_limits_hold_up_to_and_including_their_bounds(spaces, every_row, data, seed, share, other_share) -> None:
+    space = data.draw(spaces)
+    rng = np.random.default_rng(seed)
+    objective, *limited = (whole_factors(space, rng) for _ in range(3))
+    rows = every_row(space)
+    sums = [total(factors, rows, space.columns) for factors in limited]
+    # Bounds that some architecture attains exactly: the boundary itself is allowed.
+    bounds = [
+        float(np.quantile(each, at, method="nearest")) for each, at in zip(sums, (share, other_share), strict=True)
+    ]
+    allowed = (sums[0] <= bounds[0]) & (sums[1] <= bounds[1])
+    limits = list(zip(limited, bounds, strict=True))
+    if not allowed.any():
+        with pytest.raises(BudgetError, match="no architecture of drawn meets the limits"):
+            minimise(space, objective, limits)
+        return
+    row = space.encode([minimise(space, objective, limits)])
+    assert all(total(factors, row, space.columns)[0] <= bound for factors, bound in limits)
+    assert total(objective, row, space.columns)[0] == total(objective, rows, space.columns)[allowed].min()
+
+
+@given(st.data(), SEEDS)
+@settings(max_examples=30)
+def test_a_bound_below_everything_cannot_be_met_and_the_least_itself_can(spaces, every_row, data, seed) -> None:
+    space = data.draw(spaces)
+    factors = whole_factors(space, np.random.default_rng(seed))
+    least = total(factors, every_row(space), space.columns).min()
+    with pytest.raises(BudgetError):
+        minimise(space, (), [(factors, least - 1)])
+    met = minimise(space, (), [(factors, least)])
+    assert total(factors, space.encode([met]), space.columns)[0] == least
+
+
+@given(st.data(), SEEDS, st.integers(-30, 30))
+@settings(max_examples=30)
+def test_the_unit_of_a_cost_makes_no_difference(spaces, every_row, data, seed, exponent) -> None:
+    space = data.draw(spaces)
+    objective, limited = (whole_factors(space, np.random.default_rng(seed + n)) for n in range(2))
+    rows = every_row(space)
+    bound = float(np.median(total(limited, rows, space.columns)))
+    allowed = total(limited, rows, space.columns) <= bound
+    # A power of two, so that sums stay exact.
+    in_other_units = [Factor(factor.name, factor.scope, factor.values * 2.0**exponent) for factor in objective]
+    limited_in_other_units = [Factor(factor.name, factor.scope, factor.values * 2.0**exponent) for factor in limited]
+    best = minimise(space, in_other_units, [(limited_in_other_units, bound * 2.0**exponent)])
+    row = space.encode([best])
+    assert total(limited, row, space.columns)[0] <= bound
+    assert total(objective, row, space.columns)[0] == total(objective, rows, space.columns)[allowed].min()
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_bound_of_zero_is_kept_in_every_unit(unit) -> None:
+    space = SearchSpace("drawn", (Choice("a", (1, 2, 3)),), Chain(()), (1,), 2)
+    balance = Factor("balance", ("a",), unit * np.array([1.0, 0.0, -2.0]))
+    cost = Factor("cost", ("a",), np.array([1.0, 2.0, 3.0]))
+    assert minimise(space, [cost], [([balance], 0.0)])["a"] == 2
+
+
+def test_a_tight_limit_on_a_real_space_is_used_up(tiny_space) -> None:
+    params = tiny_space.cost_factors("params")
+    bound = tiny_space.cost("params", tiny_space.smallest()) * 1.2
+    negated = [Factor(factor.name, factor.scope, -factor.values) for factor in tiny_space.cost_factors("flops")]
+    best = minimise(tiny_space, negated, [(params, bound)])
+    rows = tiny_space.spread_rows(np.random.default_rng(0), 20_000)
+    allowed = rows[total(params, rows, tiny_space.columns) <= bound]
+    assert len(allowed) > 10
+    assert tiny_space.cost("params", best) <= bound
+    assert tiny_space.cost("flops", best) >= -total(negated, allowed, tiny_space.columns).min()
+
+
+def test_an_impossible_budget_has_an_exit_code_of_its_own() -> None:
+    assert BudgetError.exit_code == 3

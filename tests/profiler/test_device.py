@@ -1,0 +1,95 @@
+"""Laws of devices and conditions: what cannot be used is refused with a reason, and equal conditions compare equal."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.errors import DeviceError, UnknownNameError
+from hwnas.profiler.device import conditions_here, devices, differences
+from hwnas.profiler.export import to_onnx
+from hwnas.profiler.runtime_onnx import PROVIDERS, OnnxModel, missing_provider
+
+CORES = os.cpu_count() or 1
+
+
+def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown device 'toaster'; known: cpu, cuda"):
+        conditions_here("toaster")
+
+
+@pytest.mark.skipif(missing_provider("cuda") is None, reason="onnxruntime here has CUDA")
+def test_cuda_on_a_wheel_without_it_is_an_error_that_names_the_wheel() -> None:
+    with pytest.raises(DeviceError, match=r"device cuda: .*CUDAExecutionProvider; install the wheel onnxruntime-gpu"):
+        conditions_here("cuda")
+
+
+@pytest.mark.parametrize("threads", [-1, 0, CORES + 1])
+def test_threads_the_machine_has_not_are_refused(threads: int) -> None:
+    with pytest.raises(DeviceError, match=f"{threads} threads on {CORES} cores; give --threads between 1 and {CORES}"):
+        conditions_here("cpu", threads=threads)
+
+
+def test_a_batch_of_nothing_and_a_precision_that_is_not_supported_are_refused() -> None:
+    with pytest.raises(DeviceError, match="batch must be at least 1, not 0"):
+        conditions_here("cpu", batch=0)
+    with pytest.raises(DeviceError, match="precision fp8 is not supported"):
+        conditions_here("cpu", precision="fp8")
+
+
+def test_conditions_are_the_same_when_asked_twice_and_differ_in_what_was_asked() -> None:
+    conditions = conditions_here("cpu", threads=CORES, batch=2)
+    assert conditions == conditions_here("cpu", threads=CORES, batch=2)
+    assert differences(conditions.describe(), conditions_here("cpu", threads=CORES, batch=3).describe()) == [
+        "batch 3 (here 2)"
+    ]
+    assert (conditions.options.provider, conditions.options.threads) == (PROVIDERS["cpu"][0], CORES)
+
+
+def test_conditions_name_the_processor_and_the_runtime() -> None:
+    conditions = conditions_here("cpu")
+    assert f"{CORES} cores" in conditions.hardware and not conditions.hardware.startswith(" (")
+    assert conditions.runtime.startswith("onnxruntime ") and conditions.runtime[-1].isdigit()
+
+
+DESCRIPTIONS = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3) | st.sampled_from(["x", "y"]))
+
+
+@given(DESCRIPTIONS, DESCRIPTIONS)
+def test_differences_name_each_fact_that_differs_with_both_values(
+    ours: dict[str, object], theirs: dict[str, object]
+) -> None:
+    expected = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+    found = differences(ours, theirs)
+    assert [line.split()[0] for line in found] == sorted(expected)
+    for line in found:
+        name = line.split()[0]
+        assert line == f"{name} {theirs.get(name)} (here {ours.get(name)})"
+
+
+def test_every_fact_of_the_conditions_is_compared() -> None:
+    ours = conditions_here("cpu")
+    for name in ours.describe():
+        theirs = replace(ours, **{name: "other"})
+        assert differences(ours.describe(), theirs.describe()) == [f"{name} other (here {getattr(ours, name)})"]
+
+
+def test_every_device_is_listed_with_its_hardware_or_the_reason_it_is_not_usable() -> None:
+    rows = {row["device"]: row for row in devices()}
+    assert list(rows) == list(PROVIDERS)
+    assert rows["cpu"] == {"device": "cpu", "usable": True, "detail": conditions_here("cpu").hardware}
+    for device, row in rows.items():
+        if not row["usable"]:
+            with pytest.raises(DeviceError) as refusal:
+                conditions_here(device)
+            assert row["detail"] == str(refusal.value)
+
+
+def test_a_device_that_is_usable_runs_a_model() -> None:
+    content = to_onnx(torch.nn.Linear(2, 3), (2,))
+    for row in devices():
+        if row["usable"]:
+            assert OnnxModel(content, conditions_here(str(row["device"])).options).input_shape == (1, 2)

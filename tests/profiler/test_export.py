@@ -1,0 +1,206 @@
+"""Laws of export: a file computes what torch computes, or there is no file."""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from hwnas.core.operator import Operator
+from hwnas.errors import ExportError
+from hwnas.ops.assemble import build
+from hwnas.profiler.export import annotate, checked, example_input, export_onnx, to_onnx
+from hwnas.profiler.runtime_onnx import OnnxModel, RuntimeOptions
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+
+OPTIONS = RuntimeOptions()
+SHAPE = (8, 7, 7)
+
+
+def lively(module: nn.Module, seed: int = 0) -> nn.Module:
+    """All weights and statistics random: a fresh batch-norm is nearly nothing, and would hide what it does wrong."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.5 + (0.5 if "var" in name else -0.1))
+    return module.eval()
+
+
+def metadata(path: Path) -> dict[str, str]:
+    return {item.key: item.value for item in onnx.load(path).metadata_props}
+
+
+def small() -> nn.Module:
+    return lively(build(ConvBlock(input_shape=SHAPE, channels=4)))
+
+
+@st.composite
+def operators(draw: st.DrawFn) -> Operator:
+    shape = (draw(st.sampled_from([4, 8])), draw(st.integers(5, 9)), draw(st.integers(5, 9)))
+    stride = draw(st.sampled_from([1, 2]))
+    shortcut = stride == 1 and draw(st.booleans())
+    mbconv = MBConv(
+        input_shape=shape,
+        channels=shape[0] if shortcut else 12,
+        kernel=draw(st.sampled_from([3, 5, 7])),
+        expansion=draw(st.sampled_from([1, 3])),
+        stride=stride,
+        squeeze_excite=draw(st.booleans()),
+        shortcut=shortcut,
+    )
+    conv = ConvBlock(input_shape=shape, channels=6, kernel=draw(st.sampled_from([1, 3, 5])), stride=stride)
+    return draw(st.sampled_from([mbconv, conv, PoolClassifier(input_shape=shape, features=16, classes=5)]))
+
+
+# ---- the same numbers
+
+
+@given(operator=operators(), batch=st.sampled_from([1, 4]), seed=st.integers(0, 2**16))
+@settings(max_examples=15, deadline=None)
+def test_every_operator_computes_in_onnx_what_it_computes_in_torch(operator: Operator, batch: int, seed: int) -> None:
+    module = lively(build(operator), seed)
+    model = checked(
+        to_onnx(module, operator.input_shape, batch=batch), module, operator.input_shape, OPTIONS, batch=batch
+    )
+    x = torch.randn((batch, *operator.input_shape), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        expected = module(x).numpy()
+    assert expected.shape == (batch, *operator.output_shape) and model.input_shape == tuple(x.shape)
+    np.testing.assert_allclose(model.run(x.numpy()), expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
+def test_a_checked_model_is_ready_to_be_called() -> None:
+    module = small()
+    model = checked(to_onnx(module, SHAPE, batch=4), module, SHAPE, OPTIONS, batch=4)
+    model.call()
+    with torch.no_grad():
+        np.testing.assert_allclose(model._result.numpy(), module(example_input(SHAPE, 4)).numpy(), atol=1e-4)
+
+
+def test_a_module_in_training_mode_is_exported_as_it_infers() -> None:
+    module = nn.Sequential(small(), nn.Dropout(0.9)).train()
+    model = OnnxModel(to_onnx(module, SHAPE), OPTIONS)
+    x = example_input(SHAPE, 1)
+    with torch.no_grad():
+        np.testing.assert_allclose(model.run(x.numpy()), module.eval()(x).numpy(), atol=1e-4)
+
+
+def test_the_example_input_is_the_same_every_time_and_leaves_the_generator_of_torch_alone() -> None:
+    before = torch.random.get_rng_state()
+    assert torch.equal(example_input(SHAPE, 2), example_input(SHAPE, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# ---- other numbers
+
+
+def changed(change: Callable[[nn.Module], None]) -> nn.Module:
+    module = copy.deepcopy(small())
+    with torch.no_grad():
+        change(module)
+    return module
+
+
+def one_weight(module: nn.Module) -> None:
+    module.conv.weight[0, 0, 0, 0] += 0.1
+
+
+def no_number(module: nn.Module) -> None:
+    module.norm.bias[0] = float("nan")
+
+
+def statistics(module: nn.Module) -> None:
+    module.norm.running_mean += 0.5
+
+
+@pytest.mark.parametrize("change", [one_weight, no_number, statistics])
+def test_the_model_of_another_module_is_refused(change: Callable[[nn.Module], None]) -> None:
+    with pytest.raises(ExportError, match=r"output differs from torch's by .* \(allowed 1e-04\)"):
+        checked(to_onnx(small(), SHAPE), changed(change), SHAPE, OPTIONS)
+
+
+def test_the_model_of_a_module_with_another_output_shape_is_refused() -> None:
+    wider = build(ConvBlock(input_shape=SHAPE, channels=5))
+    with pytest.raises(ExportError, match=r"has shape \(1, 4, 7, 7\), torch's \(1, 5, 7, 7\)"):
+        checked(to_onnx(small(), SHAPE), wider, SHAPE, OPTIONS)
+
+
+class Countdown(nn.Module):
+    """Computes something else at every call, so that no export of it can be right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+def test_no_file_is_left_where_the_check_fails(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="differs"):
+        export_onnx(Countdown(), SHAPE, tmp_path / "models" / "a.onnx")
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_failed_export_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    export_onnx(small(), SHAPE, path)
+    content = path.read_bytes()
+    with pytest.raises(ExportError, match="differs"):
+        export_onnx(Countdown(), SHAPE, path)
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+
+
+# ---- the file
+
+
+@cache
+def linear_bytes() -> bytes:
+    return to_onnx(lively(nn.Linear(2, 3)), (2,))
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@given(st.dictionaries(TEXT, TEXT, max_size=4), st.dictionaries(TEXT, TEXT, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_annotations_add_to_the_metadata_and_lose_nothing(first: dict[str, str], second: dict[str, str]) -> None:
+    model = linear_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.onnx"
+        path.write_bytes(model)
+        annotate(path, first)
+        assert metadata(path) == first
+        annotate(path, second)
+        assert metadata(path) == first | second
+        x = example_input((2,), 1).numpy()
+        np.testing.assert_array_equal(OnnxModel(path.read_bytes(), OPTIONS).run(x), OnnxModel(model, OPTIONS).run(x))
+
+
+def test_an_exported_file_is_a_valid_static_float_model_with_its_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.onnx"
+    export_onnx(small(), SHAPE, path, batch=4, metadata={"hwnas.arch": '{"kernel":3}'})
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert metadata(path) == {"hwnas.arch": '{"kernel":3}'}
+    (given_input,), (output,) = model.graph.input, model.graph.output
+    assert (given_input.name, output.name) == ("input", "output")
+    assert given_input.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [axis.dim_value for axis in given_input.type.tensor_type.shape.dim] == [4, *SHAPE]
+
+
+def test_exporting_warns_of_nothing() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        to_onnx(small(), SHAPE, metadata={"a": "b"})
+    assert [str(warning.message) for warning in caught] == []

@@ -1,0 +1,212 @@
+"""Laws of profiling a space: everything is measured once, by the contract, and nothing twice."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas.core.choice import Choice
+from hwnas.core.layer import Layer, Options
+from hwnas.core.operator import Operator
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain
+from hwnas.errors import TableError
+from hwnas.profiler import profile as profile_module
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.profile import (
+    REPEATED,
+    ProfileSummary,
+    calibration_networks,
+    measured_groups,
+    network_subject,
+    profile,
+)
+from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.store import read_table
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+
+QUICK = Protocol(rounds=3, burst_ms=0.5, warmup_ms=0.5)
+CONDITIONS = conditions_here("cpu")
+
+
+def fixed(operator: Operator, _: Options) -> Operator:
+    return operator
+
+
+def block(number: int, options: Options) -> Operator:
+    kernel, expansion = (int(options[f"block{number}.{name}"]) for name in ("kernel", "expansion"))
+    return MBConv(input_shape=(4, 4, 4), channels=4, kernel=kernel, expansion=expansion, shortcut=number > 1)
+
+
+@cache
+def tiny(blocks: int = 2) -> SearchSpace:
+    """Stem, blocks of two kernels and two expansions each, head: 4 ** blocks architectures."""
+    choices, layers = [], [Layer("stem", (), partial(fixed, ConvBlock(input_shape=(3, 8, 8), channels=4, stride=2)))]
+    for number in range(1, blocks + 1):
+        own = (Choice(f"block{number}.kernel", (3, 5)), Choice(f"block{number}.expansion", (2, 3)))
+        layers.append(Layer(f"block{number}", tuple(choice.name for choice in own), partial(block, number)))
+        choices += own
+    head = PoolClassifier(input_shape=(4, 4, 4), features=8, classes=3)
+    layers.append(Layer("head", (), partial(fixed, head)))
+    return SearchSpace("tiny", tuple(choices), Chain(tuple(layers)), (3, 8, 8), 3)
+
+
+def quickly(path: Path, networks: int, space: SearchSpace | None = None, **changes: Any) -> ProfileSummary:
+    arguments = {"networks": networks, "protocol": QUICK} | changes
+    return profile(space or tiny(), CONDITIONS, path, **arguments)
+
+
+def identity(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["kind"], row["key"], row.get("repeat", 0)
+
+
+def wanted(networks: int) -> Counter[tuple[str, str, int]]:
+    archs = [arch.key for arch in calibration_networks(tiny(), networks)]
+    return Counter(
+        [("operator", key, 0) for key in tiny().operators()]
+        + [("network", key, 0) for key in archs]
+        + [("network", key, 1) for key in archs[:REPEATED]]
+    )
+
+
+# ---- what is measured
+
+
+@pytest.fixture(scope="module")
+def table_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("profile") / "table.jsonl"
+    summary = quickly(path, networks=10)
+    assert (summary.path, summary.measured, summary.reused) == (path, wanted(10).total(), 0)
+    assert summary.median_spread == np.median([row["spread"] for row in read_table(path).rows])
+    assert 0 <= summary.discarded_rounds <= 2 * QUICK.rounds
+    assert json.loads(json.dumps(summary.describe()))["path"] == str(path)
+    return path
+
+
+def test_every_operator_and_the_networks_are_measured_once_and_the_first_networks_twice(table_path: Path) -> None:
+    assert Counter(identity(row) for row in read_table(table_path).rows) == wanted(10)
+
+
+def test_rows_have_the_fields_of_the_contract(table_path: Path) -> None:
+    for row in read_table(table_path).rows:
+        assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"] < math.inf
+        assert row["reference_ms"] > 0 and row["spread"] >= 0
+        assert 1 <= row["rounds"] <= QUICK.rounds and row["calls"] >= 3 * row["rounds"]
+        if row["kind"] == "network":
+            assert tiny().arch(json.loads(row["key"])).key == row["key"]
+
+
+def test_the_table_says_under_what_conditions_and_for_which_space(table_path: Path) -> None:
+    table = read_table(table_path)
+    assert (table.conditions, table.space) == (CONDITIONS.describe(), tiny().describe())
+
+
+def test_repeats_are_measured_in_another_session_than_the_first_time(table_path: Path) -> None:
+    sessions: dict[float, set[int]] = {}
+    for row in read_table(table_path).rows:  # the reference's time is the session's own
+        sessions.setdefault(row["reference_ms"], set()).add(row.get("repeat", 0))
+    assert sorted(sessions.values(), key=min) == [{0}, {1}]
+
+
+# ---- what is not measured again
+
+
+def test_a_finished_table_is_not_measured_again(table_path: Path) -> None:
+    content = table_path.read_bytes()
+    summary = quickly(table_path, networks=10)
+    assert (summary.measured, summary.reused) == (0, wanted(10).total())
+    assert summary.discarded_rounds == 0
+    assert table_path.read_bytes() == content
+
+
+def test_more_networks_measure_only_the_new_ones(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    quickly(path, networks=9)
+    content = path.read_bytes()
+    summary = quickly(path, networks=12)
+    assert (summary.measured, summary.reused) == (3, wanted(9).total())
+    assert path.read_bytes().startswith(content)
+    assert Counter(identity(row) for row in read_table(path).rows) == wanted(12)
+
+
+def test_a_row_that_is_lost_is_the_only_one_measured_again(tmp_path: Path, table_path: Path) -> None:
+    path = tmp_path / "t"
+    lines = table_path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:7], *lines[8:]]))
+    assert quickly(path, networks=10).measured == 1
+    assert Counter(identity(row) for row in read_table(path).rows) == wanted(10)
+
+
+def test_rows_with_nothing_but_what_the_contract_asks_are_reused(tmp_path: Path, table_path: Path) -> None:
+    path = tmp_path / "t"
+    header, *lines = table_path.read_text().splitlines()
+    least = {"kind", "key", "repeat", "p10_ms", "median_ms", "p90_ms", "reference_ms"}
+    rows = [{name: value for name, value in json.loads(line).items() if name in least} for line in lines[1:]]
+    path.write_text("\n".join([header, *map(json.dumps, rows)]) + "\n")
+    assert quickly(path, networks=10).measured == 1
+
+
+def test_a_table_of_other_conditions_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    quickly(path, networks=0, space=tiny(1))
+    content = path.read_bytes()
+    with pytest.raises(TableError, match=r"batch 1 \(here 2\)"):
+        profile(tiny(1), conditions_here("cpu", batch=2), path, protocol=QUICK)
+    with pytest.raises(TableError, match="measured for space"):
+        quickly(path, networks=1)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(("size", "room"), [(3, 2**30), (40, 1)])
+def test_groups_are_bounded_in_number_and_in_bytes_and_lose_nothing(
+    size: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_module, "GROUP_SIZE", size)
+    monkeypatch.setattr(profile_module, "GROUP_BYTES", room)
+    space = tiny(1)
+    subjects = [network_subject(space, arch) for arch in calibration_networks(space, 4)]
+    groups = [rows for rows, _ in measured_groups(space, subjects, CONDITIONS, QUICK, Silent(), 0)]
+    assert [row["key"] for rows in groups for row in rows] == [subject.key for subject in subjects]
+    assert [len(rows) for rows in groups] == ([3, 1] if size == 3 else [1, 1, 1, 1])
+
+
+def test_larger_batches_take_longer_and_are_measured_as_asked(tmp_path: Path) -> None:
+    def largest_ms(batch: int) -> float:
+        path = tmp_path / f"{batch}"
+        profile(tiny(1), conditions_here("cpu", batch=batch), path, networks=0, protocol=QUICK)
+        rows: Sequence[Mapping[str, Any]] = read_table(path).rows
+        return min(row["p10_ms"] for row in rows if row["key"] == tiny(1).largest().key)
+
+    assert largest_ms(64) > 3 * largest_ms(1)
+
+
+# ---- which networks
+
+
+@given(count=st.integers(0, 30), seed=st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_calibration_networks_are_the_two_ends_and_different_random_ones(count: int, seed: int) -> None:
+    archs = calibration_networks(tiny(), count, seed)
+    assert archs[:2] == [tiny().smallest(), tiny().largest()]
+    assert len(set(archs)) == len(archs) == min(count + 2, tiny().size)
+    assert archs == calibration_networks(tiny(), count, seed)
+    assert calibration_networks(tiny(), count + 5, seed)[: len(archs)] == archs  # so that more reuse fewer
+
+
+def test_calibration_networks_of_different_seeds_differ() -> None:
+    large = tiny(6)
+    assert calibration_networks(large, 20, 0)[2:] != calibration_networks(large, 20, 1)[2:]
+
+
+def test_a_space_of_one_architecture_is_its_own_smallest_and_largest() -> None:
+    alone = tiny(0)
+    assert calibration_networks(alone, 60) == [alone.smallest()]

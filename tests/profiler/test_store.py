@@ -1,0 +1,300 @@
+"""Laws of tables: what was written is read, however the writer died; what is damaged or does not belong is refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas.errors import TableError
+from hwnas.profiler.store import Table, TableWriter, read_table, require_conditions
+
+CONDITIONS = {"device": "cpu", "runtime": "onnxruntime 1.20.0", "threads": 1}
+SPACE = {"reference": "tiny", "options": {"resolution": 16}, "fingerprint": "0123456789abcdef"}
+
+TIMES = st.floats(0, 1e9, exclude_min=True, allow_subnormal=False)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["operator", "network"]),
+            "key": st.text(max_size=20),
+            "p10_ms": TIMES,
+            "median_ms": TIMES,
+            "p90_ms": TIMES,
+            "spread": st.floats(0, 1),
+            "reference_ms": TIMES,
+        },
+        optional={"repeat": st.integers(0, 3)},
+    ),
+    max_size=6,
+)
+
+
+def row(number: int = 0, **changes: Any) -> dict[str, Any]:
+    times = {"p10_ms": 0.1 + number, "median_ms": 0.2 + number, "p90_ms": 0.3 + number, "reference_ms": 1.5}
+    return {"kind": "operator", "key": f"conv({number})", **times, **changes}
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with TableWriter(path, CONDITIONS, SPACE) as table:
+        table.append(rows)
+
+
+@contextmanager
+def table_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Path]:
+    """A table in a folder of its own: Hypothesis tries many within one test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.jsonl"
+        write(path, rows)
+        yield path
+
+
+def whole_rows(content: bytes) -> list[Mapping[str, Any]]:
+    """The rows whose lines, newline included, are there."""
+    return [json.loads(line) for line in content.split(b"\n")[1:-1]]
+
+
+# ---- what was written is read
+
+
+@given(ROWS, ROWS)
+@settings(max_examples=30, deadline=None)
+def test_rows_come_back_as_they_were_written_over_any_number_of_sessions(
+    first: list[dict[str, Any]], second: list[dict[str, Any]]
+) -> None:
+    with table_of(first) as path:
+        with TableWriter(path, CONDITIONS, SPACE) as table:
+            assert table.rows == first
+            table.append(second)
+            assert table.rows == first + second
+        found = read_table(path)
+        assert list(found.rows) == first + second
+        assert (found.path, found.conditions, found.space) == (path, CONDITIONS, SPACE)
+
+
+def test_keys_are_those_of_one_kind(tmp_path: Path) -> None:
+    write(tmp_path / "t", [row(0), row(1), row(1, repeat=1), row(2, kind="network", key="{}")])
+    assert read_table(tmp_path / "t").keys("operator") == {"conv(0)", "conv(1)"}
+    assert read_table(tmp_path / "t").keys("network") == {"{}"}
+
+
+def test_a_row_is_on_disk_as_soon_as_it_is_appended(tmp_path: Path) -> None:
+    with TableWriter(tmp_path / "deep" / "t", CONDITIONS, SPACE) as table:
+        for number in range(3):
+            table.append([row(number)])
+            assert len(read_table(tmp_path / "deep" / "t").rows) == number + 1
+
+
+# ---- a writer may die at any byte
+
+
+@given(ROWS, st.floats(0, 1, exclude_max=True))
+@settings(max_examples=100, deadline=None)
+def test_a_table_cut_at_any_byte_holds_its_whole_lines_and_can_be_finished(
+    rows: list[dict[str, Any]], share: float
+) -> None:
+    with table_of(rows) as path:
+        content = path.read_bytes()
+        torn = content[: int(share * len(content))]
+        path.write_bytes(torn)
+        kept = whole_rows(torn)
+        if b"\n" in torn:
+            assert list(read_table(path).rows) == kept
+        else:
+            with pytest.raises(TableError, match="no complete line"):
+                read_table(path)
+        with TableWriter(path, CONDITIONS, SPACE) as table:
+            assert table.rows == kept
+            table.append(rows[len(kept) :])
+        assert path.read_bytes() == content
+
+
+@given(ROWS, st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_damage_anywhere_is_a_table_error_or_leaves_a_table(
+    rows: list[dict[str, Any]], share: float, damage: bytes
+) -> None:
+    with table_of(rows) as path:
+        content = path.read_bytes()
+        start = int(share * len(content))
+        path.write_bytes(content[:start] + damage + content[start + len(damage) :])
+        for use in (lambda: read_table(path), lambda: TableWriter(path, CONDITIONS, SPACE).__exit__()):
+            try:
+                use()
+            except TableError as error:
+                assert str(error).startswith(str(path))
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_a_file_that_is_no_table_is_refused_and_not_touched(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "photo.jpg"
+        path.write_bytes(b"\xff\xd8" + content)
+        for use in (lambda: read_table(path), lambda: TableWriter(path, CONDITIONS, SPACE)):
+            with pytest.raises(TableError):
+                use()
+        assert path.read_bytes() == b"\xff\xd8" + content
+
+
+# ---- what is damaged is named
+
+
+def test_a_missing_table_is_an_error_that_says_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"cannot be read \(No such file .*hwnas profile --out"):
+        read_table(tmp_path / "t")
+
+
+@pytest.mark.parametrize("damage", [b'{"kind": "operator", "key"', b"\xff\xfe", b"3", b"", b"[]"])
+def test_a_damaged_line_before_the_last_is_named_by_its_number(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "t"
+    write(path, [row(0), row(1), row(2)])
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]))
+    for use in (lambda: read_table(path), lambda: TableWriter(path, CONDITIONS, SPACE)):
+        with pytest.raises(TableError, match=r"line 3 is damaged; delete that line"):
+            use()
+
+
+IMPOSSIBLE = [0, 0.0, -0.1, float("nan"), float("inf"), "0.1", None, True, [0.1]]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE, ids=repr)
+@pytest.mark.parametrize("name", ["p10_ms", "median_ms", "p90_ms", "reference_ms"])
+def test_a_time_that_cannot_be_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    write(tmp_path / "t", [row(0), row(1, **{name: value})])
+    with pytest.raises(TableError, match="line 3 has no positive times"):
+        read_table(tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["p10_ms", "median_ms", "p90_ms", "reference_ms"])
+def test_a_row_without_one_of_its_times_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "t", [{key: value for key, value in row().items() if key != name}])
+    with pytest.raises(TableError, match="line 2 has no positive times"):
+        read_table(tmp_path / "t")
+
+
+@pytest.mark.parametrize("changes", [{"kind": "header"}, {"kind": "block"}, {"kind": None}, {"key": 3}, {"key": None}])
+def test_a_row_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write(tmp_path / "t", [row(0, **changes)])
+    with pytest.raises(TableError, match="line 2 is neither an operator's nor a network's"):
+        read_table(tmp_path / "t")
+
+
+HEADER = {"kind": "header", "schema": 1, "conditions": CONDITIONS, "space": SPACE}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (HEADER | {"schema": 2}, "schema 2, this version reads 1"),
+        (HEADER | {"schema": None}, "schema None, this version reads 1"),
+        (HEADER | {"kind": "operator"}, "line 1 is not a table's header"),
+        (HEADER | {"conditions": 3}, "line 1 does not say under what conditions and for which space"),
+        (HEADER | {"space": None}, "line 1 does not say under what conditions and for which space"),
+        (HEADER | {"space": {"reference": "tiny"}}, "line 1 does not say under what conditions and for which space"),
+        ({"kind": "header", "schema": 1}, "line 1 does not say under what conditions and for which space"),
+    ],
+)
+def test_a_header_of_another_kind_or_version_is_refused(tmp_path: Path, header: object, message: str) -> None:
+    path = tmp_path / "t"
+    path.write_text(json.dumps(header) + "\n")
+    for use in (lambda: read_table(path), lambda: TableWriter(path, CONDITIONS, SPACE)):
+        with pytest.raises(TableError, match=message):
+            use()
+
+
+# ---- measurements under other conditions, or of other spaces, are never mixed
+
+
+def test_other_conditions_are_refused_with_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write(path, [row()])
+    content = path.read_bytes()
+    others = CONDITIONS | {"threads": 2, "device": "cuda"}
+    message = r"measured under other conditions: device cpu \(here cuda\); threads 1 \(here 2\); profile again"
+    with pytest.raises(TableError, match=message):
+        TableWriter(path, others, SPACE)
+    with pytest.raises(TableError, match=message):
+        require_conditions(read_table(path), others)
+    require_conditions(read_table(path), CONDITIONS)
+    assert path.read_bytes() == content
+
+
+def test_conditions_that_lack_a_fact_are_other_conditions() -> None:
+    table = Table(path=Path("t"), conditions=CONDITIONS, space=SPACE, rows=())
+    with pytest.raises(TableError, match=r"clock None \(here fixed\)"):
+        require_conditions(table, CONDITIONS | {"clock": "fixed"})
+
+
+def test_the_table_of_another_space_is_refused_with_both_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write(path, [row()])
+    other = {"reference": "wide", "options": {}, "fingerprint": "f" * 16}
+    with pytest.raises(TableError, match=r"measured for space tiny \{'resolution': 16\}, not wide \{\}"):
+        TableWriter(path, CONDITIONS, other)
+
+
+def test_a_refused_writer_does_not_keep_the_table_locked(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write(path, [row()])
+    with pytest.raises(TableError) as refusal:  # holding it holds the frames in which the lock was taken
+        TableWriter(path, CONDITIONS | {"threads": 2}, SPACE)
+    write(path, [row(1)])
+    assert len(read_table(path).rows) == 2, refusal.value
+
+
+# ---- two writers
+
+HOLDER = """
+import json, sys
+from pathlib import Path
+from hwnas.profiler.store import TableWriter
+
+path, conditions, space, row = (json.loads(argument) for argument in sys.argv[1:])
+with TableWriter(Path(path), conditions, space) as table:
+    table.append([row])
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process_writing(path: Path) -> Iterator[subprocess.Popen[str]]:
+    arguments = [json.dumps(value) for value in (str(path), CONDITIONS, SPACE, row(0))]
+    command = [sys.executable, "-c", HOLDER, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_process_cannot_write_a_table_and_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    with another_process_writing(path) as process:
+        with pytest.raises(TableError, match="another process is writing it; wait, or give another --out"):
+            TableWriter(path, CONDITIONS, SPACE)
+        assert list(read_table(path).rows) == [row(0)]
+        process.communicate("")
+        assert process.returncode == 0
+    write(path, [row(1)])
+    assert list(read_table(path).rows) == [row(0), row(1)]
+
+
+def test_the_lock_of_a_killed_writer_dies_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    with another_process_writing(path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        write(path, [row(1)])
+    assert list(read_table(path).rows) == [row(0), row(1)]

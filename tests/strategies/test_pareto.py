@@ -1,0 +1,114 @@
+"""Laws of Pareto fronts, against the definition written out."""
+
+from itertools import pairwise
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.strategies.pareto import hypervolume, non_dominated
+
+# Few values, so that ties and duplicates are common; and any finite numbers.
+FEW = st.integers(0, 3).map(float)
+ANY = st.floats(-1e6, 1e6)
+
+
+@st.composite
+def points(draw: st.DrawFn, values: st.SearchStrategy[float] = FEW | ANY, least: int = 0) -> np.ndarray:
+    objectives = draw(st.integers(2, 3))
+    count = draw(st.integers(least, 15))
+    rows = st.lists(st.tuples(*[values] * objectives), min_size=count, max_size=count)
+    return np.array(draw(rows), dtype=float).reshape(count, objectives)
+
+
+def beats(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((a <= b).all() and (a < b).any())
+
+
+def kept_by_definition(points_ND: np.ndarray) -> list[bool]:
+    """Nothing beats it, and no earlier point equals it."""
+    return [
+        not any(beats(other, point) for other in points_ND)
+        and not any(np.array_equal(other, point) for other in points_ND[:i])
+        for i, point in enumerate(points_ND)
+    ]
+
+
+def as_set(points_ND: np.ndarray) -> set[tuple[float, ...]]:
+    return set(map(tuple, points_ND.tolist()))
+
+
+@given(points())
+def test_the_front_is_what_nothing_beats_and_of_equal_points_the_first(points_ND: np.ndarray) -> None:
+    assert non_dominated(points_ND).tolist() == kept_by_definition(points_ND)
+
+
+@given(points(least=1), st.randoms(use_true_random=False))
+def test_a_front_does_not_depend_on_the_order(points_ND: np.ndarray, random: Random) -> None:
+    order = list(range(len(points_ND)))
+    random.shuffle(order)
+    shuffled = points_ND[order]
+    assert as_set(shuffled[non_dominated(shuffled)]) == as_set(points_ND[non_dominated(points_ND)])
+
+
+@given(points(least=1))
+def test_a_front_is_its_own_front_and_leaves_its_argument_alone(points_ND: np.ndarray) -> None:
+    before = points_ND.copy()
+    front = points_ND[non_dominated(points_ND)]
+    assert len(front) >= 1 and non_dominated(front).all()
+    assert np.array_equal(points_ND, before)
+
+
+def test_a_front_of_nothing_is_empty() -> None:
+    assert non_dominated(np.zeros((0, 2))).tolist() == []
+    assert non_dominated(np.array([])).tolist() == []
+
+
+# ---- hypervolume
+
+
+@pytest.mark.parametrize(
+    ("points_ND", "volume"),
+    [
+        ([], 0.0),
+        ([(1, 1)], 4.0),
+        ([(1, 1), (1, 1), (2, 2)], 4.0),
+        ([(0, 2), (1, 1), (2, 0)], 6.0),
+        ([(3, 0)], 0.0),  # on the reference: worse than what counts
+        ([(5, 1)], 0.0),
+        ([(1, 1), (-1, 5)], 4.0),
+    ],
+)
+def test_hypervolumes_that_are_known(points_ND: list[tuple[float, float]], volume: float) -> None:
+    assert hypervolume(np.array(points_ND, dtype=float), (3, 3)) == volume
+
+
+def test_the_hypervolume_in_three_objectives() -> None:
+    assert hypervolume(np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]]), (2, 2, 2)) == 7.0
+
+
+UNIT = points(values=st.floats(0, 1), least=1)
+
+
+@given(UNIT)
+def test_a_hypervolume_never_falls_when_points_are_added(points_ND: np.ndarray) -> None:
+    reference = np.ones(points_ND.shape[1])
+    volumes = [hypervolume(points_ND[:count], reference) for count in range(len(points_ND) + 1)]
+    assert all(after >= before - 1e-12 for before, after in pairwise(volumes))
+    assert 0 <= volumes[-1] <= 1 + 1e-12
+
+
+@given(UNIT)
+def test_the_hypervolume_is_that_of_the_front_alone(points_ND: np.ndarray) -> None:
+    reference = np.ones(points_ND.shape[1])
+    front = points_ND[non_dominated(points_ND)]
+    assert hypervolume(points_ND, reference) == pytest.approx(hypervolume(front, reference), abs=1e-12)
+
+
+@given(points(values=st.integers(0, 4).map(float), least=1))
+def test_the_hypervolume_counts_the_cells_that_some_point_is_at_least_as_good_as(points_ND: np.ndarray) -> None:
+    cells = np.indices((4,) * points_ND.shape[1]).reshape(points_ND.shape[1], -1).T
+    covered = (points_ND[:, None, :] <= cells[None]).all(axis=2).any(axis=0)
+    assert hypervolume(points_ND, np.full(points_ND.shape[1], 4.0)) == covered.sum()
