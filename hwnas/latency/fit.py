@@ -76,8 +76,9 @@ def errors(predicted_ms_N: FloatArray, measured_ms_N: FloatArray) -> dict[str, f
 def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, float]:
     """Ends of the interval of measured / predicted that covers a new network with the given probability.
 
-    Below 19 networks the extremes themselves cover less: (N - 1) / (N + 1). Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
-    include 1, so that the prediction itself is never outside its interval.
+    Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
+    include 1, so that the prediction itself is never outside its interval. Of fewer than 19 networks even the extremes
+    cover less: (N - 1) / (N + 1).
     """
     count = len(ratio_N)
     tail = (1 - coverage) / 2

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig
     try:
         config = SearchConfig(**facts["config"])
     except (KeyError, TypeError):
-        raise RunError(f"{run.json}: not the configuration of a search of this version; start again under another --out") from None
+        raise RunError(f"{run.json}: not a configuration of this version; start again under another --out") from None
     for name, value in given.items():
         if getattr(config, name) != value:
             raise RunError(
@@ -144,14 +145,16 @@ class _Search:
     reporter: Reporter
 
     def finish(self) -> SearchResult:
-        lock = self.run.lock()
-        database = RunDatabase(self.run.database)
-        try:
-            predictor = self._predictor()
-            ready = self._preflight(predictor)
-            supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
+        with self.run.locked(), closing(RunDatabase(self.run.database)) as database:
+            with self.run.stage("profile and fit"):
+                predictor = self._predictor()
+            with self.run.stage("preflight"):
+                ready = self._preflight(predictor)
+            with self.run.stage("train"):
+                supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
             judge = SubnetJudge(supernet, self.data)
-            self._explore(predictor, ready, judge, database)
+            with self.run.stage("search"):
+                self._explore(predictor, ready, judge, database)
             deployment = Deployment(
                 run=self.run,
                 space=self.space,
@@ -164,10 +167,8 @@ class _Search:
                 budget_on=self.config.budget_on,
                 seed=self.config.seed,
             )
-            front = deploy(deployment, self.reporter)
-        finally:
-            database.close()
-            lock.release()
+            with self.run.stage("deploy"):
+                front = deploy(deployment, self.reporter)
         return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=ready.budget_ms)
 
     # ---- latency

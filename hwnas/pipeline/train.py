@@ -15,12 +15,14 @@ def train(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporte
     """Trains a supernet into a new folder; the path of its weights."""
     data = load_for(space, config)
     run = create_run(out, config.describe(), space.describe())
-    trained_supernet(run, config, space, data, reporter)
+    with run.locked(), run.stage("train"):
+        trained_supernet(run, config, space, data, reporter)
     return run.supernet
 
 
 def resume_training(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> Path:
     """Goes on after the last epoch that was finished."""
     run, config, space = reopen(out, given)
-    trained_supernet(run, config, space, load_for(space, config), reporter)
+    with run.locked(), run.stage("train"):
+        trained_supernet(run, config, space, load_for(space, config), reporter)
     return run.supernet

@@ -93,7 +93,9 @@ def profile(
     with TableWriter(path, conditions.describe(), space.describe()) as table:
         known = {(row["kind"], row["key"], row.get("repeat", 0)) for row in table.rows}
         repeats = [replace(subject, repeat=1) for subject in archs[:REPEATED]]
-        missing = [[subject for subject in part if subject.identity not in known] for part in (operators + archs, repeats)]
+        missing = [
+            [subject for subject in part if subject.identity not in known] for part in (operators + archs, repeats)
+        ]
         discarded, spreads = 0, [row["spread"] for row in table.rows if "spread" in row]
         for part in missing:  # a session of their own for the repeats
             for rows, session in measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed):

@@ -2,7 +2,10 @@
 
 import json
 import platform
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -56,14 +59,31 @@ class RunFolder:
     def model(self, arch_id: str) -> Path:
         return self.path / "models" / f"{arch_id}.onnx"
 
-    def lock(self) -> FileLock:
-        """A lock held while the folder is written. Raises RunError if another process holds it."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Held while the folder is written. Raises RunError if another process holds it."""
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise RunError(f"{self.path}: another process is working in it; wait, or give another --out") from None
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the wall time of what it encloses, and the process's peak memory so far, to run.json."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            facts = self.read()
+            before = facts.setdefault("stages", {}).get(name, {"seconds": 0.0})
+            seconds = round(before["seconds"] + time.monotonic() - began, 2)
+            facts["stages"][name] = {"seconds": seconds, "peak_mib": _peak_mib()}
+            self.write(facts)
 
     def write(self, facts: Mapping[str, Any]) -> None:
         replace_file(self.json, json.dumps(facts, indent=2) + "\n")
@@ -101,6 +121,16 @@ def create_run(path: Path, config: Mapping[str, Any], space: Mapping[str, Any]) 
         }
     )
     return run
+
+
+def _peak_mib() -> float | None:
+    """The most memory this process has had, where the system tells."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def _version(package: str) -> str:

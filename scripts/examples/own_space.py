@@ -60,7 +60,9 @@ def build(resolution: int = 32, channels: int = 16, blocks: int = 3) -> SearchSp
     for number in range(1, blocks + 1):
         name = f"block{number}.kernel"
         choices.append(Choice(name, (0, 3, 5, 7)))
-        layers.append(Layer(f"block{number}", (name,), lambda options, name=name: mixer(stem.output_shape, options[name])))
+        layers.append(
+            Layer(f"block{number}", (name,), lambda options, name=name: mixer(stem.output_shape, options[name]))
+        )
     layers.append(Layer("head", (), lambda _: head))
     return SearchSpace("own", tuple(choices), Chain(tuple(layers)), stem.input_shape, classes=10)
 

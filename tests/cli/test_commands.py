@@ -18,7 +18,18 @@ from hwnas.train.data import load_data
 
 ROOT = Path(__file__).parents[2]
 OWN_SPACE = f"{ROOT / 'scripts/examples/own_space.py'}:build"
-TINY = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--data", "digits", "--epochs", "1", "--limit-images", "200"]
+TINY = [
+    "--space",
+    OWN_SPACE,
+    "--space-option",
+    "resolution=16",
+    "--data",
+    "digits",
+    "--epochs",
+    "1",
+    "--limit-images",
+    "200",
+]
 
 # One worker makes the run; all that look at it go there.
 pytestmark = pytest.mark.xdist_group("finished run")
@@ -63,7 +74,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(
             sys,
             "argv",
-            ["hwnas", "search", *TINY, "--latency-budget", "95%", "--evaluations", "30", "--networks", "10", "--out", str(path)],
+            [
+                "hwnas",
+                "search",
+                *TINY,
+                "--latency-budget",
+                "95%",
+                "--evaluations",
+                "30",
+                "--networks",
+                "10",
+                "--out",
+                str(path),
+            ],
         )
         with pytest.raises(SystemExit) as exit_:
             main()
@@ -114,7 +137,12 @@ def test_a_run_folder_has_what_the_documentation_lists(finished: Path) -> None:
 
 def test_spaces_and_devices_are_listed(hwnas: Run) -> None:
     spaces = json.loads(hwnas("spaces", "--json").out)["spaces"]
-    assert {"space": "mobilenet", "architectures": spaces[0]["architectures"], "choices": 30, "operators": 201} in spaces
+    assert {
+        "space": "mobilenet",
+        "architectures": spaces[0]["architectures"],
+        "choices": 30,
+        "operators": 201,
+    } in spaces
     devices = {row["device"]: row for row in json.loads(hwnas("devices", "--json").out)["devices"]}
     assert devices["cpu"]["usable"] is True
     assert "CUDA" in devices["cuda"]["detail"] or devices["cuda"]["usable"]
@@ -221,7 +249,9 @@ def test_resuming_nothing_is_refused(hwnas: Run, tmp_path: Path) -> None:
     assert "no run there" in hwnas("search", "--resume", "--out", tmp_path / "nothing").message
 
 
-def test_an_infeasible_budget_names_the_fastest_latency_before_training(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+def test_an_infeasible_budget_names_the_fastest_latency_before_training(
+    hwnas: Run, finished: Path, tmp_path: Path
+) -> None:
     predictor = finished / "predictor.json"
     outcome = hwnas("search", *TINY, "--predictor", predictor, "--latency-budget", "1ns", "--out", tmp_path / "run")
     assert outcome.code == 3

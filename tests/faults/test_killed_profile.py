@@ -1,7 +1,6 @@
 """A profile that is killed again and again loses nothing it had written, and finishes as if it had not been."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -69,9 +68,7 @@ profile.profile(hwnas.space(reference), conditions_here("cpu"), Path(path), netw
 def start_profile(path: Path, reference: str) -> subprocess.Popen[str]:
     """A process about to profile; it has done its imports."""
     command = [sys.executable, "-c", PROFILE, str(path), reference, str(NETWORKS)]
-    root = str(Path(hwnas.__file__).parent.parent)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
 

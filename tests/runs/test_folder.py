@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hwnas
 from hwnas.errors import RunError
 from hwnas.runs.folder import PROVENANCE, RunFolder, create_run
 
@@ -131,21 +131,16 @@ import sys
 from pathlib import Path
 from hwnas.runs.folder import RunFolder
 
-lock = RunFolder(Path(sys.argv[1])).lock()
-print("held", flush=True)
-sys.stdin.read()
-lock.release()
+with RunFolder(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
 """
 
 
 @contextmanager
 def another_process_working_in(path: Path) -> Iterator[subprocess.Popen[str]]:
-    root = str(Path(hwnas.__file__).parent.parent)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         try:
             yield process
@@ -156,11 +151,13 @@ def another_process_working_in(path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_folder_another_process_works_in_is_refused_until_that_is_done(tmp_path: Path) -> None:
     run = created(tmp_path / "run")
     with another_process_working_in(run.path) as process:
-        with pytest.raises(RunError, match="another process is working in it; wait, or give another --out"):
-            run.lock()
+        refused = pytest.raises(RunError, match="another process is working in it; wait, or give another --out")
+        with refused, run.locked():
+            pass
         assert run.read()["config"] == CONFIG
         process.communicate("")
-    run.lock().release()
+    with run.locked():
+        assert run.path.is_dir()
 
 
 def test_the_lock_of_a_killed_search_dies_with_it(tmp_path: Path) -> None:
@@ -168,4 +165,15 @@ def test_the_lock_of_a_killed_search_dies_with_it(tmp_path: Path) -> None:
     with another_process_working_in(run.path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        run.lock().release()
+        with run.locked():
+            assert run.path.is_dir()
+
+
+def test_stages_add_up_over_resumed_processes(tmp_path: Path) -> None:
+    run = created(tmp_path / "run")
+    for _ in range(2):
+        with run.stage("train"):
+            time.sleep(0.05)
+    stage = run.read()["stages"]["train"]
+    assert stage["seconds"] >= 0.1
+    assert stage["peak_mib"] > 10
