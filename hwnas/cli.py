@@ -257,6 +257,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"hwnas: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        sys.exit(2)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -75,6 +75,12 @@ class SearchConfig:
         for name in ("epochs", "evaluations", "networks"):
             if getattr(self, name) < 1:
                 raise HwnasError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("limit_images", "max_params"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise HwnasError(f"--learning-rate must be positive, not {self.learning_rate}")
         if self.seed < 0:
             raise HwnasError(f"--seed must not be negative, not {self.seed}")
 

@@ -102,14 +102,15 @@ def _warm_up(call: Call, protocol: Protocol, now_ns: Callable[[], int]) -> int:
     """Runs until warm; the number of calls that make a burst."""
     start = now_ns()
     calls = 0
+    fastest_ns = protocol.burst_ms * 1e6
     while calls < protocol.warmup_calls or now_ns() - start < protocol.warmup_ms * 1e6:
         before = now_ns()
         call()
-        last_ns = now_ns() - before
+        fastest_ns = min(fastest_ns, now_ns() - before)
         calls += 1
         if calls == protocol.warmup_calls and now_ns() <= start:
             raise MeasurementError(f"{calls} calls took no time; the clock is broken")
-    return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(last_ns, 1)))
+    return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(fastest_ns, 1)))
 
 
 def _burst(call: Call, calls: int, dropped: int, now_ns: Callable[[], int]) -> FloatArray:

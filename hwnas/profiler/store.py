@@ -74,8 +74,10 @@ def _check_header(header: Mapping[str, Any], path: Path) -> None:
 
 def _check_row(row: Mapping[str, Any], path: Path, number: int) -> None:
     times: list[Any] = [row.get(name) for name in ("p10_ms", "median_ms", "p90_ms", "reference_ms")]
-    if not all(type(time) in (float, int) and 0 < time < float("inf") for time in times):
-        raise TableError(f"{path}: line {number} has no positive times; delete that line and profile again")
+    if not all(type(time) in (float, int) and 0 < time < float("inf") for time in times) or times[:3] != sorted(
+        times[:3]
+    ):
+        raise TableError(f"{path}: line {number} has no positive times in order; delete that line and profile again")
     if row.get("kind") not in ("operator", "network") or not isinstance(row.get("key"), str):
         raise TableError(f"{path}: line {number} is neither an operator's nor a network's; delete it and profile again")
 
