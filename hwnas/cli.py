@@ -1,9 +1,7 @@
 """The command line: parse, call, print. Results go to stdout, progress and notes to stderr."""
 
 import json
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +12,7 @@ from click.core import ParameterSource
 import hwnas
 from hwnas.core.choice import Option
 from hwnas.errors import HwnasError
+from hwnas.terminal import TerminalReporter, print_facts, print_front, print_path, print_rows
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,25 +26,35 @@ def _all_of(*decorators: Callable[[Command], Command]) -> Callable[[Command], Co
     return decorate
 
 
+POSITIVE = click.IntRange(min=1)
+SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+NETWORKS = click.option(
+    "--networks",
+    type=POSITIVE,
+    default=60,
+    show_default=True,
+    help="Whole networks that correct the operators' times.",
+)
+SPACE_OPTIONS = click.option(
+    "--space-option", "space_options", multiple=True, metavar="NAME=VALUE", help="An option of the space."
+)
 SPACE = _all_of(
     click.option("--space", default="mobilenet", show_default=True, help="A built-in space, or FILE.py:FUNCTION."),
-    click.option(
-        "--space-option", "space_options", multiple=True, metavar="NAME=VALUE", help="An option of the space."
-    ),
+    SPACE_OPTIONS,
 )
 DATA = _all_of(
     click.option(
         "--data", default="digits", show_default=True, help="digits, parquet:DIR, imagefolder:DIR or npz:FILE."
     ),
-    click.option("--limit-images", type=int, help="Use at most that many training images."),
-    click.option("--seed", default=0, show_default=True),
-    click.option("--epochs", default=30, show_default=True, help="Epochs of supernet training."),
+    click.option("--limit-images", type=POSITIVE, help="Use at most that many training images."),
+    SEED,
+    click.option("--epochs", type=POSITIVE, default=30, show_default=True, help="Epochs of supernet training."),
     click.option("--learning-rate", default=0.2, show_default=True),
 )
 CONDITIONS = _all_of(
     click.option("--device", default="cpu", show_default=True, help="See `hwnas devices`."),
-    click.option("--threads", default=1, show_default=True, help="Threads of one inference."),
-    click.option("--batch", default=1, show_default=True, help="Images per inference."),
+    click.option("--threads", type=POSITIVE, default=1, show_default=True, help="Threads of one inference."),
+    click.option("--batch", type=POSITIVE, default=1, show_default=True, help="Images per inference."),
     click.option("--precision", default="fp32", show_default=True),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -60,23 +69,29 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option("--space", help="List this one, too: FILE.py:FUNCTION, or a built-in space with other options.")
+@SPACE_OPTIONS
 @JSON
-def spaces(as_json: bool) -> None:
-    """List the built-in search spaces."""
+def spaces(space: str | None, space_options: tuple[str, ...], as_json: bool) -> None:
+    """List the built-in search spaces, and one of your own."""
     from hwnas.spaces import SPACES, load_space
 
-    rows = []
-    for name in SPACES:
-        space = load_space(name)
-        rows.append(
-            {
-                "space": name,
-                "architectures": space.size,
-                "choices": len(space.choices),
-                "operators": len(space.operators()),
-            }
-        )
-    _print_rows("spaces", rows, as_json)
+    if space_options and not space:
+        raise click.UsageError("--space-option needs a --space to be an option of.")
+    listed = {name: load_space(name) for name in SPACES}
+    if space:
+        listed[" ".join([space, *space_options])] = load_space(space, _options(space_options))
+    rows = [
+        {
+            "space": name,
+            "architectures": made.size,
+            "choices": len(made.choices),
+            "operators": len(made.operators()),
+            "fingerprint": made.fingerprint,
+        }
+        for name, made in listed.items()
+    ]
+    print_rows("spaces", rows, as_json)
 
 
 @cli.command()
@@ -85,14 +100,15 @@ def devices(as_json: bool) -> None:
     """List the devices, and whether they can be used here."""
     from hwnas.profiler.device import devices as known
 
-    _print_rows("devices", known(), as_json)
+    print_rows("devices", known(), as_json)
 
 
 @cli.command()
 @SPACE
 @CONDITIONS
-@click.option("--networks", default=60, show_default=True, help="Whole networks that correct the operators' times.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--runtime", default="onnxruntime", show_default=True, help="What runs the networks.")
+@NETWORKS
+@SEED
 @click.option("--out", type=PATH, default="table.jsonl", show_default=True, help="An existing table is continued.")
 @JSON
 def profile(
@@ -102,6 +118,7 @@ def profile(
     threads: int,
     batch: int,
     precision: str,
+    runtime: str,
     networks: int,
     seed: int,
     out: Path,
@@ -111,12 +128,11 @@ def profile(
     from hwnas.profiler.device import conditions_here
     from hwnas.profiler.profile import profile as run_profile
     from hwnas.spaces import load_space
-    from hwnas.terminal import TerminalReporter
 
-    conditions = conditions_here(device, threads=threads, batch=batch, precision=precision)
+    conditions = conditions_here(device, threads=threads, batch=batch, precision=precision, runtime=runtime)
     made = load_space(space, _options(space_options))
     summary = run_profile(made, conditions, out, networks=networks, seed=seed, reporter=TerminalReporter())
-    _print_facts(summary.describe(), as_json)
+    print_facts(summary.describe(), as_json)
 
 
 @cli.command()
@@ -129,12 +145,17 @@ def fit(table: Path, out: Path, as_json: bool) -> None:
 
     predictor = fit_table(table)
     predictor.save(out)
-    _print_facts({"predictor": str(out), **predictor.report, "interval": predictor.interval}, as_json)
+    print_facts({"predictor": str(out), **predictor.report, "interval": predictor.interval}, as_json)
 
 
 @cli.command()
 @click.option("--predictor", type=PATH, required=True)
-@click.option("--arch", required=True, help="A JSON object, a file of JSON lines, or - for standard input.")
+@click.option(
+    "--arch",
+    required=True,
+    help="A JSON object, a file of one or of JSON lines, or - for JSON lines on standard input.",
+)
+@click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: the output is JSON lines either way.")
 def predict(predictor: Path, arch: str) -> None:
     """Predict latencies: one JSON line per architecture."""
     from hwnas.latency.predictor import LatencyPredictor
@@ -157,7 +178,6 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     from hwnas.pipeline.train import resume_training
     from hwnas.pipeline.train import train as run_training
     from hwnas.spaces import load_space
-    from hwnas.terminal import TerminalReporter
 
     options["space_options"] = _options(options["space_options"])
     if resume:
@@ -178,10 +198,16 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @click.option(
     "--budget-on", default="median", show_default=True, help="Statistic the budget is judged on: median, p10 or p90."
 )
-@click.option("--max-params", type=int, help="Most parameters.")
+@click.option("--max-params", type=POSITIVE, help="Most parameters.")
 @click.option("--strategy", default="nsga2", show_default=True, help="nsga2 or random.")
-@click.option("--evaluations", default=200, show_default=True, help="Architectures judged on the validation split.")
-@click.option("--networks", default=60, show_default=True, help="Whole networks that correct the operators' times.")
+@click.option(
+    "--evaluations",
+    type=POSITIVE,
+    default=200,
+    show_default=True,
+    help="Architectures judged on the validation split.",
+)
+@NETWORKS
 @click.option("--table", help="A table measured before, instead of profiling.")
 @click.option("--predictor", help="A predictor fitted before, instead of profiling.")
 @click.option("--supernet", help="Folder of `hwnas train`, instead of training.")
@@ -195,7 +221,6 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
     from hwnas.pipeline.search import resume as resume_search
     from hwnas.pipeline.search import start
     from hwnas.spaces import load_space
-    from hwnas.terminal import TerminalReporter
 
     options["space_options"] = _options(options["space_options"])
     if resume:
@@ -203,18 +228,19 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
     else:
         config = SearchConfig(**options)
         result = start(config, load_space(config.space, config.space_options), out, TerminalReporter())
-    _print_front(result.front, result.run.path, as_json)
+    print_front(result.front, result.run.path, as_json)
 
 
 @cli.command()
 @RUN
 @click.option("--arch", default="knee", show_default=True, help="fastest, knee, best, or an id.")
 @click.option("--out", type=PATH, help="The ONNX file to write; default ID.onnx here.")
-def export(run: Path, arch: str, out: Path | None) -> None:
+@JSON
+def export(run: Path, arch: str, out: Path | None, as_json: bool) -> None:
     """Write the ONNX model of one architecture of a run."""
     from hwnas.pipeline.winners import export as export_arch
 
-    click.echo(export_arch(run, arch, out))
+    print_path(export_arch(run, arch, out), as_json)
 
 
 @cli.command()
@@ -223,51 +249,22 @@ def export(run: Path, arch: str, out: Path | None) -> None:
 def verify(run: Path, as_json: bool) -> None:
     """Measure the front again: predicted against measured."""
     from hwnas.pipeline.winners import verify as verify_run
-    from hwnas.terminal import TerminalReporter
 
     rows = [verification.describe() for verification in verify_run(run, TerminalReporter())]
-    _print_rows("verified", rows, as_json)
+    print_rows("verified", rows, as_json)
 
 
 @cli.command()
 @RUN
 @click.option("--out", type=PATH, required=True, help="front.png, .svg, .html or .csv")
-def plot(run: Path, out: Path) -> None:
+@JSON
+def plot(run: Path, out: Path, as_json: bool) -> None:
     """Plot the front of a run."""
     from hwnas.pipeline.plots import draw_to
     from hwnas.runs.folder import RunFolder
 
     draw_to(RunFolder(run), out)
-    click.echo(out)
-
-
-def main() -> None:
-    """Runs the command line; exit codes: 0 done, 2 wrong request, 3 budget, 1 our fault, 130 and 143 interrupted."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        sys.exit(cli(standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except HwnasError as error:
-        click.echo(f"hwnas: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("hwnas: interrupted; what was measured and evaluated is kept, --resume goes on from it", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
-    except OSError as error:
-        click.echo(f"hwnas: {error.filename or 'a file'}: {error.strerror or error}", err=True)
-        sys.exit(2)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
-
-
-def _terminated(*_: object) -> None:
-    click.echo("hwnas: terminated; what was measured and evaluated is kept, --resume goes on from it", err=True)
-    sys.exit(143)
+    print_path(out, as_json)
 
 
 def _options(written: tuple[str, ...]) -> dict[str, Option]:
@@ -294,49 +291,12 @@ def _given(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _lines(path: Path) -> list[str]:
+    """One line per architecture, also where the file is one object over several lines."""
     try:
-        return path.read_text().splitlines()
+        text = path.read_text()
     except (OSError, UnicodeDecodeError):
         raise HwnasError(f"--arch {path}: neither a JSON object nor a readable file of them") from None
-
-
-def _print_rows(name: str, rows: list[dict[str, Any]], as_json: bool) -> None:
-    from hwnas.terminal import plain_table, print_table
-
-    if as_json:
-        click.echo(json.dumps({name: rows}))
-    else:
-        print_table(plain_table(rows))
-
-
-def _print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        written = (
-            ", ".join(f"{k} {_short(v)}" for k, v in value.items()) if isinstance(value, Mapping) else _short(value)
-        )
-        click.echo(f"{name}: {written}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _print_front(front: Any, folder: Path, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from hwnas.terminal import front_table, print_table
-
-    if as_json:
-        click.echo(json.dumps({"run": str(folder), "front": [asdict(row) for row in front]}))
-        return
-    print_table(front_table(front))
-    click.echo(
-        f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        return [json.dumps(json.loads(text))]
+    except (ValueError, RecursionError):
+        return text.splitlines()

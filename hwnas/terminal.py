@@ -1,8 +1,12 @@
 """What people see while they wait and when it is done: progress bars, notes and tables, by rich. All but tables on stderr."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar, final
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, final
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -92,3 +96,39 @@ def print_table(table: Table) -> None:
     """On stdout, never narrower than the table: a cut number is no number."""
     wide = Console(highlight=False, width=1000)
     Console(highlight=False, width=max(Console().width, wide.measure(table).maximum)).print(table)
+
+
+def print_rows(name: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({name: rows}))
+    else:
+        print_table(plain_table(rows))
+
+
+def print_path(path: Path, as_json: bool) -> None:
+    click.echo(json.dumps({"path": str(path)}) if as_json else path)
+
+
+def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        written = (
+            ", ".join(f"{k} {_short(v)}" for k, v in value.items()) if isinstance(value, Mapping) else _short(value)
+        )
+        click.echo(f"{name}: {written}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"run": str(folder), "front": [asdict(row) for row in front]}))
+        return
+    print_table(front_table(front))
+    click.echo(
+        f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
+    )

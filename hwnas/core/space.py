@@ -59,6 +59,21 @@ class SearchSpace:
                 f"space {self.name!r}: switching choices off switches others; a choice that depends on a conditional "
                 f"one must name what that depends on, too"
             )
+        for row in rows[:16]:
+            self._require_fitting_shapes(self.decode(row))
+
+    def _require_fitting_shapes(self, arch: Arch) -> None:
+        before, shape = "the input", tuple(self.input_shape)
+        for layer in self.layers:
+            operator = layer.operator(arch)
+            if operator is None:
+                continue
+            if tuple(operator.input_shape) != shape:
+                raise SpaceError(
+                    f"space {self.name!r}: {before} has shape {shape}, but layer {layer.name!r} after it takes "
+                    f"{tuple(operator.input_shape)}"
+                )
+            before, shape = f"the output of layer {layer.name!r}", tuple(operator.output_shape)
 
     # ---- what it consists of
 
@@ -164,7 +179,7 @@ class SearchSpace:
 
         Independent draws crowd around the middle of the range of any additive cost, where few of a front's points are.
         """
-        sizes = np.array([len(choice.options) for choice in self.choices])
+        sizes = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
         bias = rng.uniform(0, 1, (count, 1))
         return self.normalise(rng.binomial(sizes - 1, bias, (count, len(sizes))))
 

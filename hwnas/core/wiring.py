@@ -1,4 +1,4 @@
-"""Wiring: how layers are joined into a network. Values only; `ops.assemble` and the supernet interpret them."""
+"""Wiring: how layers are joined into a network. Values only: networks run `layers()` in order and leave out what is absent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,11 @@ from hwnas.core.layer import Layer
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks in sequence, of which a depth choice (options: numbers of blocks) keeps the first ones."""
+    """Blocks in sequence, of which a depth choice (options: numbers of blocks) keeps the first ones.
+
+    The blocks themselves decide whether they stand; that it is the depth that decides is recorded for what will mix
+    outputs over depths.
+    """
 
     name: str
     depth: str

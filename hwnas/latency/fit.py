@@ -10,7 +10,7 @@ from hwnas.core.cost import FloatArray, IntArray, total
 from hwnas.core.space import SearchSpace
 from hwnas.latency.additive import features, fit_factors
 from hwnas.latency.measurements import Measurements
-from hwnas.latency.predictor import LatencyPredictor
+from hwnas.latency.predictor import LatencyPredictor, identity_factors
 
 FOLDS: Final = 10
 COVERAGE: Final = 0.9
@@ -23,7 +23,7 @@ def fit(
 
     Raises MissingMeasurementError, PredictorError where the measurements do not suffice.
     """
-    measurements.require(space.operators(), where)
+    measurements.require(space.operators(), space.size, where)
     rows_NC, latency_ms_N = measurements.rows_NC, measurements.network_ms_N
     basis = features(space, measurements.isolated_ms)
 
@@ -41,14 +41,19 @@ def fit(
         "repeat_noise": measurements.repeat_noise,
         "reference_ms": measurements.reference_ms,
     }
+    interval = conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE)
+    statistics = dict(measurements.statistics)
+    for name, other_ms_N in measurements.other_ms.items():
+        statistics[name] = conformal_interval(other_ms_N / held_out_ms_N, COVERAGE)[1] / interval[1]
     return LatencyPredictor(
         choices=space.choices,
         factors=fit_factors(space, basis, rows_NC, latency_ms_N),
-        interval=conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE),
-        statistics=dict(measurements.statistics),
+        interval=interval,
+        statistics=statistics,
         report=report,
         conditions=dict(conditions),
         space=space.describe(),
+        identity=identity_factors(space),
     )
 
 

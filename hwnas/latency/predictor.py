@@ -4,15 +4,16 @@ Shapes: N architectures, C choices.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
+from zlib import crc32
 
 import numpy as np
 
 from hwnas.core.choice import Choice, Option
-from hwnas.core.cost import Factor, FloatArray, IntArray, total
+from hwnas.core.cost import Factor, FloatArray, IntArray, layer_factors, total
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
@@ -26,7 +27,8 @@ class LatencyPredictor:
     """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices.
 
     `interval` holds the factors from a prediction to the ends of its 90 % interval. `statistics` holds the factors from
-    p10 to `median` and `p90`. `report` is what `fit` found on held-out networks.
+    the interval's upper end for p10 to that for `median` and `p90`. `report` is what `fit` found on held-out networks.
+    `identity` says which operator each cell of the factors is of, where that is known.
     """
 
     choices: tuple[Choice, ...]
@@ -36,6 +38,7 @@ class LatencyPredictor:
     report: Mapping[str, Any]
     conditions: Mapping[str, Any]
     space: Mapping[str, Any]
+    identity: tuple[Factor, ...] = ()
 
     @property
     def columns(self) -> Mapping[str, int]:
@@ -71,6 +74,8 @@ class LatencyPredictor:
                     f"the predictor knows nothing of {choice.name} = {strange[0]!r}; fit one for this space"
                 )
         factors = [_restricted(factor, ours, space) for factor in self.factors]
+        own = identity_factors(space) if self.identity else ()
+        _require_same(own, [_restricted(factor, ours, space) for factor in self.identity], space)
         return LatencyPredictor(
             choices=space.choices,
             factors=tuple(factors),
@@ -79,6 +84,7 @@ class LatencyPredictor:
             report=self.report,
             conditions=self.conditions,
             space=space.describe(),
+            identity=own,
         )
 
     def save(self, path: str | Path) -> None:
@@ -91,7 +97,8 @@ class LatencyPredictor:
             "interval": self.interval,
             "statistics": dict(self.statistics),
             "choices": [{"name": c.name, "options": c.options, "when": c.when} for c in self.choices],
-            "factors": [{"name": f.name, "scope": f.scope, "values": f.values.tolist()} for f in self.factors],
+            "factors": [_factor_json(factor) for factor in self.factors],
+            "identity": [_factor_json(factor) for factor in self.identity],
         }
         replace_file(Path(path), json.dumps(content))
 
@@ -113,6 +120,26 @@ class LatencyPredictor:
             return _from_json(content)
         except (AttributeError, KeyError, TypeError, ValueError, SpaceError) as error:
             raise PredictorError(f"{path}: damaged ({type(error).__name__}: {error}); fit it again") from None
+
+
+def identity_factors(space: SearchSpace) -> tuple[Factor, ...]:
+    """Per layer, a number that stands for the operator of each cell; 0 where nothing stands."""
+    return layer_factors(space, lambda operator: float(crc32(operator.key.encode())))
+
+
+def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchSpace) -> None:
+    """Raises PredictorError where a layer's operators are not those the predictor was fitted to."""
+    layers = {factor.name: factor for factor in known}
+    for factor in own:
+        other = layers.pop(factor.name, None)
+        if other is None or other.scope != factor.scope or not np.array_equal(other.values, factor.values):
+            raise PredictorError(
+                f"the predictor was fitted to other operators than {factor.name} of {space.name} {dict(space.options)} has; "
+                f"fit one for this space"
+            )
+    for name, factor in layers.items():
+        if factor.values.any():
+            raise PredictorError(f"the predictor was fitted to a space with a layer {name}; fit one for this space")
 
 
 def _restricted(factor: Factor, ours: Mapping[str, tuple[Option, ...]], space: SearchSpace) -> Factor:
@@ -137,21 +164,27 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         when = tuple(tuple((name, tuple(options)) for name, options in clause) for clause in choice["when"])
         choices.append(Choice(choice["name"], tuple(choice["options"]), when))
     sizes = {choice.name: len(choice.options) for choice in choices}
-    factors = []
-    for factor in content["factors"]:
-        values = np.array(factor["values"], dtype=float)
-        if values.shape != tuple(sizes[name] for name in factor["scope"]):
-            raise ValueError(f"factor {factor['name']} has shape {values.shape}")
-        if not np.isfinite(values).all():
-            raise ValueError(f"factor {factor['name']} is not finite")
-        factors.append(Factor(factor["name"], tuple(factor["scope"]), values))
     low, high = content["interval"]
     return LatencyPredictor(
         choices=tuple(choices),
-        factors=tuple(factors),
+        factors=tuple(_factor(factor, sizes) for factor in content["factors"]),
+        identity=tuple(_factor(factor, sizes) for factor in content["identity"]),
         interval=(float(low), float(high)),
         statistics={name: float(ratio) for name, ratio in content["statistics"].items()},
         report=dict(content["report"]),
         conditions=dict(content["conditions"]),
         space=dict(content["space"]),
     )
+
+
+def _factor_json(factor: Factor) -> dict[str, Any]:
+    return {"name": factor.name, "scope": factor.scope, "values": factor.values.tolist()}
+
+
+def _factor(content: Mapping[str, Any], sizes: Mapping[str, int]) -> Factor:
+    values = np.array(content["values"], dtype=float)
+    if values.shape != tuple(sizes[name] for name in content["scope"]):
+        raise ValueError(f"factor {content['name']} has shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"factor {content['name']} is not finite")
+    return Factor(content["name"], tuple(content["scope"]), values)

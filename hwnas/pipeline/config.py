@@ -81,8 +81,8 @@ class SearchConfig:
                 raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
         if not 0 < self.learning_rate < float("inf"):
             raise HwnasError(f"--learning-rate must be positive, not {self.learning_rate}")
-        if self.seed < 0:
-            raise HwnasError(f"--seed must not be negative, not {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise HwnasError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
 
     def describe(self) -> dict[str, Any]:
         return asdict(self)

@@ -15,10 +15,10 @@ from hwnas.errors import BudgetError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.plots import draw
 from hwnas.profiler.device import Conditions
-from hwnas.profiler.export import annotate, export_onnx
+from hwnas.profiler.export import annotate, example_input, export_onnx
 from hwnas.profiler.profile import load_subject, network_subject
-from hwnas.profiler.protocol import Protocol, Session, measure
-from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.protocol import Protocol, Session, measure_steadily
+from hwnas.profiler.runtime_onnx import ArrayF32, OnnxModel
 from hwnas.runs.database import Evaluation, RunDatabase, Winner
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front, write_front
@@ -26,6 +26,7 @@ from hwnas.strategies.pareto import non_dominated
 from hwnas.train.data import ImageData
 from hwnas.train.loop import Score, SubnetJudge, score
 
+GROUP_SIZE: Final = 16  # models loaded at a time
 # Winners are few, and decide what the user gets: more rounds than a table's.
 PROTOCOL: Final = Protocol(rounds=20)
 
@@ -61,12 +62,14 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
             break
         for arch_id in reporter.track(new, "exporting the front"):
             _export(job, evaluations[arch_id])
-        job.database.add_winners(_measured(job, new, reporter))
+        for start in range(0, len(new), GROUP_SIZE):
+            job.database.add_winners(_measured(job, new[start : start + GROUP_SIZE], reporter))
     if not front:
+        job.database.forget_winners()  # so that a resumed run measures anew
         least = min(winner.statistic_ms(job.budget_on) for winner in winners.values())
         raise BudgetError(
             f"no network stayed within {job.budget_ms:.4g} ms when measured; the fastest took {least:.4g} ms "
-            f"({job.budget_on}); is the device busier than when it was profiled? Profile again, or allow more"
+            f"({job.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
         )
     rows = _rows(job, [evaluations[arch_id] for arch_id in front], winners)
     for row in rows:
@@ -117,9 +120,9 @@ def model_metadata(space: SearchSpace, data: ImageData, arch_key: str) -> dict[s
 
 
 def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> dict[str, Winner]:
-    models = {arch_id: _loaded(job, arch_id) for arch_id in arch_ids}
-    session = timed(job.space, job.conditions, list(models.values()), job.seed, reporter)
-    note_drift(session, job.predictor, reporter)
+    options = job.conditions.options
+    models = {arch_id: OnnxModel(job.run.model(arch_id).read_bytes(), options) for arch_id in arch_ids}
+    session = timed(job.space, job.conditions, list(models.values()), job.predictor, job.seed, reporter)
     winners = {}
     for (arch_id, model), timing in zip(models.items(), session.timings, strict=True):
         winners[arch_id] = Winner(
@@ -133,36 +136,47 @@ def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> d
 
 
 def timed(
-    space: SearchSpace, conditions: Conditions, models: Sequence[OnnxModel], seed: int, reporter: Reporter
+    space: SearchSpace,
+    conditions: Conditions,
+    models: Sequence[OnnxModel],
+    predictor: LatencyPredictor,
+    seed: int,
+    reporter: Reporter,
 ) -> Session:
-    """Latencies of exported models, interleaved, with the space's largest network as the reference of every round."""
+    """Latencies of exported models, interleaved with the space's largest network as the reference of every round.
+
+    Where that is slower than it was when the device was profiled, waiting and trying again is worth more than a number
+    of a disturbed machine; what remains of the drift is noted.
+    """
     reference, _ = load_subject(network_subject(space, space.largest()), conditions)
-    rng = np.random.default_rng(seed)
-    calls = [model.call for model in models]
-    return measure(calls, reference.call, PROTOCOL, rng=rng, reporter=reporter)
-
-
-def note_drift(session: Session, predictor: LatencyPredictor, reporter: Reporter) -> None:
-    """Says how much slower or faster the device runs the reference network than when it was profiled."""
+    x = example_input(space.input_shape, conditions.batch).numpy()
+    for model in models:
+        model.bind(x)
     profiled_ms = predictor.report.get("reference_ms")
+    session = measure_steadily(
+        [model.call for model in models],
+        reference.call,
+        PROTOCOL,
+        expected_ms=profiled_ms,
+        rng=np.random.default_rng(seed),
+        reporter=reporter,
+    )
     if profiled_ms:
         percent = 100 * session.reference.p10_ms / profiled_ms
         reporter.note(f"the reference network takes {percent:.1f} % of the time it took when the device was profiled")
-
-
-def _loaded(job: Deployment, arch_id: str) -> OnnxModel:
-    model = OnnxModel(job.run.model(arch_id).read_bytes(), job.conditions.options)
-    model.bind(job.data.inputs(job.data.test.images[: job.conditions.batch]).numpy())
-    return model
+    return session
 
 
 def _tested(model: OnnxModel, data: ImageData) -> Score:
-    """Score of an ONNX model on the test split, in batches of the model's size."""
-    x = data.inputs(data.test.images).numpy()
+    """Score of an ONNX model on the test split."""
+    return score(torch.from_numpy(outputs(model, data.inputs(data.test.images).numpy())), data.test)
+
+
+def outputs(model: OnnxModel, x: ArrayF32) -> ArrayF32:
+    """The model's outputs for any number of inputs, in batches of its own size; the last is filled up by repetition."""
     batch = model.input_shape[0]
-    padded = np.concatenate([x, x[: -len(x) % batch]])
-    outputs = [model.run(padded[start : start + batch]) for start in range(0, len(x), batch)]
-    return score(torch.from_numpy(np.concatenate(outputs)[: len(x)]), data.test)
+    filled = np.resize(x, (-(-len(x) // batch) * batch, *x.shape[1:]))
+    return np.concatenate([model.run(part) for part in np.split(filled, len(filled) // batch)])[: len(x)]
 
 
 def _rows(job: Deployment, front: Sequence[Evaluation], winners: Mapping[str, Winner]) -> list[FrontRow]:

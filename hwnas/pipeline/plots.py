@@ -15,14 +15,16 @@ FORMATS: Final = ("png", "svg", "html", "csv")
 
 def front_plot(run: RunFolder) -> FrontPlot:
     """The front of a run, as values to draw."""
-    facts = run.read()
-    database = RunDatabase(run.database)
+    run.read()  # what is no run says so before it misses a front
+    points = tuple(read_front(run.front))
+    facts = run.read("conditions", "latency_budget_ms")
+    database = RunDatabase.existing(run.database)
     evaluated = tuple((e.predicted_ms, e.loss_val) for e in database.evaluations().values())
     database.close()
     conditions = facts["conditions"]
     return FrontPlot(
         title=f"{facts['config']['space']} on {facts['config']['data']}",
-        points=tuple(read_front(run.front)),
+        points=points,
         evaluated=evaluated,
         budget_ms=facts["latency_budget_ms"],
         budget_on=facts["config"]["budget_on"],

@@ -12,43 +12,66 @@ from hwnas.core.arch import Arch
 from hwnas.core.cost import Factor
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
-from hwnas.errors import ArchError, BudgetError, PredictorError, TableError
+from hwnas.errors import ArchError, BudgetError, PredictorError
 from hwnas.latency.fit import fit
 from hwnas.latency.measurements import Measurements
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget
 from hwnas.profiler.device import differences
+from hwnas.profiler.profile import operators_digest
 from hwnas.profiler.store import Table, read_table, require_conditions
 from hwnas.spaces import reload_space
 
 
 def measurements(table: Table, space: SearchSpace) -> Measurements:
-    """A table's rows as a predictor needs them, each brought to the table's median clock by its reference network."""
+    """A table's rows as a predictor needs them, each brought to the table's typical clock by its reference network.
+
+    Networks of which the space has not the very same operators are left out.
+    """
     reference_ms = float(np.median([row["reference_ms"] for row in table.rows])) if table.rows else None
 
-    def p10_ms(row: Mapping[str, Any]) -> float:
-        return float(row["p10_ms"] * (reference_ms or 1.0) / row["reference_ms"])
+    def corrected_ms(row: Mapping[str, Any], statistic: str = "p10_ms") -> float:
+        return float(row[statistic] * (reference_ms or 1.0) / row["reference_ms"])
 
-    networks: dict[str, list[Mapping[str, Any]]] = {}
+    networks: dict[Arch, list[Mapping[str, Any]]] = {}
     for row in table.rows:
-        if row["kind"] == "network":
-            networks.setdefault(row["key"], []).append(row)
-    pairs = [(p10_ms(rows[0]), p10_ms(rows[1])) for rows in networks.values() if len(rows) > 1]
+        arch = _own_arch(row, space)
+        if arch is not None:
+            networks.setdefault(arch, []).append(row)
+    pairs = [(corrected_ms(rows[0]), corrected_ms(rows[1])) for rows in networks.values() if len(rows) > 1]
+    mean_ms = {
+        statistic: np.array(
+            [np.mean([corrected_ms(row, f"{statistic}_ms") for row in rows]) for rows in networks.values()]
+        )
+        for statistic in ("p10", "median", "p90")
+    }
     return Measurements(
-        isolated_ms={row["key"]: p10_ms(row) for row in table.rows if row["kind"] == "operator"},
-        rows_NC=space.encode([space.arch(json.loads(key)) for key in networks]),
-        network_ms_N=np.array([np.mean([p10_ms(row) for row in rows]) for rows in networks.values()]),
+        isolated_ms={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
+        rows_NC=space.encode(networks),
+        network_ms_N=mean_ms.pop("p10"),
         statistics={
             "p10": 1.0,
             "median": _typical_ratio(networks, "median_ms"),
             "p90": _typical_ratio(networks, "p90_ms"),
         },
+        other_ms=mean_ms,
         repeat_noise=float(np.mean([abs(a - b) / min(a, b) for a, b in pairs])) if pairs else None,
         reference_ms=reference_ms,
     )
 
 
-def _typical_ratio(networks: Mapping[str, list[Mapping[str, Any]]], statistic: str) -> float:
+def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
+    """The space's architecture that a row measured, if it is one."""
+    if row["kind"] != "network":
+        return None
+    try:
+        arch = space.arch(json.loads(row["key"]))
+    except (ArchError, ValueError):
+        return None
+    return arch if row.get("operators") in (None, operators_digest(space, arch)) else None
+
+
+def _typical_ratio(networks: Mapping[Arch, list[Mapping[str, Any]]], statistic: str) -> float:
     """Of a statistic to the p10; the median over networks."""
     ratios = [row[statistic] / row["p10_ms"] for rows in networks.values() for row in rows]
     return float(np.median(ratios)) if ratios else 1.0
@@ -62,11 +85,13 @@ def fit_table(path: Path, space: SearchSpace | None = None) -> LatencyPredictor:
 
 
 def usable_table(path: Path, space: SearchSpace, conditions: Mapping[str, Any]) -> Table:
-    """A table of this space under these conditions. Raises TableError."""
+    """A table measured under these conditions, with rows for all the space needs; it may be of a larger space.
+
+    Raises TableError, PredictorError.
+    """
     table = read_table(path)
     require_conditions(table, conditions)
-    if table.space["fingerprint"] != space.fingerprint:
-        raise TableError(f"{path}: measured for another space, {table.space['reference']} {table.space['options']}")
+    measurements(table, space).require(space.operators(), space.size, str(path))
     return table
 
 
@@ -131,7 +156,7 @@ def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[d
             if not isinstance(options, dict):
                 raise ArchError(f"{line.strip()} is not a JSON object of option by choice name")
             arch = space.arch(options)
-        except (ValueError, TypeError, ArchError) as error:
+        except (ValueError, TypeError, RecursionError, ArchError) as error:
             raise ArchError(f"architecture {number}: {error}") from None
         row = space.encode([arch])[0]
         predicted_ms = float(predictor.predict_ms(row[None])[0])

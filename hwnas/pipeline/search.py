@@ -1,7 +1,7 @@
 """A search, from a budget to measured models: profile, fit, train, explore, deploy. Every stage resumes."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +14,16 @@ from hwnas.core.arch import Arch
 from hwnas.core.cost import FloatArray, IntArray, total
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, DataError, RunError, TrainingError
+from hwnas.errors import BudgetError, DataError, HwnasError, RunError, SpaceError, TrainingError
+from hwnas.latency.measurements import FEWEST_NETWORKS
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig, parse_budget
 from hwnas.pipeline.deploy import Deployment, deploy
-from hwnas.pipeline.predict import Preflight, fit_table, preflight, usable_predictor, usable_table
+from hwnas.pipeline.predict import Preflight, fit_table, measurements, preflight, usable_predictor, usable_table
 from hwnas.profiler.device import Conditions, conditions_here
 from hwnas.profiler.profile import measured_groups, network_subject, profile
 from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.store import Table
+from hwnas.profiler.store import read_table
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
@@ -47,7 +48,7 @@ def search(
     space: SearchSpace | str,
     data: str,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     latency_budget_ms: float | None = None,
     out: str | Path = "runs/search",
     config: SearchConfig | None = None,
@@ -55,13 +56,15 @@ def search(
 ) -> SearchResult:
     """Searches a space for architectures that trade validation loss for latency, none over the budget when measured.
 
-    `latency_budget_ms` is judged on the median by default; None allows what the largest network takes. `config` says
-    everything else. Raises HwnasError; BudgetError where the budget cannot be met.
+    `latency_budget_ms` is judged on the median by default. Where it or `device` is None, `config` says it, as it says
+    everything else; by default this CPU, and what the largest network takes.
+
+    Raises HwnasError; BudgetError where the budget cannot be met.
     """
     space = load_space(space) if isinstance(space, str) else space
-    config = replace(
-        config or SearchConfig(), space=space.reference, space_options=space.options, data=data, device=device
-    )
+    config = replace(config or SearchConfig(), space=space.reference, space_options=space.options, data=data)
+    if device is not None:
+        config = replace(config, device=device)
     if latency_budget_ms is not None:
         config = replace(config, latency_budget=f"{latency_budget_ms}ms")
     return start(config, space, Path(out), reporter or Silent())
@@ -70,14 +73,15 @@ def search(
 def start(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
     """A new run. What can be refused is refused before the folder is made."""
     conditions, data = _checked_request(config, space)
-    run = create_run(out, config.describe(), space.describe())
+    _check_sources(config, space, conditions, data)
+    run = create_run(out, config.describe(), space.describe(), data.describe())
     return _Search(run, config, space, data, conditions, reporter).finish()
 
 
 def resume(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> SearchResult:
     """Goes on with a run as it was configured; `given` options that differ from that are an error."""
     run, config, space = reopen(out, given)
-    conditions, data = _checked_request(config, space)
+    conditions, data = _checked_request(config, space, run)
     return _Search(run, config, space, data, conditions, reporter).finish()
 
 
@@ -97,20 +101,53 @@ def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig
     return run, config, reload_space(facts["space"])
 
 
-def _checked_request(config: SearchConfig, space: SearchSpace) -> tuple[Conditions, ImageData]:
+def _checked_request(
+    config: SearchConfig, space: SearchSpace, run: RunFolder | None = None
+) -> tuple[Conditions, ImageData]:
     strategy(config.strategy)
+    if space.size < 2:
+        raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
     conditions = conditions_here(config.device, threads=config.threads, batch=config.batch, precision=config.precision)
-    return conditions, load_for(space, config)
+    return conditions, load_for(space, config, run)
 
 
-def load_for(space: SearchSpace, config: SearchConfig) -> ImageData:
-    """The data of a run, in the shape the space takes. Raises DataError where the classes differ."""
-    data = load_data(config.data, (*space.input_shape,), seed=config.seed, limit=config.limit_images)
+def _check_sources(config: SearchConfig, space: SearchSpace, conditions: Conditions, data: ImageData) -> None:
+    """Raises where a predictor, table or supernet that is to be used cannot be."""
+    if config.predictor is not None:
+        usable_predictor(Path(config.predictor), space, conditions.describe())
+    elif config.table is not None:
+        usable_table(Path(config.table), space, conditions.describe())
+    elif config.networks < min(FEWEST_NETWORKS, space.size):
+        raise HwnasError(f"--networks {config.networks} is too few to fit a predictor; give at least {FEWEST_NETWORKS}")
+    if config.supernet is not None:
+        _load_trained(Supernet(space), Path(config.supernet), data)
+
+
+def _load_trained(supernet: Supernet, folder: Path, data: ImageData) -> None:
+    """The supernet of another folder. Raises RunError unless it was trained on this very training split."""
+    run = RunFolder(folder)
+    facts = run.read()
+    if facts.get("data", {}).get("digest") != data.digest():
+        raise RunError(
+            f"{folder}: trained on other images than these ({facts['config']['data']}, seed {facts['config']['seed']}, "
+            f"limit {facts['config']['limit_images']}); test images would be among them: give the same data options"
+        )
+    load_supernet(supernet, run.supernet)
+
+
+def load_for(space: SearchSpace, config: SearchConfig, run: RunFolder | None = None) -> ImageData:
+    """The data of a search, in the shape the space takes.
+
+    Raises DataError where the classes differ, or where the data is not what `run` was started with.
+    """
+    data = load_data(config.data, space.input_shape, seed=config.seed, limit=config.limit_images)
     if len(data.classes) != space.classes:
         raise DataError(
             f"{config.data} has {len(data.classes)} classes, the space {space.classes}; "
             f"give --space-option classes={len(data.classes)}"
         )
+    if run is not None and run.read().get("data", {}).get("digest") != data.digest():
+        raise DataError(f"{config.data} has changed since {run.path} was started; restore it, or start anew")
     return data
 
 
@@ -124,7 +161,7 @@ def trained_supernet(
         load_supernet(supernet, run.supernet)
         return supernet
     if config.supernet is not None:
-        load_supernet(supernet, RunFolder(Path(config.supernet)).supernet)
+        _load_trained(supernet, Path(config.supernet), data)
     else:
         recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate)
         train_supernet(supernet, data, recipe, seed=config.seed, checkpoint=run.checkpoint, reporter=reporter)
@@ -221,10 +258,9 @@ class _Search:
             | {
                 "latency_budget_ms": ready.budget_ms,
                 "conditions": self.conditions.describe(),
-                "data": self.data.describe(),
             }
         )
-        error = predictor.report["held_out"]["mape"]
+        error = predictor.report.get("held_out", {}).get("mape", float("nan"))
         self.reporter.note(
             f"latency of {self.space.name} here ({self.config.budget_on}): {ready.fastest_ms:.4g} to {ready.slowest_ms:.4g} ms, "
             f"predicted within {100 * error:.1f} % on held-out networks; the budget of {ready.budget_ms:.4g} ms can be met"
@@ -233,17 +269,16 @@ class _Search:
 
     def _largest_ms(self) -> float:
         """The largest network's latency: from the table, or measured now."""
-        largest = self.space.largest()
-        statistic = f"{self.config.budget_on}_ms"
         if self.run.table.exists():
-            table: Table = usable_table(self.run.table, self.space, self.conditions.describe())
-            for row in table.rows:
-                if row["kind"] == "network" and row["key"] == largest.key:
-                    return float(row[statistic])
-        subject = network_subject(self.space, largest)
+            found = measurements(read_table(self.run.table), self.space).of_network(
+                self.space.encode([self.space.largest()])[0], self.config.budget_on
+            )
+            if found is not None:
+                return found
+        subject = network_subject(self.space, self.space.largest())
         groups = measured_groups(self.space, [subject], self.conditions, Protocol(), self.reporter, self.config.seed)
         ((row,), _) = next(groups)
-        return float(row[statistic])
+        return float(row[f"{self.config.budget_on}_ms"])
 
     # ---- accuracy
 
@@ -265,20 +300,29 @@ class _Search:
                 result.append(known[arch.id].loss_val)
             return np.array(result)
 
-        statistic, limits = self.config.budget_on, {}
-        limits["latency"] = lambda rows: predictor.upper_ms(rows, statistic) / ready.budget_ms - 1
-        if self.config.max_params is not None:
-            most = self.config.max_params
-            params = self.space.cost_factors("params")
-            limits["params"] = lambda rows: total(params, rows, self.space.columns) / most - 1
-        problem = Problem(
-            space=self.space,
-            latency_ms=predictor.predict_ms,
-            loss=loss,
-            limits=limits,
-            fastest_C=self.space.encode([ready.fastest])[0],
-        )
+        problem = search_problem(self.config, self.space, predictor, ready, loss)
         strategy(self.config.strategy)(problem, evaluations=self.config.evaluations, seed=self.config.seed)
+
+
+def search_problem(
+    config: SearchConfig,
+    space: SearchSpace,
+    predictor: LatencyPredictor,
+    ready: Preflight,
+    loss: Callable[[IntArray], FloatArray],
+) -> Problem:
+    """What a strategy is to solve: predicted latency, the budget on its interval's upper end, the other limits."""
+    limits = {"latency": lambda rows: predictor.upper_ms(rows, config.budget_on) / ready.budget_ms - 1}
+    if config.max_params is not None:
+        most, params = config.max_params, space.cost_factors("params")
+        limits["params"] = lambda rows: total(params, rows, space.columns) / most - 1
+    return Problem(
+        space=space,
+        latency_ms=predictor.predict_ms,
+        loss=loss,
+        limits=limits,
+        fastest_C=space.encode([ready.fastest])[0],
+    )
 
 
 def _evaluated(arch: Arch, judge: SubnetJudge, predicted_ms: float) -> Evaluation:

@@ -14,7 +14,7 @@ from hwnas.runs.folder import create_run
 def train(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
     """Trains a supernet into a new folder; the path of its weights."""
     data = load_for(space, config)
-    run = create_run(out, config.describe(), space.describe())
+    run = create_run(out, config.describe(), space.describe(), data.describe())
     with run.locked(), run.stage("train"):
         trained_supernet(run, config, space, data, reporter)
     return run.supernet
@@ -24,5 +24,5 @@ def resume_training(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> 
     """Goes on after the last epoch that was finished."""
     run, config, space = reopen(out, given)
     with run.locked(), run.stage("train"):
-        trained_supernet(run, config, space, load_for(space, config), reporter)
+        trained_supernet(run, config, space, load_for(space, config, run), reporter)
     return run.supernet

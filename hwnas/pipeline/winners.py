@@ -7,10 +7,10 @@ from pathlib import Path
 from hwnas.core.reporter import Reporter
 from hwnas.errors import RunError
 from hwnas.latency.predictor import LatencyPredictor
-from hwnas.pipeline.deploy import model_metadata, note_drift, timed
+from hwnas.pipeline.deploy import model_metadata, timed
 from hwnas.pipeline.search import load_for, reopen
 from hwnas.profiler.device import Conditions, conditions_here, differences
-from hwnas.profiler.export import example_input, export_onnx
+from hwnas.profiler.export import export_onnx
 from hwnas.profiler.protocol import Timing
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.runs.database import RunDatabase
@@ -30,9 +30,10 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
     rows = {row.arch_id: row for row in read_front(run.front)}
     row = named(list(rows.values())).get(arch) or rows.get(arch)
     if row is not None:
+        model = _model(run, row)
         out = out or Path(f"{row.arch_id}.onnx")
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run.path / row.onnx, out)
+        shutil.copyfile(model, out)
         return out
     return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
 
@@ -40,14 +41,14 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
 def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
     """An architecture that is not on the front: extracted from the supernet anew."""
     run, config, space = reopen(run_path, {})
-    database = RunDatabase(run.database)
+    database = RunDatabase.existing(run.database)
     evaluation = database.evaluations().get(arch_id)
     database.close()
     if evaluation is None:
         raise RunError(
             f"{run_path} evaluated no architecture {arch_id!r}; give fastest, knee, best, or an id of front.csv"
         )
-    data = load_for(space, config)
+    data = load_for(space, config, run)
     supernet = Supernet(space)
     load_supernet(supernet, run.supernet)
     metadata = model_metadata(space, data, evaluation.arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
@@ -80,22 +81,29 @@ class Verification:
 def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
     """Measures the front's ONNX files again, on the device of the run. Raises RunError on another one."""
     run, config, space = reopen(run_path, {})
-    facts = run.read()
     rows = read_front(run.front)
+    facts = run.read("conditions", "latency_budget_ms")
     conditions = conditions_here(config.device, threads=config.threads, batch=config.batch, precision=config.precision)
     _require_device(run_path, conditions, facts["conditions"])
     models = []
     for row in rows:
-        model = OnnxModel((run.path / row.onnx).read_bytes(), conditions.options)
-        model.bind(example_input(space.input_shape, config.batch).numpy())
+        model = OnnxModel(_model(run, row).read_bytes(), conditions.options)
         models.append(model)
-    session = timed(space, conditions, models, config.seed, reporter)
-    note_drift(session, LatencyPredictor.load(run.predictor), reporter)
+    session = timed(space, conditions, models, LatencyPredictor.load(run.predictor), config.seed, reporter)
     budget_ms = facts["latency_budget_ms"]
     return [
         Verification(row=row, timing=timing, within_budget=timing.statistic_ms(config.budget_on) <= budget_ms)
         for row, timing in zip(rows, session.timings, strict=True)
     ]
+
+
+def _model(run: RunFolder, row: FrontRow) -> Path:
+    path = run.path / row.onnx
+    if not path.is_file():
+        raise RunError(
+            f"{path}: the model of {row.arch_id} is missing; restore it, or search again under another --out"
+        )
+    return path
 
 
 def _require_device(run_path: Path, conditions: Conditions, then: dict[str, object]) -> None:

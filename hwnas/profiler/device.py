@@ -5,10 +5,13 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler import runtime_onnx
 from hwnas.profiler.runtime_onnx import PROVIDERS, RuntimeOptions
+
+RUNTIMES: Final = ("onnxruntime", "torch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,14 @@ class Conditions:
         return RuntimeOptions(provider=self.provider, threads=self.threads)
 
 
-def conditions_here(device: str, *, threads: int = 1, batch: int = 1, precision: str = "fp32") -> Conditions:
+def conditions_here(
+    device: str, *, threads: int = 1, batch: int = 1, precision: str = "fp32", runtime: str = "onnxruntime"
+) -> Conditions:
     """The conditions of a measurement on this machine. Raises UnknownNameError, DeviceError."""
+    if runtime not in RUNTIMES:
+        raise UnknownNameError("runtime", runtime, list(RUNTIMES))
+    if runtime != "onnxruntime":
+        raise DeviceError(f"runtime {runtime} is not supported by this version; use onnxruntime")
     if device not in PROVIDERS:
         raise UnknownNameError("device", device, list(PROVIDERS))
     reason = runtime_onnx.missing_provider(device)
@@ -50,7 +59,7 @@ def conditions_here(device: str, *, threads: int = 1, batch: int = 1, precision:
     return Conditions(
         device=device,
         hardware=f"{cpu_model()} ({platform.machine()}, {cores} cores, {platform.system()})",
-        runtime=f"onnxruntime {runtime_onnx.version()}",
+        runtime=f"{runtime} {runtime_onnx.version()}",
         provider=PROVIDERS[device][0],
         threads=threads,
         precision=precision,

@@ -1,5 +1,6 @@
 """Profiling a space: its operators alone, then whole networks, into a table; only what the table still lacks."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.ops.assemble import build, network
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import checked, to_onnx
-from hwnas.profiler.protocol import Protocol, Session, Timing, measure
+from hwnas.profiler.protocol import Protocol, Session, Timing, measure_steadily
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.profiler.store import TableWriter
 
@@ -37,6 +38,7 @@ class Subject:
     input_shape: tuple[int, ...]
     make: Callable[[], nn.Module]
     repeat: int = 0
+    operators: str | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -96,10 +98,13 @@ def profile(
         missing = [
             [subject for subject in part if subject.identity not in known] for part in (operators + archs, repeats)
         ]
+        fastest_ms = min((row["reference_ms"] for row in table.rows), default=None)
         discarded, spreads = 0, [row["spread"] for row in table.rows if "spread" in row]
         for part in missing:  # a session of their own for the repeats
-            for rows, session in measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed):
+            groups = measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed, fastest_ms)
+            for rows, session in groups:
                 table.append(rows)
+                fastest_ms = min(fastest_ms or np.inf, session.reference.p10_ms)
                 discarded += session.discarded_rounds
                 spreads += [row["spread"] for row in rows]
         measured = sum(len(part) for part in missing)
@@ -114,7 +119,15 @@ def profile(
 
 def network_subject(space: SearchSpace, arch: Arch) -> Subject:
     """A whole network with fresh weights: latency does not depend on their values."""
-    return Subject("network", arch.key, space.input_shape, partial(network, space, arch))
+    make = partial(network, space, arch)
+    return Subject("network", arch.key, space.input_shape, make, operators=operators_digest(space, arch))
+
+
+def operators_digest(space: SearchSpace, arch: Arch) -> str:
+    """Equal for equal networks, whatever space they are of: a hash of the operators in their order."""
+    operators = (layer.operator(arch) for layer in space.layers)
+    keys = [operator.key for operator in operators if operator is not None]
+    return hashlib.blake2s("\n".join(keys).encode()).hexdigest()[:16]
 
 
 def measured_groups(
@@ -124,8 +137,12 @@ def measured_groups(
     protocol: Protocol,
     reporter: Reporter,
     seed: int,
+    expected_ms: float | None = None,
 ) -> Iterator[tuple[list[dict[str, Any]], Session]]:
-    """Exports, checks and measures the subjects group by group; the space's largest network is every group's reference."""
+    """Exports, checks and measures the subjects group by group; the space's largest network is every group's reference.
+
+    A group in which it is slower than in the fastest group so far, or than `expected_ms`, is measured again.
+    """
     if not subjects:
         return
     rng = np.random.default_rng(seed)
@@ -141,15 +158,25 @@ def measured_groups(
             models.append(model)
             total_bytes += size
         group, waiting = waiting[: len(models)], waiting[len(models) :]
-        session = measure([model.call for model in models], reference.call, protocol, rng=rng, reporter=reporter)
+        session = measure_steadily(
+            [model.call for model in models],
+            reference.call,
+            protocol,
+            expected_ms=expected_ms,
+            rng=rng,
+            reporter=reporter,
+        )
+        expected_ms = min(expected_ms or np.inf, session.reference.p10_ms)
         rows = [row(subject, timing, session.reference) for subject, timing in zip(group, session.timings, strict=True)]
         yield rows, session
 
 
 def row(subject: Subject, timing: Timing, reference: Timing) -> dict[str, Any]:
     """A line of the table. `reference_ms` is the p10 of the reference network in the same rounds."""
-    repeat = {"repeat": subject.repeat} if subject.repeat else {}
-    return {"kind": subject.kind, "key": subject.key, **repeat, **asdict(timing), "reference_ms": reference.p10_ms}
+    extra: dict[str, Any] = {"repeat": subject.repeat} if subject.repeat else {}
+    if subject.operators is not None:
+        extra["operators"] = subject.operators
+    return {"kind": subject.kind, "key": subject.key, **extra, **asdict(timing), "reference_ms": reference.p10_ms}
 
 
 def load_subject(subject: Subject, conditions: Conditions) -> tuple[OnnxModel, int]:

@@ -8,7 +8,7 @@ Shapes: R rounds, K calls of one burst.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from hwnas.core.reporter import Reporter
 from hwnas.errors import MeasurementError
 
 Call = Callable[[], None]
+
+# A session whose reference is this much slower than expected was measured on a disturbed machine.
+SLOWER: Final = 0.05
+TRIES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,29 @@ def measure(
     scale_R = np.median(reference_ms_R[kept]) / reference_ms_R
     reference_timing, *timings = (summarise(burst, scale_R, kept) for burst in bursts)
     return Session(timings=tuple(timings), reference=reference_timing, discarded_rounds=protocol.rounds - len(kept))
+
+
+def measure_steadily(
+    subjects: Sequence[Call],
+    reference: Call,
+    protocol: Protocol,
+    *,
+    expected_ms: float | None,
+    rng: np.random.Generator,
+    reporter: Reporter,
+    now_ns: Callable[[], int] = time.perf_counter_ns,
+) -> Session:
+    """`measure`, again while the reference is slower than `expected_ms`: shared machines have slow minutes.
+
+    After `TRIES` sessions the one with the fastest reference counts.
+    """
+    sessions: list[Session] = []
+    while len(sessions) < TRIES:
+        session = measure(subjects, reference, protocol, rng=rng, reporter=reporter, now_ns=now_ns)
+        sessions.append(session)
+        if expected_ms is None or session.reference.p10_ms <= expected_ms * (1 + SLOWER):
+            return session
+    return min(sessions, key=lambda session: session.reference.p10_ms)
 
 
 def _warm_up(call: Call, protocol: Protocol, now_ns: Callable[[], int]) -> int:

@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from hwnas.core.cost import FloatArray
+from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
 from hwnas.report.front import COLOURS, LOSS_TICKS, TOLERANCE, FrontPlot
 from hwnas.report.labels import place_labels
@@ -50,9 +51,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     buffer = BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "hwnas"}):
         figure.savefig(buffer, format=name, facecolor="white", metadata={"Date": None} if name == "svg" else {})
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    replace_file(path, buffer.getvalue())
 
 
 def _style(axes: Axes) -> None:

@@ -76,6 +76,13 @@ class RunDatabase:
         except DAMAGE as error:
             raise RunError(f"{path}: damaged ({error}); start again under another --out") from None
 
+    @classmethod
+    def existing(cls, path: Path) -> "RunDatabase":
+        """For commands that only read. Raises RunError, and makes no file, where there is none."""
+        if not path.is_file():
+            raise RunError(f"{path}: no such file; `hwnas search --resume --out {path.parent}` evaluates again")
+        return cls(path)
+
     def evaluations(self) -> dict[str, Evaluation]:
         """By architecture id, in the order in which they happened."""
         rows = self._rows("SELECT arch_id, arch, loss_val, accuracy_val, predicted_ms FROM evaluations ORDER BY rowid")
@@ -112,6 +119,10 @@ class RunDatabase:
                 f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?)",
                 [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
             )
+
+    def forget_winners(self) -> None:
+        """So that they are measured again."""
+        self._connection.execute("DELETE FROM winners")
 
     def close(self) -> None:
         self._connection.close()

@@ -88,8 +88,8 @@ class RunFolder:
     def write(self, facts: Mapping[str, Any]) -> None:
         replace_file(self.json, json.dumps(facts, indent=2) + "\n")
 
-    def read(self) -> dict[str, Any]:
-        """The content of run.json. Raises RunError where it is missing, damaged or of another schema."""
+    def read(self, *needed: str) -> dict[str, Any]:
+        """The content of run.json. Raises RunError where it is missing, damaged, of another schema or lacks what is needed."""
         try:
             facts = json.loads(self.json.read_bytes())
         except OSError:
@@ -100,10 +100,15 @@ class RunFolder:
             raise RunError(f"{self.json}: damaged; start again under another --out") from None
         if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             raise RunError(f"{self.json}: not a run of this version of hwnas; start again under another --out")
+        for name in ("config", "space", *needed):
+            if name not in facts:
+                raise RunError(f"{self.json}: damaged (no {name}); start again under another --out")
         return facts
 
 
-def create_run(path: Path, config: Mapping[str, Any], space: Mapping[str, Any]) -> RunFolder:
+def create_run(
+    path: Path, config: Mapping[str, Any], space: Mapping[str, Any], data: Mapping[str, Any] | None = None
+) -> RunFolder:
     """A new run folder. Raises RunError if there is something at `path` already."""
     run = RunFolder(path)
     if run.json.exists():
@@ -117,6 +122,7 @@ def create_run(path: Path, config: Mapping[str, Any], space: Mapping[str, Any]) 
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "config": dict(config),
             "space": dict(space),
+            "data": dict(data or {}),
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in PROVENANCE}},
         }
     )

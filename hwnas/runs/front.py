@@ -98,7 +98,10 @@ def _rows(text: str) -> list[FrontRow]:
     missing = [field.name for field in fields(FrontRow) if field.name not in (lines.fieldnames or ())]
     if missing:
         raise ValueError(f"no column {missing[0]}")
-    return [_row(line) for line in lines]
+    rows = [_row(line) for line in lines]
+    if not rows:
+        raise ValueError("no rows")
+    return rows
 
 
 def _row(line: Mapping[str, str]) -> FrontRow:

@@ -33,13 +33,16 @@ def load_space(reference: str, options: Mapping[str, Option] | None = None) -> S
         raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
     try:
         space = build(**options)
+        if not isinstance(space, SearchSpace):
+            raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
+        space = replace(space, reference=reference, options=options)
+        _ = space.fingerprint  # makes every operator: a wrong scope shows here, not in the middle of a search
     except HwnasError:
         raise
-    except Exception as error:
-        raise SpaceError(f"{reference} with {options or 'no options'}: {_where(error)}") from error
-    if not isinstance(space, SearchSpace):
-        raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
-    return replace(space, reference=reference, options=options)
+    except (Exception, SystemExit) as error:
+        file = Path(reference.rpartition(":")[0])
+        raise SpaceError(f"{reference} with {options or 'no options'}: {_where(error, file)}") from error
+    return space
 
 
 def reload_space(description: Mapping[str, Any]) -> SearchSpace:
@@ -80,16 +83,19 @@ def _function_of_file(path: Path, function: str) -> Callable[..., object]:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise SpaceError(f"{path}: cannot be loaded: {_where(error)}") from error
+            raise SpaceError(f"{path}: cannot be loaded: {_where(error, path)}") from error
     try:
         return getattr(sys.modules[name], function)  # type: ignore[no-any-return]
     except AttributeError:
         raise SpaceError(f"{path} has no function {function!r}") from None
 
 
-def _where(error: Exception) -> str:
-    """What went wrong in somebody's file, and on which line."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+def _where(error: BaseException, file: Path) -> str:
+    """What went wrong in somebody's file, and on which line of it, where one of its lines took part."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
+    return f"{type(error).__name__}: {error}" + (f" ({file.name}, line {lines[-1]})" if lines else "")

@@ -4,6 +4,7 @@ Knows nothing of networks or spaces, only the shape (C, H, W) asked for; that th
 checks. Shapes: N images, K classes, C channels, H rows, W columns.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,16 @@ class ImageData:
             "augmentation": self.augmentation,
             "sizes": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
             "image_shape": list(self.train.images.shape[1:]),
+            "digest": self.digest(),
         }
+
+    def digest(self) -> str:
+        """Changes when an image, a label or a split changes: what a resumed run checks."""
+        hashed = hashlib.blake2s()
+        for split in (self.train, self.validation, self.test):
+            hashed.update(split.images.tobytes())
+            hashed.update(split.labels.tobytes())
+        return hashed.hexdigest()[:16]
 
 
 def load_data(reference: str, input_shape: Shape, *, seed: int = 0, limit: int | None = None) -> ImageData:

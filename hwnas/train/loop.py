@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.errors import RunError, TrainingError
 from hwnas.supernet.network import Supernet
 from hwnas.supernet.recalibrate import recalibrate
-from hwnas.train.data import ImageData, Split, augment
+from hwnas.train.data import ImageData, Split, augment, stratified_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,8 @@ def _require_number(loss: float, epoch: int, recipe: Recipe, checkpoint: Path) -
     if np.isfinite(loss):
         return
     raise TrainingError(
-        f"the loss of epoch {epoch} is not a number; lower --learning-rate (now {recipe.learning_rate}); "
-        + (f"the last good epoch is kept in {checkpoint}" if epoch > 1 else "no epoch was good")
+        f"the loss of epoch {epoch} is not a number; start again under another --out with a lower --learning-rate "
+        f"(here {recipe.learning_rate}); the last good epoch is kept in {checkpoint.parent}"
     )
 
 
@@ -154,7 +155,7 @@ def _restore(path: Path, supernet: Supernet, optimizer: torch.optim.Optimizer) -
         state = torch.load(path, weights_only=True)
         supernet.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
         raise RunError(
             f"{path}: damaged or of another space ({type(error).__name__}); delete it to train afresh"
         ) from None
@@ -194,8 +195,10 @@ class SubnetJudge:
         self._supernet = supernet.eval()
         self._data = data
         self._batch_size = batch_size
-        images = data.train.images[: batch_size * calibration_batches]
-        self._calibration = list(self._chunks(images))
+        # Every class alike, and whole batches: statistics are averages over batches, whatever a batch's size.
+        order = stratified_order(data.train.labels, np.random.default_rng(0))
+        count = min(len(order) // batch_size, calibration_batches) * batch_size or len(order)
+        self._calibration = list(self._chunks(data.train.images[order[:count]]))
         self._validation = list(self._chunks(data.validation.images))
 
     def _chunks(self, images: np.ndarray[Any, Any]) -> Iterator[Tensor]:

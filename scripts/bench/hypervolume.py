@@ -8,16 +8,18 @@ nothing counts that is slower than allowed or worse than the fastest.
 """
 
 import argparse
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from hwnas.core.arch import Arch
 from hwnas.core.cost import FloatArray, IntArray
-from hwnas.core.optimum import minimise
 from hwnas.latency.predictor import LatencyPredictor
-from hwnas.pipeline.search import load_for, reopen
+from hwnas.pipeline.config import Budget
+from hwnas.pipeline.predict import preflight
+from hwnas.pipeline.search import load_for, reopen, search_problem
 from hwnas.strategies.pareto import hypervolume
-from hwnas.strategies.problem import Problem
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet
 from hwnas.train.loop import SubnetJudge, load_supernet
@@ -32,36 +34,29 @@ def main() -> None:
 
     run, config, space = reopen(arguments.run, {})
     predictor = LatencyPredictor.load(run.predictor)
-    budget_ms = run.read()["latency_budget_ms"]
+    budget = Budget(milliseconds=run.read()["latency_budget_ms"])
+    ready = preflight(predictor, space, budget, config.budget_on, largest_ms=0.0, max_params=config.max_params)
     supernet = Supernet(space)
     load_supernet(supernet, run.supernet)
-    judge = SubnetJudge(supernet, load_for(space, config))
-    known: dict[str, float] = {}
+    judge = SubnetJudge(supernet, load_for(space, config, run))
 
-    def loss(rows_NC: IntArray) -> FloatArray:
-        archs = [space.decode(row) for row in rows_NC]
-        return np.array([known.setdefault(a.id, known.get(a.id) or judge.validation(a).loss) for a in archs])
+    @cache
+    def loss_of(arch: Arch) -> float:
+        return judge.validation(arch).loss
 
-    fastest_C = space.encode([minimise(space, predictor.factors)])[0]
-    reference = (float(loss(fastest_C[None])[0]), budget_ms)
-    print(f"reference point: loss {reference[0]:.4f} (fastest architecture), {budget_ms:.4f} ms (budget)")
+    reference = (loss_of(ready.fastest), ready.budget_ms)
+    print(f"reference point: loss {reference[0]:.4f} (fastest architecture), {ready.budget_ms:.4f} ms (budget)")
     volumes: dict[str, list[float]] = {name: [] for name in STRATEGIES}
     for seed in range(arguments.seeds):
         for name, strategy in STRATEGIES.items():
             points: list[tuple[float, float]] = []
 
-            def recorded(rows_NC: IntArray, points: list[tuple[float, float]] = points) -> FloatArray:
-                losses = loss(rows_NC)
+            def loss(rows_NC: IntArray, points: list[tuple[float, float]] = points) -> FloatArray:
+                losses = np.array([loss_of(space.decode(row)) for row in rows_NC])
                 points.extend(zip(losses, predictor.predict_ms(rows_NC), strict=True))
                 return losses
 
-            problem = Problem(
-                space=space,
-                latency_ms=predictor.predict_ms,
-                loss=recorded,
-                limits={"latency": lambda rows: predictor.upper_ms(rows, config.budget_on) / budget_ms - 1},
-                fastest_C=fastest_C,
-            )
+            problem = search_problem(config, space, predictor, ready, loss)
             strategy(problem, evaluations=arguments.evaluations, seed=seed)
             volumes[name].append(hypervolume(np.array(points), reference))
         print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.6f}" for name, values in volumes.items()), flush=True)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from hwnas.cli import cli, main
+from hwnas.__main__ import main
+from hwnas.cli import cli
+from hwnas.runs.folder import create_run
 from hwnas.runs.front import read_front
+from hwnas.spaces import load_space
 from hwnas.train.data import load_data
 
 ROOT = Path(__file__).parents[2]
@@ -142,10 +146,27 @@ def test_spaces_and_devices_are_listed(hwnas: Run) -> None:
         "architectures": spaces[0]["architectures"],
         "choices": 30,
         "operators": 201,
+        "fingerprint": load_space("mobilenet").fingerprint,
     } in spaces
     devices = {row["device"]: row for row in json.loads(hwnas("devices", "--json").out)["devices"]}
     assert devices["cpu"]["usable"] is True
     assert "CUDA" in devices["cuda"]["detail"] or devices["cuda"]["usable"]
+
+
+def test_a_space_of_ones_own_is_listed_beside_the_built_in_ones(hwnas: Run) -> None:
+    listed = hwnas("spaces", "--space", OWN_SPACE, "--space-option", "blocks=2", "--json").out
+    rows = {row["space"]: row for row in json.loads(listed)["spaces"]}
+    own = rows[f"{OWN_SPACE} blocks=2"]
+    assert (own["architectures"], own["choices"]) == (16, 2)
+    assert own["fingerprint"] == load_space(OWN_SPACE, {"blocks": 2}).fingerprint
+    assert "mobilenet" in rows
+    assert "--space-option needs a --space" in hwnas("spaces", "--space-option", "blocks=2").message
+
+
+def test_hwnas_alone_says_what_there_is(hwnas: Run) -> None:
+    outcome = hwnas()
+    assert outcome.code == 0
+    assert all(name in outcome.out for name in cli.commands)
 
 
 def test_fit_prints_the_held_out_error(hwnas: Run, finished: Path, tmp_path: Path) -> None:
@@ -163,6 +184,28 @@ def test_predict_answers_json_lines_with_json_lines(hwnas: Run, finished: Path, 
         assert answer["arch_id"] == row.arch_id
         assert answer["predicted_ms"] == pytest.approx(row.predicted_ms)
         assert sum(answer["layers_ms"].values()) == pytest.approx(row.predicted_ms)
+
+
+def test_predict_takes_one_object_over_several_lines(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    row = read_front(finished / "front.csv")[0]
+    (tmp_path / "arch.json").write_text(json.dumps(json.loads(row.arch), indent=2))
+    outcome = hwnas("predict", "--predictor", finished / "predictor.json", "--arch", tmp_path / "arch.json", "--json")
+    assert json.loads(outcome.out)["arch_id"] == row.arch_id
+
+
+def test_deeply_nested_json_is_no_architecture(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    nested = '{"a":' * 100_000 + "1" + "}" * 100_000
+    (tmp_path / "arch.json").write_text(nested)
+    outcome = hwnas("predict", "--predictor", finished / "predictor.json", "--arch", tmp_path / "arch.json")
+    assert outcome.code == 2
+    assert "architecture 1: " in outcome.message
+
+
+def test_export_and_plot_say_in_json_what_they_wrote(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    model, picture = tmp_path / "a.onnx", tmp_path / "no" / "such" / "front.png"
+    assert json.loads(hwnas("export", finished, "--out", model, "--json").out) == {"path": str(model)}
+    assert json.loads(hwnas("plot", finished, "--out", picture, "--json").out) == {"path": str(picture)}
+    assert model.stat().st_size and picture.stat().st_size
 
 
 def test_export_writes_named_and_evaluated_architectures(hwnas: Run, finished: Path, tmp_path: Path) -> None:
@@ -221,7 +264,13 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--latency-budget", "fast"], "is not a positive duration"),
         (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),
         (["--precision", "int4"], "precision int4 is not supported"),
-        (["--evaluations", "0"], "--evaluations must be at least 1"),
+        (["--evaluations", "0"], "Invalid value for '--evaluations': 0 is not in the range x>=1."),
+        (["--epochs", "0"], "Invalid value for '--epochs': 0"),
+        (["--batch", "0"], "Invalid value for '--batch': 0"),
+        (["--limit-images", "-1"], "Invalid value for '--limit-images': -1"),
+        (["--max-params", "0"], "Invalid value for '--max-params': 0"),
+        (["--seed", "4294967296"], "Invalid value for '--seed': 4294967296"),
+        (["--no-such"], "No such option"),
         (["--space-option", "classes=7"], "digits has 10 classes, the space 7; give --space-option classes=10"),
     ],
 )
@@ -232,6 +281,73 @@ def test_a_wrong_search_is_refused_before_anything_is_made(
     assert outcome.code == 2
     assert told in outcome.message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--seed", "-1"], "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295."),
+        (["--networks", "-5"], "Invalid value for '--networks': -5 is not in the range x>=1."),
+        (["--threads", "0"], "Invalid value for '--threads': 0 is not in the range x>=1."),
+        (["--runtime", "torch"], "runtime torch is not supported by this version; use onnxruntime"),
+        (["--runtime", "tvm"], "unknown runtime 'tvm'; known: onnxruntime, torch"),
+    ],
+)
+def test_a_wrong_profile_is_refused_before_anything_is_made(
+    hwnas: Run, tmp_path: Path, options: list[str], told: str
+) -> None:
+    outcome = hwnas("profile", *options, "--out", tmp_path / "table.jsonl")
+    assert outcome.code == 2
+    assert outcome.message == f"hwnas: {told}"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["plot", "--out", "front.png"], ["plot", "--out", "front.csv"], ["verify"], ["export"]]
+)
+def test_what_needs_a_front_says_so_before_there_is_one_and_makes_nothing(
+    hwnas: Run, tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    create_run(tmp_path / "run", {"space": OWN_SPACE}, load_space(OWN_SPACE).describe())
+    outcome = hwnas(*arguments, "run")
+    assert outcome.code == 2
+    assert "no front there yet; finish the search by `hwnas search --resume --out run`" in outcome.message
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"run", "run/run.json"}
+
+
+@pytest.mark.parametrize("arguments", [["plot", "--out", "front.png"], ["export", "--arch", "0123456789"]])
+def test_a_database_that_is_missing_is_named_and_not_made(
+    hwnas: Run, copied: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copied.parent)
+    for path in copied.glob("run.sqlite*"):
+        path.unlink()
+    assert "run.sqlite: no such file" in hwnas(*arguments, copied).message
+    assert not list(copied.glob("run.sqlite*"))
+
+
+@pytest.mark.parametrize("arguments", [["verify"], ["export", "--arch", "fastest"]])
+def test_a_model_that_is_missing_is_named(hwnas: Run, copied: Path, arguments: list[str]) -> None:
+    model = copied / read_front(copied / "front.csv")[0].onnx
+    model.unlink()
+    outcome = hwnas(*arguments, copied)
+    assert outcome.code == 2
+    assert f"{model}: the model of {model.stem} is missing" in outcome.message
+
+
+def test_an_import_that_is_interrupted_is_an_interruption(hwnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted_import(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy._core failed to import") from None
+
+    monkeypatch.setattr("hwnas.spaces.load_space", interrupted_import)
+    outcome = hwnas("spaces")
+    assert outcome.code == 130
+    assert "interrupted; what was measured, trained and evaluated so far is kept" in outcome.message
+    assert "profile by the same --out" in outcome.message
 
 
 def test_a_run_folder_is_never_overwritten(hwnas: Run, copied: Path) -> None:
@@ -271,10 +387,64 @@ def test_measurements_of_another_thread_count_are_refused(
     assert "threads 8 (here 1)" in outcome.message
 
 
-def test_a_table_of_another_space_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:
-    options = [*TINY, "--space-option", "blocks=2"]
+def test_a_table_without_a_space_s_operators_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--space-option", "channels=8"]
     outcome = hwnas("search", *options, "--table", finished / "table.jsonl", "--out", tmp_path / "run")
-    assert "measured for another space" in outcome.message
+    assert "operators are not measured" in outcome.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_predictor_of_other_operators_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--space-option", "channels=8", "--predictor", finished / "predictor.json"]
+    outcome = hwnas("search", *options, "--out", tmp_path / "run")
+    assert "the predictor was fitted to other operators than stem" in outcome.message
+
+
+def test_a_supernet_that_saw_other_images_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    """With another seed, images of this test split were trained on."""
+    sources = ["--predictor", finished / "predictor.json", "--supernet", finished]
+    outcome = hwnas("search", *TINY, "--seed", "1", *sources, "--out", tmp_path / "run")
+    assert "trained on other images than these (digits, seed 0, limit 200)" in outcome.message
+    assert not (tmp_path / "run").exists()
+    outcome = hwnas("search", *TINY, "--evaluations", "5", *sources, "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+
+
+def test_data_that_changed_since_the_run_is_noticed(hwnas: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (200, 16, 16, 3), dtype=np.uint8), np.arange(200) % 10
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    options = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--data", f"npz:{tmp_path / 'data.npz'}"]
+    assert hwnas("train", *options, "--epochs", "1", "--out", tmp_path / "run").code == 0
+    np.savez(tmp_path / "data.npz", x=255 - images, y=labels)
+    outcome = hwnas("train", "--resume", "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "has changed since" in outcome.message
+
+
+def test_a_space_of_four_architectures_can_be_searched(hwnas: Run, tmp_path: Path) -> None:
+    options = [*TINY, "--space-option", "blocks=1", "--batch", "64"]
+    outcome = hwnas("search", *options, "--out", tmp_path / "run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert 1 <= len(json.loads(outcome.out)["front"]) <= 4
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--predictor", "nowhere.json", "nowhere.json: cannot be read"),
+        ("--table", "nowhere.jsonl", "nowhere.jsonl: cannot be read"),
+        ("--supernet", "nowhere", "nowhere: no run there"),
+        ("--networks", "1", "is too few to fit a predictor; give at least 8"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_a_folder_is_made(
+    hwnas: Run, tmp_path: Path, option: str, value: str, told: str
+) -> None:
+    outcome = hwnas("search", *TINY, option, value, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert told in outcome.message
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["run.json", "predictor.json", "supernet.safetensors", "run.sqlite"])
@@ -314,7 +484,7 @@ def test_a_loss_that_is_no_number_stops_training(hwnas: Run, finished: Path, tmp
     options = [*TINY, "--predictor", finished / "predictor.json", "--learning-rate", "1e30"]
     outcome = hwnas("search", *options, "--out", tmp_path / "run")
     assert outcome.code == 2
-    assert "is not a number; lower --learning-rate" in outcome.message
+    assert "is not a number; start again under another --out with a lower --learning-rate" in outcome.message
 
 
 def test_a_front_of_unknown_architectures_is_refused(hwnas: Run, finished: Path, tmp_path: Path) -> None:

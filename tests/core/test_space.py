@@ -20,6 +20,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Stage
 from hwnas.errors import ArchError, SpaceError
 from hwnas.spaces import reload_space
+from hwnas.spaces.blocks import ConvBlock
 
 SEEDS = st.integers(0, 2**32 - 1)
 LIVE = ("conv", "skip")
@@ -180,6 +181,12 @@ def test_size_of_a_space_without_a_choice_is_one() -> None:
     assert space_of().size == 1
 
 
+def test_a_space_without_a_choice_has_one_architecture() -> None:
+    space, rng = space_of(layers=(block("a", 3, 4),)), np.random.default_rng(0)
+    assert space.sample_rows(rng, 3).shape == space.spread_rows(rng, 3).shape == space.encode([{}] * 3).shape == (3, 0)
+    assert space.arch({}) == space.sample(rng) == space.smallest() == space.largest()
+
+
 def test_size_of_mobilenet_is_what_its_stages_multiply_to() -> None:
     space = hwnas.space("mobilenet")
     stages = [2 * sum((3 * 3) ** depth for depth in range(1, deepest + 1)) for deepest in (3, 3, 3, 2)]
@@ -260,6 +267,31 @@ def test_two_layers_of_one_name_are_refused_also_in_a_stage() -> None:
 def test_a_scope_outside_the_space_is_refused() -> None:
     with pytest.raises(SpaceError, match="layer 'stem' depends on 'width', which is not a choice of 'hand-made'"):
         space_of(Choice("kernel", (3, 5)), layers=(Layer("stem", ("width",), lambda options: None),))
+
+
+def block(name: str, channels_in: int, channels_out: int, *scope: str) -> Layer:
+    """A convolution, absent where the choice in its scope is 0."""
+    operator = ConvBlock(input_shape=(channels_in, 8, 8), channels=channels_out)
+    return Layer(name, scope, lambda options: operator if all(options.values()) else None)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((block("a", 4, 4),), r"the input has shape \(3, 8, 8\), but layer 'a' after it takes \(4, 8, 8\)"),
+        (
+            (block("a", 3, 4), block("b", 4, 6, "gate"), block("c", 4, 4)),
+            r"the output of layer 'b' has shape \(6, 8, 8\), but layer 'c' after it takes \(4, 8, 8\)",
+        ),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(layers, message) -> None:
+    with pytest.raises(SpaceError, match=f"space 'hand-made': {message}"):
+        space_of(Choice("gate", (0, 1)), layers=layers)
+
+
+def test_a_layer_that_is_absent_is_skipped_where_shapes_are_compared() -> None:
+    space_of(Choice("gate", (0, 1)), layers=(block("a", 3, 4), block("b", 4, 4, "gate"), block("c", 4, 6)))
 
 
 @pytest.mark.parametrize("condition", [only_if({"kernel": (9,)}), only_if({"kernel": (3,)}, {"pool": ("max",)})])

@@ -19,7 +19,7 @@ OPTIONS = [
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hwnas.cli", "search", *map(str, arguments)]
+    command = [sys.executable, "-m", "hwnas", "search", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -82,5 +82,5 @@ def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in errors
-    assert "--resume goes on from it" in errors
+    assert "search and train go on by --resume" in errors
     assert not list(run.glob(".*.partial"))

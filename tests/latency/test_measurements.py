@@ -13,7 +13,8 @@ def measurements(networks: int = FEWEST_NETWORKS, **isolated_ms: float) -> Measu
 
 
 def test_enough_is_enough() -> None:
-    measurements(a=1.0, b=2.0, more=3.0).require({"a": None, "b": None}, "table.jsonl")
+    measurements(a=1.0, b=2.0, more=3.0).require({"a": None, "b": None}, 100, "table.jsonl")
+    measurements(3, a=1.0).require({"a": None}, 3, "all three networks of a small space")
 
 
 def test_missing_operators_are_counted_and_one_is_named() -> None:
@@ -22,7 +23,7 @@ def test_missing_operators_are_counted_and_one_is_named() -> None:
         r"run `hwnas profile --out table\.jsonl` again$"
     )
     with pytest.raises(MissingMeasurementError, match=message) as raised:
-        measurements(a=1.0).require({"c": None, "a": None, "b": None}, "table.jsonl")
+        measurements(a=1.0).require({"c": None, "a": None, "b": None}, 100, "table.jsonl")
     assert isinstance(raised.value, TableError)
 
 
@@ -32,4 +33,4 @@ def test_too_few_networks_are_counted() -> None:
         r"run `hwnas profile --networks 60 --out table\.jsonl`$"
     )
     with pytest.raises(PredictorError, match=message):
-        measurements(FEWEST_NETWORKS - 1, a=1.0).require({"a": None}, "table.jsonl")
+        measurements(FEWEST_NETWORKS - 1, a=1.0).require({"a": None}, 100, "table.jsonl")

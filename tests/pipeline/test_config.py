@@ -99,7 +99,7 @@ def test_any_text_is_a_positive_budget_or_a_wrong_request(text: str) -> None:
         ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),
         ({"evaluations": 0}, HwnasError, "--evaluations must be at least 1, not 0"),
         ({"networks": -4}, HwnasError, "--networks must be at least 1, not -4"),
-        ({"seed": -1}, HwnasError, "--seed must not be negative, not -1"),
+        ({"seed": -1}, HwnasError, "--seed must be between 0 and 4294967295, not -1"),
     ],
 )
 def test_a_configuration_that_cannot_be_run_is_refused(

@@ -127,9 +127,10 @@ def test_a_table_without_rows_is_measurements_of_nothing() -> None:
     assert found.isolated_ms == {} and found.rows_NC.shape == (0, 4) and found.reference_ms is None
 
 
-def test_a_network_that_is_not_of_the_space_is_refused() -> None:
-    with pytest.raises(ArchError, match="has no choice 'depth'"):
-        measurements(table_of([row("network", '{"depth":3}', 1.0)]), tiny())
+def test_networks_that_are_not_of_the_space_are_left_out() -> None:
+    (own,) = table_of([network_row(0, 1.0)]).rows
+    strange = [row("network", '{"depth":3}', 1.0), {**network_row(1, 2.0), "operators": "those of another network"}]
+    assert measurements(table_of([own, *strange]), tiny()).network_ms_N.tolist() == [1.0]
 
 
 # ---- tables and predictors that can be used
@@ -159,11 +160,13 @@ def write_table(path: Path, space: SearchSpace, rows: Sequence[Mapping[str, Any]
 
 def test_a_table_of_these_conditions_and_this_space_is_used_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "t"
-    write_table(path, tiny(), [network_row(0, 1.0)])
-    assert usable_table(path, tiny(), CONDITIONS).rows == (network_row(0, 1.0),)
+    rows = [network_row(number, 1.0 + number) for number in range(len(archs()))]
+    rows += [row("operator", key, 1.0) for key in tiny().operators()]
+    write_table(path, tiny(), rows)
+    assert usable_table(path, tiny(), CONDITIONS).rows == tuple(rows)
     with pytest.raises(TableError, match=r"other conditions: threads 1 \(here 2\)"):
         usable_table(path, tiny(), CONDITIONS | {"threads": 2})
-    with pytest.raises(TableError, match="measured for another space"):
+    with pytest.raises(TableError, match="201 of 201 operators are not measured"):
         usable_table(path, hwnas.space("mobilenet"), CONDITIONS)
 
 

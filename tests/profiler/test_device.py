@@ -40,6 +40,13 @@ def test_a_batch_of_nothing_and_a_precision_that_is_not_supported_are_refused() 
         conditions_here("cpu", precision="fp8")
 
 
+def test_a_runtime_that_is_not_supported_or_not_known_is_refused() -> None:
+    with pytest.raises(DeviceError, match="runtime torch is not supported by this version; use onnxruntime"):
+        conditions_here("cpu", runtime="torch")
+    with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'; known: onnxruntime, torch"):
+        conditions_here("cpu", runtime="tvm")
+
+
 def test_conditions_are_the_same_when_asked_twice_and_differ_in_what_was_asked() -> None:
     conditions = conditions_here("cpu", threads=CORES, batch=2)
     assert conditions == conditions_here("cpu", threads=CORES, batch=2)

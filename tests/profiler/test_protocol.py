@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hwnas.core.reporter import Silent
 from hwnas.errors import MeasurementError
-from hwnas.profiler.protocol import Protocol, Session, Timing, measure
+from hwnas.profiler.protocol import Protocol, Session, Timing, measure, measure_steadily
 
 REFERENCE = 0
 
@@ -310,3 +310,44 @@ def test_a_timing_is_positive_and_its_percentiles_are_in_order(p10: float, media
 def test_a_protocol_that_measures_nothing_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
         Protocol(**wrong)
+
+
+# ---- machines with slow minutes
+
+
+def steadily(machine: Machine, expected_ms: float | None) -> Session:
+    protocol = Protocol(rounds=3, burst_ms=5, warmup_ms=1)
+    return measure_steadily(
+        [machine.call(1, constant(2.0))],
+        machine.call(REFERENCE, constant(1.0)),
+        protocol,
+        expected_ms=expected_ms,
+        rng=np.random.default_rng(0),
+        reporter=machine,
+        now_ns=machine.now_ns,
+    )
+
+
+def test_a_session_of_a_slow_minute_is_measured_again() -> None:
+    machine = Machine(slowness=lambda ms: 1.6 if ms < 150 else 1.0)  # longer than one session takes
+    assert steadily(machine, expected_ms=1.0).timings[0].p10_ms == pytest.approx(2.0)
+
+
+def test_where_nothing_is_expected_one_session_counts() -> None:
+    machine = Machine(slowness=lambda ms: 1.6 if ms < 150 else 1.0)
+    assert steadily(machine, expected_ms=None).timings[0].p10_ms == pytest.approx(3.2)
+
+
+def test_a_machine_that_stays_slow_is_measured_as_it_is() -> None:
+    machine = Machine(slowness=lambda ms: 1.6)
+    assert steadily(machine, expected_ms=1.0).timings[0].p10_ms == pytest.approx(3.2)
+
+
+def test_one_slow_call_in_the_warm_up_does_not_shorten_the_bursts() -> None:
+    def calls_of_a_burst(last_ms: float) -> int:
+        machine = Machine()
+        times = itertools.chain([0.1] * 4, [last_ms], itertools.repeat(0.1))
+        session(machine, [lambda: next(times)], Protocol(rounds=3, burst_ms=6, warmup_ms=0.1, warmup_calls=5))
+        return dict(machine.bursts()[0])[1]
+
+    assert calls_of_a_burst(3.0) == calls_of_a_burst(0.1) == 62

@@ -35,7 +35,12 @@ ROWS = st.lists(
         optional={"repeat": st.integers(0, 3)},
     ),
     max_size=6,
-)
+).map(lambda rows: [ordered(row) for row in rows])
+
+
+def ordered(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("p10_ms", "median_ms", "p90_ms")
+    return row | dict(zip(names, sorted(row[name] for name in names), strict=True))
 
 
 def row(number: int = 0, **changes: Any) -> dict[str, Any]:

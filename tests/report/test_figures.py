@@ -182,6 +182,11 @@ def test_saving_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_saving_makes_the_folders(tmp_path: Path) -> None:
+    save_figure(draw_front(front()), tmp_path / "no" / "such" / "front.png")
+    assert imread(tmp_path / "no" / "such" / "front.png").size
+
+
 @pytest.mark.parametrize("name", ["front.pdf", "front"])
 def test_an_unknown_suffix_says_which_are_known_and_writes_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=rf"unknown plot format '{name}'; known: \.png, \.svg"):

@@ -185,3 +185,9 @@ def test_damage_anywhere_is_a_run_error_or_leaves_evaluations(filled: Path, shar
             assert str(error).startswith(str(path))
         else:
             assert all(isinstance(one, Evaluation) for one in found.values())
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"run.sqlite: no such file; `hwnas search --resume --out .*` evaluates again"):
+        RunDatabase.existing(tmp_path / "run.sqlite")
+    assert not list(tmp_path.iterdir())

@@ -94,8 +94,9 @@ FACTS = st.dictionaries(
 @settings(max_examples=40, deadline=None)
 def test_facts_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, facts: dict[str, Any]) -> None:
     run = RunFolder(tmp_path_factory.getbasetemp() / "facts")
-    run.write(facts | {"schema": 1})
-    assert run.read() == facts | {"schema": 1}
+    facts |= {"schema": 1, "config": CONFIG, "space": SPACE}
+    run.write(facts)
+    assert run.read() == facts
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
 
 
@@ -122,6 +123,14 @@ def test_a_run_of_another_version_is_refused(tmp_path: Path, facts: object) -> N
     (tmp_path / "run.json").write_text(json.dumps(facts))
     with pytest.raises(RunError, match="not a run of this version of hwnas"):
         RunFolder(tmp_path).read()
+
+
+@pytest.mark.parametrize("missing", ["config", "space", "conditions"])
+def test_a_run_without_what_is_needed_says_what_is_missing(tmp_path: Path, missing: str) -> None:
+    facts = {"schema": 1, "config": CONFIG, "space": SPACE, "conditions": {}}
+    RunFolder(tmp_path).write({name: value for name, value in facts.items() if name != missing})
+    with pytest.raises(RunError, match=rf"run.json: damaged \(no {missing}\); start again under another --out"):
+        RunFolder(tmp_path).read("conditions")
 
 
 # ---- two processes

@@ -47,7 +47,9 @@ NUMBERS = st.floats(allow_nan=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=12)
 BY_TYPE = {"float": NUMBERS, "int": st.integers(), "bool": st.booleans(), "str": TEXTS}
 ROWS = st.lists(
-    st.builds(FrontRow, **{field.name: BY_TYPE[field.type.__name__] for field in fields(FrontRow)}), max_size=5
+    st.builds(FrontRow, **{field.name: BY_TYPE[field.type.__name__] for field in fields(FrontRow)}),
+    min_size=1,
+    max_size=5,
 )
 
 
@@ -135,6 +137,14 @@ def test_what_is_no_front_is_damaged(content: bytes) -> None:
         path.write_bytes(content)
         with pytest.raises(RunError, match="damaged"):
             read_front(path)
+
+
+def test_a_header_alone_is_damage_for_a_front_always_has_a_row() -> None:
+    with (
+        front_file([]) as path,
+        pytest.raises(RunError, match=r"front.csv: damaged \(no rows\); `hwnas search --resume"),
+    ):
+        read_front(path)
 
 
 GOOD = front_row(1.0, 0.5)

@@ -137,3 +137,58 @@ def test_errors_of_a_users_space_keep_their_kind(own: Path) -> None:
     )
     with pytest.raises(ArchError, match="no"):
         load_space(f"{own}:refused")
+
+
+WRONG = """
+from hwnas.core.choice import Choice
+from hwnas.core.layer import Layer
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain
+
+
+def scope():
+    layer = Layer("block", ("width",), lambda options: options["kernel"])
+    return SearchSpace("wrong", (Choice("width", (2, 8)),), Chain((layer,)), (3,), 2)
+
+
+def rarely():
+    layer = Layer("block", ("a", "b"), lambda options: {}["kernel"] if options["a"] and options["b"] > 998 else None)
+    return SearchSpace("wrong", (Choice("a", (0, 1)), Choice("b", tuple(range(1000)))), Chain((layer,)), (3,), 2)
+
+
+def leaves():
+    raise SystemExit("bye")
+
+
+def needs(width):
+    return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("scope", r"KeyError: 'kernel' \(wrong.py, line 9\)"),
+        ("rarely", r"KeyError: 'kernel' \(wrong.py, line 14\)"),
+        ("leaves", r"SystemExit: bye \(wrong.py, line 19\)"),
+        ("needs", r"TypeError: needs\(\) missing 1 required positional argument: 'width'$"),
+    ],
+)
+def test_what_goes_wrong_in_a_users_function_is_told_with_its_line(tmp_path: Path, function: str, message: str) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    with pytest.raises(SpaceError, match=rf"wrong.py:{function} with no options: {message}"):
+        load_space(f"{tmp_path / 'wrong.py'}:{function}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n\ndef build(:\n    pass", r"SyntaxError: .* \(wrong.py, line 3\)"),
+        ("\nraise SystemExit(3)", r"SystemExit: 3 \(wrong.py, line 2\)"),
+        ("import json\n\njson.loads('{')", r"JSONDecodeError: .* \(wrong.py, line 3\)"),
+    ],
+)
+def test_what_goes_wrong_in_a_users_file_is_told_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "wrong.py").write_text(content)
+    with pytest.raises(SpaceError, match=rf"wrong.py: cannot be loaded: {message}"):
+        load_space(f"{tmp_path / 'wrong.py'}:build")

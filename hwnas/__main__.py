@@ -1,0 +1,64 @@
+"""Runs the command line, and turns errors and signals into exit codes and one line on stderr."""
+
+import signal
+import sys
+import traceback
+from typing import Final
+
+import click
+
+from hwnas.cli import cli
+from hwnas.errors import HwnasError
+
+KEPT: Final = (
+    "what was measured, trained and evaluated so far is kept "
+    "(search and train go on by --resume, profile by the same --out)"
+)
+
+
+def main() -> None:
+    """Runs the command line; exit codes: 0 done, 2 wrong request, 3 budget, 1 our fault, 130 and 143 interrupted."""
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        sys.exit(cli(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except (Exception, KeyboardInterrupt) as error:
+        # Interrupted while it is imported, a C extension raises ImportError.
+        sys.exit(_told(KeyboardInterrupt() if interrupts else error))
+
+
+def _told(error: BaseException) -> int:
+    """Says on stderr, in one line, what a person can do something about; the exit code."""
+    code = 2
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            message, code = f"interrupted; {KEPT}", 130
+        case click.ClickException():
+            message = " ".join(error.format_message().split())
+        case HwnasError():
+            message, code = str(error), error.exit_code
+        case BrokenPipeError():
+            return 0
+        case OSError():
+            message = f"{error.filename or 'a file'}: {error.strerror or error}"
+        case _:
+            traceback.print_exception(error)
+            return 1
+    click.echo(f"hwnas: {message}", err=True)
+    return code
+
+
+def _terminated(*_: object) -> None:
+    click.echo(f"hwnas: terminated; {KEPT}", err=True)
+    sys.exit(143)
+
+
+if __name__ == "__main__":
+    main()
