@@ -42,7 +42,7 @@ def fit(
         "reference_ms": measurements.reference_ms,
     }
     interval = conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE)
-    statistics = dict(measurements.statistics)
+    statistics = {"p10": 1.0}
     for name, other_ms_N in measurements.other_ms.items():
         statistics[name] = conformal_interval(other_ms_N / held_out_ms_N, COVERAGE)[1] / interval[1]
     return LatencyPredictor(

@@ -16,8 +16,7 @@ FEWEST_NETWORKS = 8
 class Measurements:
     """Milliseconds (10th percentile). `rows_NC` are the networks' option indices.
 
-    `statistics` says how much longer than its p10 a typical network's other statistics are: p10 (1), median, p90;
-    `other_ms` holds those others of every network, (N,) each.
+    `other_ms` holds other statistics of every network, by name (median, p90), (N,) each.
     `repeat_noise` is the mean relative difference between two measurements of one network; `reference_ms` the time of
     the network that was measured along with everything, by which a later session can tell how the device has drifted.
     """
@@ -25,7 +24,6 @@ class Measurements:
     isolated_ms: Mapping[str, float]
     rows_NC: IntArray
     network_ms_N: FloatArray
-    statistics: Mapping[str, float] = field(default_factory=lambda: {"p10": 1.0})
     other_ms: Mapping[str, FloatArray] = field(default_factory=dict)
     repeat_noise: float | None = None
     reference_ms: float | None = None

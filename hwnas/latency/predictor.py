@@ -26,8 +26,10 @@ SCHEMA: Final = 1
 class LatencyPredictor:
     """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices.
 
-    `interval` holds the factors from a prediction to the ends of its 90 % interval. `statistics` holds the factors from
-    the interval's upper end for p10 to that for `median` and `p90`. `report` is what `fit` found on held-out networks.
+    `interval` holds the factors from a prediction to the ends of its interval, which covers 90 % (fewer where few networks
+    were measured: `report["interval_coverage"]`). `statistics` holds the factors from
+    the interval's upper end for p10 to that for `median` and `p90`. `report` is what `fit` found on held-out networks;
+    its `reference_ms` is of this very space's largest network.
     `identity` says which operator each cell of the factors is of, where that is known.
     """
 
@@ -81,7 +83,7 @@ class LatencyPredictor:
             factors=tuple(factors),
             interval=self.interval,
             statistics=self.statistics,
-            report=self.report,
+            report=self.report if self.space == space.describe() else {**self.report, "reference_ms": None},
             conditions=self.conditions,
             space=space.describe(),
             identity=own,

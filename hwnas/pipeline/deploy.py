@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -108,14 +108,13 @@ def _export(job: Deployment, evaluation: Evaluation) -> None:
 
 def model_metadata(space: SearchSpace, data: ImageData, arch_key: str) -> dict[str, str]:
     """What an ONNX file says of itself: how it was made, and how to prepare its input."""
-    facts: dict[str, Any] = data.describe()
     return {
         "hwnas.version": hwnas.__version__,
         "hwnas.space": json.dumps(space.describe()),
         "hwnas.arch": arch_key,
-        "hwnas.classes": json.dumps(facts["classes"]),
-        "hwnas.mean": json.dumps(facts["mean"]),
-        "hwnas.std": json.dumps(facts["std"]),
+        "hwnas.classes": json.dumps(data.classes),
+        "hwnas.mean": json.dumps(data.mean),
+        "hwnas.std": json.dumps(data.std),
     }
 
 
@@ -145,8 +144,8 @@ def timed(
 ) -> Session:
     """Latencies of exported models, interleaved with the space's largest network as the reference of every round.
 
-    Where that is slower than it was when the device was profiled, waiting and trying again is worth more than a number
-    of a disturbed machine; what remains of the drift is noted.
+    Where that is slower than it was when the device was profiled, another try is worth more than a number of a disturbed
+    machine; what remains of the drift is noted.
     """
     reference, _ = load_subject(network_subject(space, space.largest()), conditions)
     x = example_input(space.input_shape, conditions.batch).numpy()

@@ -12,7 +12,7 @@ from hwnas.core.arch import Arch
 from hwnas.core.cost import Factor
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
-from hwnas.errors import ArchError, BudgetError, PredictorError
+from hwnas.errors import ArchError, BudgetError, HwnasError, PredictorError, TableError
 from hwnas.latency.fit import fit
 from hwnas.latency.measurements import Measurements
 from hwnas.latency.predictor import LatencyPredictor
@@ -26,7 +26,7 @@ from hwnas.spaces import reload_space
 def measurements(table: Table, space: SearchSpace) -> Measurements:
     """A table's rows as a predictor needs them, each brought to the table's typical clock by its reference network.
 
-    Networks of which the space has not the very same operators are left out.
+    Networks that are not the space's, or whose rows name other operators, are left out.
     """
     reference_ms = float(np.median([row["reference_ms"] for row in table.rows])) if table.rows else None
 
@@ -49,14 +49,10 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
         isolated_ms={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
         rows_NC=space.encode(networks),
         network_ms_N=mean_ms.pop("p10"),
-        statistics={
-            "p10": 1.0,
-            "median": _typical_ratio(networks, "median_ms"),
-            "p90": _typical_ratio(networks, "p90_ms"),
-        },
         other_ms=mean_ms,
         repeat_noise=float(np.mean([abs(a - b) / min(a, b) for a, b in pairs])) if pairs else None,
-        reference_ms=reference_ms,
+        # The reference was the largest network of the space that was profiled.
+        reference_ms=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
     )
 
 
@@ -69,12 +65,6 @@ def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
     except (ArchError, ValueError):
         return None
     return arch if row.get("operators") in (None, operators_digest(space, arch)) else None
-
-
-def _typical_ratio(networks: Mapping[Arch, list[Mapping[str, Any]]], statistic: str) -> float:
-    """Of a statistic to the p10; the median over networks."""
-    ratios = [row[statistic] / row["p10_ms"] for rows in networks.values() for row in rows]
-    return float(np.median(ratios)) if ratios else 1.0
 
 
 def fit_table(path: Path, space: SearchSpace | None = None) -> LatencyPredictor:
@@ -91,7 +81,14 @@ def usable_table(path: Path, space: SearchSpace, conditions: Mapping[str, Any]) 
     """
     table = read_table(path)
     require_conditions(table, conditions)
-    measurements(table, space).require(space.operators(), space.size, str(path))
+    try:
+        measurements(table, space).require(space.operators(), space.size, str(path))
+    except HwnasError as error:
+        if table.space["fingerprint"] == space.fingerprint:
+            raise
+        raise TableError(
+            f"{path}: measured for another space, which has not all of this one's; profile it ({error})"
+        ) from None
     return table
 
 
@@ -106,7 +103,7 @@ def usable_predictor(path: Path, space: SearchSpace, conditions: Mapping[str, An
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What is known before any long work. Milliseconds of the budget's statistic; `fastest_ms` is an interval's upper end."""
+    """What is known before any long work. Milliseconds of the budget's statistic; both ends are upper ends of intervals."""
 
     budget_ms: float
     fastest: Arch
@@ -135,18 +132,18 @@ def preflight(
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
     ends = space.encode([fastest, minimise(space, negated)])
     fastest_ms = float(predictor.upper_ms(ends[:1], statistic)[0])
-    slowest_ms = float(predictor.predict_ms(ends[1:])[0]) * predictor.statistics[statistic]
+    slowest_ms = float(predictor.upper_ms(ends[1:], statistic)[0])
     budget_ms = budget.resolve(largest_ms)
     if budget_ms < fastest_ms:
         raise BudgetError(
             f"the budget of {budget_ms:.4g} ms cannot be met: the fastest architecture of {space.name} takes up to "
-            f"{fastest_ms:.4g} ms here ({statistic}, upper end of the 90 % interval); allow that much, or use a smaller space"
+            f"{fastest_ms:.4g} ms here ({statistic}, upper end of the interval); allow that much, or use a smaller space"
         )
     return Preflight(budget_ms=budget_ms, fastest=fastest, fastest_ms=fastest_ms, slowest_ms=slowest_ms)
 
 
 def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Latency, 90 % interval and breakdown of architectures given as JSON objects, one per line."""
+    """Latency, interval and breakdown of architectures given as JSON objects, one per line."""
     space = reload_space(predictor.space)
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -98,13 +98,13 @@ def profile(
         missing = [
             [subject for subject in part if subject.identity not in known] for part in (operators + archs, repeats)
         ]
-        fastest_ms = min((row["reference_ms"] for row in table.rows), default=None)
+        latest_ms = table.rows[-1]["reference_ms"] if table.rows else None
         discarded, spreads = 0, [row["spread"] for row in table.rows if "spread" in row]
         for part in missing:  # a session of their own for the repeats
-            groups = measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed, fastest_ms)
+            groups = measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed, latest_ms)
             for rows, session in groups:
                 table.append(rows)
-                fastest_ms = min(fastest_ms or np.inf, session.reference.p10_ms)
+                latest_ms = session.reference.p10_ms
                 discarded += session.discarded_rounds
                 spreads += [row["spread"] for row in rows]
         measured = sum(len(part) for part in missing)
@@ -141,7 +141,7 @@ def measured_groups(
 ) -> Iterator[tuple[list[dict[str, Any]], Session]]:
     """Exports, checks and measures the subjects group by group; the space's largest network is every group's reference.
 
-    A group in which it is slower than in the fastest group so far, or than `expected_ms`, is measured again.
+    A group in which it is slower than in the group before, or at first than `expected_ms`, is measured again.
     """
     if not subjects:
         return
@@ -166,7 +166,7 @@ def measured_groups(
             rng=rng,
             reporter=reporter,
         )
-        expected_ms = min(expected_ms or np.inf, session.reference.p10_ms)
+        expected_ms = session.reference.p10_ms
         rows = [row(subject, timing, session.reference) for subject, timing in zip(group, session.timings, strict=True)]
         yield rows, session
 

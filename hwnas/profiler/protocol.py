@@ -122,6 +122,8 @@ def measure_steadily(
         sessions.append(session)
         if expected_ms is None or session.reference.p10_ms <= expected_ms * (1 + SLOWER):
             return session
+        slower = 100 * (session.reference.p10_ms / expected_ms - 1)
+        reporter.note(f"the reference network was {slower:.0f} % slower than expected: is the device busy?")
     return min(sessions, key=lambda session: session.reference.p10_ms)
 
 

@@ -68,11 +68,11 @@ class ImageData:
         }
 
     def digest(self) -> str:
-        """Changes when an image, a label or a split changes: what a resumed run checks."""
-        hashed = hashlib.blake2s()
+        """Changes when an image, a label, a class's name or a split changes: what a resumed run checks."""
+        hashed = hashlib.blake2s(repr(self.classes).encode())
         for split in (self.train, self.validation, self.test):
-            hashed.update(split.images.tobytes())
-            hashed.update(split.labels.tobytes())
+            for array in (split.images, split.labels):
+                hashed.update(np.ascontiguousarray(array).data)
         return hashed.hexdigest()[:16]
 
 

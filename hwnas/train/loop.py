@@ -94,7 +94,7 @@ def _require_number(loss: float, epoch: int, recipe: Recipe, checkpoint: Path) -
         return
     raise TrainingError(
         f"the loss of epoch {epoch} is not a number; start again under another --out with a lower --learning-rate "
-        f"(here {recipe.learning_rate}); the last good epoch is kept in {checkpoint.parent}"
+        f"(here {recipe.learning_rate})" + (f"; the last good epoch is kept in {checkpoint}" if epoch > 1 else "")
     )
 
 

@@ -57,11 +57,12 @@ def measured(tiny_space: SearchSpace, isolated_ms, true_ms) -> Callable[..., Mea
     def measure(networks: int, noise: float, seed: int = 5) -> Measurements:
         rng = np.random.default_rng(seed)
         rows = tiny_space.sample_rows(rng, networks)
+        latency_ms = true_ms(rows) * rng.lognormal(0, noise, networks)
         return Measurements(
             isolated_ms=isolated_ms,
             rows_NC=rows,
-            network_ms_N=true_ms(rows) * rng.lognormal(0, noise, networks),
-            statistics={"p10": 1.0, "median": 1.05, "p90": 1.2},
+            network_ms_N=latency_ms,
+            other_ms={"median": 1.05 * latency_ms, "p90": 1.2 * latency_ms},
             repeat_noise=noise,
             reference_ms=0.5,
         )

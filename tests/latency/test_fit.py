@@ -55,7 +55,7 @@ def test_a_report_says_what_the_predictor_was_made_of(tiny_space, predictor) -> 
     assert predictor.report["networks"] == 60
     assert (predictor.report["repeat_noise"], predictor.report["reference_ms"]) == (0.01, 0.5)
     assert predictor.conditions == {"device": "a device", "threads": 1}
-    assert predictor.statistics == {"p10": 1.0, "median": 1.05, "p90": 1.2}
+    assert predictor.statistics == pytest.approx({"p10": 1.0, "median": 1.05, "p90": 1.2})
     assert predictor.space == tiny_space.describe()
     assert predictor.choices == tiny_space.choices
 

@@ -116,10 +116,18 @@ def test_without_repeats_the_noise_is_not_known() -> None:
     assert measurements(table_of([network_row(0, 1.0), network_row(1, 2.0)]), tiny()).repeat_noise is None
 
 
-def test_statistics_are_what_a_typical_network_takes_longer_than_its_p10() -> None:
+def test_other_statistics_are_those_of_every_network() -> None:
     rows = [network_row(n, 2.0, median_ms=2.0 * (1 + 0.1 * n), p90_ms=2.0 * (1 + n)) for n in range(5)]
     found = measurements(table_of([*rows, row("operator", "conv", 1.0, median_ms=50.0, p90_ms=60.0)]), tiny())
-    assert found.statistics == pytest.approx({"p10": 1.0, "median": 1.2, "p90": 3.0})
+    assert found.other_ms["median"] == pytest.approx([2.0, 2.2, 2.4, 2.6, 2.8])
+    assert found.other_ms["p90"] == pytest.approx([2.0, 4.0, 6.0, 8.0, 10.0])
+
+
+def test_the_reference_of_another_space_is_no_reference() -> None:
+    """It was that space's largest network."""
+    rows = [network_row(0, 1.0)]
+    assert measurements(table_of(rows), tiny()).reference_ms == 1.0
+    assert measurements(table_of(rows, hwnas.space("mobilenet")), tiny()).reference_ms is None
 
 
 def test_a_table_without_rows_is_measurements_of_nothing() -> None:
@@ -232,7 +240,7 @@ def test_a_budget_passes_exactly_where_the_fastest_architecture_stays_within_it(
         assert ready.budget_ms == budget_ms
         assert ready.fastest == archs()[int(upper_ms.argmin())]
         assert ready.fastest_ms == pytest.approx(upper_ms.min())
-        assert ready.slowest_ms == pytest.approx(upper_ms.max() / upper)
+        assert ready.slowest_ms == pytest.approx(upper_ms.max())
     else:
         with pytest.raises(BudgetError) as refusal:
             preflight(predictor, tiny(), Budget(milliseconds=budget_ms), statistic, largest_ms=0.0)
