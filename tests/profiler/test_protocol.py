@@ -322,6 +322,7 @@ def steadily(machine: Machine, expected_ms: float | None) -> Session:
         machine.call(REFERENCE, constant(1.0)),
         protocol,
         expected_ms=expected_ms,
+        slower=0.05,
         rng=np.random.default_rng(0),
         reporter=machine,
         now_ns=machine.now_ns,
