@@ -180,7 +180,8 @@ class SearchSpace:
         Independent draws crowd around the middle of the range of any additive cost, where few of a front's points are.
         """
         sizes = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
-        bias = rng.uniform(0, 1, (count, 1))
+        # Both ends are as likely as the whole middle: extremes are what extrapolation gets wrong.
+        bias = rng.beta(0.5, 0.5, (count, 1))
         return self.normalise(rng.binomial(sizes - 1, bias, (count, len(sizes))))
 
     def sample(self, rng: np.random.Generator) -> Arch:

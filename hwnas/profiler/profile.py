@@ -63,14 +63,15 @@ class ProfileSummary:
 
 
 def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
-    """The smallest and the largest network, then `count` different random ones: every other one as likely as any, the
-    rest spread from small to large, where the points of a front will be.
+    """The smallest and the largest network, then `count` different random ones.
+
+    One in four has every option equally likely; the rest are spread from small to large, where a front's points will be.
     """
     rng = np.random.default_rng(seed)
     archs = dict.fromkeys([space.smallest(), space.largest()])
     wanted = min(count + len(archs), space.size)
     while len(archs) < wanted:
-        for row in (space.sample_rows(rng, 1)[0], space.spread_rows(rng, 1)[0]):
+        for row in (space.sample_rows(rng, 1)[0], *space.spread_rows(rng, 3)):
             archs.setdefault(space.decode(row))
     return list(archs)[:wanted]
 
