@@ -28,7 +28,7 @@ class LatencyPredictor:
 
     `interval` holds the factors from a prediction to the ends of its interval, which covers 90 % (fewer where few networks
     were measured: `report["interval_coverage"]`). `statistics` holds the factors from
-    the interval's upper end for p10 to that for `median` and `p90`. `report` is what `fit` found on held-out networks;
+    p10 to `median` and `p90` that three in four networks stay below. `report` is what `fit` found on held-out networks;
     its `reference_ms` is of this very space's largest network.
     `identity` says which operator each cell of the factors is of, where that is known.
     """
