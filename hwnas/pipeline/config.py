@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from hwnas.core.choice import Option
 from hwnas.errors import HwnasError, UnknownNameError
+from hwnas.report.front import STATISTICS
 
 UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
-STATISTICS: Final = ("median", "p10", "p90")
 
 
 @dataclass(frozen=True, slots=True)
