@@ -75,6 +75,11 @@ class Operator(ABC):
         """FLOPs, parameters and statistics; equal to what the built module has."""
 
     @property
+    def vocabulary(self) -> int | None:
+        """None where the input is float32; where it is token ids (int64), the number that all of them are below."""
+        return None
+
+    @property
     def key(self) -> str:
         """Readable and stable: the kind and every hyper-parameter. Equal keys mean equal latency under equal conditions."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))

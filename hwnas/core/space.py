@@ -24,13 +24,18 @@ from hwnas.errors import ArchError, SpaceError
 
 @dataclass(frozen=True, eq=False)
 class SearchSpace:
-    """`reference` and `options` say how to make it again: a built-in name or `FILE.py:FUNCTION`, and its arguments."""
+    """`classes` is the length of the output's last axis. `vocabulary` is None where the input is float32; where it is
+    token ids (int64), the number that all of them are below.
+
+    `reference` and `options` say how to make it again: a built-in name or `FILE.py:FUNCTION`, and its arguments.
+    """
 
     name: str
     choices: tuple[Choice, ...]
     wiring: Chain
     input_shape: Shape
     classes: int
+    vocabulary: int | None = None
     reference: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
 
