@@ -1,18 +1,22 @@
 """The command line: parse, call, print. Results go to stdout, progress and notes to stderr."""
 
+import itertools
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 import hwnas
-from hwnas.core.choice import Option
+from hwnas.core.choice import Argument
 from hwnas.errors import HwnasError
 from hwnas.terminal import TerminalReporter, print_facts, print_front, print_path, print_rows
+
+if TYPE_CHECKING:
+    from hwnas.core.space import SearchSpace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,8 +39,13 @@ NETWORKS = click.option(
     show_default=True,
     help="Whole networks that correct the operators' times.",
 )
-SPACE_OPTIONS = click.option(
-    "--space-option", "space_options", multiple=True, metavar="NAME=VALUE", help="An option of the space."
+SPACE_OPTIONS = _all_of(
+    click.option(
+        "--space-option", "space_options", multiple=True, metavar="NAME=VALUE", help="An option of the space."
+    ),
+    click.option("--fix", multiple=True, metavar="PATTERN=OPTION", help="The only option of these choices."),
+    click.option("--drop", multiple=True, metavar="PATTERN=OPTION", help="Not an option: 'stage*.kernel=7'."),
+    click.option("--tie", multiple=True, metavar="PATTERN", help="These choices are one: 'stage*.kernel'."),
 )
 SPACE = _all_of(
     click.option("--space", default="mobilenet", show_default=True, help="A built-in space, or FILE.py:FUNCTION."),
@@ -44,12 +53,21 @@ SPACE = _all_of(
 )
 DATA = _all_of(
     click.option(
-        "--data", default="digits", show_default=True, help="digits, parquet:DIR, imagefolder:DIR or npz:FILE."
+        "--data",
+        default="digits",
+        show_default=True,
+        help="digits, parquet:DIR, imagefolder:DIR, npz:FILE; text:FILE or text:FILE@TOKENIZER.json.",
     ),
-    click.option("--limit-images", type=POSITIVE, help="Use at most that many training images."),
+    click.option("--limit-images", type=POSITIVE, help="Use at most that many training images, or windows of text."),
     SEED,
     click.option("--epochs", type=POSITIVE, default=30, show_default=True, help="Epochs of supernet training."),
-    click.option("--learning-rate", default=0.2, show_default=True),
+    click.option(
+        "--recipe",
+        default="auto",
+        show_default=True,
+        help="sgd, adamw, or auto: sgd where the space has batch-norms, adamw where it has none.",
+    ),
+    click.option("--learning-rate", type=float, help="Highest rate; by default 0.2 of sgd, 0.001 of adamw."),
 )
 CONDITIONS = _all_of(
     click.option("--device", default="cpu", show_default=True, help="See `hwnas devices`."),
@@ -72,15 +90,15 @@ def cli() -> None:
 @click.option("--space", help="List this one, too: FILE.py:FUNCTION, or a built-in space with other options.")
 @SPACE_OPTIONS
 @JSON
-def spaces(space: str | None, space_options: tuple[str, ...], as_json: bool) -> None:
-    """List the built-in search spaces, and one of your own."""
+def spaces(space: str | None, as_json: bool, **written: Any) -> None:
+    """List the built-in search spaces, and one of your own, or a part of one."""
     from hwnas.spaces import SPACES, load_space
 
-    if space_options and not space:
-        raise click.UsageError("--space-option needs a --space to be an option of.")
+    if any(written.values()) and not space:
+        raise click.UsageError("--space-option, --fix, --drop and --tie need a --space that they are about.")
     listed = {name: load_space(name) for name in SPACES}
     if space:
-        listed[" ".join([space, *space_options])] = load_space(space, _options(space_options))
+        listed[" ".join([space, *itertools.chain(*written.values())])] = _space(space, **written)
     rows = [
         {
             "space": name,
@@ -113,7 +131,6 @@ def devices(as_json: bool) -> None:
 @JSON
 def profile(
     space: str,
-    space_options: tuple[str, ...],
     device: str,
     threads: int,
     batch: int,
@@ -123,14 +140,14 @@ def profile(
     seed: int,
     out: Path,
     as_json: bool,
+    **written: Any,
 ) -> None:
     """Measure a space's operators and some whole networks on a device."""
     from hwnas.profiler.device import conditions_here
     from hwnas.profiler.profile import profile as run_profile
-    from hwnas.spaces import load_space
 
     conditions = conditions_here(device, threads=threads, batch=batch, precision=precision, runtime=runtime)
-    made = load_space(space, _options(space_options))
+    made = _space(space, **written)
     summary = run_profile(made, conditions, out, networks=networks, seed=seed, reporter=TerminalReporter())
     print_facts(summary.describe(), as_json)
 
@@ -177,14 +194,14 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     from hwnas.pipeline.config import SearchConfig
     from hwnas.pipeline.train import resume_training
     from hwnas.pipeline.train import train as run_training
-    from hwnas.spaces import load_space
 
+    written = {name: options[name] for name in ("space", "space_options", "fix", "drop", "tie")}
     options["space_options"] = _options(options["space_options"])
     if resume:
         weights = resume_training(out, TerminalReporter(), _given(context, options))
     else:
         config = SearchConfig(**options)
-        weights = run_training(config, load_space(config.space, config.space_options), out, TerminalReporter())
+        weights = run_training(config, _space(**written), out, TerminalReporter())
     click.echo(weights)
 
 
@@ -220,14 +237,14 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
     from hwnas.pipeline.config import SearchConfig
     from hwnas.pipeline.search import resume as resume_search
     from hwnas.pipeline.search import start
-    from hwnas.spaces import load_space
 
+    written = {name: options[name] for name in ("space", "space_options", "fix", "drop", "tie")}
     options["space_options"] = _options(options["space_options"])
     if resume:
         result = resume_search(out, TerminalReporter(), _given(context, options))
     else:
         config = SearchConfig(**options)
-        result = start(config, load_space(config.space, config.space_options), out, TerminalReporter())
+        result = start(config, _space(**written), out, TerminalReporter())
     print_front(result.front, result.run.path, as_json)
 
 
@@ -267,9 +284,18 @@ def plot(run: Path, out: Path, as_json: bool) -> None:
     print_path(out, as_json)
 
 
-def _options(written: tuple[str, ...]) -> dict[str, Option]:
+def _space(
+    space: str, space_options: Sequence[str], fix: Sequence[str], drop: Sequence[str], tie: Sequence[str]
+) -> "SearchSpace":
+    from hwnas.core.operations import restricted
+    from hwnas.spaces import load_space
+
+    return restricted(load_space(space, _options(space_options)), fixed=fix, dropped=drop, tied=tie)
+
+
+def _options(written: Sequence[str]) -> dict[str, Argument]:
     """NAME=VALUE to a mapping; values are JSON where they can be, else strings."""
-    result: dict[str, Option] = {}
+    result: dict[str, Argument] = {}
     for item in written:
         name, equals, value = item.partition("=")
         if not equals or not name:

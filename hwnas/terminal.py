@@ -49,13 +49,14 @@ class TerminalReporter:
 def front_table(rows: Sequence[FrontRow]) -> Table:
     """The front, fastest first; the points with a name carry it."""
     names = {row.arch_id: name for name, row in named(rows).items()}
+    quality = "acc" if rows[0].perplexity_test is None else "perplexity"
     table = Table(title=None, header_style="bold")
     headers = (
         "id",
         "",
         "val loss",
-        "val acc",
-        "test acc",
+        f"val {quality}",
+        f"test {quality}",
         "predicted ms (interval)",
         "measured ms",
         "median",
@@ -70,8 +71,8 @@ def front_table(rows: Sequence[FrontRow]) -> Table:
             row.arch_id,
             names.get(row.arch_id, ""),
             f"{row.loss_val:.4f}",
-            f"{100 * row.accuracy_val:.1f} %",
-            f"{100 * row.accuracy_test:.1f} %",
+            _quality(row.accuracy_val, row.perplexity_val),
+            _quality(row.accuracy_test, row.perplexity_test),
             f"{row.predicted_ms:.4f} ({row.interval_low_ms:.4f} to {row.interval_high_ms:.4f})",
             f"{row.measured_ms:.4f}",
             f"{row.measured_median_ms:.4f}",
@@ -80,6 +81,10 @@ def front_table(rows: Sequence[FrontRow]) -> Table:
             f"{row.params:,}",
         )
     return table
+
+
+def _quality(accuracy: float, perplexity: float | None) -> str:
+    return f"{100 * accuracy:.1f} %" if perplexity is None else f"{perplexity:.3f}"
 
 
 def plain_table(rows: Sequence[Mapping[str, object]]) -> Table:

@@ -4,6 +4,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,15 @@ def tiny_space() -> SearchSpace:
 
 
 @pytest.fixture(scope="session")
+def bench_data() -> Path:
+    """The folder of published benchmark tables."""
+    folder = os.environ.get("HWNAS_BENCH_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("HWNAS_BENCH_DATA names no folder: the published benchmark tables are not here")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def every_row() -> EveryRow:
     """All normalised rows of a small space, each once, by enumeration of every combination of options."""
 
@@ -50,8 +60,14 @@ def spaces() -> st.SearchStrategy[SearchSpace]:
 
 
 @pytest.fixture(scope="session")
-def measured_cost() -> Callable[[Any, Shape], Cost]:
-    """What a built module really costs: FLOPs of one run of its convolutions and linear layers, numbers it holds."""
+def tied_spaces() -> st.SearchStrategy[SearchSpace]:
+    """The same, and some choices tied to others."""
+    return _spaces(ties=True)
+
+
+@pytest.fixture(scope="session")
+def measured_cost() -> Callable[..., Cost]:
+    """What a built module really costs: FLOPs of one run, as torch counts them, and the numbers it holds."""
     return _measured_cost
 
 
@@ -97,18 +113,21 @@ OPTIONS = st.one_of(
 
 
 @st.composite
-def _spaces(draw: st.DrawFn) -> SearchSpace:
+def _spaces(draw: st.DrawFn, ties: bool = False) -> SearchSpace:
     choices: list[Choice] = []
     for number in range(draw(st.integers(1, 5))):
-        options = draw(st.lists(OPTIONS, min_size=1, max_size=4, unique=True))
+        leaders = [choice for choice in choices if not choice.when and not choice.tied_to]
+        leader = draw(st.sampled_from([None, *leaders])) if ties else None
+        options = leader.options if leader else draw(st.lists(OPTIONS, min_size=1, max_size=4, unique=True))
         clauses = [draw(_clauses(choices)) for _ in range(draw(st.integers(0, 2)))] if choices else []
-        choices.append(Choice(f"choice{number}", tuple(options), tuple(clause for clause in clauses if clause)))
+        when = tuple(clause for clause in clauses if clause)
+        choices.append(Choice(f"choice{number}", tuple(options), when, leader.name if leader else ""))
     layers = []
     for choice in choices:
         named = [name for clause in choice.when for name, _ in clause]
         scope = dict.fromkeys([*named, choices[0].name, choice.name])
         layers.append(Layer(f"layer.{choice.name}", tuple(scope), Toys(choice, choices[0].name)))
-    return SearchSpace("drawn", tuple(choices), Chain(tuple(layers)), (1,), 2)
+    return SearchSpace("drawn", tuple(choices), Chain(tuple(layers)), (1,), 1)
 
 
 @st.composite
@@ -128,24 +147,15 @@ def _clauses(draw: st.DrawFn, earlier: list[Choice]) -> tuple[tuple[str, tuple[O
     return tuple(clause.items())
 
 
-def _measured_cost(module: Any, input_shape: Shape) -> Cost:
+def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = None) -> Cost:
     import torch
-    from torch import nn
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
 
-    flops = 0
-
-    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
-        nonlocal flops
-        weight = layer.get_parameter("weight")
-        flops += 2 * weight[0].numel() * output[0].numel()
-
-    hooks = [
-        layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
-    with torch.no_grad():
-        module.eval()(torch.zeros(1, *input_shape))
-    for hook in hooks:
-        hook.remove()
+    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
+    # Attention written out: torch's counter knows no fused kernel of a CPU.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module.eval()(x)
     params = sum(parameter.numel() for parameter in module.parameters())
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
-    return Cost(flops, params, statistics)
+    return Cost(counter.get_total_flops(), params, statistics)

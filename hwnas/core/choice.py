@@ -8,6 +8,8 @@ from hwnas.errors import SpaceError
 
 OPTION_TYPES: Final = (bool, int, float, str)
 Option = bool | int | float | str
+# What a function that makes a space can be given.
+Argument = Option | Sequence[Option]
 
 # A clause holds when each choice it names has one of the options listed; a condition holds when any of its clauses does.
 Clause = tuple[tuple[str, tuple[Option, ...]], ...]
@@ -29,11 +31,14 @@ class Choice:
 
     `when` is empty for a choice that is always on. It is judged on the options as drawn, before anything is
     switched off, so a choice that depends on a conditional one names both.
+
+    `tied_to` names another choice, of the same options, whose option this one takes while it is on.
     """
 
     name: str
     options: tuple[Option, ...]
     when: Condition = ()
+    tied_to: str = ""
 
     def __post_init__(self) -> None:
         if not self.options:

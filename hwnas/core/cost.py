@@ -44,6 +44,16 @@ def total(factors: Sequence[Factor], rows_NC: IntArray, columns: Mapping[str, in
     return result
 
 
+def merged(factors: Sequence[Factor]) -> list[Factor]:
+    """The same sum in fewer factors: those of equal scope added up."""
+    by_scope: dict[tuple[str, ...], Factor] = {}
+    for factor in factors:
+        known = by_scope.get(factor.scope)
+        values = factor.values if known is None else known.values + factor.values
+        by_scope[factor.scope] = Factor(factor.name, factor.scope, values)
+    return list(by_scope.values())
+
+
 def layer_factors(space: "SearchSpace", value: Callable[[Operator], float]) -> tuple[Factor, ...]:
     """One factor per layer: the value of the operator that stands there, 0 where nothing does."""
     factors = []

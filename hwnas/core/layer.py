@@ -12,11 +12,15 @@ Options = Mapping[str, Option]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """`make` gets the options of the scope, and nothing else, and returns the operator, or None where nothing stands."""
+    """`make` gets the options of the scope, and nothing else, and returns the operator, or None where nothing stands.
+
+    `entangled` operators of one family share weights in a supernet; otherwise each operator has its own.
+    """
 
     name: str
     scope: tuple[str, ...]
     make: Callable[[Options], Operator | None]
+    entangled: bool = True
 
     def operator(self, arch: Options) -> Operator | None:
         """The operator that stands here in an architecture."""

@@ -1,7 +1,9 @@
 """The exact best architecture under additive costs: a small integer program over choices and factor cells.
 
 One binary variable per option of each choice, exactly one of which is 1; one continuous variable per cell of each
-factor, whose sums along every axis equal the options' variables. At integer options the cells are the look-up.
+factor, whose sums along every axis equal the options' variables. At integer options the cells are the look-up. One
+continuous variable per clause of a condition, at most any of its literals: where none is 1, the choice is at its first
+option, so that the program's solutions are the normalised architectures.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from hwnas.core.arch import Arch
-from hwnas.core.cost import Factor, FloatArray
+from hwnas.core.choice import Condition, Option
+from hwnas.core.cost import Factor, FloatArray, merged
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 
@@ -22,12 +25,22 @@ Limit = tuple[Sequence[Factor], float]
 def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[Limit] = ()) -> Arch:
     """The architecture with the least sum of `objective` whose sum is at most the bound of each of `limits`.
 
-    Raises BudgetError where no architecture meets the limits.
+    Only architectures that meet the space's requirements count. Raises BudgetError where none meets the limits.
     """
+    objective = merged(objective)
+    limits = [(merged(limit), bound) for limit, bound in limits]
     factors = [*objective, *(factor for limit, _ in limits for factor in limit)]
     offsets = np.cumsum([0] + [len(choice.options) for choice in space.choices])
-    cells = np.cumsum([offsets[-1]] + [factor.values.size for factor in factors])
-    constraints = [_consistency(space, factors, offsets, cells)]
+    conditions = [choice.when for choice in space.choices] + [space.requires]
+    clauses = np.cumsum([offsets[-1]] + [len(condition) for condition in conditions])
+    cells = np.cumsum([clauses[-1]] + [factor.values.size for factor in factors])
+    program = _Program(int(cells[-1]))
+    for start, end in pairwise(offsets):
+        program.add(np.arange(start, end), np.ones(end - start), 1.0, 1.0)
+    _add_look_ups(program, space, factors, offsets, cells)
+    _add_conditions(program, space, conditions, offsets, clauses)
+    _add_ties(program, space, offsets)
+    constraints = [program.constraint()]
     first = len(objective)
     for limit, bound in limits:
         weights = _cell_weights(limit, first, cells)
@@ -48,29 +61,73 @@ def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[L
     return space.decode([int(solution.x[a:b].argmax()) for a, b in pairwise(offsets)])
 
 
-def _consistency(
-    space: SearchSpace, factors: Sequence[Factor], offsets: FloatArray, cells: FloatArray
-) -> LinearConstraint:
-    entries: list[tuple[FloatArray, FloatArray, FloatArray]] = []
-    right: list[float] = []
+class _Program:
+    """Rows of a sparse linear constraint, each `low <= coefficients @ variables <= high`."""
 
-    def add(columns: FloatArray, coefficients: FloatArray, value: float) -> None:
-        entries.append((np.full(len(columns), len(right)), columns, coefficients))
-        right.append(value)
+    def __init__(self, variables: int) -> None:
+        self._variables = variables
+        self._entries: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+        self._low: list[float] = []
+        self._high: list[float] = []
 
-    for start, end in pairwise(offsets):
-        add(np.arange(start, end), np.ones(end - start), 1.0)
+    def add(self, columns: FloatArray, coefficients: FloatArray, low: float, high: float) -> None:
+        self._entries.append((np.full(len(columns), len(self._low)), columns, coefficients))
+        self._low.append(low)
+        self._high.append(high)
+
+    def constraint(self) -> LinearConstraint:
+        rows, columns, coefficients = (np.concatenate(part) for part in zip(*self._entries, strict=True))
+        matrix = coo_array((coefficients, (rows, columns)), shape=(len(self._low), self._variables)).tocsr()
+        return LinearConstraint(matrix, self._low, self._high)
+
+
+def _add_look_ups(
+    program: _Program, space: SearchSpace, factors: Sequence[Factor], offsets: FloatArray, cells: FloatArray
+) -> None:
+    """Along every axis of a factor, the cells of an option sum to the option's variable."""
     for factor, start in zip(factors, cells, strict=False):
         index = start + np.arange(factor.values.size).reshape(factor.values.shape)
         if not factor.scope:
-            add(index.reshape(-1), np.ones(1), 1.0)
+            program.add(index.reshape(-1), np.ones(1), 1.0, 1.0)
         for axis, name in enumerate(factor.scope):
             for option in range(factor.values.shape[axis]):
                 columns = np.append(index.take(option, axis).reshape(-1), offsets[space.columns[name]] + option)
-                add(columns, np.append(np.ones(len(columns) - 1), -1.0), 0.0)
-    rows, columns, coefficients = (np.concatenate(part) for part in zip(*entries, strict=True))
-    matrix = coo_array((coefficients, (rows, columns)), shape=(len(right), cells[-1])).tocsr()
-    return LinearConstraint(matrix, right, right)
+                program.add(columns, np.append(np.ones(len(columns) - 1), -1.0), 0.0, 0.0)
+
+
+def _add_conditions(
+    program: _Program, space: SearchSpace, conditions: Sequence[Condition], offsets: FloatArray, clauses: FloatArray
+) -> None:
+    """A clause is at most any of its literals; without a clause a choice is at its first option. The last condition
+    is the space's own: one of its clauses holds."""
+    for number, (condition, start) in enumerate(zip(conditions, clauses, strict=False)):
+        for variable, clause in enumerate(condition, start):
+            for literal in clause:
+                columns = np.append(_literal(space, literal, offsets), variable)
+                program.add(columns, np.append(np.ones(len(columns) - 1), -1.0), 0.0, np.inf)
+        if condition:
+            of_condition = np.arange(start, start + len(condition))
+            columns = of_condition if number == len(space.choices) else np.append(of_condition, offsets[number])
+            program.add(columns, np.ones(len(columns)), 1.0, np.inf)
+
+
+def _add_ties(program: _Program, space: SearchSpace, offsets: FloatArray) -> None:
+    """A tied choice has, while it is on, the option of the choice it is tied to."""
+    for column, choice in enumerate(space.choices):
+        for option in range(len(choice.options)) if choice.tied_to else ():
+            pair = np.array([offsets[column] + option, offsets[space.columns[choice.tied_to]] + option])
+            for clause in choice.when or ((),):
+                literals = [_literal(space, literal, offsets) for literal in clause]
+                columns = np.concatenate([pair, *literals])
+                coefficients = np.concatenate([[1.0, -1.0], *(-np.ones(len(literal)) for literal in literals)])
+                program.add(columns, coefficients, -float(len(literals)), np.inf)
+
+
+def _literal(space: SearchSpace, literal: tuple[str, tuple[Option, ...]], offsets: FloatArray) -> FloatArray:
+    """The variables of the options that make a literal of a condition true."""
+    name, options = literal
+    known = space.choice(name).options
+    return np.array([offsets[space.columns[name]] + known.index(option) for option in options])
 
 
 def _cell_weights(factors: Sequence[Factor], first: int, cells: FloatArray) -> FloatArray:

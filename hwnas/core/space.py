@@ -6,20 +6,27 @@ Shapes: N architectures, C choices. A row holds the index of an option per choic
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, final
 
 import numpy as np
 
 from hwnas.core.arch import Arch
-from hwnas.core.choice import Choice, Option
+from hwnas.core.choice import Argument, Choice, Condition, Option
 from hwnas.core.cost import Factor, IntArray, cost_factors, total
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.wiring import Chain
 from hwnas.errors import ArchError, SpaceError
+
+# A verb of `core/operations.py` and its arguments, fit for JSON.
+Operation = tuple[Any, ...]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+# Times that architectures are drawn anew where few meet the requirements.
+DRAWS: Final = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +34,11 @@ class SearchSpace:
     """`classes` is the length of the output's last axis. `vocabulary` is None where the input is float32; where it is
     token ids (int64), the number that all of them are below.
 
-    `reference` and `options` say how to make it again: a built-in name or `FILE.py:FUNCTION`, and its arguments.
+    `requires` is what an architecture must hold to be drawn, profiled, searched, or the end of a range; the others can
+    be encoded and looked up, but make no network worth having.
+
+    `reference`, `options` and `operations` say how to make it again: a built-in name or `FILE.py:FUNCTION`, its
+    arguments, and what was done to the result (`core/operations.py`).
     """
 
     name: str
@@ -36,8 +47,10 @@ class SearchSpace:
     input_shape: Shape
     classes: int
     vocabulary: int | None = None
+    requires: Condition = ()
     reference: str = ""
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Argument] = field(default_factory=dict)
+    operations: tuple[Operation, ...] = ()
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]
@@ -53,9 +66,10 @@ class SearchSpace:
                         f"layer {layer.name!r} depends on {name!r}, which is not a choice of {self.name!r}"
                     )
         for choice in self.choices:
-            for name, options in (literal for clause in choice.when for literal in clause):
-                if name not in self.by_name or not set(options) <= set(self.by_name[name].options):
-                    raise SpaceError(f"choice {choice.name!r} is switched on by {name!r} in {options}, which cannot be")
+            self._require_possible(f"choice {choice.name!r} is switched on", choice.when)
+            if choice.tied_to and self._leader(choice).options != choice.options:
+                raise SpaceError(f"choice {choice.name!r} is tied to {choice.tied_to!r}, which has other options")
+        self._require_possible(f"space {self.name!r} draws architectures", self.requires)
 
         # Sampled, because conditions may refer to each other in circles that only values can judge.
         rows = self.sample_rows(np.random.default_rng(0), 256)
@@ -65,20 +79,21 @@ class SearchSpace:
                 f"one must name what that depends on, too"
             )
         for row in rows[:16]:
-            self._require_fitting_shapes(self.decode(row))
+            shape = self.wiring.run(self.input_shape, _Shapes(self, self.decode(row)))
+            if shape[-1:] != (self.classes,):
+                raise SpaceError(f"space {self.name!r}: the output has shape {shape}, for {self.classes} classes")
 
-    def _require_fitting_shapes(self, arch: Arch) -> None:
-        before, shape = "the input", tuple(self.input_shape)
-        for layer in self.layers:
-            operator = layer.operator(arch)
-            if operator is None:
-                continue
-            if tuple(operator.input_shape) != shape:
-                raise SpaceError(
-                    f"space {self.name!r}: {before} has shape {shape}, but layer {layer.name!r} after it takes "
-                    f"{tuple(operator.input_shape)}"
-                )
-            before, shape = f"the output of layer {layer.name!r}", tuple(operator.output_shape)
+    def _require_possible(self, what: str, condition: Condition) -> None:
+        for name, options in (literal for clause in condition for literal in clause):
+            if name not in self.by_name or not set(options) <= set(self.by_name[name].options):
+                raise SpaceError(f"{what} by {name!r} in {options}, which cannot be")
+
+    def _leader(self, choice: Choice) -> Choice:
+        """The choice that another is tied to. Raises SpaceError where there is none, or that is tied itself."""
+        leader = self.by_name.get(choice.tied_to)
+        if leader is None or leader.tied_to:
+            raise SpaceError(f"choice {choice.name!r} is tied to {choice.tied_to!r}, which is no choice of its own")
+        return leader
 
     # ---- what it consists of
 
@@ -108,7 +123,8 @@ class SearchSpace:
         """Changes when a choice, an option or an operator changes: what runs, tables and predictors are checked against."""
         facts = {
             "input": self.input_shape,
-            "choices": [(choice.name, choice.options, choice.when) for choice in self.choices],
+            "choices": [(choice.name, choice.options, choice.when, choice.tied_to) for choice in self.choices],
+            "requires": self.requires,
             "layers": [
                 (layer.name, [operator and operator.key for _, operator in layer.cells(self.by_name)])
                 for layer in self.layers
@@ -118,29 +134,44 @@ class SearchSpace:
 
     def describe(self) -> dict[str, Any]:
         """What files store of a space: how to make it again, and the fingerprint to check it by."""
-        return {"reference": self.reference, "options": dict(self.options), "fingerprint": self.fingerprint}
+        return {
+            "reference": self.reference,
+            "options": dict(self.options),
+            "operations": [list(operation) for operation in self.operations],
+            "fingerprint": self.fingerprint,
+        }
 
     # ---- architectures and rows
 
     def normalise(self, rows_NC: IntArray) -> IntArray:
-        """Switched-off choices set to index 0: architectures that are the same network become equal rows."""
-        rows_NC = np.asarray(rows_NC)
-        result = rows_NC.copy()
+        """Tied choices as what they are tied to, switched-off choices at index 0: equal networks become equal rows."""
+        tied_NC = np.array(rows_NC)
+        for column, choice in enumerate(self.choices):
+            if choice.tied_to:
+                tied_NC[:, column] = tied_NC[:, self.columns[choice.tied_to]]
+        result = tied_NC.copy()
         for column, choice in enumerate(self.choices):
             if choice.when:
-                result[~self._is_on(choice, rows_NC), column] = 0
+                result[~self._holds(choice.when, tied_NC), column] = 0
         return result
 
-    def _is_on(self, choice: Choice, rows_NC: IntArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        is_on = np.zeros(len(rows_NC), dtype=bool)
-        for clause in choice.when:
+    def _holds(self, condition: Condition, rows_NC: IntArray) -> BoolArray:
+        """Whether any clause of a condition holds; shape (N,). An empty condition always does."""
+        if not condition:
+            return np.ones(len(rows_NC), dtype=bool)
+        any_holds = np.zeros(len(rows_NC), dtype=bool)
+        for clause in condition:
             holds = np.ones(len(rows_NC), dtype=bool)
             for name, options in clause:
                 # Not np.isin: numpy would make strings of options of different types.
                 allowed = np.array([option in options for option in self.by_name[name].options])
                 holds &= allowed[rows_NC[:, self.columns[name]]]
-            is_on |= holds
-        return is_on
+            any_holds |= holds
+        return any_holds
+
+    def meets_requirements(self, rows_NC: IntArray) -> BoolArray:
+        """True where `requires` holds; shape (N,)."""
+        return self._holds(self.requires, rows_NC)
 
     def decode(self, row: Sequence[int] | IntArray) -> Arch:
         """The architecture of a row of option indices."""
@@ -168,16 +199,25 @@ class SearchSpace:
         if unknown:
             raise ArchError(f"{self.name} has no choice {unknown[0]!r}; it has {', '.join(self.by_name)}")
         filled = {choice.name: options.get(choice.name, choice.options[0]) for choice in self.choices}
-        (row,) = self.encode([filled])
+        # A larger space may have had another first option for what is switched off.
+        off = {choice.name for choice in self.choices if choice.when and filled[choice.name] not in choice.options}
+        (row,) = self.encode([filled | {name: self.by_name[name].options[0] for name in off}])
+        arch = self.decode(row)
         for choice in self.choices:
-            if choice.name not in options and self._is_on(choice, row[None])[0] | (not choice.when):
+            if not self._holds(choice.when, row[None])[0]:
+                continue
+            if choice.name not in options and not choice.tied_to:
                 raise ArchError(f"the architecture says nothing of {choice.name!r}, which is switched on")
-        return self.decode(row)
+            if choice.name in off:
+                self._index(choice, options)  # raises
+            if choice.tied_to and options.get(choice.name, arch[choice.name]) != arch[choice.name]:
+                raise ArchError(f"{choice.name!r} cannot be {options[choice.name]!r}: it is tied to {choice.tied_to!r}")
+        return arch
 
     def sample_rows(self, rng: np.random.Generator, count: int) -> IntArray:
         """Rows with every option of every choice equally likely, normalised; shape (count, C)."""
         sizes = [len(choice.options) for choice in self.choices]
-        return self.normalise(rng.integers(0, sizes, size=(count, len(sizes))))
+        return self._drawn(lambda: rng.integers(0, sizes, size=(count, len(sizes))), count)
 
     def spread_rows(self, rng: np.random.Generator, count: int) -> IntArray:
         """Rows from small to large, normalised; shape (count, C): each draws its own bias towards first or last options.
@@ -186,8 +226,20 @@ class SearchSpace:
         """
         sizes = np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
         # Both ends are as likely as the whole middle: extremes are what extrapolation gets wrong.
-        bias = rng.beta(0.5, 0.5, (count, 1))
-        return self.normalise(rng.binomial(sizes - 1, bias, (count, len(sizes))))
+        return self._drawn(lambda: rng.binomial(sizes - 1, rng.beta(0.5, 0.5, (count, 1)), (count, len(sizes))), count)
+
+    def _drawn(self, draw: Callable[[], IntArray], count: int) -> IntArray:
+        """`count` normalised rows that meet the requirements."""
+        rows_NC = self.normalise(draw())
+        if not self.requires or count == 0:
+            return rows_NC
+        kept = [rows_NC[self.meets_requirements(rows_NC)]]
+        for _ in range(DRAWS):
+            if sum(map(len, kept)) >= count:
+                return np.concatenate(kept)[:count]
+            rows_NC = self.normalise(draw())
+            kept.append(rows_NC[self.meets_requirements(rows_NC)])
+        raise SpaceError(f"space {self.name!r}: hardly any architecture meets its requirements {self.requires}")
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """One architecture with every option of every choice equally likely."""
@@ -202,7 +254,8 @@ class SearchSpace:
         """Choices that are linked by conditions, however indirectly, together."""
         group_of = {name: {name} for name in self.by_name}
         for choice in self.choices:
-            for name, _ in (literal for clause in choice.when for literal in clause):
+            linked = [name for clause in choice.when for name, _ in clause]
+            for name in [*linked, choice.tied_to] if choice.tied_to else linked:
                 merged = group_of[choice.name] | group_of[name]
                 for member in merged:
                     group_of[member] = merged
@@ -212,6 +265,7 @@ class SearchSpace:
     def _count(self, group: Sequence[Choice]) -> int:
         """Enumerates the choices that conditions mention; the others multiply by their options where they are on."""
         mentioned = {name for choice in group for clause in choice.when for name, _ in clause}
+        mentioned |= {choice.tied_to for choice in group if choice.name in mentioned and choice.tied_to}
         controls = [choice for choice in group if choice.name in mentioned]
         sizes = [len(choice.options) for choice in controls]
         rows = np.zeros((math.prod(sizes), len(self.choices)), dtype=np.int64)
@@ -220,9 +274,8 @@ class SearchSpace:
         rows = np.unique(self.normalise(rows), axis=0)
         counts = np.ones(len(rows), dtype=object)
         for choice in group:
-            if choice.name not in mentioned:
-                is_on = self._is_on(choice, rows) if choice.when else np.ones(len(rows), dtype=bool)
-                counts *= np.where(is_on, len(choice.options), 1).astype(object)
+            if choice.name not in mentioned and not choice.tied_to:
+                counts *= np.where(self._holds(choice.when, rows), len(choice.options), 1).astype(object)
         return int(counts.sum())
 
     # ---- costs
@@ -253,6 +306,31 @@ class SearchSpace:
 
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
         return minimise(self, negated)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """The flow of shapes through one architecture. Raises SpaceError where they do not fit."""
+
+    space: SearchSpace
+    arch: Arch
+
+    def layer(self, layer: Layer, value: Shape) -> Shape | None:
+        operator = layer.operator(self.arch)
+        if operator is None:
+            return None
+        if tuple(operator.input_shape) != tuple(value):
+            raise SpaceError(
+                f"space {self.space.name!r}: layer {layer.name!r} takes {tuple(operator.input_shape)}, "
+                f"but what comes before it gives {tuple(value)}"
+            )
+        return tuple(operator.output_shape)
+
+    def total(self, graph: str, source: Shape, terms: Sequence[Shape]) -> Shape:
+        if len(set(terms)) > 1:
+            raise SpaceError(f"space {self.space.name!r}: graph {graph!r} adds up shapes {sorted(set(terms))}")
+        return terms[0] if terms else source
 
 
 def _twice(names: Sequence[str]) -> str:

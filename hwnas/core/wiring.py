@@ -1,9 +1,51 @@
-"""Wiring: how layers are joined into a network. Values only: networks run `layers()` in order and leave out what is absent."""
+"""Wiring: how layers are joined into a network. Values only.
 
-from collections.abc import Iterator
+There is one interpreter, `run`, for everything that flows through a network: shapes, tensors, nodes of a graph.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from hwnas.core.layer import Layer
+from hwnas.errors import SpaceError
+
+T = TypeVar("T")
+
+
+class Flow(Protocol[T]):
+    """What a network does with values of one kind."""
+
+    def layer(self, layer: Layer, value: T) -> T | None:
+        """The layer's output for an input, or None where nothing stands there."""
+
+    def total(self, graph: str, source: T, terms: Sequence[T]) -> T:
+        """The sum of what arrives at a node of a graph whose input is `source`; zeros like it where nothing does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Parts in sequence. A layer where nothing stands is passed by."""
+
+    parts: tuple["Part", ...]
+
+    def layers(self) -> Iterator[Layer]:
+        """All layers in the order in which data passes them."""
+        for part in self.parts:
+            if isinstance(part, Layer):
+                yield part
+            else:
+                yield from part.layers()
+
+    def run(self, value: T, flow: Flow[T]) -> T:
+        """The output for an input."""
+        for part in self.parts:
+            if isinstance(part, Layer):
+                output = flow.layer(part, value)
+                value = value if output is None else output
+            else:
+                value = part.run(value, flow)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +58,57 @@ class Stage:
 
     name: str
     depth: str
-    blocks: tuple[Layer, ...]
+    blocks: tuple["Part", ...]
+
+    def layers(self) -> Iterator[Layer]:
+        return Chain(self.blocks).layers()
+
+    def run(self, value: T, flow: Flow[T]) -> T:
+        return Chain(self.blocks).run(value, flow)
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """Layers and stages in sequence."""
+class Edge:
+    """A layer between two nodes of a graph."""
 
-    parts: tuple[Layer | Stage, ...]
+    source: int
+    target: int
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A cell: layers on edges between nodes 0, 1, ...; a node is the sum of what its edges bring.
+
+    Node 0 is the input, the last node the output; edges go from lower to higher nodes. A layer where nothing stands
+    brings nothing, and so does an edge from a node at which nothing arrives.
+    """
+
+    name: str
+    edges: tuple[Edge, ...]
+
+    def __post_init__(self) -> None:
+        for edge in self.edges:
+            if not 0 <= edge.source < edge.target:
+                raise SpaceError(
+                    f"graph {self.name!r}: an edge goes from {edge.source} to {edge.target}; number the nodes so that "
+                    f"edges go from lower to higher"
+                )
 
     def layers(self) -> Iterator[Layer]:
-        """All layers in the order in which data passes them."""
-        for part in self.parts:
-            if isinstance(part, Stage):
-                yield from part.blocks
-            else:
-                yield part
+        for edge in self.edges:
+            yield edge.layer
+
+    def run(self, value: T, flow: Flow[T]) -> T:
+        last = max(edge.target for edge in self.edges)
+        nodes: dict[int, T] = {0: value}
+        for node in range(1, last + 1):
+            arriving = [edge for edge in self.edges if edge.target == node and edge.source in nodes]
+            outputs = [flow.layer(edge.layer, nodes[edge.source]) for edge in arriving]
+            terms = [output for output in outputs if output is not None]
+            if terms or node == last:
+                nodes[node] = flow.total(self.name, value, terms)
+        return nodes[last]
+
+
+Part = Layer | Chain | Stage | Graph

@@ -5,7 +5,7 @@ Shapes: N architectures, C choices.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, final
 from zlib import crc32
@@ -98,7 +98,7 @@ class LatencyPredictor:
             "report": dict(self.report),
             "interval": self.interval,
             "statistics": dict(self.statistics),
-            "choices": [{"name": c.name, "options": c.options, "when": c.when} for c in self.choices],
+            "choices": [asdict(choice) for choice in self.choices],
             "factors": [_factor_json(factor) for factor in self.factors],
             "identity": [_factor_json(factor) for factor in self.identity],
         }
@@ -164,7 +164,7 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
     choices = []
     for choice in content["choices"]:
         when = tuple(tuple((name, tuple(options)) for name, options in clause) for clause in choice["when"])
-        choices.append(Choice(choice["name"], tuple(choice["options"]), when))
+        choices.append(Choice(choice["name"], tuple(choice["options"]), when, choice.get("tied_to", "")))
     sizes = {choice.name: len(choice.options) for choice in choices}
     low, high = content["interval"]
     return LatencyPredictor(

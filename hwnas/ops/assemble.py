@@ -1,12 +1,17 @@
 """The one builder: operators to plain modules, and a space's wiring to a plain network."""
 
 import importlib
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import final
 
-from torch import nn
+import torch
+from torch import Tensor, fx, nn
 
 from hwnas.core.choice import Option
+from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 
@@ -17,16 +22,43 @@ def build(operator: Operator) -> nn.Module:
     return getattr(importlib.import_module(module), name)(operator)  # type: ignore[no-any-return]
 
 
-def network(space: SearchSpace, arch: Mapping[str, Option]) -> nn.Sequential:
+def network(space: SearchSpace, arch: Mapping[str, Option]) -> fx.GraphModule:
     """The plain network of an architecture, freshly initialised: what is exported, measured and deployed.
 
-    Input (N, *space.input_shape). Submodules are named after the layers, dots written as underscores.
+    Input (N, *space.input_shape). Submodules are named after the layers, dots written as underscores; `.code` shows how
+    they are joined.
     """
+    nodes = _Nodes(fx.Graph(), arch)
+    nodes.graph.output(space.wiring.run(nodes.graph.placeholder("input"), nodes))
     operators = ((layer.name, layer.operator(arch)) for layer in space.layers)
-    modules = ((module_name(name), build(operator)) for name, operator in operators if operator is not None)
-    return nn.Sequential(OrderedDict(modules))
+    modules = {module_name(name): build(operator) for name, operator in operators if operator is not None}
+    return fx.GraphModule(modules, nodes.graph)
 
 
 def module_name(layer: str) -> str:
     """The name of a layer's module in a network: torch allows no dots."""
     return layer.replace(".", "_")
+
+
+def sum_of(source: Tensor, terms: Sequence[Tensor]) -> Tensor:
+    """The sum of the terms, zeros like `source` where there are none."""
+    return reduce(add, terms) if terms else torch.zeros_like(source)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """The flow of graph nodes through one architecture."""
+
+    graph: fx.Graph
+    arch: Mapping[str, Option]
+
+    def layer(self, layer: Layer, value: fx.Node) -> fx.Node | None:
+        if layer.operator(self.arch) is None:
+            return None
+        return self.graph.call_module(module_name(layer.name), (value,))
+
+    def total(self, graph: str, source: fx.Node, terms: Sequence[fx.Node]) -> fx.Node:
+        if not terms:
+            return self.graph.call_function(torch.zeros_like, (source,))
+        return reduce(lambda left, right: self.graph.call_function(add, (left, right)), terms)

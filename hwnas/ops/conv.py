@@ -1,13 +1,16 @@
-"""Convolution blocks: stem and classifier."""
+"""Convolution blocks and classifiers."""
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hwnas.spaces import blocks
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch-norm, ReLU."""
+    """Convolution, batch-norm, perhaps ReLU."""
 
     def __init__(self, operator: blocks.ConvBlock) -> None:
         super().__init__()
@@ -15,9 +18,11 @@ class ConvBlock(nn.Module):
         padding = operator.kernel // 2
         self.conv = nn.Conv2d(in_channels, operator.channels, operator.kernel, operator.stride, padding, bias=False)
         self.norm = nn.BatchNorm2d(operator.channels)
+        self.relu = operator.relu
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        return torch.relu_(self.norm(self.conv(x_NCHW)))
+        y_NCHW: Tensor = self.norm(self.conv(x_NCHW))
+        return torch.relu_(y_NCHW) if self.relu else y_NCHW
 
 
 class PoolClassifier(nn.Module):
@@ -33,3 +38,35 @@ class PoolClassifier(nn.Module):
         features_NCHW = torch.relu_(self.norm(self.conv(x_NCHW)))
         # mean, not adaptive pooling: one ONNX node whatever the size.
         return self.linear(features_NCHW.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class PlainConv(nn.Module):
+    """Convolution, ReLU, dropout, max-pooling."""
+
+    def __init__(self, operator: blocks.PlainConv) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(operator.input_shape[0], operator.channels, operator.kernel, padding=operator.kernel // 2)
+        self.operator = operator
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW = torch.relu_(self.conv(x_NCHW))
+        if self.operator.dropout:
+            y_NCHW = F.dropout2d(y_NCHW, self.operator.dropout, self.training)
+        return F.max_pool2d(y_NCHW, 2) if self.operator.pool else y_NCHW
+
+
+class FlattenClassifier(nn.Module):
+    """Convolution, dropout, linear layers."""
+
+    def __init__(self, operator: blocks.FlattenClassifier) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(operator.input_shape[0], operator.features, 7, padding=2)
+        self.linears = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(operator.widths))
+        self.dropout = operator.dropout
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW = F.dropout2d(self.conv(x_NCHW), self.dropout, self.training)
+        features_NF = y_NCHW.flatten(1)
+        for linear in self.linears[:-1]:
+            features_NF = torch.relu(linear(features_NF))
+        return self.linears[-1](features_NF)  # type: ignore[no-any-return]

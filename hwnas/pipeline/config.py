@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from hwnas.core.choice import Option
+from hwnas.core.choice import Argument
 from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.report.front import STATISTICS
+from hwnas.train.recipes import RECIPES
 
 UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
 
@@ -45,10 +46,17 @@ def parse_budget(text: str) -> Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Everything a search depends on; stored in run.json, and what `--resume` goes on with."""
+    """Everything a search depends on; stored in run.json, and what `--resume` goes on with.
+
+    `fix`, `drop` and `tie` are operations on the space in words, as on the command line.
+    `recipe` is a name of `RECIPES`, or `auto`: what suits the supernet. `learning_rate` is the recipe's where it is None.
+    """
 
     space: str = "mobilenet"
-    space_options: Mapping[str, Option] = field(default_factory=dict)
+    space_options: Mapping[str, Argument] = field(default_factory=dict)
+    fix: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
     data: str = "digits"
     limit_images: int | None = None
     device: str = "cpu"
@@ -61,7 +69,8 @@ class SearchConfig:
     strategy: str = "nsga2"
     seed: int = 0
     epochs: int = 30
-    learning_rate: float = 0.2
+    recipe: str = "auto"
+    learning_rate: float | None = None
     evaluations: int = 200
     networks: int = 60
     table: str | None = None
@@ -69,9 +78,13 @@ class SearchConfig:
     supernet: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("fix", "drop", "tie"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         parse_budget(self.latency_budget)
         if self.budget_on not in STATISTICS:
             raise UnknownNameError("latency statistic", self.budget_on, list(STATISTICS))
+        if self.recipe not in ("auto", *RECIPES):
+            raise UnknownNameError("recipe", self.recipe, ["auto", *RECIPES])
         for name in ("epochs", "evaluations", "networks"):
             if getattr(self, name) < 1:
                 raise HwnasError(f"--{name} must be at least 1, not {getattr(self, name)}")
@@ -79,7 +92,7 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-        if not 0 < self.learning_rate < float("inf"):
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise HwnasError(f"--learning-rate must be positive, not {self.learning_rate}")
         if not 0 <= self.seed < 2**32:
             raise HwnasError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")

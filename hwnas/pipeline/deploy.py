@@ -1,12 +1,13 @@
 """From evaluated architectures to a front of ONNX files, each timed on the device as it will be deployed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import hwnas
 from hwnas.core.reporter import Reporter
@@ -18,13 +19,13 @@ from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import annotate, example_input, export_onnx
 from hwnas.profiler.profile import load_subject, network_subject
 from hwnas.profiler.protocol import Protocol, Session, measure_steadily
-from hwnas.profiler.runtime_onnx import ArrayF32, OnnxModel
+from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.runs.database import Evaluation, RunDatabase, Winner
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front, write_front
 from hwnas.strategies.pareto import non_dominated
-from hwnas.train.data import ImageData
-from hwnas.train.loop import Score, SubnetJudge, score
+from hwnas.train.data import Dataset
+from hwnas.train.loop import SubnetJudge, score
 
 GROUP_SIZE: Final = 16  # models loaded at a time
 # Winners are few, and decide what the user gets: more rounds than a table's.
@@ -39,7 +40,7 @@ class Deployment:
 
     run: RunFolder
     space: SearchSpace
-    data: ImageData
+    data: Dataset
     conditions: Conditions
     predictor: LatencyPredictor
     judge: SubnetJudge
@@ -104,20 +105,24 @@ def _predicted_front(
 def _export(job: Deployment, evaluation: Evaluation) -> None:
     arch = evaluation.arch
     metadata = model_metadata(job.space, job.data, arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
-    module = job.judge.extract(arch)
-    export_onnx(module, job.space.input_shape, job.run.model(arch.id), batch=job.conditions.batch, metadata=metadata)
+    export_onnx(
+        job.judge.extract(arch),
+        job.space.input_shape,
+        job.run.model(arch.id),
+        batch=job.conditions.batch,
+        metadata=metadata,
+        vocabulary=job.space.vocabulary,
+    )
 
 
-def model_metadata(space: SearchSpace, data: ImageData, arch_key: str) -> dict[str, str]:
+def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str, str]:
     """What an ONNX file says of itself: how it was made, and how to prepare its input."""
-    return {
+    made = {
         "hwnas.version": hwnas.__version__,
         "hwnas.space": json.dumps(space.describe()),
         "hwnas.arch": arch_key,
-        "hwnas.classes": json.dumps(data.classes),
-        "hwnas.mean": json.dumps(data.mean),
-        "hwnas.std": json.dumps(data.std),
     }
+    return made | data.metadata()
 
 
 def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> dict[str, Winner]:
@@ -126,8 +131,10 @@ def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> d
     session = timed(job.space, job.conditions, list(models.values()), job.predictor, job.seed, reporter)
     winners = {}
     for (arch_id, model), timing in zip(models.items(), session.timings, strict=True):
+        tested = score(_answers(model, job.data))
         winners[arch_id] = Winner(
-            accuracy_test=_tested(model, job.data).accuracy,
+            loss_test=tested.loss,
+            accuracy_test=tested.accuracy,
             measured_ms=timing.p10_ms,
             measured_median_ms=timing.median_ms,
             measured_p90_ms=timing.p90_ms,
@@ -150,7 +157,7 @@ def timed(
     machine; what remains of the drift is noted.
     """
     reference, _ = load_subject(network_subject(space, space.largest()), conditions)
-    x = example_input(space.input_shape, conditions.batch).numpy()
+    x = example_input(space.input_shape, conditions.batch, space.vocabulary).numpy()
     for model in models:
         model.bind(x)
     profiled_ms = predictor.report.get("reference_ms")
@@ -169,16 +176,13 @@ def timed(
     return session
 
 
-def _tested(model: OnnxModel, data: ImageData) -> Score:
-    """Score of an ONNX model on the test split."""
-    return score(torch.from_numpy(outputs(model, data.inputs(data.test.images).numpy())), data.test)
-
-
-def outputs(model: OnnxModel, x: ArrayF32) -> ArrayF32:
-    """The model's outputs for any number of inputs, in batches of its own size; the last is filled up by repetition."""
-    batch = model.input_shape[0]
-    filled = np.resize(x, (-(-len(x) // batch) * batch, *x.shape[1:]))
-    return np.concatenate([model.run(part) for part in np.split(filled, len(filled) // batch)])[: len(x)]
+def _answers(model: OnnxModel, data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+    """Outputs and labels of the test split, in batches of the model's own size; the last is filled up by repetition."""
+    batch, raw, labels = model.input_shape[0], data.test.raw, data.test.labels
+    for start in range(0, len(raw), batch):
+        part = raw[start : start + batch]
+        x = data.inputs(np.resize(part, (batch, *part.shape[1:])))
+        yield torch.from_numpy(model.run(x.numpy())[: len(part)]), torch.from_numpy(labels[start : start + batch])
 
 
 def _rows(job: Deployment, front: Sequence[Evaluation], winners: Mapping[str, Winner]) -> list[FrontRow]:
@@ -199,6 +203,8 @@ def _row(job: Deployment, evaluation: Evaluation, winner: Winner) -> FrontRow:
         loss_val=evaluation.loss_val,
         accuracy_val=evaluation.accuracy_val,
         accuracy_test=winner.accuracy_test,
+        perplexity_val=_perplexity(job.space, evaluation.loss_val),
+        perplexity_test=_perplexity(job.space, winner.loss_test),
         predicted_ms=evaluation.predicted_ms,
         interval_low_ms=evaluation.predicted_ms * low,
         interval_high_ms=evaluation.predicted_ms * high,
@@ -210,6 +216,14 @@ def _row(job: Deployment, evaluation: Evaluation, winner: Winner) -> FrontRow:
         flops=job.space.cost("flops", arch),
         onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
     )
+
+
+def _perplexity(space: SearchSpace, loss: float) -> float | None:
+    """None where the space takes no tokens."""
+    if space.vocabulary is None:
+        return None
+    with np.errstate(over="ignore"):  # of a hopeless network: infinite
+        return float(np.exp(loss))
 
 
 def _discard_models(run: RunFolder, keep: Sequence[FrontRow]) -> None:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from hwnas.spaces import load_space, reload_space
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.registry import strategy
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import ImageData, load_data
-from hwnas.train.loop import Recipe, SubnetJudge, load_supernet, save_supernet, train_supernet
+from hwnas.train.data import Dataset, load_data
+from hwnas.train.loop import SubnetJudge, load_supernet, save_supernet, train_supernet, usual_recipe
+from hwnas.train.recipes import RECIPES, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig
 
 def _checked_request(
     config: SearchConfig, space: SearchSpace, run: RunFolder | None = None
-) -> tuple[Conditions, ImageData]:
+) -> tuple[Conditions, Dataset]:
     strategy(config.strategy)
     if space.size < 2:
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
@@ -111,7 +112,7 @@ def _checked_request(
     return conditions, load_for(space, config, run)
 
 
-def _check_sources(config: SearchConfig, space: SearchSpace, conditions: Conditions, data: ImageData) -> None:
+def _check_sources(config: SearchConfig, space: SearchSpace, conditions: Conditions, data: Dataset) -> None:
     """Raises where a predictor, table or supernet that is to be used cannot be."""
     if config.predictor is not None:
         usable_predictor(Path(config.predictor), space, conditions.describe())
@@ -123,38 +124,43 @@ def _check_sources(config: SearchConfig, space: SearchSpace, conditions: Conditi
         _load_trained(Supernet(space), Path(config.supernet), data)
 
 
-def _load_trained(supernet: Supernet, folder: Path, data: ImageData) -> None:
+def _load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:
     """The supernet of another folder. Raises RunError unless it was trained on this very training split."""
     run = RunFolder(folder)
     facts = run.read()
     if facts.get("data", {}).get("digest") != data.digest():
         raise RunError(
-            f"{folder}: trained on other images than these ({facts['config']['data']}, seed {facts['config']['seed']}, "
-            f"limit {facts['config']['limit_images']}); test images would be among them: give the same data options"
+            f"{folder}: trained on other data than this ({facts['config']['data']}, seed {facts['config']['seed']}, "
+            f"limit {facts['config']['limit_images']}); test data would be among it: give the same data options"
         )
     load_supernet(supernet, run.supernet)
 
 
-def load_for(space: SearchSpace, config: SearchConfig, run: RunFolder | None = None) -> ImageData:
-    """The data of a search, in the shape the space takes.
+def load_for(space: SearchSpace, config: SearchConfig, run: RunFolder | None = None) -> Dataset:
+    """The data of a search, as the space takes it.
 
-    Raises DataError where the classes differ, or where the data is not what `run` was started with.
+    Raises DataError where it does not fit the space, or is not what `run` was started with.
     """
-    data = load_data(config.data, space.input_shape, seed=config.seed, limit=config.limit_images)
-    if len(data.classes) != space.classes:
-        raise DataError(
-            f"{config.data} has {len(data.classes)} classes, the space {space.classes}; "
-            f"give --space-option classes={len(data.classes)}"
-        )
+    data = load_data(
+        config.data,
+        space.input_shape,
+        classes=space.classes,
+        vocabulary=space.vocabulary,
+        seed=config.seed,
+        limit=config.limit_images,
+    )
     if run is not None and run.read().get("data", {}).get("digest") != data.digest():
         raise DataError(f"{config.data} has changed since {run.path} was started; restore it, or start anew")
     return data
 
 
 def trained_supernet(
-    run: RunFolder, config: SearchConfig, space: SearchSpace, data: ImageData, reporter: Reporter
+    run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter
 ) -> Supernet:
-    """The run's supernet: loaded where it is trained already, else trained from the last checkpoint on."""
+    """The run's supernet: loaded where it is trained already, else trained from the last checkpoint on.
+
+    How it is trained becomes `recipe` of run.json.
+    """
     torch.manual_seed(config.seed)
     supernet = Supernet(space)
     if run.supernet.exists():
@@ -163,11 +169,18 @@ def trained_supernet(
     if config.supernet is not None:
         _load_trained(supernet, Path(config.supernet), data)
     else:
-        recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate)
+        recipe = training_recipe(config, supernet)
+        run.write(run.read() | {"recipe": asdict(recipe)})
         train_supernet(supernet, data, recipe, seed=config.seed, checkpoint=run.checkpoint, reporter=reporter)
     save_supernet(supernet, run.supernet)
     run.checkpoint.unlink(missing_ok=True)
     return supernet
+
+
+def training_recipe(config: SearchConfig, supernet: Supernet) -> Recipe:
+    """The recipe of a configuration, with its epochs and, where it has one, its learning rate."""
+    recipe = RECIPES[usual_recipe(supernet) if config.recipe == "auto" else config.recipe]
+    return replace(recipe, epochs=config.epochs, learning_rate=config.learning_rate or recipe.learning_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +190,7 @@ class _Search:
     run: RunFolder
     config: SearchConfig
     space: SearchSpace
-    data: ImageData
+    data: Dataset
     conditions: Conditions
     reporter: Reporter
 

@@ -53,7 +53,7 @@ def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
     load_supernet(supernet, run.supernet)
     metadata = model_metadata(space, data, evaluation.arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
     module = SubnetJudge(supernet, data).extract(evaluation.arch)
-    export_onnx(module, space.input_shape, out, batch=config.batch, metadata=metadata)
+    export_onnx(module, space.input_shape, out, batch=config.batch, metadata=metadata, vocabulary=space.vocabulary)
     return out
 
 

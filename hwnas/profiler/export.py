@@ -26,7 +26,12 @@ TOLERANCE: Final = 1e-4
 
 
 def to_onnx(
-    module: nn.Module, input_shape: Shape, *, batch: int = 1, metadata: Mapping[str, str] | None = None
+    module: nn.Module,
+    input_shape: Shape,
+    *,
+    batch: int = 1,
+    metadata: Mapping[str, str] | None = None,
+    vocabulary: int | None = None,
 ) -> bytes:
     """The ONNX model of a module in eval mode, with input `input` of shape (batch, *input_shape) and output `output`."""
     module.eval()
@@ -36,7 +41,7 @@ def to_onnx(
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
         torch.onnx.export(
             module,
-            (example_input(input_shape, batch),),
+            (example_input(input_shape, batch, vocabulary),),
             buffer,
             dynamo=False,
             opset_version=OPSET,
@@ -58,21 +63,30 @@ def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
     return model.SerializeToString()  # type: ignore[no-any-return]
 
 
-def example_input(input_shape: Shape, batch: int) -> torch.Tensor:
-    """A fixed input with the statistics of normalised data; shape (batch, *input_shape)."""
-    return torch.randn((batch, *input_shape), generator=torch.Generator().manual_seed(0))
+def example_input(input_shape: Shape, batch: int, vocabulary: int | None = None) -> torch.Tensor:
+    """A fixed input of shape (batch, *input_shape): float32 with the statistics of normalised data, or int64 token ids."""
+    generator = torch.Generator().manual_seed(0)
+    if vocabulary is not None:
+        return torch.randint(vocabulary, (batch, *input_shape), generator=generator)
+    return torch.randn((batch, *input_shape), generator=generator)
 
 
 @torch.no_grad()
 def checked(
-    model: bytes, module: nn.Module, input_shape: Shape, options: RuntimeOptions, *, batch: int = 1
+    model: bytes,
+    module: nn.Module,
+    input_shape: Shape,
+    options: RuntimeOptions,
+    *,
+    batch: int = 1,
+    vocabulary: int | None = None,
 ) -> OnnxModel:
     """The loaded model, after its output was compared with torch's; bound to the example input.
 
     Raises ExportError where they differ.
     """
     loaded = OnnxModel(model, options)
-    x = example_input(input_shape, batch)
+    x = example_input(input_shape, batch, vocabulary)
     expected = module.eval()(x).numpy()
     got = loaded.run(x.numpy())
     if got.shape != expected.shape:
@@ -91,12 +105,13 @@ def export_onnx(
     *,
     batch: int = 1,
     metadata: Mapping[str, str] | None = None,
+    vocabulary: int | None = None,
 ) -> None:
     """Writes a module as an ONNX file, after checking it against torch on ONNX Runtime's CPU provider.
 
-    Input `input` (batch, *input_shape), float32; output `output`. `metadata` becomes the file's metadata properties.
-    Raises ExportError if the outputs differ by more than 1e-4.
+    Input `input` (batch, *input_shape), float32, or int64 token ids below `vocabulary`; output `output`. `metadata`
+    becomes the file's metadata properties. Raises ExportError if the outputs differ by more than 1e-4.
     """
-    model = to_onnx(module, input_shape, batch=batch, metadata=metadata)
-    checked(model, module, input_shape, RuntimeOptions(), batch=batch)
+    model = to_onnx(module, input_shape, batch=batch, metadata=metadata, vocabulary=vocabulary)
+    checked(model, module, input_shape, RuntimeOptions(), batch=batch, vocabulary=vocabulary)
     replace_file(Path(path), model)

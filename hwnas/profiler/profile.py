@@ -27,6 +27,8 @@ GROUP_SIZE: Final = 40
 SLOWER: Final = 0.05
 # Networks measured a second time, in another session: their differences are the device's repeat noise.
 REPEATED: Final = 10
+# Draws without a new architecture after which there is none left that can be drawn.
+FRUITLESS: Final = 1000
 GROUP_BYTES: Final = (
     2**30 // 4
 )  # ONNX Runtime keeps up to about four times a model's file: weights, packed weights, arena
@@ -34,7 +36,7 @@ GROUP_BYTES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something to measure: a row's identity, and how to make its module."""
+    """Something to measure: a row's identity, how to make its module, and what that takes."""
 
     kind: str
     key: str
@@ -42,6 +44,7 @@ class Subject:
     make: Callable[[], nn.Module]
     repeat: int = 0
     operators: str | None = None
+    vocabulary: int | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -63,16 +66,19 @@ class ProfileSummary:
 
 
 def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
-    """The smallest and the largest network, then `count` different random ones.
+    """The smallest and the largest network, then `count` different random ones, or fewer where no more can be drawn.
 
     One in four has every option equally likely; the rest are spread from small to large, where a front's points will be.
     """
     rng = np.random.default_rng(seed)
     archs = dict.fromkeys([space.smallest(), space.largest()])
     wanted = min(count + len(archs), space.size)
-    while len(archs) < wanted:
+    fruitless = 0
+    while len(archs) < wanted and fruitless < FRUITLESS:
+        known = len(archs)
         for row in (space.sample_rows(rng, 1)[0], *space.spread_rows(rng, 3)):
             archs.setdefault(space.decode(row))
+        fruitless = fruitless + 1 if len(archs) == known else 0
     return list(archs)[:wanted]
 
 
@@ -92,7 +98,7 @@ def profile(
     """
     reporter = reporter or Silent()
     operators = [
-        Subject("operator", key, operator.input_shape, partial(build, operator))
+        Subject("operator", key, operator.input_shape, partial(build, operator), vocabulary=operator.vocabulary)
         for key, operator in space.operators().items()
     ]
     archs = [network_subject(space, arch) for arch in calibration_networks(space, networks, seed)]
@@ -124,7 +130,8 @@ def profile(
 def network_subject(space: SearchSpace, arch: Arch) -> Subject:
     """A whole network with weights of no meaning: latency does not depend on their values."""
     make = partial(network, space, arch)
-    return Subject("network", arch.key, space.input_shape, make, operators=operators_digest(space, arch))
+    operators = operators_digest(space, arch)
+    return Subject("network", arch.key, space.input_shape, make, operators=operators, vocabulary=space.vocabulary)
 
 
 def operators_digest(space: SearchSpace, arch: Arch) -> str:
@@ -187,9 +194,9 @@ def row(subject: Subject, timing: Timing, reference: Timing) -> dict[str, Any]:
 def load_subject(subject: Subject, conditions: Conditions) -> tuple[OnnxModel, int]:
     """The subject's model, exported, checked and ready to call; and its size in bytes."""
     module = like_trained(subject.make())
-    batch = conditions.batch
-    model = to_onnx(module, subject.input_shape, batch=batch)
-    return checked(model, module, subject.input_shape, conditions.options, batch=batch), len(model)
+    shape, batch, vocabulary = subject.input_shape, conditions.batch, subject.vocabulary
+    model = to_onnx(module, shape, batch=batch, vocabulary=vocabulary)
+    return checked(model, module, shape, conditions.options, batch=batch, vocabulary=vocabulary), len(model)
 
 
 @torch.no_grad()
@@ -201,6 +208,6 @@ def like_trained(module: nn.Module) -> nn.Module:
     """
     generator = torch.Generator().manual_seed(0)
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.dim() == 1:
+        if tensor.dim() == 1 and tensor.is_floating_point():
             tensor.uniform_(0.5, 1.5, generator=generator)
     return module

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hwnas.errors import DeviceError, ExportError
 
 ArrayF32 = NDArray[np.float32]
+InputArray = ArrayF32 | NDArray[np.int64]  # token ids are int64
 
 # Device name on the command line -> (execution provider, wheel that contains it).
 PROVIDERS: Final = {
@@ -75,7 +76,7 @@ class OnnxModel:
         """The static shape of the input, batch axis included."""
         return tuple(self._session.get_inputs()[0].shape)
 
-    def bind(self, x: ArrayF32) -> None:
+    def bind(self, x: InputArray) -> None:
         """Fixes the input and preallocates the output, so that `call` is the model's work and nothing else."""
         self._bound = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x))
         self._binding.bind_ortvalue_input(self._input, self._bound)
@@ -91,6 +92,6 @@ class OnnxModel:
         """One inference on the bound input."""
         self._session.run_with_iobinding(self._binding)
 
-    def run(self, x: ArrayF32) -> ArrayF32:
+    def run(self, x: InputArray) -> ArrayF32:
         """The output for an input of the model's shape."""
         return self._session.run([self._output], {self._input: x})[0]  # type: ignore[no-any-return]

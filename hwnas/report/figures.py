@@ -179,10 +179,10 @@ def _draw_prediction(axes: Axes, plot: FrontPlot) -> None:
 
 
 def _label_accuracies(figure: Figure, axes: Axes, plot: FrontPlot) -> None:
-    """Writes the test accuracy near the fastest point, the knee and the best, where it hides nothing."""
+    """Writes the test accuracy, or perplexity, near the fastest point, the knee and the best, where it hides nothing."""
     figure.draw_without_rendering()  # fixes the layout, and with it where every point is in pixels
     points = plot.highlights
-    texts = [f"test {100 * point.accuracy_test:.1f} %" for point in points]
+    texts = [_tested(point) for point in points]
     anchors_L2 = _pixels(axes, [(point.measured_ms, point.loss_val) for point in points])
     sizes_L2 = np.array([_text_size(axes, text) for text in texts])
     centres_L2 = place_labels(anchors_L2, sizes_L2, *_obstacles(axes, plot), axes.bbox.get_points())
@@ -202,6 +202,12 @@ def _label_accuracies(figure: Figure, axes: Axes, plot: FrontPlot) -> None:
             zorder=6,
             gid=f"accuracy-{point.arch_id}",
         )
+
+
+def _tested(point: FrontRow) -> str:
+    if point.perplexity_test is None:
+        return f"test {100 * point.accuracy_test:.1f} %"
+    return f"test perplexity {point.perplexity_test:.3g}"
 
 
 def _text_size(axes: Axes, text: str) -> tuple[float, float]:

@@ -152,6 +152,7 @@ def _describe(point: FrontRow) -> str:
     return "<br>".join(
         [
             f"<b>{escape(point.arch_id)}</b>",
+            *_perplexities(point),
             f"accuracy: validation {100 * point.accuracy_val:.2f} %, test {100 * point.accuracy_test:.2f} %",
             f"cross-entropy: {point.loss_val:.4g} nats",
             f"predicted: {point.predicted_ms:.4g} ms [{interval}]",
@@ -161,6 +162,12 @@ def _describe(point: FrontRow) -> str:
             f"within budget: {'yes' if point.within_budget else 'no'}",
         ]
     )
+
+
+def _perplexities(point: FrontRow) -> list[str]:
+    if point.perplexity_val is None:
+        return []
+    return [f"perplexity: validation {point.perplexity_val:.4g}, test {point.perplexity_test:.4g}"]
 
 
 def _lay_out(figure: Any, plot: FrontPlot) -> None:

@@ -16,8 +16,9 @@ CREATE TABLE IF NOT EXISTS evaluations (
     predicted_ms REAL NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
 );
 CREATE TABLE IF NOT EXISTS winners (
-    arch_id TEXT PRIMARY KEY, accuracy_test REAL NOT NULL, measured_ms REAL NOT NULL, measured_median_ms REAL NOT NULL,
-    measured_p90_ms REAL NOT NULL, within_budget INTEGER NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
+    arch_id TEXT PRIMARY KEY, loss_test REAL NOT NULL, accuracy_test REAL NOT NULL, measured_ms REAL NOT NULL,
+    measured_median_ms REAL NOT NULL, measured_p90_ms REAL NOT NULL, within_budget INTEGER NOT NULL,
+    at TEXT DEFAULT CURRENT_TIMESTAMP
 );
 """
 # What SQLite, its Python layer (names that are not UTF-8) and JSON say of damaged pages.
@@ -36,8 +37,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """One exported model: test accuracy and latency of the ONNX file. `measured_ms` is the p10."""
+    """One exported model: test loss (nats), accuracy and latency of the ONNX file. `measured_ms` is the p10."""
 
+    loss_test: float
     accuracy_test: float
     measured_ms: float
     measured_median_ms: float
@@ -95,7 +97,7 @@ class RunDatabase:
         """By architecture id, in the order in which they were measured."""
         names = ", ".join(field.name for field in fields(Winner))
         rows = self._rows(f"SELECT arch_id, {names} FROM winners ORDER BY rowid")
-        return {row[0]: Winner(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
+        return {row[0]: Winner(row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows}
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         try:
@@ -116,7 +118,7 @@ class RunDatabase:
         with self._connection:  # commits, or rolls back
             self._connection.execute("BEGIN")
             self._connection.executemany(
-                f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
             )
 

@@ -15,18 +15,24 @@ _PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
     "<class 'int'>": int,
     "<class 'float'>": float,
     "<class 'str'>": str,
+    "float | None": lambda text: float(text) if text else None,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRow:
-    """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10)."""
+    """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10).
+
+    Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
+    """
 
     arch_id: str
     arch: str
     loss_val: float
     accuracy_val: float
     accuracy_test: float
+    perplexity_val: float | None = None
+    perplexity_test: float | None = None
     predicted_ms: float
     interval_low_ms: float
     interval_high_ms: float

@@ -11,14 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from hwnas.core.choice import Option
+from hwnas.core.choice import Argument
+from hwnas.core.operations import replayed
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, SpaceError, UnknownNameError
 
-SPACES: Final[Mapping[str, str]] = {"mobilenet": "hwnas.spaces.mobilenet:mobilenet"}
+SPACES: Final[Mapping[str, str]] = {
+    "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
+    "fbnet": "hwnas.spaces.fbnet:fbnet",
+    "proxyless": "hwnas.spaces.proxyless:proxyless",
+    "nasbench201": "hwnas.spaces.nasbench201:nasbench201",
+    "conv_macro": "hwnas.spaces.conv_macro:conv_macro",
+    "vit": "hwnas.spaces.vit:vit",
+    "gpt": "hwnas.spaces.gpt:gpt",
+}
 
 
-def load_space(reference: str, options: Mapping[str, Option] | None = None) -> SearchSpace:
+def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
     """A space from a built-in name or `FILE.py:FUNCTION`, made with keyword options.
 
     Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
@@ -51,7 +60,8 @@ def reload_space(description: Mapping[str, Any]) -> SearchSpace:
         raise SpaceError(
             "this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:FUNCTION"
         )
-    space = load_space(description["reference"], description["options"])
+    made = load_space(description["reference"], description["options"])
+    space = replayed(made, description.get("operations", ()))
     if space.fingerprint != description["fingerprint"]:
         raise SpaceError(
             f"space {space.reference} has changed since this file was made (fingerprint {space.fingerprint}, "

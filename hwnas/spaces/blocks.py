@@ -1,15 +1,17 @@
 """The operators of the built-in convolutional spaces, as values: shapes and costs. Their modules are in `hwnas.ops`."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, final
 
 from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, linear_cost, strided
+from hwnas.errors import SpaceError
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvBlock(Operator):
-    """Convolution without bias, batch-norm, ReLU; 'same' padding. Input (C, H, W)."""
+    """Convolution without bias, batch-norm, ReLU (or none); 'same' padding. Input (C, H, W)."""
 
     kind: ClassVar[str] = "conv"
     module: ClassVar[str] = "hwnas.ops.conv:ConvBlock"
@@ -17,6 +19,7 @@ class ConvBlock(Operator):
     channels: int
     kernel: int = 3
     stride: int = 1
+    relu: bool = True
 
     @property
     def output_shape(self) -> Shape:
@@ -39,7 +42,9 @@ class MBConv(Operator):
     """Inverted residual block (MobileNetV2, section 3.3): 1x1 expansion, depthwise kernel, optional squeeze-excite,
     1x1 projection; batch-norm after each convolution, ReLU after the first two. Input (C, H, W).
 
-    `shortcut` adds the input to the output; it needs equal shapes.
+    `shortcut` adds the input to the output; it needs equal shapes. `groups` are those of the 1x1 convolutions, whose
+    channels are shuffled in between (FBNet, Wu et al. 2019, section 3.1). At expansion 1 the expansion is left out, as
+    MobileNetV2 does, unless `always_expand`.
     """
 
     kind: ClassVar[str] = "mbconv"
@@ -51,10 +56,25 @@ class MBConv(Operator):
     stride: int = 1
     squeeze_excite: bool = False
     shortcut: bool = False
+    groups: int = 1
+    always_expand: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shortcut and self.output_shape != tuple(self.input_shape):
+            raise SpaceError(
+                f"{self.key}: a shortcut needs equal shapes, not {self.input_shape} and {self.output_shape}"
+            )
+        if self.input_shape[0] % self.groups or self.channels % self.groups:
+            raise SpaceError(f"{self.key}: {self.groups} groups do not divide its channels")
 
     @property
     def hidden(self) -> int:
         return self.expansion * self.input_shape[0]
+
+    @property
+    def expands(self) -> bool:
+        """Whether it begins with a 1x1 convolution."""
+        return self.expansion > 1 or self.groups > 1 or self.always_expand
 
     @property
     def squeezed(self) -> int:
@@ -71,16 +91,18 @@ class MBConv(Operator):
         _, *out_hw = self.output_shape
         out = (out_hw[0], out_hw[1])
         cost = conv_cost(self.hidden, self.hidden, self.kernel, out, groups=self.hidden) + batch_norm_cost(self.hidden)
-        if self.expansion > 1:
-            cost += conv_cost(in_channels, self.hidden, 1, (height, width)) + batch_norm_cost(self.hidden)
+        if self.expands:
+            expansion = conv_cost(in_channels, self.hidden, 1, (height, width), groups=self.groups)
+            cost += expansion + batch_norm_cost(self.hidden)
         if self.squeeze_excite:
             cost += conv_cost(self.hidden, self.squeezed, 1, (1, 1), bias=True)
             cost += conv_cost(self.squeezed, self.hidden, 1, (1, 1), bias=True)
-        return cost + conv_cost(self.hidden, self.channels, 1, out) + batch_norm_cost(self.channels)
+        projection = conv_cost(self.hidden, self.channels, 1, out, groups=self.groups)
+        return cost + projection + batch_norm_cost(self.channels)
 
     @property
     def family(self) -> str:
-        return f"mbconv-s{self.stride}" + ("-shortcut" if self.shortcut else "")
+        return f"mbconv-s{self.stride}-g{self.groups}" + ("-shortcut" if self.shortcut else "")
 
 
 @final
@@ -106,3 +128,67 @@ class PoolClassifier(Operator):
     @property
     def family(self) -> str:
         return "classifier"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainConv(Operator):
+    """Convolution with bias and without a norm, ReLU, perhaps channel-wise dropout and 2x2 max-pooling; 'same' padding.
+    Input (C, H, W)."""
+
+    kind: ClassVar[str] = "plain_conv"
+    module: ClassVar[str] = "hwnas.ops.conv:PlainConv"
+
+    channels: int
+    kernel: int
+    dropout: float = 0.0
+    pool: bool = False
+
+    @property
+    def output_shape(self) -> Shape:
+        _, height, width = self.input_shape
+        return (self.channels, height // 2, width // 2) if self.pool else (self.channels, height, width)
+
+    def cost(self) -> Cost:
+        in_channels, height, width = self.input_shape
+        return conv_cost(in_channels, self.channels, self.kernel, (height, width), bias=True)
+
+    @property
+    def family(self) -> str:
+        return "plain_conv"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenClassifier(Operator):
+    """7x7 convolution with bias, padded by 2, channel-wise dropout, and linear layers over all its outputs, `hidden` wide
+    with ReLU between. Input (C, H, W)."""
+
+    kind: ClassVar[str] = "flatten_classifier"
+    module: ClassVar[str] = "hwnas.ops.conv:FlattenClassifier"
+
+    features: int
+    hidden: tuple[int, ...]
+    classes: int
+    dropout: float = 0.0
+
+    @property
+    def output_shape(self) -> Shape:
+        return (self.classes,)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Inputs of the linear layers, and the classes."""
+        _, height, width = self.input_shape
+        return (self.features * (height - 2) * (width - 2), *self.hidden, self.classes)
+
+    def cost(self) -> Cost:
+        in_channels, height, width = self.input_shape
+        cost = conv_cost(in_channels, self.features, 7, (height - 2, width - 2), bias=True)
+        for in_features, out_features in pairwise(self.widths):
+            cost += linear_cost(in_features, out_features)
+        return cost
+
+    @property
+    def family(self) -> str:
+        return "flatten_classifier"

@@ -5,18 +5,14 @@ kernels). Stage tables differ below 64 px, where a network for large images woul
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
-from hwnas.core.choice import Choice, only_if
-from hwnas.core.layer import Layer, Options
-from hwnas.core.operator import Operator, strided
+from hwnas.core.choice import Choice
 from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain, Stage
 from hwnas.errors import SpaceError
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 
 KERNELS: Final = (3, 5, 7)
 EXPANSIONS: Final = (3, 4, 6)
@@ -64,23 +60,12 @@ def mobilenet(
     if not 0 < width < math.inf or classes < 2 or channels < 1:
         raise SpaceError(f"mobilenet cannot have width {width}, {classes} classes, {channels} channels")
     plans = SMALL_IMAGES if resolution < 64 else LARGE_IMAGES
-    stem = ConvBlock(
-        input_shape=(channels, resolution, resolution),
-        channels=_rounded(16 * width),
-        stride=2,
-    )
-    choices: list[Choice] = []
-    parts: list[Layer | Stage] = [Layer("stem", (), partial(_always, stem))]
-    incoming: str | int = stem.channels  # a width, or the name of the choice that decides it
-    size = stem.output_shape[1]
-    for number, plan in enumerate(plans, start=1):
-        stage = f"stage{number}"
-        choices += _stage_choices(stage, plan, width, squeeze_excite)
-        parts.append(_stage(stage, plan, incoming, size, squeeze_excite))
-        incoming, size = f"{stage}.width", strided(size, plan.stride)
+    gate = {"none": False, "all": True}.get(squeeze_excite)
+    parts: list[Place | Blocks] = [place("stem", ConvBlock, channels=_rounded(16 * width), stride=2)]
+    parts += [_stage(f"stage{number}", plan, width, gate) for number, plan in enumerate(plans, start=1)]
     features = _rounded(2 * plans[-1].widths[-1] * width)
-    parts.append(Layer("head", (f"{stage}.width",), partial(_head, f"{stage}.width", size, features, classes)))
-    return SearchSpace("mobilenet", tuple(choices), Chain(tuple(parts)), stem.input_shape, classes)
+    parts.append(place("head", PoolClassifier, features=features, classes=classes))
+    return compose("mobilenet", (channels, resolution, resolution), classes, parts)
 
 
 def _rounded(channels: float) -> int:
@@ -88,67 +73,21 @@ def _rounded(channels: float) -> int:
     return max(4, round(channels / 4) * 4)
 
 
-def _stage_choices(stage: str, plan: StagePlan, width: float, squeeze_excite: str) -> Iterator[Choice]:
-    yield Choice(f"{stage}.depth", plan.depths)
-    yield Choice(f"{stage}.width", tuple(dict.fromkeys(_rounded(width * channels) for channels in plan.widths)))
-    if squeeze_excite == "choice":
-        yield Choice(f"{stage}.squeeze_excite", (False, True))
-    for number in range(1, max(plan.depths) + 1):
-        depths = tuple(depth for depth in plan.depths if depth >= number)
-        condition = only_if({f"{stage}.depth": depths}) if depths != plan.depths else ()
-        yield Choice(f"{stage}.block{number}.kernel", KERNELS, condition)
-        yield Choice(f"{stage}.block{number}.expansion", EXPANSIONS, condition)
+def _stage(name: str, plan: StagePlan, width: float, gate: bool | None) -> Blocks:
+    """`gate`: squeeze-excite in all blocks, in none, or (None) as a choice of the stage decides."""
+    widths = Choice(f"{name}.width", tuple(dict.fromkeys(_rounded(width * channels) for channels in plan.widths)))
+    squeeze_excite = Choice(f"{name}.squeeze_excite", (False, True)) if gate is None else gate
 
-
-def _stage(stage: str, plan: StagePlan, incoming: str | int, size: int, squeeze_excite: str) -> Stage:
-    blocks = []
-    for number in range(1, max(plan.depths) + 1):
-        scope = [f"{stage}.depth"] if number > min(plan.depths) else []
-        scope += [incoming] if isinstance(incoming, str) and number == 1 else []
-        scope += [f"{stage}.width"]
-        scope += [f"{stage}.squeeze_excite"] if squeeze_excite == "choice" else []
-        scope += [f"{stage}.block{number}.kernel", f"{stage}.block{number}.expansion"]
-        make = _Block(
-            stage=stage,
-            number=number,
-            incoming=incoming if number == 1 else f"{stage}.width",
-            size=size if number == 1 else strided(size, plan.stride),
+    def block(number: int) -> Place:
+        return place(
+            f"{name}.block{number}",
+            MBConv,
+            channels=widths,
+            squeeze_excite=squeeze_excite,
+            kernel=pick(*KERNELS),
+            expansion=pick(*EXPANSIONS),
             stride=plan.stride if number == 1 else 1,
-            squeeze_excite=squeeze_excite == "all",
-        )
-        blocks.append(Layer(f"{stage}.block{number}", tuple(scope), make))
-    return Stage(stage, f"{stage}.depth", tuple(blocks))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
-    """What stands at one place of a stage, given the options of its scope."""
-
-    stage: str
-    number: int
-    incoming: str | int
-    size: int
-    stride: int
-    squeeze_excite: bool
-
-    def __call__(self, options: Options) -> Operator | None:
-        if self.number > int(options.get(f"{self.stage}.depth", self.number)):
-            return None
-        in_channels = options[self.incoming] if isinstance(self.incoming, str) else self.incoming
-        return MBConv(
-            input_shape=(int(in_channels), self.size, self.size),
-            channels=int(options[f"{self.stage}.width"]),
-            kernel=int(options[f"{self.stage}.block{self.number}.kernel"]),
-            expansion=int(options[f"{self.stage}.block{self.number}.expansion"]),
-            stride=self.stride,
-            squeeze_excite=bool(options.get(f"{self.stage}.squeeze_excite", self.squeeze_excite)),
-            shortcut=self.number > 1,
+            shortcut=number > 1,
         )
 
-
-def _always(operator: Operator, _: Options) -> Operator:
-    return operator
-
-
-def _head(width: str, size: int, features: int, classes: int, options: Options) -> Operator:
-    return PoolClassifier(input_shape=(int(options[width]), size, size), features=features, classes=classes)
+    return stage(name, plan.depths, block)

@@ -33,9 +33,10 @@ class Problem:
     fastest_C: IntArray
 
     def violation(self, rows_NC: IntArray) -> FloatArray:
-        """The worst limit of each architecture; feasible where at most 0; shape (N,)."""
-        values = [limit(rows_NC) for limit in self.limits.values()]
-        return np.max(values, axis=0) if values else np.full(len(rows_NC), -1.0)
+        """The worst limit of each architecture, at least 1 where the space's requirements are not met; feasible where at
+        most 0; shape (N,)."""
+        unmet = np.where(self.space.meets_requirements(rows_NC), -1.0, 1.0)
+        return np.asarray(np.max([unmet, *(limit(rows_NC) for limit in self.limits.values())], axis=0))
 
     def feasible(self, draw: Callable[[int], IntArray], count: int, rng: np.random.Generator) -> IntArray:
         """Up to `count` different feasible rows out of `draw(n)`; where those are rare, neighbours of the fastest."""

@@ -21,11 +21,13 @@ KERNEL_AXES_FROM = 2
 
 @final
 class ElasticLayer(nn.Module):
-    """Runs any of `operators` on slices of shared weights. Operators of different families share nothing."""
+    """Runs any of `operators` on slices of shared weights. Operators of different families share nothing; where the
+    layer is not entangled, no two do."""
 
-    def __init__(self, name: str, operators: Iterable[Operator]) -> None:
+    def __init__(self, name: str, operators: Iterable[Operator], *, entangled: bool = True) -> None:
         super().__init__()
         self.name = name
+        self._entangled = entangled
         # Modules without storage, one per operator: the code that runs, and the shapes of its slices.
         self._templates: dict[str, nn.Module] = {}
         families: dict[str, list[Operator]] = {}
@@ -33,9 +35,12 @@ class ElasticLayer(nn.Module):
             if operator.key not in self._templates:
                 with torch.device("meta"):
                     self._templates[operator.key] = build(operator)
-                families.setdefault(operator.family, []).append(operator)
+                families.setdefault(self._family(operator), []).append(operator)
         for family, members in families.items():
             self._add_family(family, members)
+
+    def _family(self, operator: Operator) -> str:
+        return operator.family if self._entangled else operator.key
 
     def _add_family(self, family: str, members: list[Operator]) -> None:
         shapes: dict[str, list[int]] = {}
@@ -69,7 +74,7 @@ class ElasticLayer(nn.Module):
         """The operator's parameters and statistics, by name, as views of the shared ones (gradients flow through)."""
         template = self._templates[operator.key]
         return {
-            name: _slice(getattr(self, _stored(operator.family, name)), tensor.shape)
+            name: _slice(getattr(self, _stored(self._family(operator), name)), tensor.shape)
             for name, tensor in _tensors(template).items()
         }
 

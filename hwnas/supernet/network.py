@@ -1,13 +1,16 @@
 """The supernet of a space: one elastic layer per layer, run as any architecture."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from hwnas.core.arch import Arch
+from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
-from hwnas.ops.assemble import module_name, network
+from hwnas.ops.assemble import module_name, network, sum_of
 from hwnas.supernet.elastic import ElasticLayer
 
 
@@ -21,18 +24,14 @@ class Supernet(nn.Module):
         self.layers = nn.ModuleDict()
         for layer in space.layers:
             operators = [operator for _, operator in layer.cells(space.by_name) if operator is not None]
-            self.layers[module_name(layer.name)] = ElasticLayer(layer.name, operators)
+            self.layers[module_name(layer.name)] = ElasticLayer(layer.name, operators, entangled=layer.entangled)
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
         """The output of one architecture. Input (N, *space.input_shape)."""
-        for layer in self.space.layers:
-            operator = layer.operator(arch)
-            if operator is not None:
-                x = self.layers[module_name(layer.name)](x, operator)
-        return x
+        return self.space.wiring.run(x, _Slices(self, arch))
 
     @torch.no_grad()
-    def extract(self, arch: Arch) -> nn.Sequential:
+    def extract(self, arch: Arch) -> nn.Module:
         """The plain network of one architecture with a copy of its weights; same output as `supernet(x, arch)`."""
         plain = network(self.space, arch)
         plain.train(self.training)
@@ -40,11 +39,30 @@ class Supernet(nn.Module):
             operator = layer.operator(arch)
             if operator is None:
                 continue
-            name = module_name(layer.name)
-            elastic = self.layers[name]
-            assert isinstance(elastic, ElasticLayer)
-            module = plain.get_submodule(name)
+            module = plain.get_submodule(module_name(layer.name))
             targets = dict(module.named_parameters()) | dict(module.named_buffers())
-            for tensor_name, tensor in elastic.slices(operator).items():
+            for tensor_name, tensor in self.elastic(layer).slices(operator).items():
                 targets[tensor_name].data = tensor.clone()  # not copy_: keeps the supernet's dtype and device
         return plain
+
+    def elastic(self, layer: Layer) -> ElasticLayer:
+        """The entangled weights of a layer."""
+        elastic = self.layers[module_name(layer.name)]
+        assert isinstance(elastic, ElasticLayer)
+        return elastic
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """The flow of tensors through the supernet fixed at one architecture."""
+
+    supernet: Supernet
+    arch: Arch
+
+    def layer(self, layer: Layer, value: Tensor) -> Tensor | None:
+        operator = layer.operator(self.arch)
+        return None if operator is None else self.supernet.elastic(layer)(value, operator)
+
+    def total(self, graph: str, source: Tensor, terms: Sequence[Tensor]) -> Tensor:
+        return sum_of(source, terms)

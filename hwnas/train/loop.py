@@ -5,11 +5,12 @@ epoch goes on as if it had not been.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -20,50 +21,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hwnas.core.arch import Arch
+from hwnas.core.cost import IntArray
 from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter
 from hwnas.errors import RunError, TrainingError
 from hwnas.supernet.network import Supernet
 from hwnas.supernet.recalibrate import recalibrate
-from hwnas.train.data import ImageData, Split, augment, stratified_order
+from hwnas.train.data import Dataset, Split
+from hwnas.train.recipes import Recipe
+
+OPTIMIZERS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How to train. Each step trains the largest, the smallest and `random_subnets` random networks on one batch."""
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether any layer normalises by statistics of a batch."""
+    return any(name.endswith("running_mean") for name, _ in module.named_buffers())
 
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.1
-    warmup_epochs: int = 2
-    random_subnets: int = 2
-    clip_norm: float = 5.0
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
-            raise TrainingError(
-                f"cannot train for {self.epochs} epochs, batch {self.batch_size}, rate {self.learning_rate}"
-            )
+def usual_recipe(supernet: Supernet) -> str:
+    """`sgd` with batch-norms; `adamw` without, where SGD at its rate diverges."""
+    return "sgd" if has_batch_norm(supernet) else "adamw"
 
 
 def train_supernet(
-    supernet: Supernet, data: ImageData, recipe: Recipe, *, seed: int, checkpoint: Path, reporter: Reporter
+    supernet: Supernet, data: Dataset, recipe: Recipe, *, seed: int, checkpoint: Path, reporter: Reporter
 ) -> None:
     """Trains to the recipe's last epoch, from the checkpoint where there is one.
 
     The sandwich rule of BigNAS (Yu et al. 2020, section 3): labels teach the largest network, and the largest network
-    teaches all others (in-place distillation). Raises TrainingError where the loss stops being a number; the checkpoint
-    is then that of the last good epoch.
+    teaches all others (in-place distillation), with the labels where the recipe says so. Raises TrainingError where the
+    loss stops being a number; the checkpoint is then that of the last good epoch.
     """
-    optimizer = torch.optim.SGD(
-        _weight_groups(supernet, recipe.weight_decay),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=True,
-    )
+    groups = _weight_groups(supernet, recipe.weight_decay)
+    optimizer = OPTIMIZERS[recipe.optimizer](groups, lr=recipe.learning_rate)
     done = _restore(checkpoint, supernet, optimizer)
     smallest, largest = supernet.space.smallest(), supernet.space.largest()
     supernet.train()
@@ -73,14 +66,14 @@ def train_supernet(
         epoch, number = divmod(step, steps_per_epoch)
         if number == 0:
             rng = np.random.default_rng((seed, epoch))
-            batches = _batches(data, recipe, rng)
+            batches = _batches(len(data.train), recipe, rng)
             losses = []
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step / steps_per_epoch, recipe)
-        x, labels = _batch(data, next(batches), rng)
+        x, labels = data.training_batch(next(batches), rng)
         others = [smallest, *(supernet.space.sample(rng) for _ in range(recipe.random_subnets))]
         optimizer.zero_grad()
-        losses.append(_sandwich_step(supernet, x, labels, largest, others, recipe.label_smoothing))
+        losses.append(_sandwich_step(supernet, x, labels, largest, others, recipe))
         nn.utils.clip_grad_norm_(supernet.parameters(), recipe.clip_norm)
         optimizer.step()
         if number == steps_per_epoch - 1:
@@ -113,31 +106,27 @@ def _schedule(epoch: float, recipe: Recipe) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * (epoch - warmup) / (recipe.epochs - warmup))))
 
 
-def _batches(data: ImageData, recipe: Recipe, rng: np.random.Generator) -> Iterator[np.ndarray[Any, Any]]:
+def _batches(count: int, recipe: Recipe, rng: np.random.Generator) -> Iterator[IntArray]:
     """Shuffled batches of one size; what is left over waits for another epoch (a batch-norm needs more than one)."""
-    order = rng.permutation(len(data.train))
+    order = rng.permutation(count)
     size = min(recipe.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]
 
 
-def _batch(data: ImageData, indices: np.ndarray[Any, Any], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    # Channels last: depthwise convolutions on a CPU train two to five times as fast.
-    x = data.inputs(data.train.images[indices]).contiguous(memory_format=torch.channels_last)
-    return augment(x, data.augmentation, generator), torch.from_numpy(data.train.labels[indices])
-
-
 def _sandwich_step(
-    supernet: Supernet, x: Tensor, labels: Tensor, largest: Arch, others: list[Arch], label_smoothing: float
+    supernet: Supernet, x: Tensor, labels: Tensor, largest: Arch, others: list[Arch], recipe: Recipe
 ) -> float:
-    """Adds up the gradients of all networks; the loss of the largest."""
-    logits = supernet(x, largest)
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    """Adds up the gradients of all networks; the loss of the largest, per prediction."""
+    labels = labels.flatten()
+    logits = supernet(x, largest).flatten(0, -2)
+    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     teacher = F.softmax(logits.detach(), 1)
     for arch in others:
-        F.cross_entropy(supernet(x, arch), teacher).backward()  # type: ignore[no-untyped-call]
+        logits = supernet(x, arch).flatten(0, -2)
+        told = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        torch.lerp(told, F.cross_entropy(logits, teacher), recipe.distillation).backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
@@ -180,7 +169,7 @@ def load_supernet(supernet: Supernet, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Cross-entropy in nats, and the share of correct predictions."""
+    """Cross-entropy in nats per prediction, and the share of correct predictions."""
 
     loss: float
     accuracy: float
@@ -190,39 +179,45 @@ class SubnetJudge:
     """Extracts single networks and judges them: the same network always gets the same score."""
 
     def __init__(
-        self, supernet: Supernet, data: ImageData, *, batch_size: int = 64, calibration_batches: int = 8
+        self, supernet: Supernet, data: Dataset, *, batch_size: int = 64, calibration_batches: int = 8
     ) -> None:
         self._supernet = supernet.eval()
-        self._data = data
         self._batch_size = batch_size
-        # Every class alike, and whole batches: statistics are averages over batches, whatever a batch's size.
-        order = stratified_order(data.train.labels, np.random.default_rng(0))
+        # Whole batches: statistics are averages over batches, whatever a batch's size.
+        order = data.calibration_order()
         count = min(len(order) // batch_size, calibration_batches) * batch_size or len(order)
-        self._calibration = list(self._chunks(data.train.images[order[:count]]))
-        self._validation = list(self._chunks(data.validation.images))
+        raw = data.train.raw[order[:count]]
+        self._calibration = [data.inputs(raw[rows]) for rows in self._chunks(count)]
+        self._validation = list(self._labelled(data, data.validation))
 
-    def _chunks(self, images: np.ndarray[Any, Any]) -> Iterator[Tensor]:
-        for start in range(0, len(images), self._batch_size):
-            x = self._data.inputs(images[start : start + self._batch_size])
-            yield x.contiguous(memory_format=torch.channels_last)
+    def _chunks(self, count: int) -> Iterator[slice]:
+        return (slice(start, start + self._batch_size) for start in range(0, count, self._batch_size))
+
+    def _labelled(self, data: Dataset, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        raw, labels = split.raw, split.labels
+        for rows in self._chunks(len(split)):
+            yield data.inputs(raw[rows]), torch.from_numpy(labels[rows])
 
     def extract(self, arch: Arch) -> nn.Module:
-        """The plain network with recalibrated batch-norm statistics, in eval mode."""
+        """The plain network in eval mode; where it has batch-norms, with statistics of its own."""
         module = self._supernet.extract(arch)
-        recalibrate(module, self._calibration)
-        return module
+        if has_batch_norm(module):
+            recalibrate(module, self._calibration)
+        return module.eval()
 
     def validation(self, arch: Arch) -> Score:
         """On the validation split."""
-        return self._score(self.extract(arch), self._validation, self._data.validation)
-
-    def _score(self, module: nn.Module, inputs: list[Tensor], split: Split) -> Score:
+        module = self.extract(arch)
         with torch.inference_mode():
-            logits = torch.cat([module(x) for x in inputs])
-        return score(logits, split)
+            return score((module(x), labels) for x, labels in self._validation)
 
 
-def score(logits: Tensor, split: Split) -> Score:
-    """Of logits (N, classes) against a split's labels."""
-    labels = torch.from_numpy(split.labels)
-    return Score(float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean()))
+def score(batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+    """Of logits (N, ..., K) and labels (N, ...), batch by batch: all logits of a text would not fit into memory."""
+    loss, correct, count = 0.0, 0, 0
+    for logits, labels in batches:
+        flat, right = logits.flatten(0, -2), labels.flatten()
+        loss += float(F.cross_entropy(flat, right, reduction="sum"))
+        correct += int((flat.argmax(1) == right).sum())
+        count += len(right)
+    return Score(loss / count, correct / count)

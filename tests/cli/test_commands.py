@@ -263,6 +263,8 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--latency-budget", "0.4"], "has no unit; write 0.4ms"),
         (["--latency-budget", "fast"], "is not a positive duration"),
         (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),
+        (["--recipe", "lamb"], "unknown recipe 'lamb'; known: adamw, auto, sgd"),
+        (["--data", "text:/nowhere.txt"], "text:/nowhere.txt: is text, but the space takes images of shape"),
         (["--precision", "int4"], "precision int4 is not supported"),
         (["--evaluations", "0"], "Invalid value for '--evaluations': 0 is not in the range x>=1."),
         (["--epochs", "0"], "Invalid value for '--epochs': 0"),
@@ -404,7 +406,7 @@ def test_a_supernet_that_saw_other_images_is_refused(hwnas: Run, finished: Path,
     """With another seed, images of this test split were trained on."""
     sources = ["--predictor", finished / "predictor.json", "--supernet", finished]
     outcome = hwnas("search", *TINY, "--seed", "1", *sources, "--out", tmp_path / "run")
-    assert "trained on other images than these (digits, seed 0, limit 200)" in outcome.message
+    assert "trained on other data than this (digits, seed 0, limit 200)" in outcome.message
     assert not (tmp_path / "run").exists()
     outcome = hwnas("search", *TINY, "--evaluations", "5", *sources, "--out", tmp_path / "run")
     assert outcome.code == 0, outcome.err

@@ -1,11 +1,13 @@
 """Laws of the exact optimum: it is what enumeration finds, limits included."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.core.choice import Choice
+from hwnas.core.choice import Choice, only_if
 from hwnas.core.cost import Factor, total
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
@@ -16,36 +18,53 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def whole_factors(space: SearchSpace, rng: np.random.Generator, count: int = 3) -> tuple[Factor, ...]:
-    """Factors of whole numbers, so that sums are exact. As with layers, what is switched off makes no difference."""
+    """Factors of whole numbers, so that sums are exact, over any choices, whether or not something switches them off."""
     factors = []
     for number in range(count):
         drawn = rng.choice(len(space.choices), rng.integers(0, len(space.choices), endpoint=True), replace=False)
-        named = [name for i in drawn for clause in space.choices[i].when for name, _ in clause]
-        scope = tuple(dict.fromkeys([space.choices[i].name for i in drawn] + named))
+        scope = tuple(space.choices[i].name for i in drawn)
         shape = [len(space.choice(name).options) for name in scope]
-        rows = np.zeros((int(np.prod(shape)), len(space.choices)), dtype=int)
-        columns = [space.columns[name] for name in scope]
-        rows[:, columns] = np.indices(shape).reshape(len(shape), len(rows)).T
-        raw = np.array(rng.integers(-40, 40, shape), dtype=float)
-        normal = space.normalise(rows)[:, columns]
-        factors.append(Factor(f"factor{number}", scope, raw[tuple(normal.T)].reshape(shape)))
+        factors.append(Factor(f"factor{number}", scope, np.array(rng.integers(-40, 40, shape), dtype=float)))
     return tuple(factors)
 
 
 @given(st.data(), SEEDS)
 @settings(max_examples=60)
-def test_the_minimum_is_what_enumeration_finds(spaces, every_row, data, seed) -> None:
-    space = data.draw(spaces)
+def test_the_minimum_is_what_enumeration_finds(tied_spaces, every_row, data, seed) -> None:
+    space = data.draw(tied_spaces)
     objective = whole_factors(space, np.random.default_rng(seed))
     best = minimise(space, objective)
     expected = total(objective, every_row(space), space.columns).min()
     assert total(objective, space.encode([best]), space.columns)[0] == expected
 
 
+@given(st.data(), SEEDS)
+@settings(max_examples=60)
+def test_only_what_meets_the_requirements_is_a_minimum(tied_spaces, every_row, data, seed) -> None:
+    space = data.draw(tied_spaces)
+    names = data.draw(st.lists(st.sampled_from(space.choices), min_size=1, max_size=2, unique_by=lambda c: c.name))
+    clauses = [{c.name: tuple(data.draw(st.sets(st.sampled_from(c.options), min_size=1)))} for c in names]
+    rows = every_row(space)
+    meets = np.zeros(len(rows), dtype=bool)
+    for clause in clauses:
+        ((name, options),) = clause.items()
+        meets |= [space.choice(name).options[row[space.columns[name]]] in options for row in rows]
+    if meets.mean() < 0.05:
+        return
+    space = replace(space, requires=only_if(*clauses))
+    assert np.array_equal(space.meets_requirements(rows), meets)
+    objective = whole_factors(space, np.random.default_rng(seed))
+    best = space.encode([minimise(space, objective)])
+    assert space.meets_requirements(best).all()
+    assert total(objective, best, space.columns)[0] == total(objective, rows[meets], space.columns).min()
+    assert space.meets_requirements(space.sample_rows(np.random.default_rng(seed), 50)).all()
+    assert space.meets_requirements(space.spread_rows(np.random.default_rng(seed), 50)).all()
+
+
 @given(st.data(), SEEDS, st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=60)
-def test_limits_hold_up_to_and_including_their_bounds(spaces, every_row, data, seed, share, other_share) -> None:
-    space = data.draw(spaces)
+def test_limits_hold_up_to_and_including_their_bounds(tied_spaces, every_row, data, seed, share, other_share) -> None:
+    space = data.draw(tied_spaces)
     rng = np.random.default_rng(seed)
     objective, *limited = (whole_factors(space, rng) for _ in range(3))
     rows = every_row(space)
@@ -67,8 +86,8 @@ def test_limits_hold_up_to_and_including_their_bounds(spaces, every_row, data, s
 
 @given(st.data(), SEEDS)
 @settings(max_examples=30)
-def test_a_bound_below_everything_cannot_be_met_and_the_least_itself_can(spaces, every_row, data, seed) -> None:
-    space = data.draw(spaces)
+def test_a_bound_below_everything_cannot_be_met_and_the_least_itself_can(tied_spaces, every_row, data, seed) -> None:
+    space = data.draw(tied_spaces)
     factors = whole_factors(space, np.random.default_rng(seed))
     least = total(factors, every_row(space), space.columns).min()
     with pytest.raises(BudgetError):
@@ -79,8 +98,8 @@ def test_a_bound_below_everything_cannot_be_met_and_the_least_itself_can(spaces,
 
 @given(st.data(), SEEDS, st.integers(-30, 30))
 @settings(max_examples=30)
-def test_the_unit_of_a_cost_makes_no_difference(spaces, every_row, data, seed, exponent) -> None:
-    space = data.draw(spaces)
+def test_the_unit_of_a_cost_makes_no_difference(tied_spaces, every_row, data, seed, exponent) -> None:
+    space = data.draw(tied_spaces)
     objective, limited = (whole_factors(space, np.random.default_rng(seed + n)) for n in range(2))
     rows = every_row(space)
     bound = float(np.median(total(limited, rows, space.columns)))
@@ -96,7 +115,7 @@ def test_the_unit_of_a_cost_makes_no_difference(spaces, every_row, data, seed, e
 
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
 def test_a_bound_of_zero_is_kept_in_every_unit(unit) -> None:
-    space = SearchSpace("drawn", (Choice("a", (1, 2, 3)),), Chain(()), (1,), 2)
+    space = SearchSpace("drawn", (Choice("a", (1, 2, 3)),), Chain(()), (1,), 1)
     balance = Factor("balance", ("a",), unit * np.array([1.0, 0.0, -2.0]))
     cost = Factor("cost", ("a",), np.array([1.0, 2.0, 3.0]))
     assert minimise(space, [cost], [([balance], 0.0)])["a"] == 2

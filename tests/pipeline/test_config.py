@@ -96,6 +96,9 @@ def test_any_text_is_a_positive_budget_or_a_wrong_request(text: str) -> None:
         ({"latency_budget": "3"}, HwnasError, "has no unit"),
         ({"latency_budget": "-3ms"}, HwnasError, "not a positive duration"),
         ({"budget_on": "mean"}, UnknownNameError, "unknown latency statistic 'mean'; known: median, p10, p90"),
+        ({"recipe": "lamb"}, UnknownNameError, "unknown recipe 'lamb'; known: adamw, auto, sgd"),
+        ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be positive, not 0\.0"),
+        ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be positive, not nan"),
         ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),
         ({"evaluations": 0}, HwnasError, "--evaluations must be at least 1, not 0"),
         ({"networks": -4}, HwnasError, "--networks must be at least 1, not -4"),
@@ -117,7 +120,8 @@ CONFIGS = st.builds(
     budget_on=st.sampled_from(["p10", "median", "p90"]),
     max_params=st.none() | st.integers(1, 10**9),
     seed=st.integers(0, 2**31),
-    learning_rate=st.floats(1e-6, 10),
+    recipe=st.sampled_from(["auto", "sgd", "adamw"]),
+    learning_rate=st.none() | st.floats(1e-6, 10),
     table=st.none() | st.text(min_size=1, max_size=5),
 )
 

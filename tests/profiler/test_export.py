@@ -100,6 +100,38 @@ def test_the_example_input_is_the_same_every_time_and_leaves_the_generator_of_to
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+class NextToken(nn.Sequential):
+    """Ids below 11 to logits of as many."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Embedding(11, 6), nn.Linear(6, 11))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_token_ids_give_in_onnx_what_they_give_in_torch(tmp_path: Path, batch: int) -> None:
+    module = lively(NextToken())
+    export_onnx(module, (8,), tmp_path / "a.onnx", batch=batch, vocabulary=11)
+    model = OnnxModel((tmp_path / "a.onnx").read_bytes(), OPTIONS)
+    (given_input,) = onnx.load(tmp_path / "a.onnx").graph.input
+    assert given_input.type.tensor_type.elem_type == onnx.TensorProto.INT64
+    ids = torch.randint(11, (batch, 8), generator=torch.Generator().manual_seed(1))
+    model.bind(ids.numpy())
+    model.call()
+    with torch.no_grad():
+        expected = module(ids).numpy()
+    np.testing.assert_allclose(model.run(ids.numpy()), expected, atol=1e-5)
+    np.testing.assert_allclose(model._result.numpy(), expected, atol=1e-5)
+
+
+@given(st.integers(1, 1000), st.integers(1, 4))
+@settings(deadline=None)
+def test_example_ids_are_in_the_vocabulary_and_always_the_same(vocabulary: int, batch: int) -> None:
+    ids = example_input((16,), batch, vocabulary)
+    assert (ids.dtype, ids.shape) == (torch.int64, (batch, 16))
+    assert ids.min() >= 0 and ids.max() < vocabulary
+    assert torch.equal(ids, example_input((16,), batch, vocabulary))
+
+
 # ---- other numbers
 
 

@@ -4,14 +4,17 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer, Options
@@ -26,12 +29,14 @@ from hwnas.profiler.profile import (
     REPEATED,
     ProfileSummary,
     calibration_networks,
+    like_trained,
     measured_groups,
     network_subject,
     profile,
 )
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.store import read_table
+from hwnas.spaces import load_space
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
 QUICK = Protocol(rounds=3, burst_ms=0.5, warmup_ms=0.5)
@@ -133,6 +138,21 @@ def test_repeats_are_measured_in_another_session_than_the_first_time(tmp_path: P
     assert repeated == [0] * 10 + [1] * 4
 
 
+def test_operators_and_networks_of_token_ids_are_measured(tmp_path: Path) -> None:
+    space = load_space(f"{Path(__file__).parents[1] / 'train/token_space.py'}:build")
+    summary = quickly(tmp_path / "t", networks=1, space=space)
+    assert summary.measured == len(space.operators()) + 3 + 3
+
+
+def test_only_norms_and_biases_are_made_random() -> None:
+    module = nn.Linear(3, 2)
+    module.register_buffer("positions", torch.arange(4))
+    weight = module.weight.clone()
+    like_trained(module)
+    assert torch.equal(module.positions, torch.arange(4)) and torch.equal(module.weight, weight)
+    assert bool(((module.bias >= 0.5) & (module.bias <= 1.5)).all())
+
+
 # ---- what is not measured again
 
 
@@ -216,6 +236,23 @@ def test_calibration_networks_are_the_two_ends_and_different_random_ones(count: 
     assert len(set(archs)) == len(archs) == min(count + 2, tiny().size)
     assert archs == calibration_networks(tiny(), count, seed)
     assert calibration_networks(tiny(), count + 5, seed)[: len(archs)] == archs  # so that more reuse fewer
+
+
+class Hiding(SearchSpace):
+    """Counts all its architectures, and draws but a few of them."""
+
+    def spread_rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return self.sample_rows(rng, count)
+
+    def sample_rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return super().sample_rows(rng, count) * (np.arange(len(self.choices)) < 2)
+
+
+def test_where_no_more_architectures_can_be_drawn_there_are_fewer_calibration_networks() -> None:
+    hiding = Hiding(**{field.name: getattr(tiny(), field.name) for field in fields(SearchSpace)})
+    archs = calibration_networks(hiding, 10)
+    assert len(set(archs)) == len(archs) == 5  # two choices of two, and the largest network
+    assert hiding.size == 16
 
 
 def test_calibration_networks_of_different_seeds_differ() -> None:

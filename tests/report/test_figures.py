@@ -151,6 +151,17 @@ def test_accuracies_are_in_view_and_hide_neither_each_other_nor_a_front_point(po
         assert not any(box.contains(*marker) for marker in markers)
 
 
+def of_text(plot: FrontPlot) -> FrontPlot:
+    return replace(
+        plot, points=tuple(replace(point, perplexity_val=4.5, perplexity_test=4.625) for point in plot.points)
+    )
+
+
+def test_points_of_text_are_labelled_by_their_perplexity() -> None:
+    labels = [text for text in draw_front(of_text(front())).axes[0].texts if "accuracy-" in (text.get_gid() or "")]
+    assert {text.get_text() for text in labels} == {"test perplexity 4.62"}
+
+
 def test_drawing_leaves_no_global_state() -> None:
     before = dict(matplotlib.rcParams)
     assert isinstance(draw_front(front()), Figure)
@@ -236,6 +247,12 @@ class _References(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+
+def test_hovering_over_a_point_of_text_shows_its_perplexity() -> None:
+    traces, _ = page_traces(front_html(of_text(front(points=1))))
+    (text,) = next(trace["hovertext"] for trace in traces if trace.get("ids"))
+    assert "perplexity: validation 4.5, test 4.625" in text
 
 
 def test_the_page_loads_nothing_and_offers_no_upload() -> None:

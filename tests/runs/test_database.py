@@ -23,10 +23,10 @@ EVALUATIONS = st.lists(
 )
 WINNERS = st.dictionaries(
     st.text("0123456789abcdef", min_size=10, max_size=10),
-    st.builds(Winner, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans()),
+    st.builds(Winner, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans()),
     max_size=6,
 )
-WINNER = Winner(0.9, 1.0, 1.1, 1.2, True)
+WINNER = Winner(0.3, 0.9, 1.0, 1.1, 1.2, True)
 
 
 def evaluation(number: int) -> Evaluation:

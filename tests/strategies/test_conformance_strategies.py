@@ -25,7 +25,7 @@ def space_of(sizes: Iterable[int], deep: bool = False) -> SearchSpace:
     for number, size in enumerate(sizes):
         when = only_if({"c0": choices[0].options[1:]}) if deep and number > 0 and len(choices[0].options) > 1 else ()
         choices.append(Choice(f"c{number}", tuple(range(size)), when))
-    return SearchSpace("synthetic", tuple(choices), Chain(()), (1,), 2)
+    return SearchSpace("synthetic", tuple(choices), Chain(()), (1,), 1)
 
 
 def all_rows(space: SearchSpace) -> IntArray:

@@ -1,4 +1,4 @@
-"""Laws of training and judging, on digits and small networks."""
+"""Laws of training and judging, on digits and on text, with small networks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,14 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import RunError, TrainingError
+from hwnas.spaces import load_space
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import ImageData, Split, load_data
-from hwnas.train.loop import Recipe, SubnetJudge, load_supernet, save_supernet, score, train_supernet
+from hwnas.train.data import Dataset, load_data
+from hwnas.train.images import ImageData, Split
+from hwnas.train.loop import (
+    SubnetJudge,
+    _sandwich_step,
+    load_supernet,
+    save_supernet,
+    score,
+    train_supernet,
+    usual_recipe,
+)
+from hwnas.train.recipes import RECIPES
+from hwnas.train.text import TextData
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +39,20 @@ def data(space: SearchSpace) -> ImageData:
     return load_data("digits", space.input_shape, limit=320)
 
 
-def train(space: SearchSpace, data: ImageData, checkpoint: Path, epochs: int, of: int | None = None) -> Supernet:
+@pytest.fixture(scope="module")
+def tokens() -> SearchSpace:
+    return load_space(f"{Path(__file__).parent / 'token_space.py'}:build")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory, tokens: SearchSpace) -> TextData:
+    """Seven letters in turns: who has seen one knows the next."""
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_text("abcdefg" * 1000)
+    return load_data(f"text:{path}", tokens.input_shape, vocabulary=tokens.vocabulary, limit=320)
+
+
+def train(space: SearchSpace, data: Dataset, checkpoint: Path, epochs: int, of: int | None = None) -> Supernet:
     """Trains `epochs` epochs of a schedule of `of`."""
     torch.manual_seed(0)
     supernet = Supernet(space)
@@ -39,7 +65,7 @@ def train(space: SearchSpace, data: ImageData, checkpoint: Path, epochs: int, of
             if text.startswith(f"epoch {epochs}/"):
                 raise StoppedError
 
-    recipe = Recipe(epochs=of or epochs)
+    recipe = replace(RECIPES[usual_recipe(supernet)], epochs=of or epochs)
     try:
         train_supernet(supernet, data, recipe, seed=0, checkpoint=checkpoint, reporter=StopAfter())
     except StoppedError:
@@ -128,8 +154,97 @@ def test_weights_survive_a_round_trip_and_no_other_space_takes_them(space: Searc
 
 
 def test_a_score_is_cross_entropy_and_the_share_of_right_answers() -> None:
-    split = Split(np.zeros((4, 1, 1, 1), dtype=np.uint8), np.array([0, 1, 1, 0]))
+    labels = torch.tensor([0, 1, 1, 0])
     logits = torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0], [9.0, 0.0]])
-    found = score(logits, split)
+    found = score([(logits, labels)])
     assert found.accuracy == 0.75
     assert found.loss == pytest.approx((3 * np.log1p(np.exp(-9)) + np.log1p(np.exp(9))) / 4, rel=1e-5)
+
+
+def test_a_score_counts_predictions_whatever_their_batches_and_axes() -> None:
+    logits, labels = torch.randn(6, 4, 5), torch.randint(5, (6, 4))
+    whole = score([(logits, labels)])
+    for other in (score([(logits.flatten(0, 1), labels.flatten())]), score(zip(logits, labels, strict=True))):
+        assert other.accuracy == whole.accuracy
+        assert other.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert score([(logits[:1], labels[:1]), (logits[1:], labels[1:])]).loss == pytest.approx(whole.loss, rel=1e-6)
+
+
+# ---- text
+
+
+def test_training_on_text_learns_what_comes_next(tokens: SearchSpace, text: TextData, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(tokens)
+    recipe = replace(RECIPES["adamw"], epochs=20, learning_rate=0.01)  # so few weights bear a higher rate
+    train_supernet(supernet, text, recipe, seed=0, checkpoint=tmp_path / "c.pt", reporter=Silent())
+    judge = SubnetJudge(supernet, text)
+    for arch in (tokens.largest(), tokens.smallest()):
+        found = judge.validation(arch)
+        assert found.loss < 0.5 * np.log(7)
+        assert found.accuracy > 0.95
+
+
+def test_training_on_text_that_was_stopped_goes_on_as_if_it_had_not_been(
+    tokens: SearchSpace, text: TextData, tmp_path: Path
+) -> None:
+    whole = weights(train(tokens, text, tmp_path / "whole.pt", 3))
+    train(tokens, text, tmp_path / "stopped.pt", 1, of=3)
+    resumed = weights(train(tokens, text, tmp_path / "stopped.pt", 3))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_network_without_batch_norms_is_judged_with_the_weights_it_has(tokens: SearchSpace, text: TextData) -> None:
+    supernet = Supernet(tokens)
+    judge = SubnetJudge(supernet, text)
+    arch = tokens.largest()
+    x = text.inputs(text.validation.raw)
+    with torch.inference_mode():
+        assert torch.equal(judge.extract(arch)(x), supernet(x, arch))
+    assert not judge.extract(arch).training
+
+
+# ---- recipes
+
+
+@pytest.mark.parametrize(("share", "other"), [(0.0, "labels"), (1.0, "teacher")])
+def test_networks_learn_from_the_largest_by_the_share_that_the_recipe_gives_it(
+    tokens: SearchSpace, text: TextData, share: float, other: str
+) -> None:
+    """The gradient of a step is that of its losses, written out."""
+    torch.manual_seed(0)
+    supernet = Supernet(tokens)
+    x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
+    recipe = replace(RECIPES["adamw"], distillation=share)
+    _sandwich_step(supernet, x, labels, tokens.largest(), [tokens.smallest()], recipe)
+    found = [parameter.grad for parameter in supernet.parameters()]
+    large, small = (supernet(x, arch).flatten(0, 1) for arch in (tokens.largest(), tokens.smallest()))
+    target = {"labels": labels.flatten(), "teacher": large.detach().softmax(1)}[other]
+    loss = F.cross_entropy(large, labels.flatten()) + F.cross_entropy(small, target)
+    expected = torch.autograd.grad(loss, list(supernet.parameters()))
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_the_usual_recipe_follows_the_batch_norms(space: SearchSpace, tokens: SearchSpace) -> None:
+    assert usual_recipe(Supernet(space)) == "sgd"
+    assert usual_recipe(Supernet(tokens)) == "adamw"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_every_kind_of_network(
+    space: SearchSpace, data: ImageData, tokens: SearchSpace, text: TextData, tmp_path: Path, name: str
+) -> None:
+    for each, examples in ((space, data), (tokens, text)):
+        torch.manual_seed(0)
+        supernet = Supernet(each)
+        before = SubnetJudge(supernet, examples).validation(each.largest())
+        recipe = replace(RECIPES[name], epochs=4)
+        train_supernet(supernet, examples, recipe, seed=0, checkpoint=tmp_path / f"{each.name}.pt", reporter=Silent())
+        assert SubnetJudge(supernet, examples).validation(each.largest()).loss < before.loss
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0.0}])
+def test_a_recipe_that_cannot_train_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(TrainingError, match="cannot train for"):
+        replace(RECIPES["sgd"], **wrong)

@@ -1,0 +1,213 @@
+"""Operations on spaces, values in and values out: fewer options, choices tied together, choices made conditional.
+
+Every choice keeps its name, so a table or predictor of the space serves what is made of it. What was done is recorded
+(`SearchSpace.operations`), so that files can make the space again. Names are patterns: `stage*.kernel`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Final
+
+from hwnas.core.choice import Choice, Clause, Condition, Option
+from hwnas.core.space import Operation, SearchSpace
+from hwnas.errors import SpaceError
+
+
+def keep(space: SearchSpace, pattern: str, options: Sequence[Option]) -> SearchSpace:
+    """The choices that match keep only those of the options.
+
+    Raises SpaceError where nothing matches, where nothing would be left, and where the first option goes that stands for
+    a choice being switched off.
+    """
+    matching = _matching(space, pattern)
+    leaders = {choice.tied_to or choice.name for choice in matching}  # what is tied loses the same options
+    kept = {
+        choice.name: tuple(option for option in choice.options if option in options)
+        for choice in space.choices
+        if choice in matching or choice.name in leaders or choice.tied_to in leaders
+    }
+    for name, left in kept.items():
+        if not left:
+            raise SpaceError(f"{name} would have no option left; it has {space.choice(name).options}")
+        if left[0] != space.choice(name).options[0]:
+            _require_no_stand_in(space, space.choice(name))
+    smaller = tuple(replace(choice, options=kept.get(choice.name, choice.options)) for choice in space.choices)
+    operations = tuple(("keep", name, list(left)) for name, left in kept.items())
+    return _consistent(space, smaller, operations)
+
+
+def fix(space: SearchSpace, pattern: str, option: Option) -> SearchSpace:
+    """The choices that match have one option. Raises SpaceError where one of them does not have it."""
+    return keep(space, pattern, (option,))
+
+
+def drop(space: SearchSpace, pattern: str, option: Option) -> SearchSpace:
+    """The choices that match lose an option. Raises SpaceError where none has it, or one has no other."""
+    having = [choice for choice in _matching(space, pattern) if option in choice.options]
+    if not having:
+        raise SpaceError(f"no choice that matches {pattern!r} has the option {option!r}")
+    for choice in having:
+        space = keep(space, choice.name, tuple(other for other in choice.options if other != option))
+    return space
+
+
+def split(space: SearchSpace, name: str) -> dict[Option, SearchSpace]:
+    """The space in parts, one for each option of a choice."""
+    return {option: fix(space, name, option) for option in space.choice(name).options}
+
+
+def tie(space: SearchSpace, pattern: str) -> SearchSpace:
+    """The choices that match take the option of the first of them. Raises SpaceError where their options differ."""
+    return _tied(space, [choice.name for choice in _matching(space, pattern)])
+
+
+def condition(space: SearchSpace, pattern: str, when: Mapping[str, Sequence[Option]]) -> SearchSpace:
+    """The choices that match are on only where all of `when` holds as well; elsewhere they have their first option.
+
+    Raises SpaceError where other choices depend on them.
+    """
+    return _conditional(space, [choice.name for choice in _matching(space, pattern)], when)
+
+
+def restricted(
+    space: SearchSpace, *, fixed: Sequence[str] = (), dropped: Sequence[str] = (), tied: Sequence[str] = ()
+) -> SearchSpace:
+    """Operations in words: `PATTERN=OPTION` of what is fixed and dropped, `PATTERN` of what is tied. Raises SpaceError."""
+    for text in fixed:
+        space = fix(space, *_pattern_and_option(space, "--fix", text))
+    for text in dropped:
+        space = drop(space, *_pattern_and_option(space, "--drop", text))
+    for pattern in tied:
+        space = tie(space, pattern)
+    return space
+
+
+def replayed(space: SearchSpace, operations: Sequence[Operation]) -> SearchSpace:
+    """The space after recorded operations. Raises SpaceError where they do not fit it any more."""
+    for verb, *arguments in operations:
+        if verb not in REPLAY:
+            raise SpaceError(
+                f"unknown operation {verb!r} on space {space.name}; this version knows {', '.join(REPLAY)}"
+            )
+        space = REPLAY[verb](space, *arguments)
+    return space
+
+
+# ---- parts
+
+
+def _matching(space: SearchSpace, pattern: str) -> list[Choice]:
+    found = [choice for choice in space.choices if fnmatchcase(choice.name, pattern)]
+    if not found:
+        raise SpaceError(f"no choice of {space.name} matches {pattern!r}; it has {', '.join(space.by_name)}")
+    return found
+
+
+def _pattern_and_option(space: SearchSpace, flag: str, text: str) -> tuple[str, Option]:
+    """An option is known by how it is written: 7, 0.5, true, none."""
+    pattern, equals, written = text.rpartition("=")
+    if not equals:
+        raise SpaceError(f"{flag} {text!r} is not PATTERN=OPTION; write {flag} 'stage*.kernel=7'")
+    options = [option for choice in _matching(space, pattern) for option in choice.options]
+    for option in options:
+        if written in (str(option), json.dumps(option)):
+            return pattern, option
+    known = ", ".join(dict.fromkeys(map(str, options)))
+    raise SpaceError(f"{flag} {text!r}: no choice that matches {pattern!r} has the option {written}; options: {known}")
+
+
+def _require_no_stand_in(space: SearchSpace, choice: Choice) -> None:
+    """Where a layer does not see what switches a choice off, it relies on the first option to say so."""
+    switches = {name for clause in choice.when for name, _ in clause}
+    for layer in space.layers:
+        if choice.name in layer.scope and not switches <= set(layer.scope):
+            raise SpaceError(
+                f"{choice.name} cannot lose {choice.options[0]!r}, which is what it is where it is switched off"
+            )
+
+
+def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tuple[Operation, ...]) -> SearchSpace:
+    """Conditions speak only of options that are left; what can never be switched on has only its first option."""
+    while True:
+        by_name = {choice.name: choice for choice in choices}
+        conditions = [_possible(choice.when, by_name) for choice in choices]
+        smaller = tuple(
+            replace(choice, when=when or ())
+            if when is not None
+            else replace(choice, options=choice.options[:1], when=(), tied_to="")
+            for choice, when in zip(choices, conditions, strict=True)
+        )
+        if smaller == choices:
+            requires = _possible(space.requires, by_name)
+            if requires is None:
+                raise SpaceError(f"what is left of {space.name} cannot meet its requirements {space.requires}")
+            return _made(space, choices, requires, operations)
+        choices = smaller
+
+
+def _possible(condition: Condition, by_name: Mapping[str, Choice]) -> Condition | None:
+    """The condition without what is always true or never; () where it always holds, None where it never does."""
+    clauses = []
+    for clause in condition:
+        left = [(name, tuple(o for o in options if o in by_name[name].options)) for name, options in clause]
+        if all(options for _, options in left):
+            clauses.append(tuple((name, o) for name, o in left if set(o) != set(by_name[name].options)))
+    if () in clauses or not condition:
+        return ()
+    return tuple(dict.fromkeys(clauses)) or None
+
+
+def _both(condition: Condition, clause: Clause) -> Condition:
+    """Where the condition and the clause hold. Raises SpaceError where they never do together."""
+    joined = []
+    for each in condition or ((),):
+        options = dict(each)
+        for name, allowed in clause:
+            options[name] = tuple(option for option in options.get(name, allowed) if option in allowed)
+        if all(options.values()):
+            joined.append(tuple(options.items()))
+    if not joined:
+        raise SpaceError(f"{dict(clause)} can never hold together with {condition}")
+    return tuple(joined)
+
+
+def _made(
+    space: SearchSpace, choices: tuple[Choice, ...], requires: Condition, operations: tuple[Operation, ...]
+) -> SearchSpace:
+    return replace(space, choices=choices, requires=requires, operations=(*space.operations, *operations))
+
+
+def _tied(space: SearchSpace, names: Sequence[str]) -> SearchSpace:
+    first, *others = (space.choice(name) for name in names)
+    if not others:
+        raise SpaceError(f"a tie takes two choices; there is only {first.name}")
+    for other in others:
+        if other.options != first.options:
+            raise SpaceError(f"{other.name} has options {other.options}, {first.name} {first.options}; drop some first")
+    if {choice.tied_to for choice in space.choices} & set(names) or any(each.tied_to for each in (first, *others)):
+        raise SpaceError(f"some of {', '.join(names)} are tied already; tie all of them at once")
+    # The first one is on wherever any of them is, or it could not say what they are.
+    conditions = [choice.when for choice in (first, *others)]
+    when = () if () in conditions else tuple(dict.fromkeys(clause for each in conditions for clause in each))
+    made = {first.name: replace(first, when=when)}
+    made |= {other.name: replace(other, tied_to=first.name) for other in others}
+    choices = tuple(made.get(choice.name, choice) for choice in space.choices)
+    return _made(space, choices, space.requires, (("tie", list(names)),))
+
+
+def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Sequence[Option]]) -> SearchSpace:
+    deciding = {name for choice in space.choices for clause in choice.when for name, _ in clause}
+    deciding |= {name for clause in space.requires for name, _ in clause} | {each.tied_to for each in space.choices}
+    if deciding & set(names):
+        raise SpaceError(f"{min(deciding & set(names))} decides about other choices; it cannot be made conditional")
+    clause = tuple((name, tuple(options)) for name, options in when.items())
+    choices = tuple(
+        replace(choice, when=_both(choice.when, clause)) if choice.name in names else choice for choice in space.choices
+    )
+    operation = ("condition", list(names), {name: list(options) for name, options in when.items()})
+    return _made(space, choices, space.requires, (operation,))
+
+
+REPLAY: Final[Mapping[str, Callable[..., SearchSpace]]] = {"keep": keep, "tie": _tied, "condition": _conditional}

@@ -1,0 +1,210 @@
+"""Spaces from parts: say what stands where and which parameters are choices; shapes and scopes are worked out.
+
+    compose("mine", (3, 32, 32), 10, [
+        place("stem", ConvBlock, channels=pick(16, 24), stride=2),
+        place("body", MBConv, channels=32, kernel=pick(3, 5, 7), expansion=pick(3, 6), stride=2),
+        place("head", PoolClassifier, features=128, classes=10),
+    ])
+
+makes the choices `stem.channels`, `body.kernel` and `body.expansion`.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+from hwnas.core.choice import Choice, Condition, Option, only_if
+from hwnas.core.layer import Layer, Options
+from hwnas.core.operator import Operator, Shape
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain, Edge, Graph, Stage
+from hwnas.errors import SpaceError
+
+Maker = Callable[..., Operator | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What stands at one layer: `make(input_shape=..., **parameters)`, an operator or None; some parameters are choices."""
+
+    name: str
+    make: Maker
+    parameters: Mapping[str, Any]
+    entangled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Blocks of which a depth choice keeps the first ones."""
+
+    name: str
+    depth: Choice
+    blocks: tuple[tuple[Place, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A graph of places between nodes, none of which changes the shape."""
+
+    name: str
+    edges: Mapping[tuple[int, int], Place]
+
+
+def pick(*options: Option) -> Choice:
+    """A choice that is named after the place and the parameter it is given to."""
+    return Choice("", options)
+
+
+def place(name: str, make: Maker, /, *, entangled: bool = True, **parameters: Any) -> Place:
+    """A layer where `make` decides what stands: an operator's class, or a function that returns an operator or None.
+
+    A parameter may be a value, a `pick(...)`, or a named `Choice` that several places share.
+    """
+    return Place(name, make, parameters, entangled)
+
+
+def stage(name: str, depths: Sequence[int], block: Callable[[int], Place | Sequence[Place]]) -> Blocks:
+    """The blocks 1, 2, ... that `block` gives, of which the choice `NAME.depth` keeps the first ones.
+
+    Picks of a block are switched on by the depths that keep it.
+    """
+    depth = Choice(f"{name}.depth" if name else "depth", tuple(depths))
+    given = [block(number) for number in range(1, max(depths) + 1)]
+    return Blocks(name, depth, tuple((one,) if isinstance(one, Place) else tuple(one) for one in given))
+
+
+def cell(name: str, edges: Mapping[tuple[int, int], Place]) -> Cell:
+    """Places on edges (source, target) between nodes 0, 1, ...; a node sums what arrives (`wiring.Graph`)."""
+    return Cell(name, edges)
+
+
+def compose(
+    name: str,
+    input_shape: Shape,
+    classes: int,
+    parts: Sequence[Place | Blocks | Cell],
+    *,
+    vocabulary: int | None = None,
+    requires: Condition = (),
+) -> SearchSpace:
+    """The space of the parts in sequence. Raises SpaceError where a place cannot stand after what is before it."""
+    composer = _Composer(_Shapes((), {(): tuple(input_shape)}))
+    wiring = Chain(tuple(composer.wired(part) for part in parts))
+    return SearchSpace(
+        name,
+        tuple(composer.choices.values()),
+        wiring,
+        tuple(input_shape),
+        classes,
+        vocabulary=vocabulary,
+        requires=requires,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """The shape at one point of a network, by the options of the choices that decide it."""
+
+    scope: tuple[str, ...]
+    table: Mapping[tuple[Option, ...], Shape]
+
+    def at(self, options: Options) -> Shape:
+        return self.table[tuple(options[name] for name in self.scope)]
+
+
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    """A layer's operators, by the options of its scope."""
+
+    scope: tuple[str, ...]
+    table: Mapping[tuple[Option, ...], Operator | None]
+
+    def __call__(self, options: Options) -> Operator | None:
+        return self.table[tuple(options[name] for name in self.scope)]
+
+
+@final
+@dataclass(slots=True)
+class _Composer:
+    """Goes through the parts, and knows the shape it has come to."""
+
+    shapes: _Shapes
+    choices: dict[str, Choice] = field(default_factory=dict)
+
+    def wired(self, part: Place | Blocks | Cell) -> Layer | Stage | Graph:
+        if isinstance(part, Place):
+            return self._layer(part)
+        if isinstance(part, Cell):
+            return self._graph(part)
+        self._know(part.depth)
+        blocks = [self._block(part.depth, number, places) for number, places in enumerate(part.blocks, start=1)]
+        return Stage(part.name, part.depth.name, tuple(blocks))
+
+    def _block(self, depth: Choice, number: int, places: Sequence[Place]) -> Layer | Chain:
+        keeping = tuple(option for option in depth.options if int(option) >= number)
+        when = only_if({depth.name: keeping}) if keeping != depth.options else ()
+        layers = tuple(self._layer(one, when) for one in places)
+        return layers[0] if len(layers) == 1 else Chain(layers)
+
+    def _graph(self, part: Cell) -> Graph:
+        before, edges = self.shapes, []
+        for (source, target), one in part.edges.items():
+            self.shapes = before
+            edges.append(Edge(source, target, self._layer(one)))
+        self.shapes = before
+        return Graph(part.name, tuple(edges))
+
+    def _layer(self, part: Place, when: Condition = ()) -> Layer:
+        """The layer, which stands only where `when` holds (empty, or one literal)."""
+        parameters = {
+            key: self._know(self._named(value, f"{part.name}.{key}", when)) if isinstance(value, Choice) else value
+            for key, value in part.parameters.items()
+        }
+        chosen = [value.name for value in parameters.values() if isinstance(value, Choice)]
+        gates = [name for clause in when for name, _ in clause]
+        scope = tuple(dict.fromkeys([*gates, *self.shapes.scope, *chosen]))
+        operators: dict[tuple[Option, ...], Operator | None] = {}
+        shapes: dict[tuple[Option, ...], Shape] = {}
+        for cell in itertools.product(*(self.choices[name].options for name in scope)):
+            options = dict(zip(scope, cell, strict=True))
+            shapes[cell] = self.shapes.at(options)
+            if any(options[name] not in allowed for clause in when for name, allowed in clause):
+                operators[cell] = None
+                continue
+            given = {key: options[v.name] if isinstance(v, Choice) else v for key, v in parameters.items()}
+            operators[cell] = operator = _made(part, shapes[cell], given)
+            shapes[cell] = shapes[cell] if operator is None else tuple(operator.output_shape)
+        self.shapes = _Shapes(*_minimal(scope, shapes))
+        deciding, table = _minimal(scope, operators)
+        return Layer(part.name, deciding, _LookUp(deciding, table), part.entangled)
+
+    def _named(self, choice: Choice, name: str, when: Condition) -> Choice:
+        return choice if choice.name else replace(choice, name=name, when=when)
+
+    def _know(self, choice: Choice) -> Choice:
+        known = self.choices.setdefault(choice.name, choice)
+        if known != choice:
+            raise SpaceError(f"two choices are called {choice.name!r}: {known} and {choice}; name one differently")
+        return known
+
+
+def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | None:
+    try:
+        return part.make(input_shape=input_shape, **parameters)
+    except TypeError as error:
+        raise SpaceError(f"place {part.name!r}: {error}") from error
+
+
+def _minimal(
+    scope: tuple[str, ...], table: Mapping[tuple[Option, ...], Any]
+) -> tuple[tuple[str, ...], dict[tuple[Option, ...], Any]]:
+    """The table without the choices that make no difference to it."""
+    for axis in reversed(range(len(scope))):
+        smaller: dict[tuple[Option, ...], Any] = {}
+        for cell, value in table.items():
+            if smaller.setdefault(cell[:axis] + cell[axis + 1 :], value) != value:
+                break
+        else:
+            scope, table = scope[:axis] + scope[axis + 1 :], smaller
+    return scope, dict(table)

@@ -1,0 +1,77 @@
+"""What FBNet and ProxylessNAS share: stages of layers, each with a choice among blocks of separate weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwnas.core.choice import Choice
+from hwnas.core.operator import Operator, Shape
+from hwnas.core.space import SearchSpace
+from hwnas.errors import SpaceError
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.spaces.compose import Place, compose, place
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """The channels (before the width multiplier) and stride of one layer, and the blocks it may be."""
+
+    channels: int
+    stride: int
+    blocks: tuple[str, ...]
+
+
+def layers_of(
+    stages: Sequence[tuple[int, int, int]], blocks: tuple[str, ...], first: tuple[str, ...]
+) -> list[LayerPlan]:
+    """Layers of stages (channels, layers, stride); the first layer of a stage chooses among `first`."""
+    return [
+        LayerPlan(channels, stride if number == 0 else 1, first if number == 0 else blocks)
+        for channels, count, stride in stages
+        for number in range(count)
+    ]
+
+
+def layerwise(
+    name: str,
+    input_shape: Shape,
+    classes: int,
+    width: float,
+    before: Sequence[Place],
+    layers: Sequence[LayerPlan],
+    features: int,
+) -> SearchSpace:
+    """The space of `before`, a layer per plan, and a classifier; choice `layer0` decides layer `layer0`."""
+    if min(input_shape) < 1 or min(input_shape[1:]) < 16 or classes < 2 or width <= 0:
+        raise SpaceError(f"{name} needs images of at least 16 px, 2 classes and a width above 0")
+    parts = [*before]
+    for number, plan in enumerate(layers):
+        block = Choice(f"layer{number}", plan.blocks)
+        channels = widened(plan.channels, width)
+        parts.append(
+            place(f"layer{number}", block_of, entangled=False, block=block, channels=channels, stride=plan.stride)
+        )
+    parts.append(place("head", PoolClassifier, features=widened(features, width), classes=classes))
+    return compose(name, input_shape, classes, parts)
+
+
+def widened(channels: int, width: float) -> int:
+    """Times the width, to a multiple of 4."""
+    return max(4, round(channels * width / 4) * 4)
+
+
+def block_of(input_shape: Shape, block: str, channels: int, stride: int) -> Operator | None:
+    """The operator of a block's name: `kKERNEL_eEXPANSION`, with `_gGROUPS` or not; `skip` is nothing where it can be."""
+    keeps_shape = stride == 1 and channels == input_shape[0]
+    if block == "skip":
+        return None if keeps_shape else ConvBlock(input_shape=input_shape, channels=channels, kernel=1, stride=stride)
+    sizes = {part[0]: int(part[1:]) for part in block.split("_")}
+    return MBConv(
+        input_shape=input_shape,
+        channels=channels,
+        kernel=sizes["k"],
+        expansion=sizes["e"],
+        stride=stride,
+        shortcut=keeps_shape,
+        groups=sizes.get("g", 1),
+        always_expand=True,
+    )

@@ -1,0 +1,58 @@
+"""The whole chain, from profiling to verified models, for every built-in space at smoke size."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from hwnas.__main__ import main
+from hwnas.runs.front import read_front
+from hwnas.spaces import SPACES
+
+# Options of the space, and options dropped: fewer operators are profiled sooner.
+SMALL: Final[Mapping[str, tuple[list[str], list[str]]]] = {
+    "mobilenet": (["resolution=16", "width=0.5"], ["*.kernel=7", "*.expansion=6", "*.depth=3"]),
+    "fbnet": (["resolution=16", "width=0.25"], ["*=k5_e1", "*=k5_e3", "*=k5_e6", "*=k3_e3", "*=k3_e1"]),
+    "proxyless": (["resolution=16", "width=0.25"], ["*=k7_e3", "*=k7_e6", "*=k5_e3"]),
+    "nasbench201": (["resolution=8", "width=8", "cells=1"], []),
+    "conv_macro": (["resolution=16", "features=32"], ["*.kernel=7", "conv3.channels=128", "conv4.channels=256"]),
+    "vit": (["resolution=16", "preset=small_images"], []),
+    "gpt": (["length=16", "embeddings=[32,48]", "layers=[1,2]", "heads=[1,2,3]", "head_size=16"], []),
+}
+VERSE = "From fairest creatures we desire increase, that thereby beauty's rose might never die. "
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", SPACES)
+def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    (tmp_path / "verse.txt").write_text(VERSE * 60)
+    data = f"text:{tmp_path / 'verse.txt'}" if space == "gpt" else "digits"
+    given, dropped = SMALL[space]
+    options = [word for option in given for word in ("--space-option", option)]
+    options += [word for option in dropped for word in ("--drop", option)]
+    size = ["--epochs", "1", "--limit-images", "128", "--networks", "8", "--evaluations", "8"]
+    run = tmp_path / "run"
+
+    def hwnas(*words: str) -> None:
+        monkeypatch.setattr("sys.argv", ["hwnas", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, capsys.readouterr().err
+
+    hwnas("search", "--space", space, *options, "--data", data, "--latency-budget", "120%", *size, "--out", str(run))
+    front = read_front(run / "front.csv")
+    assert all(row.within_budget and row.measured_ms > 0 and np.isfinite(row.loss_val) for row in front)
+    assert (run / "front.png").exists() and (run / "front.html").exists()
+
+    hwnas("export", str(run), "--arch", "best", "--out", str(tmp_path / "best.onnx"))
+    (x,) = ort.InferenceSession(tmp_path / "best.onnx", providers=["CPUExecutionProvider"]).get_inputs()
+    assert x.type == ("tensor(int64)" if space == "gpt" else "tensor(float)")
+
+    capsys.readouterr()
+    hwnas("verify", str(run), "--json")
+    verified = json.loads(capsys.readouterr().out)["verified"]
+    assert {row["arch_id"] for row in verified} == {row.arch_id for row in front}

@@ -1,0 +1,94 @@
+"""Laws of composed spaces: shapes and scopes are worked out."""
+
+import pytest
+
+from hwnas.core.choice import Choice
+from hwnas.core.layer import Layer
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Stage
+from hwnas.errors import SpaceError
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.spaces.cells import ReluConv
+from hwnas.spaces.compose import Place, cell, compose, pick, place, stage
+
+HEAD = place("head", PoolClassifier, features=16, classes=4)
+
+
+def made(*parts) -> SearchSpace:
+    return compose("made", (3, 8, 8), 4, [*parts, HEAD])
+
+
+def layers(space: SearchSpace) -> dict[str, Layer]:
+    return {layer.name: layer for layer in space.layers}
+
+
+def test_picks_are_named_after_place_and_parameter() -> None:
+    space = made(place("stem", ConvBlock, channels=pick(8, 16), kernel=pick(3, 5)))
+    assert space.choices == (Choice("stem.channels", (8, 16)), Choice("stem.kernel", (3, 5)))
+
+
+def test_a_scope_holds_what_decides_the_operator_or_its_input_and_nothing_else() -> None:
+    space = made(
+        place("stem", ConvBlock, channels=pick(8, 16), kernel=pick(3, 5)),
+        place("body", MBConv, channels=12, kernel=pick(3, 5), expansion=pick(1, 2), squeeze_excite=pick(True)),
+    )
+    assert layers(space)["stem"].scope == ("stem.channels", "stem.kernel")
+    assert layers(space)["body"].scope == ("stem.channels", "body.kernel", "body.expansion")
+    assert layers(space)["head"].scope == ()
+
+
+def test_a_named_choice_is_shared() -> None:
+    width = Choice("width", (8, 16))
+    space = made(place("a", ConvBlock, channels=width), place("b", ConvBlock, channels=width))
+    assert space.size == 2
+    assert layers(space)["b"].scope == ("width",)
+    with pytest.raises(SpaceError, match="two choices are called 'width'"):
+        made(place("a", ConvBlock, channels=width), place("b", ConvBlock, channels=Choice("width", (8,))))
+
+
+def test_picks_of_a_block_are_on_where_the_depth_keeps_it() -> None:
+    space = made(
+        place("stem", ConvBlock, channels=8),
+        stage("body", (0, 2), lambda number: place(f"body.{number}", ConvBlock, channels=8, kernel=pick(3, 5))),
+    )
+    assert space.size == 1 + 2**2
+    (body,) = (part for part in space.wiring.parts if isinstance(part, Stage))
+    assert (body.name, body.depth) == ("body", "body.depth")
+    assert space.choice("body.1.kernel").when == ((("body.depth", (2,)),),)
+
+
+def test_a_function_may_decide_what_stands() -> None:
+    def either(input_shape, kind):
+        return None if kind == "none" else ConvBlock(input_shape=input_shape, channels=8, kernel=int(kind))
+
+    space = made(place("stem", ConvBlock, channels=8), place("body", either, kind=pick("none", "3", "5")))
+    assert [operator and operator.kernel for _, operator in layers(space)["body"].cells(space.by_name)] == [None, 3, 5]
+
+
+def test_a_layer_that_may_be_left_out_passes_the_shape_on() -> None:
+    def maybe(input_shape, width):
+        return ConvBlock(input_shape=input_shape, channels=width) if width else None
+
+    space = made(place("stem", ConvBlock, channels=8), place("body", maybe, width=pick(0, 12)))
+    assert [op.input_shape[0] for _, op in layers(space)["head"].cells(space.by_name)] == [8, 12]
+
+
+def test_a_cell_sums_edges_of_one_shape() -> None:
+    def relu(name: str) -> Place:
+        return place(name, ReluConv, kernel=pick(1, 3))
+
+    assert made(cell("cell", {(0, 1): relu("a"), (1, 2): relu("b"), (0, 2): relu("c")})).size == 2**3
+    with pytest.raises(SpaceError, match=r"graph 'cell' adds up shapes \[\(3, 8, 8\), \(8, 8, 8\)\]"):
+        made(cell("cell", {(0, 1): relu("a"), (1, 2): place("b", ConvBlock, channels=8), (0, 2): relu("c")}))
+
+
+def test_a_parameter_the_operator_does_not_have_is_told_with_the_place() -> None:
+    with pytest.raises(SpaceError, match=r"place 'stem': .*unexpected keyword argument 'chanels'"):
+        made(place("stem", ConvBlock, chanels=8))
+    with pytest.raises(SpaceError, match="a shortcut needs equal shapes"):
+        made(place("body", MBConv, channels=8, kernel=3, expansion=2, shortcut=True))
+
+
+def test_the_output_has_as_many_classes_as_the_space() -> None:
+    with pytest.raises(SpaceError, match=r"the output has shape \(4,\), for 5 classes"):
+        compose("made", (3, 8, 8), 5, [HEAD])
