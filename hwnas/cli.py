@@ -72,7 +72,7 @@ DATA = _all_of(
 CONDITIONS = _all_of(
     click.option("--device", default="cpu", show_default=True, help="See `hwnas devices`."),
     click.option("--threads", type=POSITIVE, default=1, show_default=True, help="Threads of one inference."),
-    click.option("--batch", type=POSITIVE, default=1, show_default=True, help="Images per inference."),
+    click.option("--batch", type=POSITIVE, default=1, show_default=True, help="Inputs per inference."),
     click.option("--precision", default="fp32", show_default=True),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

@@ -12,6 +12,7 @@ import torch
 
 from hwnas.core.arch import Arch
 from hwnas.core.cost import FloatArray, IntArray, total
+from hwnas.core.operations import restricted
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, DataError, HwnasError, RunError, SpaceError, TrainingError
@@ -62,8 +63,10 @@ def search(
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
-    space = load_space(space) if isinstance(space, str) else space
-    config = replace(config or SearchConfig(), space=space.reference, space_options=space.options, data=data)
+    config = config or SearchConfig()
+    if isinstance(space, str):
+        space = restricted(load_space(space), fixed=config.fix, dropped=config.drop, tied=config.tie)
+    config = replace(config, space=space.reference, space_options=space.options, data=data)
     if device is not None:
         config = replace(config, device=device)
     if latency_budget_ms is not None:

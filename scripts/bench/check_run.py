@@ -29,8 +29,8 @@ def main() -> None:
     supernet = Supernet(space)
     load_supernet(supernet, run.supernet)
     judge = SubnetJudge(supernet, data)
-    x = data.inputs(data.test.images)
-    differences = []
+    x = data.inputs(data.test.raw)
+    differences = list[float]()
     for row in rows:
         session = ort.InferenceSession((run.path / row.onnx).read_bytes(), providers=["CPUExecutionProvider"])
         filled = np.resize(x.numpy(), (-(-len(x) // config.batch), config.batch, *x.shape[1:]))
@@ -38,7 +38,7 @@ def main() -> None:
         with torch.inference_mode():
             expected = judge.extract(space.arch(json.loads(row.arch)))(x).numpy()
         differences.append(float(np.abs(logits - expected).max()))
-        accuracy = float((logits.argmax(1) == data.test.labels).mean())
+        accuracy = float((logits.argmax(-1) == data.test.labels).mean())
         assert abs(accuracy - row.accuracy_test) < 1e-6, (row.arch_id, accuracy, row.accuracy_test)
     points = np.array([(row.loss_val, row.predicted_ms, row.measured_ms) for row in rows])
     for latency in (1, 2):

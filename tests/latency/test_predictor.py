@@ -239,6 +239,7 @@ def test_a_space_with_a_choice_less_is_refused(predictor, tiny_space) -> None:
         tiny_space,
         choices=tuple(choice for choice in tiny_space.choices if not choice.name.startswith("stage4")),
         wiring=replace(tiny_space.wiring, parts=stages),
+        classes=2,  # the last axis of what is left
     )
     with pytest.raises(PredictorError, match=r"the predictor depends on stage4\.\w+.*, which this space has not"):
         predictor.for_space(fewer)
