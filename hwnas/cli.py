@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Results go to stdout, progress and notes to stderr."""
 
-import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +97,8 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
         raise click.UsageError("--space-option, --fix, --drop and --tie need a --space that they are about.")
     listed = {name: load_space(name) for name in SPACES}
     if space:
-        listed[" ".join([space, *itertools.chain(*written.values())])] = _space(space, **written)
+        told = [f"--{name} {text}" for name in ("fix", "drop", "tie") for text in written[name]]
+        listed[" ".join([space, *written["space_options"], *told])] = _space(space, **written)
     rows = [
         {
             "space": name,

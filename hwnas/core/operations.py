@@ -5,7 +5,7 @@ Every choice keeps its name, so a table or predictor of the space serves what is
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -21,21 +21,7 @@ def keep(space: SearchSpace, pattern: str, options: Sequence[Option]) -> SearchS
     Raises SpaceError where nothing matches, where nothing would be left, and where the first option goes that stands for
     a choice being switched off.
     """
-    matching = _matching(space, pattern)
-    leaders = {choice.tied_to or choice.name for choice in matching}  # what is tied loses the same options
-    kept = {
-        choice.name: tuple(option for option in choice.options if option in options)
-        for choice in space.choices
-        if choice in matching or choice.name in leaders or choice.tied_to in leaders
-    }
-    for name, left in kept.items():
-        if not left:
-            raise SpaceError(f"{name} would have no option left; it has {space.choice(name).options}")
-        if left[0] != space.choice(name).options[0]:
-            _require_no_stand_in(space, space.choice(name))
-    smaller = tuple(replace(choice, options=kept.get(choice.name, choice.options)) for choice in space.choices)
-    operations = tuple(("keep", name, list(left)) for name, left in kept.items())
-    return _consistent(space, smaller, operations)
+    return _kept(space, {choice.name: set(options) for choice in _matching(space, pattern)})
 
 
 def fix(space: SearchSpace, pattern: str, option: Option) -> SearchSpace:
@@ -48,9 +34,7 @@ def drop(space: SearchSpace, pattern: str, option: Option) -> SearchSpace:
     having = [choice for choice in _matching(space, pattern) if option in choice.options]
     if not having:
         raise SpaceError(f"no choice that matches {pattern!r} has the option {option!r}")
-    for choice in having:
-        space = keep(space, choice.name, tuple(other for other in choice.options if other != option))
-    return space
+    return _kept(space, {choice.name: set(choice.options) - {option} for choice in having})
 
 
 def split(space: SearchSpace, name: str) -> dict[Option, SearchSpace]:
@@ -118,14 +102,33 @@ def _pattern_and_option(space: SearchSpace, flag: str, text: str) -> tuple[str, 
     raise SpaceError(f"{flag} {text!r}: no choice that matches {pattern!r} has the option {written}; options: {known}")
 
 
-def _require_no_stand_in(space: SearchSpace, choice: Choice) -> None:
-    """Where a layer does not see what switches a choice off, it relies on the first option to say so."""
-    switches = {name for clause in choice.when for name, _ in clause}
-    for layer in space.layers:
-        if choice.name in layer.scope and not switches <= set(layer.scope):
+def _kept(space: SearchSpace, options: Mapping[str, Set[Option] | Sequence[Option]]) -> SearchSpace:
+    """Only those options of each choice named, and of what is tied to it."""
+    by_leader = {space.choice(name).tied_to or name: allowed for name, allowed in options.items()}
+    kept = {
+        choice.name: tuple(option for option in choice.options if option in by_leader[choice.tied_to or choice.name])
+        for choice in space.choices
+        if (choice.tied_to or choice.name) in by_leader
+    }
+    for name, left in kept.items():
+        if not left:
+            raise SpaceError(f"{name} would have no option left; it has {space.choice(name).options}")
+    smaller = tuple(replace(choice, options=kept.get(choice.name, choice.options)) for choice in space.choices)
+    made = _consistent(space, smaller, (("keep", {name: list(left) for name, left in kept.items()}),))
+    for choice in space.choices:
+        has_other = made.choice(choice.name).options[0] != choice.options[0]
+        if has_other and made.choice(choice.name).when and not _sees_switches(space, choice):
             raise SpaceError(
-                f"{choice.name} cannot lose {choice.options[0]!r}, which is what it is where it is switched off"
+                f"{choice.name} cannot lose {choice.options[0]!r}, which is what it is where it is switched off; "
+                f"keep it, or drop it from what switches {choice.name} off as well"
             )
+    return made
+
+
+def _sees_switches(space: SearchSpace, choice: Choice) -> bool:
+    """Whether its layers see what switches the choice off; if not, they rely on its first option to say so."""
+    switches = {name for clause in choice.when for name, _ in clause}
+    return all(switches <= set(layer.scope) for layer in space.layers if choice.name in layer.scope)
 
 
 def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tuple[Operation, ...]) -> SearchSpace:
@@ -191,6 +194,10 @@ def _tied(space: SearchSpace, names: Sequence[str]) -> SearchSpace:
     # The first one is on wherever any of them is, or it could not say what they are.
     conditions = [choice.when for choice in (first, *others)]
     when = () if () in conditions else tuple(dict.fromkeys(clause for each in conditions for clause in each))
+    if set(when) != set(first.when) and not _sees_switches(space, first):
+        raise SpaceError(
+            f"{first.name} would stand where it is switched off; tie choices that are switched on by the same"
+        )
     made = {first.name: replace(first, when=when)}
     made |= {other.name: replace(other, tied_to=first.name) for other in others}
     choices = tuple(made.get(choice.name, choice) for choice in space.choices)
@@ -198,6 +205,9 @@ def _tied(space: SearchSpace, names: Sequence[str]) -> SearchSpace:
 
 
 def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Sequence[Option]]) -> SearchSpace:
+    strange = sorted(set(when) - set(space.by_name))
+    if strange:
+        raise SpaceError(f"{space.name} has no choice {strange[0]!r}; it has {', '.join(space.by_name)}")
     deciding = {name for choice in space.choices for clause in choice.when for name, _ in clause}
     deciding |= {name for clause in space.requires for name, _ in clause} | {each.tied_to for each in space.choices}
     if deciding & set(names):
@@ -210,4 +220,4 @@ def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Se
     return _made(space, choices, space.requires, (operation,))
 
 
-REPLAY: Final[Mapping[str, Callable[..., SearchSpace]]] = {"keep": keep, "tie": _tied, "condition": _conditional}
+REPLAY: Final[Mapping[str, Callable[..., SearchSpace]]] = {"keep": _kept, "tie": _tied, "condition": _conditional}

@@ -56,7 +56,8 @@ class SearchSpace:
         names = [choice.name for choice in self.choices]
         if len(set(names)) != len(names):
             raise SpaceError(f"space {self.name!r} has two choices of one name: {_twice(names)}")
-        layers = [layer.name for layer in self.layers]
+        # Networks write dots in names as underscores.
+        layers = [layer.name.replace(".", "_") for layer in self.layers]
         if len(set(layers)) != len(layers):
             raise SpaceError(f"space {self.name!r} has two layers of one name: {_twice(layers)}")
         for layer in self.layers:
@@ -73,7 +74,11 @@ class SearchSpace:
 
         # Sampled, because conditions may refer to each other in circles that only values can judge.
         rows = self.sample_rows(np.random.default_rng(0), 256)
-        if not np.array_equal(rows, self.normalise(rows)):
+        again = self._tied(rows)
+        stable = all(
+            np.array_equal(self._holds(choice.when, rows), self._holds(choice.when, again)) for choice in self.choices
+        )
+        if not stable or not np.array_equal(rows, self.normalise(rows)):
             raise SpaceError(
                 f"space {self.name!r}: switching choices off switches others; a choice that depends on a conditional "
                 f"one must name what that depends on, too"
@@ -122,11 +127,13 @@ class SearchSpace:
     def fingerprint(self) -> str:
         """Changes when a choice, an option or an operator changes: what runs, tables and predictors are checked against."""
         facts = {
-            "input": self.input_shape,
+            "input": (self.input_shape, self.vocabulary),
+            "classes": self.classes,
+            "wiring": self.wiring.outline(),
             "choices": [(choice.name, choice.options, choice.when, choice.tied_to) for choice in self.choices],
             "requires": self.requires,
             "layers": [
-                (layer.name, [operator and operator.key for _, operator in layer.cells(self.by_name)])
+                (layer.name, layer.entangled, [operator and operator.key for _, operator in layer.cells(self.by_name)])
                 for layer in self.layers
             ],
         }
@@ -145,14 +152,18 @@ class SearchSpace:
 
     def normalise(self, rows_NC: IntArray) -> IntArray:
         """Tied choices as what they are tied to, switched-off choices at index 0: equal networks become equal rows."""
-        tied_NC = np.array(rows_NC)
-        for column, choice in enumerate(self.choices):
-            if choice.tied_to:
-                tied_NC[:, column] = tied_NC[:, self.columns[choice.tied_to]]
+        tied_NC = self._tied(rows_NC)
         result = tied_NC.copy()
         for column, choice in enumerate(self.choices):
             if choice.when:
                 result[~self._holds(choice.when, tied_NC), column] = 0
+        return result
+
+    def _tied(self, rows_NC: IntArray) -> IntArray:
+        result = np.array(rows_NC)
+        for column, choice in enumerate(self.choices):
+            if choice.tied_to:
+                result[:, column] = result[:, self.columns[choice.tied_to]]
         return result
 
     def _holds(self, condition: Condition, rows_NC: IntArray) -> BoolArray:

@@ -5,7 +5,7 @@ There is one interpreter, `run`, for everything that flows through a network: sh
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hwnas.core.layer import Layer
 from hwnas.errors import SpaceError
@@ -37,6 +37,10 @@ class Chain:
             else:
                 yield from part.layers()
 
+    def outline(self) -> list[Any]:
+        """How the layers, by name, are joined; fit for JSON."""
+        return ["chain", *(part.name if isinstance(part, Layer) else part.outline() for part in self.parts)]
+
     def run(self, value: T, flow: Flow[T]) -> T:
         """The output for an input."""
         for part in self.parts:
@@ -63,6 +67,9 @@ class Stage:
     def layers(self) -> Iterator[Layer]:
         return Chain(self.blocks).layers()
 
+    def outline(self) -> list[Any]:
+        return ["stage", self.depth, *Chain(self.blocks).outline()]
+
     def run(self, value: T, flow: Flow[T]) -> T:
         return Chain(self.blocks).run(value, flow)
 
@@ -88,6 +95,8 @@ class Graph:
     edges: tuple[Edge, ...]
 
     def __post_init__(self) -> None:
+        if not self.edges:
+            raise SpaceError(f"graph {self.name!r} has no edges; give it one from node 0 to the output at least")
         for edge in self.edges:
             if not 0 <= edge.source < edge.target:
                 raise SpaceError(
@@ -98,6 +107,9 @@ class Graph:
     def layers(self) -> Iterator[Layer]:
         for edge in self.edges:
             yield edge.layer
+
+    def outline(self) -> list[Any]:
+        return ["graph", *([edge.source, edge.target, edge.layer.name] for edge in self.edges)]
 
     def run(self, value: T, flow: Flow[T]) -> T:
         last = max(edge.target for edge in self.edges)

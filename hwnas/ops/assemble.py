@@ -36,8 +36,9 @@ def network(space: SearchSpace, arch: Mapping[str, Option]) -> fx.GraphModule:
 
 
 def module_name(layer: str) -> str:
-    """The name of a layer's module in a network: torch allows no dots."""
-    return layer.replace(".", "_")
+    """The name of a layer's module in a network: torch allows no dots, and no names of its own methods."""
+    name = layer.replace(".", "_")
+    return f"{name}_" if hasattr(nn.ModuleDict, name) else name
 
 
 def sum_of(source: Tensor, terms: Sequence[Tensor]) -> Tensor:

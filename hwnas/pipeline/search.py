@@ -64,8 +64,8 @@ def search(
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
     config = config or SearchConfig()
-    if isinstance(space, str):
-        space = restricted(load_space(space), fixed=config.fix, dropped=config.drop, tied=config.tie)
+    space = load_space(space, config.space_options) if isinstance(space, str) else space
+    space = restricted(space, fixed=config.fix, dropped=config.drop, tied=config.tie)
     config = replace(config, space=space.reference, space_options=space.options, data=data)
     if device is not None:
         config = replace(config, device=device)

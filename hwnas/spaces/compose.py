@@ -191,9 +191,16 @@ class _Composer:
 
 def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | None:
     try:
-        return part.make(input_shape=input_shape, **parameters)
-    except TypeError as error:
+        operator = part.make(input_shape=input_shape, **parameters)
+        if operator is None:
+            return None
+        cost = operator.cost()
+        sizes = (*operator.input_shape, *operator.output_shape, cost.flops + 1, cost.params + 1)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise SpaceError(f"place {part.name!r}: {error}") from error
+    if not all(isinstance(size, int) and size >= 1 for size in sizes):
+        raise SpaceError(f"place {part.name!r}: {operator.key} has sizes that are not whole numbers of at least 1")
+    return operator
 
 
 def _minimal(

@@ -74,6 +74,12 @@ class Attention(Operator):
     head_size: int
     causal: bool = False
 
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.head_size < 1:
+            raise SpaceError(
+                f"attention needs a head, and a head size of at least 1, not {self.heads} and {self.head_size}"
+            )
+
     @property
     def inner(self) -> int:
         """Width inside, H x D."""
@@ -106,6 +112,10 @@ class FeedForward(Operator):
     module: ClassVar[str] = "hwnas.ops.transformer:FeedForward"
 
     hidden: int
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise SpaceError(f"a feed-forward layer needs a width of at least 1, not {self.hidden}")
 
     @property
     def output_shape(self) -> Shape:

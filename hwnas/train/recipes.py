@@ -12,7 +12,7 @@ class Recipe:
     """How to train. Each step trains the largest, the smallest and `random_subnets` random networks on one batch.
 
     `distillation` is the share of the largest network in what the others learn from; the rest is the labels'.
-    `weight_decay` is of matrices and kernels; norms and biases are not decayed.
+    `weight_decay` is of matrices, kernels and tables (of tokens, of positions); norms and biases are not decayed.
     """
 
     optimizer: str

@@ -13,6 +13,9 @@ from hwnas.core.operations import condition, drop, fix, keep, replayed, restrict
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, SpaceError
 from hwnas.spaces import reload_space
+from hwnas.spaces.blocks import ConvBlock, MBConv
+from hwnas.spaces.cells import NormClassifier
+from hwnas.spaces.compose import compose, pick, place, stage
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +167,30 @@ def test_what_decides_about_others_is_not_made_conditional(space: SearchSpace) -
 def test_an_option_that_stands_for_absence_stays() -> None:
     cells = hwnas.space("nasbench201", cells=1)
     with pytest.raises(SpaceError, match="edge0 cannot lose 'none', which is what it is where it is switched off"):
-        drop(cells, "edge*", "none")
+        drop(cells, "edge0", "none")
+    assert drop(cells, "edge*", "none").size == 4**6  # nothing can be switched off any more
+    with pytest.raises(SpaceError, match="edge0 would stand where it is switched off"):
+        tie(cells, "edge[01]")
     assert "none" not in drop(cells, "edge3", "none").choice("edge3").options
     with pytest.raises(SpaceError, match="cannot meet its requirements"):
         keep(cells, "edge[345]", ["none"])
+
+
+def test_a_condition_on_a_tied_choice_names_what_switches_it() -> None:
+    made = compose(
+        "made",
+        (8, 8, 8),
+        10,
+        [
+            stage("s", (1, 2), lambda n: place(f"b{n}", MBConv, channels=8, kernel=pick(3, 5), expansion=2)),
+            place("z", ConvBlock, channels=8, kernel=pick(1, 5)),
+            place("head", NormClassifier, classes=10),
+        ],
+    )
+    with pytest.raises(SpaceError, match="switching choices off switches others"):
+        condition(tie(made, "b*.kernel"), "z.kernel", {"b2.kernel": [3]})
+    with pytest.raises(SpaceError, match="made has no choice 'nope'"):
+        condition(made, "z.kernel", {"nope": [1]})
 
 
 def test_an_operation_of_a_later_version_is_refused(space: SearchSpace) -> None:

@@ -1,7 +1,9 @@
 """Laws of composed spaces: shapes and scopes are worked out."""
 
 import pytest
+import torch
 
+import hwnas
 from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
@@ -92,3 +94,35 @@ def test_a_parameter_the_operator_does_not_have_is_told_with_the_place() -> None
 def test_the_output_has_as_many_classes_as_the_space() -> None:
     with pytest.raises(SpaceError, match=r"the output has shape \(4,\), for 5 classes"):
         compose("made", (3, 8, 8), 5, [HEAD])
+
+
+def test_the_fingerprint_knows_how_layers_are_joined() -> None:
+    def joined(*nodes: tuple[int, int]) -> str:
+        return made(cell("c", {n: place(f"c.{i}", ReluConv, kernel=3) for i, n in enumerate(nodes)})).fingerprint
+
+    assert joined((0, 1), (0, 2), (1, 2)) != joined((0, 1), (1, 2), (0, 2))
+    with pytest.raises(SpaceError, match="graph 'c' has no edges"):
+        joined()
+
+
+@pytest.mark.parametrize(
+    ("space", "options"),
+    [
+        ("vit", {"heads": [0]}),
+        ("vit", {"heads": ["a"]}),
+        ("vit", {"embeddings": [64.0]}),
+        ("vit", {"ratios": [-1]}),
+        ("gpt", {"heads": [1.5]}),
+        ("gpt", {"embeddings": [0]}),
+        ("nasbench201", {"width": 1.5}),
+        ("conv_macro", {"features": 17.5}),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_when_a_space_is_made(space: str, options: dict) -> None:
+    with pytest.raises(SpaceError):
+        hwnas.space(space, **options)
+
+
+def test_a_place_may_be_called_as_torch_calls_its_methods() -> None:
+    space = made(place("type", ConvBlock, channels=pick(4, 8)))
+    assert hwnas.Supernet(space).extract(space.smallest())(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
