@@ -192,16 +192,16 @@ def predict(predictor: Path, arch: str) -> None:
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
     """Train a supernet, for searches that share it."""
     from hwnas.pipeline.config import SearchConfig
+    from hwnas.pipeline.search import configured
     from hwnas.pipeline.train import resume_training
     from hwnas.pipeline.train import train as run_training
 
-    written = {name: options[name] for name in ("space", "space_options", "fix", "drop", "tie")}
     options["space_options"] = _options(options["space_options"])
     if resume:
         weights = resume_training(out, TerminalReporter(), _given(context, options))
     else:
         config = SearchConfig(**options)
-        weights = run_training(config, _space(**written), out, TerminalReporter())
+        weights = run_training(config, configured(config.space, config), out, TerminalReporter())
     click.echo(weights)
 
 
@@ -235,16 +235,15 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **options: Any) -> None:
     """Search for the networks that are best within a latency budget, and measure them."""
     from hwnas.pipeline.config import SearchConfig
+    from hwnas.pipeline.search import configured, start
     from hwnas.pipeline.search import resume as resume_search
-    from hwnas.pipeline.search import start
 
-    written = {name: options[name] for name in ("space", "space_options", "fix", "drop", "tie")}
     options["space_options"] = _options(options["space_options"])
     if resume:
         result = resume_search(out, TerminalReporter(), _given(context, options))
     else:
         config = SearchConfig(**options)
-        result = start(config, _space(**written), out, TerminalReporter())
+        result = start(config, configured(config.space, config), out, TerminalReporter())
     print_front(result.front, result.run.path, as_json)
 
 

@@ -64,14 +64,19 @@ def search(
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
     config = config or SearchConfig()
-    space = load_space(space, config.space_options) if isinstance(space, str) else space
-    space = restricted(space, fixed=config.fix, dropped=config.drop, tied=config.tie)
+    space = configured(space, config)
     config = replace(config, space=space.reference, space_options=space.options, data=data)
     if device is not None:
         config = replace(config, device=device)
     if latency_budget_ms is not None:
         config = replace(config, latency_budget=f"{latency_budget_ms}ms")
     return start(config, space, Path(out), reporter or Silent())
+
+
+def configured(space: SearchSpace | str, config: SearchConfig) -> SearchSpace:
+    """The space, loaded with the configuration's options where it is a name, and restricted as that says."""
+    loaded = load_space(space, config.space_options) if isinstance(space, str) else space
+    return restricted(loaded, fixed=config.fix, dropped=config.drop, tied=config.tie)
 
 
 def start(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:

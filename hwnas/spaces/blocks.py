@@ -8,6 +8,11 @@ from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cos
 from hwnas.errors import SpaceError
 
 
+def widened(channels: int, width: float) -> int:
+    """Channels times a width multiplier, to a multiple of 4: the vector width of the smallest targets."""
+    return max(4, round(channels * width / 4) * 4)
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvBlock(Operator):

@@ -7,9 +7,9 @@ shape, `skip` is a 1x1 convolution. Below 64 px fewer stages halve the image.
 from typing import Final
 
 from hwnas.core.space import SearchSpace
-from hwnas.spaces.blocks import ConvBlock
+from hwnas.spaces.blocks import ConvBlock, widened
 from hwnas.spaces.compose import place
-from hwnas.spaces.layerwise import layers_of, layerwise, widened
+from hwnas.spaces.layerwise import layers_of, layerwise
 
 BLOCKS: Final = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 # Channels, layers, stride.

@@ -7,7 +7,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier, widened
 from hwnas.spaces.compose import Place, compose, place
 
 
@@ -52,11 +52,6 @@ def layerwise(
         )
     parts.append(place("head", PoolClassifier, features=widened(features, width), classes=classes))
     return compose(name, input_shape, classes, parts)
-
-
-def widened(channels: int, width: float) -> int:
-    """Times the width, to a multiple of 4."""
-    return max(4, round(channels * width / 4) * 4)
 
 
 def block_of(input_shape: Shape, block: str, channels: int, stride: int) -> Operator | None:

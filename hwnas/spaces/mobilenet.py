@@ -11,7 +11,7 @@ from typing import Final
 from hwnas.core.choice import Choice
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier, widened
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 
 KERNELS: Final = (3, 5, 7)
@@ -61,21 +61,16 @@ def mobilenet(
         raise SpaceError(f"mobilenet cannot have width {width}, {classes} classes, {channels} channels")
     plans = SMALL_IMAGES if resolution < 64 else LARGE_IMAGES
     gate = {"none": False, "all": True}.get(squeeze_excite)
-    parts: list[Place | Blocks] = [place("stem", ConvBlock, channels=_rounded(16 * width), stride=2)]
+    parts: list[Place | Blocks] = [place("stem", ConvBlock, channels=widened(16, width), stride=2)]
     parts += [_stage(f"stage{number}", plan, width, gate) for number, plan in enumerate(plans, start=1)]
-    features = _rounded(2 * plans[-1].widths[-1] * width)
+    features = widened(2 * plans[-1].widths[-1], width)
     parts.append(place("head", PoolClassifier, features=features, classes=classes))
     return compose("mobilenet", (channels, resolution, resolution), classes, parts)
 
 
-def _rounded(channels: float) -> int:
-    """To a multiple of 4, the vector width of the smallest targets."""
-    return max(4, round(channels / 4) * 4)
-
-
 def _stage(name: str, plan: StagePlan, width: float, gate: bool | None) -> Blocks:
     """`gate`: squeeze-excite in all blocks, in none, or (None) as a choice of the stage decides."""
-    widths = Choice(f"{name}.width", tuple(dict.fromkeys(_rounded(width * channels) for channels in plan.widths)))
+    widths = Choice(f"{name}.width", tuple(dict.fromkeys(widened(channels, width) for channels in plan.widths)))
     squeeze_excite = Choice(f"{name}.squeeze_excite", (False, True)) if gate is None else gate
 
     def block(number: int) -> Place:

@@ -6,9 +6,9 @@ Below 64 px fewer stages halve the image.
 from typing import Final
 
 from hwnas.core.space import SearchSpace
-from hwnas.spaces.blocks import ConvBlock, MBConv
+from hwnas.spaces.blocks import ConvBlock, MBConv, widened
 from hwnas.spaces.compose import place
-from hwnas.spaces.layerwise import layers_of, layerwise, widened
+from hwnas.spaces.layerwise import layers_of, layerwise
 
 BLOCKS: Final = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
 # Channels, layers, stride.
