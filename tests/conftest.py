@@ -1,6 +1,7 @@
 """What tests of all folders share: small spaces, a strategy that draws spaces, and independent counts."""
 
 import os
+import signal
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from hwnas.core.wiring import Chain
 
 # Two workers of two threads each are slower on two cores than two of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Shells start background jobs with interruptions ignored, and processes inherit that; some tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("hwnas", deadline=None)  # machines differ; a law does not fail for being slow
 settings.load_profile("hwnas")
 

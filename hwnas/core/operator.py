@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from hwnas.errors import SpaceError
+
 Shape = tuple[int, ...]
 
 
@@ -55,7 +57,7 @@ def strided(size: int, stride: int) -> int:
 class Operator(ABC):
     """Base of all operators. A subclass is a frozen dataclass that adds its hyper-parameters and names its module.
 
-    Class attributes:
+    Class attributes, without which a subclass is a SpaceError:
       kind    the operator's name in keys and tables
       module  "package.module:Class" of a torch module built as `Class(operator)`; resolved only when a network is assembled
     """
@@ -64,6 +66,11 @@ class Operator(ABC):
     module: ClassVar[str]
 
     input_shape: Shape
+
+    def __init_subclass__(cls) -> None:
+        for name, example in (("kind", "ghost"), ("module", "my_space.py:Ghost")):
+            if not isinstance(getattr(cls, name, None), str):
+                raise SpaceError(f'operator {cls.__name__} has no {name}; write: {name}: ClassVar[str] = "{example}"')
 
     @property
     @abstractmethod

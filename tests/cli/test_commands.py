@@ -83,7 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "search",
                 *TINY,
                 "--latency-budget",
-                "95%",
+                "300%",  # a busy machine must not miss it
                 "--evaluations",
                 "30",
                 "--networks",

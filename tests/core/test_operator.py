@@ -2,10 +2,12 @@
 
 from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.core.operator import Operator
+from hwnas.errors import SpaceError
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
 SHAPES = st.tuples(st.integers(1, 64), st.integers(1, 32), st.integers(1, 32))
@@ -60,3 +62,11 @@ def test_keys_are_readable_and_stable_across_versions() -> None:
 def test_an_operator_of_no_family_is_a_family_of_its_own(tiny_space) -> None:
     for operator in tiny_space.operators().values():
         assert Operator.family.fget(operator) == operator.key
+
+
+@pytest.mark.parametrize(("attributes", "missing"), [({}, "kind"), ({"kind": "ghost"}, "module")])
+def test_an_operator_class_without_a_kind_or_module_is_refused_where_it_is_defined(
+    attributes: dict[str, str], missing: str
+) -> None:
+    with pytest.raises(SpaceError, match=f"operator Ghost has no {missing}; write: {missing}: "):
+        type("Ghost", (Operator,), attributes)
