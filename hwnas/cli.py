@@ -72,7 +72,14 @@ CONDITIONS = _all_of(
     click.option("--device", default="cpu", show_default=True, help="See `hwnas devices`."),
     click.option("--threads", type=POSITIVE, default=1, show_default=True, help="Threads of one inference."),
     click.option("--batch", type=POSITIVE, default=1, show_default=True, help="Inputs per inference."),
-    click.option("--precision", default="fp32", show_default=True),
+    click.option("--precision", default="fp32", show_default=True, help="fp32, or int8 (static, QDQ)."),
+    click.option(
+        "--runtime-option",
+        "runtime_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="graph_optimization=all|extended|basic|disabled, allow_spinning=1|0, denormal_as_zero=0|1.",
+    ),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 RUN = click.argument("run", type=click.Path(path_type=Path))
@@ -135,6 +142,7 @@ def profile(
     threads: int,
     batch: int,
     precision: str,
+    runtime_options: Sequence[str],
     runtime: str,
     networks: int,
     seed: int,
@@ -146,21 +154,67 @@ def profile(
     from hwnas.profiler.device import conditions_here
     from hwnas.profiler.profile import profile as run_profile
 
-    conditions = conditions_here(device, threads=threads, batch=batch, precision=precision, runtime=runtime)
+    conditions = conditions_here(
+        device,
+        threads=threads,
+        batch=batch,
+        precision=precision,
+        runtime=runtime,
+        runtime_options=_texts("--runtime-option", runtime_options),
+    )
     made = _space(space, **written)
     summary = run_profile(made, conditions, out, networks=networks, seed=seed, reporter=TerminalReporter())
     print_facts(summary.describe(), as_json)
 
 
 @cli.command()
+@SPACE
+@CONDITIONS
+@NETWORKS
+@SEED
+@click.option("--out", type=PATH, default="bundle.zip", show_default=True)
+@JSON
+def bundle(
+    space: str,
+    networks: int,
+    seed: int,
+    out: Path,
+    as_json: bool,
+    runtime_options: Sequence[str],
+    **others: Any,
+) -> None:
+    """Pack a space's models for a board without torch: there, `python bundle.zip --out table.jsonl`."""
+    from hwnas.profiler.bundle import bundle as write_bundle
+
+    conditions = {name: others.pop(name) for name in ("device", "threads", "batch", "precision")}
+    conditions["runtime_options"] = _texts("--runtime-option", runtime_options)
+    made = _space(space, **others)
+    models = write_bundle(made, out, conditions=conditions, networks=networks, seed=seed, reporter=TerminalReporter())
+    print_facts({"path": str(out), "models": models, "mib": out.stat().st_size / 2**20}, as_json)
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, required=True, help="A new table.")
+@JSON
+def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Merge tables of the same space and conditions."""
+    from hwnas.profiler.store import merge_tables
+
+    merged = merge_tables(tables, out)
+    print_facts({"path": str(out), "rows": len(merged.rows), "unconverged": len(merged.unconverged)}, as_json)
+
+
+@cli.command()
 @click.option("--table", type=PATH, required=True)
+@click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
 @click.option("--out", type=PATH, default="predictor.json", show_default=True)
 @JSON
-def fit(table: Path, out: Path, as_json: bool) -> None:
+def fit(table: Path, allow_unconverged: bool, out: Path, as_json: bool) -> None:
     """Fit a latency predictor to a table; prints its error on held-out networks."""
     from hwnas.pipeline.predict import fit_table
 
-    predictor = fit_table(table)
+    predictor = fit_table(table, allow_unconverged=allow_unconverged)
     predictor.save(out)
     print_facts({"predictor": str(out), **predictor.report, "interval": predictor.interval}, as_json)
 
@@ -216,6 +270,8 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     "--budget-on", default="median", show_default=True, help="Statistic the budget is judged on: median, p10 or p90."
 )
 @click.option("--max-params", type=POSITIVE, help="Most parameters.")
+@click.option("--max-model-mib", type=float, help="Most MiB of weights and statistics, float32.")
+@click.option("--max-peak-mib", type=float, help="Most MiB of activations alive at once, of one sample, float32.")
 @click.option("--strategy", default="nsga2", show_default=True, help="nsga2 or random.")
 @click.option(
     "--evaluations",
@@ -239,6 +295,7 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
     from hwnas.pipeline.search import resume as resume_search
 
     options["space_options"] = _options(options["space_options"])
+    options["runtime_options"] = _texts("--runtime-option", options["runtime_options"])
     if resume:
         result = resume_search(out, TerminalReporter(), _given(context, options))
     else:
@@ -295,14 +352,22 @@ def _space(
 def _options(written: Sequence[str]) -> dict[str, Argument]:
     """NAME=VALUE to a mapping; values are JSON where they can be, else strings."""
     result: dict[str, Argument] = {}
+    for name, value in _texts("--space-option", written).items():
+        try:
+            result[name] = json.loads(value)
+        except ValueError:
+            result[name] = value
+    return result
+
+
+def _texts(flag: str, written: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE to a mapping of texts."""
+    result = {}
     for item in written:
         name, equals, value = item.partition("=")
         if not equals or not name:
-            raise HwnasError(f"--space-option {item!r} is not NAME=VALUE; write --space-option resolution=32")
-        try:
-            result[name.replace("-", "_")] = json.loads(value)
-        except ValueError:
-            result[name.replace("-", "_")] = value
+            raise HwnasError(f"{flag} {item!r} is not NAME=VALUE; see --help")
+        result[name.replace("-", "_")] = value
     return result
 
 

@@ -119,6 +119,9 @@ def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for name, value in facts.items():
+        if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
+            click.echo("\n  ".join([f"{name}:" if value else f"{name}: none", *map(str, value)]))
+            continue
         written = (
             ", ".join(f"{k} {_short(v)}" for k, v in value.items()) if isinstance(value, Mapping) else _short(value)
         )

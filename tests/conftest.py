@@ -1,9 +1,10 @@
 """What tests of all folders share: small spaces, a strategy that draws spaces, and independent counts."""
 
+import math
 import os
 import signal
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +27,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("hwnas", deadline=None)  # machines differ; a law does not fail for being slow
 settings.load_profile("hwnas")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def busy_machine() -> Iterator[None]:
+    """Tests run beside one another, so nothing waits for a machine that was faster before; `Machine`s are waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwnas.profiler.measure.SLOWER", math.inf)
+        patch.setattr("hwnas.profiler.measure.MUCH_SLOWER", math.inf)
+        patch.setattr("hwnas.pipeline.deploy.SLOWER", math.inf)
+        yield
+
 
 EveryRow = Callable[[SearchSpace], np.ndarray]
 
@@ -72,6 +84,12 @@ def tied_spaces() -> st.SearchStrategy[SearchSpace]:
 def measured_cost() -> Callable[..., Cost]:
     """What a built module really costs: FLOPs of one run, as torch counts them, and the numbers it holds."""
     return _measured_cost
+
+
+@pytest.fixture(scope="session")
+def measured_peak() -> Callable[..., int]:
+    """The most bytes a built module really has alive: every torch operation of one run, and who reads its result."""
+    return _measured_peak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,3 +180,45 @@ def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = Non
     params = sum(parameter.numel() for parameter in module.parameters())
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
     return Cost(counter.get_total_flops(), params, statistics)
+
+
+def _measured_peak(module: Any, input_shape: Shape, vocabulary: int | None = None) -> int:
+    import torch
+    from torch import Tensor
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_leaves
+
+    def storage(tensor: Tensor) -> int:
+        return tensor.untyped_storage()._cdata
+
+    class Recorder(TorchFunctionMode):
+        """What each operation reads and makes, by storage, so that views are what they are views of."""
+
+        def __init__(self) -> None:
+            self.steps: list[tuple[set[int], dict[int, int]]] = []
+            self.kept: list[Tensor] = []  # a storage that is freed lends its address to the next
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            if func.__name__.endswith("_") and not func.__name__.endswith("__"):  # nothing in place
+                args = (args[0].clone(), *args[1:])
+            result = func(*args, **(kwargs or {}))
+            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            known = {storage(tensor) for tensor in reads}
+            new = {storage(t): t.numel() * t.element_size() for t in made if storage(t) not in known}
+            self.kept += [*reads, *made]
+            if made:
+                self.steps.append((known, new))
+            return result
+
+    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
+    with torch.no_grad(), Recorder() as recorder:
+        output = module.eval()(x)
+    steps = [(set(), {storage(x): x.numel() * x.element_size()}), *recorder.steps]
+    last = {read: number for number, (reads, _) in enumerate(steps) for read in reads} | {storage(output): len(steps)}
+    sizes: dict[int, int] = {}
+    peak = 0
+    for number, (_, new) in enumerate(steps):
+        sizes = {each: size for each, size in sizes.items() if last.get(each, -1) >= number} | new
+        peak = max(peak, sum(sizes.values()))
+    return peak

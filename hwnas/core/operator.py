@@ -1,5 +1,6 @@
 """An operator: what can stand at a place in a network, as a frozen value. It knows its shapes and costs, not its weights."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -44,6 +45,15 @@ def batch_norm_cost(channels: int) -> Cost:
     return Cost(0, 2 * channels, 2 * channels)
 
 
+def float_bytes(shape: Shape) -> int:
+    """Of a float32 tensor for one sample.
+
+    >>> float_bytes((3, 32, 32))
+    12288
+    """
+    return 4 * math.prod(shape)
+
+
 def strided(size: int, stride: int) -> int:
     """Output size of a 'same'-padded odd kernel at a stride.
 
@@ -80,6 +90,28 @@ class Operator(ABC):
     @abstractmethod
     def cost(self) -> Cost:
         """FLOPs, parameters and statistics; equal to what the built module has."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Of the input for one sample."""
+        return float_bytes(self.input_shape) * (1 if self.vocabulary is None else 2)
+
+    @property
+    def output_bytes(self) -> int:
+        """Of the output for one sample."""
+        return float_bytes(self.output_shape)
+
+    def peak_bytes(self) -> int:
+        """Most bytes of activations alive at once while it runs alone on one sample, its input and output included.
+
+        The module runs one torch operation after the other, none in place; each makes a new tensor, which is alive until
+        the last operation that reads it. Views cost nothing, weights are not counted, nor is what an operation uses
+        inside (attention's T x T scores). So it is what a plain interpreter needs (the limit of small devices: Lin et al.
+        2020, MCUNet); a runtime that fuses needs less.
+
+        By default input and output: to be overridden where the module holds more.
+        """
+        return self.input_bytes + self.output_bytes
 
     @property
     def vocabulary(self) -> int | None:

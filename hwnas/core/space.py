@@ -15,7 +15,7 @@ import numpy as np
 
 from hwnas.core.arch import Arch
 from hwnas.core.choice import Argument, Choice, Condition, Option
-from hwnas.core.cost import Factor, IntArray, cost_factors, total
+from hwnas.core.cost import PEAK, Factor, FloatArray, IntArray, cost_factors, highest, peak_factors, total
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.wiring import Chain
@@ -296,14 +296,26 @@ class SearchSpace:
         return {}
 
     def cost_factors(self, name: str) -> tuple[Factor, ...]:
-        """The factors of `flops`, `params` or `bytes`."""
+        """The factors of `flops`, `params` or `bytes`. Raises SpaceError for `peak`, which is no sum."""
         if name not in self._cost_factors:
             self._cost_factors[name] = cost_factors(self, name)
         return self._cost_factors[name]
 
+    @cached_property
+    def peak_factors(self) -> tuple[Factor, ...]:
+        """The highest cell of these is `peak`."""
+        return peak_factors(self)
+
+    def costs(self, name: str, rows_NC: IntArray) -> FloatArray:
+        """`flops`, `params`, `bytes` (of weights and statistics) or `peak` (bytes of activations alive at once) of each
+        architecture; shape (N,)."""
+        if name == PEAK:
+            return highest(self.peak_factors, rows_NC, self.columns)
+        return total(self.cost_factors(name), rows_NC, self.columns)
+
     def cost(self, name: str, arch: Arch) -> int:
-        """`flops`, `params` or `bytes` of one architecture."""
-        return int(total(self.cost_factors(name), self.encode([arch]), self.columns)[0])
+        """One of `costs` of one architecture."""
+        return int(self.costs(name, self.encode([arch]))[0])
 
     def smallest(self) -> Arch:
         """The architecture with the fewest FLOPs."""

@@ -24,6 +24,17 @@ class Flow(Protocol[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """A layer, and how many values are alive `beside` what it holds itself while it runs, and how many, its output among
+    them, while that is `added` to what arrived at its node before (0: nothing did). A value is freed after its last use;
+    a layer's input counts as beside it where another layer takes it later."""
+
+    layer: Layer
+    beside: int = 0
+    added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """Parts in sequence. A layer where nothing stands is passed by."""
 
@@ -36,6 +47,14 @@ class Chain:
                 yield part
             else:
                 yield from part.layers()
+
+    def alive(self) -> Iterator["Alive"]:
+        """All layers with the values that are alive beside them."""
+        for part in self.parts:
+            if isinstance(part, Layer):
+                yield Alive(part)
+            else:
+                yield from part.alive()
 
     def outline(self) -> list[Any]:
         """How the layers, by name, are joined; fit for JSON."""
@@ -66,6 +85,9 @@ class Stage:
 
     def layers(self) -> Iterator[Layer]:
         return Chain(self.blocks).layers()
+
+    def alive(self) -> Iterator["Alive"]:
+        return Chain(self.blocks).alive()
 
     def outline(self) -> list[Any]:
         return ["stage", self.depth, *Chain(self.blocks).outline()]
@@ -107,6 +129,16 @@ class Graph:
     def layers(self) -> Iterator[Layer]:
         for edge in self.edges:
             yield edge.layer
+
+    def alive(self) -> Iterator["Alive"]:
+        """As if something stood on every edge."""
+        edges = sorted(self.edges, key=lambda edge: edge.target)  # as `run` takes them
+        for number, edge in enumerate(edges):
+            arrived = sum(other.target == edge.target for other in edges[:number])
+            later = [other for other in edges[number + 1 :] if other.source < edge.target]
+            waiting = {other.source for other in later}
+            left = {other.source for other in later if other.target > edge.target}
+            yield Alive(edge.layer, len(waiting) + arrived, len(left) + arrived + 2 if arrived else 0)
 
     def outline(self) -> list[Any]:
         return ["graph", *([edge.source, edge.target, edge.layer.name] for edge in self.edges)]

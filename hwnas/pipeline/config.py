@@ -50,6 +50,7 @@ class SearchConfig:
 
     `fix`, `drop` and `tie` are operations on the space in words, as on the command line.
     `recipe` is a name of `RECIPES`, or `auto`: what suits the supernet. `learning_rate` is the recipe's where it is None.
+    `max_model_mib` is of weights and statistics, `max_peak_mib` of activations alive at once for one sample.
     """
 
     space: str = "mobilenet"
@@ -63,9 +64,12 @@ class SearchConfig:
     threads: int = 1
     batch: int = 1
     precision: str = "fp32"
+    runtime_options: Mapping[str, str] = field(default_factory=dict)
     latency_budget: str = "100%"
     budget_on: str = "median"
     max_params: int | None = None
+    max_model_mib: float | None = None
+    max_peak_mib: float | None = None
     strategy: str = "nsga2"
     seed: int = 0
     epochs: int = 30
@@ -92,8 +96,10 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise HwnasError(f"--learning-rate must be positive, not {self.learning_rate}")
+        for name in ("learning_rate", "max_model_mib", "max_peak_mib"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise HwnasError(f"--{name.replace('_', '-')} must be positive, not {value}")
         if not 0 <= self.seed < 2**32:
             raise HwnasError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,12 +15,14 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 from hwnas.latency.predictor import LatencyPredictor
+from hwnas.pipeline.limits import MIB
 from hwnas.pipeline.plots import draw
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import annotate, example_input, export_onnx
-from hwnas.profiler.profile import load_subject, network_subject
-from hwnas.profiler.protocol import Protocol, Session, measure_steadily
-from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.measure import timed
+from hwnas.profiler.profile import network_subject
+from hwnas.profiler.protocol import Protocol, Session
+from hwnas.profiler.runtime_onnx import InputArray, OnnxModel
 from hwnas.runs.database import Evaluation, RunDatabase, Winner
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front, write_front
@@ -28,6 +31,8 @@ from hwnas.train.data import Dataset
 from hwnas.train.loop import SubnetJudge, score
 
 GROUP_SIZE: Final = 16  # models loaded at a time
+# Training samples that give a quantised model the ranges of its activations.
+CALIBRATED: Final = 128
 # Winners are few, and decide what the user gets: more rounds than a table's.
 PROTOCOL: Final = Protocol(rounds=20)
 # What is not cancelled by a reference, as within a table, must be waited for: about the device's repeat noise.
@@ -64,7 +69,15 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
         if not new:
             break
         for arch_id in reporter.track(new, "exporting the front"):
-            _export(job, evaluations[arch_id])
+            export_evaluated(
+                evaluations[arch_id],
+                job.run.model(arch_id),
+                job.space,
+                job.data,
+                job.judge,
+                batch=job.conditions.batch,
+                precision=job.conditions.precision,
+            )
         for start in range(0, len(new), GROUP_SIZE):
             job.database.add_winners(_measured(job, new[start : start + GROUP_SIZE], reporter))
     if not front:
@@ -102,17 +115,35 @@ def _predicted_front(
     return [arch_id for arch_id, kept in zip(candidates, non_dominated(points), strict=True) if kept]
 
 
-def _export(job: Deployment, evaluation: Evaluation) -> None:
-    arch = evaluation.arch
-    metadata = model_metadata(job.space, job.data, arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
+def export_evaluated(
+    evaluation: Evaluation,
+    path: Path,
+    space: SearchSpace,
+    data: Dataset,
+    judge: SubnetJudge,
+    *,
+    batch: int,
+    precision: str,
+) -> None:
+    """Writes the ONNX file of an architecture, as it is to be deployed; calibrated on training data."""
+    metadata = model_metadata(space, data, evaluation.arch.key)
     export_onnx(
-        job.judge.extract(arch),
-        job.space.input_shape,
-        job.run.model(arch.id),
-        batch=job.conditions.batch,
-        metadata=metadata,
-        vocabulary=job.space.vocabulary,
+        judge.extract(evaluation.arch),
+        space.input_shape,
+        path,
+        batch=batch,
+        metadata=metadata | {"hwnas.precision": precision, "hwnas.predicted_ms": repr(evaluation.predicted_ms)},
+        vocabulary=space.vocabulary,
+        precision=precision,
+        calibration=calibration_inputs(data, batch) if precision != "fp32" else (),
     )
+
+
+def calibration_inputs(data: Dataset, batch: int) -> list[InputArray]:
+    """Inputs (batch, *input_shape) from the training split."""
+    raw = data.train.raw[data.calibration_order()[:CALIBRATED]]
+    batches = (raw[i : i + batch] for i in range(0, len(raw), batch))
+    return [data.inputs(np.resize(part, (batch, *part.shape[1:]))).numpy() for part in batches]
 
 
 def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str, str]:
@@ -128,7 +159,7 @@ def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str
 def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> dict[str, Winner]:
     options = job.conditions.options
     models = {arch_id: OnnxModel(job.run.model(arch_id).read_bytes(), options) for arch_id in arch_ids}
-    session = timed(job.space, job.conditions, list(models.values()), job.predictor, job.seed, reporter)
+    session = timed_winners(job.space, job.conditions, list(models.values()), job.predictor, job.seed, reporter)
     winners = {}
     for (arch_id, model), timing in zip(models.items(), session.timings, strict=True):
         tested = score(_answers(model, job.data))
@@ -143,7 +174,7 @@ def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> d
     return winners
 
 
-def timed(
+def timed_winners(
     space: SearchSpace,
     conditions: Conditions,
     models: Sequence[OnnxModel],
@@ -156,20 +187,26 @@ def timed(
     Where that is slower than it was when the device was profiled, another try is worth more than a number of a disturbed
     machine; what remains of the drift is noted.
     """
-    reference, _ = load_subject(network_subject(space, space.largest()), conditions)
+    reference, _ = network_subject(space, space.largest(), conditions).load()
     x = example_input(space.input_shape, conditions.batch, space.vocabulary).numpy()
     for model in models:
         model.bind(x)
     profiled_ms = predictor.report.get("reference_ms")
-    session = measure_steadily(
-        [model.call for model in models],
-        reference.call,
+    session = timed(
+        models,
+        reference,
         PROTOCOL,
+        threads=conditions.threads,
         expected_ms=profiled_ms,
         slower=SLOWER,
         rng=np.random.default_rng(seed),
         reporter=reporter,
     )
+    unconverged = sum(not timing.converged for timing in session.timings)
+    if unconverged:
+        reporter.note(
+            f"{unconverged} of these measurements did not converge: is the device busy? `hwnas verify` repeats them"
+        )
     if profiled_ms:
         percent = 100 * session.reference.p10_ms / profiled_ms
         reporter.note(f"the reference network takes {percent:.1f} % of the time it took when the device was profiled")
@@ -214,6 +251,8 @@ def _row(job: Deployment, evaluation: Evaluation, winner: Winner) -> FrontRow:
         within_budget=winner.within_budget,
         params=job.space.cost("params", arch),
         flops=job.space.cost("flops", arch),
+        model_mib=job.space.cost("bytes", arch) / MIB,
+        peak_mib=job.space.cost("peak", arch) / MIB,
         onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
     )
 

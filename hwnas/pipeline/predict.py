@@ -1,7 +1,7 @@
 """From a table to a predictor, and from a predictor to a budget that can be met."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from hwnas.latency.fit import fit
 from hwnas.latency.measurements import Measurements
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget
+from hwnas.pipeline.limits import Limit, possible_limits
 from hwnas.profiler.device import differences
 from hwnas.profiler.profile import operators_digest
-from hwnas.profiler.store import Table, read_table, require_conditions
+from hwnas.profiler.table import Table, read_table, require_conditions
 from hwnas.spaces import reload_space
 
 
@@ -67,9 +68,19 @@ def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
     return arch if row.get("operators") in (None, operators_digest(space, arch)) else None
 
 
-def fit_table(path: Path, space: SearchSpace | None = None) -> LatencyPredictor:
-    """A predictor for the conditions a table was measured under, and for its space, which is loaded where not given."""
+def fit_table(path: Path, space: SearchSpace | None = None, *, allow_unconverged: bool = False) -> LatencyPredictor:
+    """A predictor for the conditions a table was measured under, and for its space, which is loaded where not given.
+
+    Raises TableError where rows did not converge, unless that is allowed.
+    """
     table = read_table(path)
+    if table.unconverged and not allow_unconverged:
+        worst = table.unconverged[0]
+        raise TableError(
+            f"{path}: {len(table.unconverged)} of {len(table.rows)} rows did not converge, the worst is known to "
+            f"+-{100 * worst['half_width']:.0f} %: {worst['kind']} {worst['key']}; `hwnas profile --out {path}` measures "
+            "them again, best while the device is idle; or give --allow-unconverged"
+        )
     space = space or reload_space(table.space)
     return fit(space, measurements(table, space), table.conditions, where=str(path))
 
@@ -118,17 +129,10 @@ def preflight(
     statistic: str,
     *,
     largest_ms: float,
-    max_params: int | None = None,
+    limits: Sequence[Limit] = (),
 ) -> Preflight:
-    """Resolves the budget and proves that it can be met. Raises BudgetError with the fastest latency that can."""
-    limits = [] if max_params is None else [(space.cost_factors("params"), float(max_params))]
-    try:
-        fastest = minimise(space, predictor.factors, limits)
-    except BudgetError:
-        fewest = space.cost("params", minimise(space, space.cost_factors("params")))
-        raise BudgetError(
-            f"no architecture of {space.name} has at most {max_params} parameters; the least is {fewest}"
-        ) from None
+    """Resolves the budget and proves that it and the limits can be met. Raises BudgetError with the least that can."""
+    fastest = minimise(space, predictor.factors, possible_limits(space, limits))
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
     ends = space.encode([fastest, minimise(space, negated)])
     fastest_ms = float(predictor.upper_ms(ends[:1], statistic)[0])

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from hwnas.core.arch import Arch
-from hwnas.core.cost import FloatArray, IntArray, total
+from hwnas.core.cost import FloatArray, IntArray
 from hwnas.core.operations import restricted
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
@@ -20,11 +21,13 @@ from hwnas.latency.measurements import FEWEST_NETWORKS
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig, parse_budget
 from hwnas.pipeline.deploy import Deployment, deploy
+from hwnas.pipeline.limits import limits_of
 from hwnas.pipeline.predict import Preflight, fit_table, measurements, preflight, usable_predictor, usable_table
 from hwnas.profiler.device import Conditions, conditions_here
-from hwnas.profiler.profile import measured_groups, network_subject, profile
+from hwnas.profiler.measure import GroupTimer
+from hwnas.profiler.profile import network_subject, profile
 from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.store import read_table
+from hwnas.profiler.table import read_table
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
@@ -110,14 +113,24 @@ def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig
     return run, config, reload_space(facts["space"])
 
 
+def conditions_of(config: SearchConfig) -> Conditions:
+    """The conditions a search asks for, on this machine."""
+    return conditions_here(
+        config.device,
+        threads=config.threads,
+        batch=config.batch,
+        precision=config.precision,
+        runtime_options=config.runtime_options,
+    )
+
+
 def _checked_request(
     config: SearchConfig, space: SearchSpace, run: RunFolder | None = None
 ) -> tuple[Conditions, Dataset]:
     strategy(config.strategy)
     if space.size < 2:
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
-    conditions = conditions_here(config.device, threads=config.threads, batch=config.batch, precision=config.precision)
-    return conditions, load_for(space, config, run)
+    return conditions_of(config), load_for(space, config, run)
 
 
 def _check_sources(config: SearchConfig, space: SearchSpace, conditions: Conditions, data: Dataset) -> None:
@@ -239,7 +252,11 @@ class _Search:
             predictor = usable_predictor(Path(self.config.predictor), self.space, conditions)
         else:
             self._table()
-            predictor = fit_table(self.run.table, self.space)
+            unconverged = len(read_table(self.run.table).unconverged)
+            if unconverged:
+                self.reporter.note(f"{unconverged} measurements of the table did not converge: is the device busy?")
+            # Winners are measured in any case; the predictor's held-out error says what noise has done to it.
+            predictor = fit_table(self.run.table, self.space, allow_unconverged=True)
         predictor.save(self.run.predictor)
         return predictor
 
@@ -269,7 +286,7 @@ class _Search:
                 budget,
                 self.config.budget_on,
                 largest_ms=0.0 if budget.milliseconds is not None else self._largest_ms(),
-                max_params=self.config.max_params,
+                limits=limits_of(self.config),
             )
         except BudgetError:
             self.reporter.note(f"what was measured is kept: search again with --predictor {self.run.predictor}")
@@ -296,9 +313,10 @@ class _Search:
             )
             if found is not None:
                 return found
-        subject = network_subject(self.space, self.space.largest())
-        groups = measured_groups(self.space, [subject], self.conditions, Protocol(), self.reporter, self.config.seed)
-        ((row,), _) = next(groups)
+        subject = network_subject(self.space, self.space.largest(), self.conditions)
+        rng = np.random.default_rng(self.config.seed)
+        timer = GroupTimer(subject, Protocol(), self.conditions.threads, self.reporter, rng)
+        ((row,), _) = next(timer.groups([subject]))
         return float(row[f"{self.config.budget_on}_ms"])
 
     # ---- accuracy
@@ -333,15 +351,12 @@ def search_problem(
     loss: Callable[[IntArray], FloatArray],
 ) -> Problem:
     """What a strategy is to solve: predicted latency, the budget on its interval's upper end, the other limits."""
-    limits = {"latency": lambda rows: predictor.upper_ms(rows, config.budget_on) / ready.budget_ms - 1}
-    if config.max_params is not None:
-        most, params = config.max_params, space.cost_factors("params")
-        limits["params"] = lambda rows: total(params, rows, space.columns) / most - 1
+    limits = {limit.cost: partial(limit.over, space) for limit in limits_of(config)}
     return Problem(
         space=space,
         latency_ms=predictor.predict_ms,
         loss=loss,
-        limits=limits,
+        limits={"latency": lambda rows: predictor.upper_ms(rows, config.budget_on) / ready.budget_ms - 1} | limits,
         fastest_C=space.encode([ready.fastest])[0],
     )
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from hwnas.core.reporter import Reporter
 from hwnas.errors import RunError
 from hwnas.latency.predictor import LatencyPredictor
-from hwnas.pipeline.deploy import model_metadata, timed
-from hwnas.pipeline.search import load_for, reopen
-from hwnas.profiler.device import Conditions, conditions_here, differences
-from hwnas.profiler.export import export_onnx
+from hwnas.pipeline.deploy import export_evaluated, timed_winners
+from hwnas.pipeline.search import conditions_of, load_for, reopen
+from hwnas.profiler.device import Conditions, differences
 from hwnas.profiler.protocol import Timing
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.runs.database import RunDatabase
@@ -51,9 +50,9 @@ def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
     data = load_for(space, config, run)
     supernet = Supernet(space)
     load_supernet(supernet, run.supernet)
-    metadata = model_metadata(space, data, evaluation.arch.key) | {"hwnas.predicted_ms": repr(evaluation.predicted_ms)}
-    module = SubnetJudge(supernet, data).extract(evaluation.arch)
-    export_onnx(module, space.input_shape, out, batch=config.batch, metadata=metadata, vocabulary=space.vocabulary)
+    export_evaluated(
+        evaluation, out, space, data, SubnetJudge(supernet, data), batch=config.batch, precision=config.precision
+    )
     return out
 
 
@@ -83,13 +82,13 @@ def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
     run, config, space = reopen(run_path, {})
     rows = read_front(run.front)
     facts = run.read("conditions", "latency_budget_ms")
-    conditions = conditions_here(config.device, threads=config.threads, batch=config.batch, precision=config.precision)
+    conditions = conditions_of(config)
     _require_device(run_path, conditions, facts["conditions"])
     models = []
     for row in rows:
         model = OnnxModel(_model(run, row).read_bytes(), conditions.options)
         models.append(model)
-    session = timed(space, conditions, models, LatencyPredictor.load(run.predictor), config.seed, reporter)
+    session = timed_winners(space, conditions, models, LatencyPredictor.load(run.predictor), config.seed, reporter)
     budget_ms = facts["latency_budget_ms"]
     return [
         Verification(row=row, timing=timing, within_budget=timing.statistic_ms(config.budget_on) <= budget_ms)

@@ -3,15 +3,17 @@
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler import runtime_onnx
-from hwnas.profiler.runtime_onnx import PROVIDERS, RuntimeOptions
+from hwnas.profiler.runtime_onnx import OPTIONS, PROVIDERS, RuntimeOptions
 
+CPUINFO: Final = Path("/proc/cpuinfo")
 RUNTIMES: Final = ("onnxruntime", "torch")
+SUPPORTED: Final = ("fp32", "int8", "fp16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,37 +27,40 @@ class Conditions:
     threads: int
     precision: str
     batch: int
+    runtime_options: Mapping[str, str] = field(default_factory=dict)
 
-    def describe(self) -> dict[str, str | int]:
+    def describe(self) -> dict[str, Any]:
         return asdict(self)
 
     @property
     def options(self) -> RuntimeOptions:
-        return RuntimeOptions(provider=self.provider, threads=self.threads)
+        return RuntimeOptions(provider=self.provider, threads=self.threads, others=self.runtime_options)
 
 
 def conditions_here(
-    device: str, *, threads: int = 1, batch: int = 1, precision: str = "fp32", runtime: str = "onnxruntime"
+    device: str,
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    precision: str = "fp32",
+    runtime: str = "onnxruntime",
+    runtime_options: Mapping[str, str] | None = None,
 ) -> Conditions:
     """The conditions of a measurement on this machine. Raises UnknownNameError, DeviceError."""
-    if runtime not in RUNTIMES:
-        raise UnknownNameError("runtime", runtime, list(RUNTIMES))
-    if runtime != "onnxruntime":
-        raise DeviceError(f"runtime {runtime} is not supported by this version; use onnxruntime")
-    if device not in PROVIDERS:
-        raise UnknownNameError("device", device, list(PROVIDERS))
+    options = known_options(device, batch=batch, precision=precision, runtime=runtime, runtime_options=runtime_options)
     reason = runtime_onnx.missing_provider(device)
     if reason is not None:
         raise DeviceError(f"device {device}: {reason}")
     if device != "cpu":
         raise DeviceError(f"device {device}: measuring there is not supported by this version; use cpu")
-    if precision != "fp32":
-        raise DeviceError(f"precision {precision} is not supported by this version; use fp32")
+    if precision == "int8" and not multiplies_int8() and options.value("slow_int8") == "refused":
+        raise DeviceError(
+            "precision int8 is slower than fp32 on a CPU without instructions for it (VNNI, dot product); use fp32, or "
+            "give --runtime-option slow_int8=allowed"
+        )
     cores = os.cpu_count() or 1
     if not 1 <= threads <= cores:
         raise DeviceError(f"{threads} threads on {cores} cores; give --threads between 1 and {cores}")
-    if batch < 1:
-        raise DeviceError(f"batch must be at least 1, not {batch}")
     return Conditions(
         device=device,
         hardware=f"{cpu_model()} ({platform.machine()}, {cores} cores, {platform.system()})",
@@ -64,7 +69,42 @@ def conditions_here(
         threads=threads,
         precision=precision,
         batch=batch,
+        # What is as usual is not said: a table may be older than an option. Nor is a permission.
+        runtime_options={
+            name: value for name, value in options.others.items() if value != OPTIONS[name][0] and name != "slow_int8"
+        },
     )
+
+
+def known_options(
+    device: str,
+    *,
+    batch: int = 1,
+    precision: str = "fp32",
+    runtime: str = "onnxruntime",
+    runtime_options: Mapping[str, str] | None = None,
+) -> RuntimeOptions:
+    """What can be said of conditions without the device at hand. Raises UnknownNameError, DeviceError."""
+    if runtime not in RUNTIMES:
+        raise UnknownNameError("runtime", runtime, list(RUNTIMES))
+    if runtime != "onnxruntime":
+        raise DeviceError(f"runtime {runtime} is not supported by this version; use onnxruntime")
+    if device not in PROVIDERS:
+        raise UnknownNameError("device", device, list(PROVIDERS))
+    if precision not in SUPPORTED:
+        raise UnknownNameError("precision", precision, list(SUPPORTED))
+    if precision == "fp16":
+        raise DeviceError("precision fp16 needs a provider that computes in it; the CPU's does not: use fp32 or int8")
+    if batch < 1:
+        raise DeviceError(f"batch must be at least 1, not {batch}")
+    return RuntimeOptions(provider=PROVIDERS[device][0], others=runtime_options or {})
+
+
+def multiplies_int8() -> bool:
+    """Whether the CPU has instructions for products of 8-bit numbers, as far as the system tells."""
+    if not CPUINFO.exists():  # of macOS and Windows only Arm's are known to have them
+        return platform.machine().lower() in ("arm64", "aarch64")
+    return not set(CPUINFO.read_text().split()).isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 def differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
@@ -77,9 +117,8 @@ def differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> lis
 
 def cpu_model() -> str:
     """The processor's name, as far as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+    if CPUINFO.exists():
+        for line in CPUINFO.read_text().splitlines():
             key, _, value = line.partition(":")
             if key.strip() in ("model name", "Model", "Hardware"):
                 return value.strip()

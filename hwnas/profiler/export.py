@@ -6,23 +6,21 @@ block, where the dynamo exporter takes 0.8 s. It is deprecated, so its warnings 
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
 
 from hwnas.core.files import replace_file
 from hwnas.core.operator import Shape
-from hwnas.errors import ExportError
-from hwnas.profiler.runtime_onnx import OnnxModel, RuntimeOptions
+from hwnas.errors import UnknownNameError
+from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.runtime_onnx import InputArray, OnnxModel, RuntimeOptions
 
 OPSET: Final = 17
-# Sums of float32 products in another order; relative to the largest output, at least 1.
-TOLERANCE: Final = 1e-4
 
 
 def to_onnx(
@@ -30,7 +28,6 @@ def to_onnx(
     input_shape: Shape,
     *,
     batch: int = 1,
-    metadata: Mapping[str, str] | None = None,
     vocabulary: int | None = None,
 ) -> bytes:
     """The ONNX model of a module in eval mode, with input `input` of shape (batch, *input_shape) and output `output`."""
@@ -48,7 +45,7 @@ def to_onnx(
             input_names=["input"],
             output_names=["output"],
         )
-    return _with_metadata(buffer.getvalue(), metadata) if metadata else buffer.getvalue()
+    return bytes(buffer.getvalue())
 
 
 def annotate(path: Path, metadata: Mapping[str, str]) -> None:
@@ -80,20 +77,16 @@ def checked(
     *,
     batch: int = 1,
     vocabulary: int | None = None,
+    precision: str = "fp32",
+    x: torch.Tensor | None = None,
 ) -> OnnxModel:
-    """The loaded model, after its output was compared with torch's; bound to the example input.
+    """The loaded model, after its output was compared with torch's; bound to the input, by default the example.
 
     Raises ExportError where they differ.
     """
     loaded = OnnxModel(model, options)
-    x = example_input(input_shape, batch, vocabulary)
-    expected = module.eval()(x).numpy()
-    got = loaded.run(x.numpy())
-    if got.shape != expected.shape:
-        raise ExportError(f"the ONNX model's output has shape {got.shape}, torch's {expected.shape}")
-    error = float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
-    if not error <= TOLERANCE:
-        raise ExportError(f"the ONNX model's output differs from torch's by {error:.1e} (allowed {TOLERANCE:.0e})")
+    x = example_input(input_shape, batch, vocabulary) if x is None else x
+    loaded.require_output(x.numpy(), module.eval()(x).numpy(), PRECISIONS[precision].tolerance)
     loaded.bind(x.numpy())
     return loaded
 
@@ -106,12 +99,20 @@ def export_onnx(
     batch: int = 1,
     metadata: Mapping[str, str] | None = None,
     vocabulary: int | None = None,
+    precision: str = "fp32",
+    calibration: Sequence[InputArray] = (),
 ) -> None:
     """Writes a module as an ONNX file, after checking it against torch on ONNX Runtime's CPU provider.
 
     Input `input` (batch, *input_shape), float32, or int64 token ids below `vocabulary`; output `output`. `metadata`
-    becomes the file's metadata properties. Raises ExportError if the outputs differ by more than 1e-4.
+    becomes the file's metadata properties. `precision` int8 needs `calibration`, inputs of that shape, and is checked on
+    the first of them. Raises UnknownNameError, and ExportError where the outputs differ by more than 1e-4 (int8: 0.5) of
+    the largest.
     """
-    model = to_onnx(module, input_shape, batch=batch, metadata=metadata, vocabulary=vocabulary)
-    checked(model, module, input_shape, RuntimeOptions(), batch=batch, vocabulary=vocabulary)
-    replace_file(Path(path), model)
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, list(PRECISIONS))
+    model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
+    model = PRECISIONS[precision].convert(model, calibration)
+    x = torch.from_numpy(calibration[0]) if len(calibration) else None
+    checked(model, module, input_shape, RuntimeOptions(), batch=batch, vocabulary=vocabulary, precision=precision, x=x)
+    replace_file(Path(path), _with_metadata(model, metadata or {}))

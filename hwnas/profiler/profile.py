@@ -1,68 +1,96 @@
 """Profiling a space: its operators alone, then whole networks, into a table; only what the table still lacks."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
+import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.ops.assemble import build, network
 from hwnas.profiler.device import Conditions
-from hwnas.profiler.export import checked, to_onnx
-from hwnas.profiler.protocol import Protocol, Session, Timing, measure_steadily
+from hwnas.profiler.export import checked, example_input, to_onnx
+from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated
+from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.profiler.store import TableWriter
+from hwnas.profiler.summary import slowest, surprises
+from hwnas.profiler.table import Identity, Row
 
-# Models loaded at a time: bounds memory, and what a killed process has to measure again.
-GROUP_SIZE: Final = 40
-# A group whose reference is this much slower than the last group's was measured on a disturbed machine.
-SLOWER: Final = 0.05
-# Networks measured a second time, in another session: their differences are the device's repeat noise.
-REPEATED: Final = 10
 # Draws without a new architecture after which there is none left that can be drawn.
 FRUITLESS: Final = 1000
-GROUP_BYTES: Final = (
-    2**30 // 4
-)  # ONNX Runtime keeps up to about four times a model's file: weights, packed weights, arena
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Something to measure: a row's identity, how to make its module, and what that takes."""
-
-    kind: str
-    key: str
-    input_shape: tuple[int, ...]
-    make: Callable[[], nn.Module]
-    repeat: int = 0
-    operators: str | None = None
-    vocabulary: int | None = None
-
-    @property
-    def identity(self) -> tuple[str, str, int]:
-        return (self.kind, self.key, self.repeat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileSummary:
-    """What a profile did."""
+    """What a profile did, and what stands out in its table.
+
+    `measured` and `reused` rows, those measured `again`; rounds and bursts that other work disturbed; rows that are left
+    `unconverged`, and rows measured while the device was `slow`, much slower than at its best; the median `half_width` of
+    all rows; the `slowest` operators, and `surprises`: smaller operators that are slower.
+    """
 
     path: Path
     measured: int
+    again: int
     reused: int
     discarded_rounds: int
-    median_spread: float
+    discarded_bursts: int
+    unconverged: int
+    slow: int
+    median_half_width: float
+    slowest: tuple[str, ...]
+    surprises: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         return asdict(self) | {"path": str(self.path)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Something to measure, before it is a model: a row's identity, and how to make its module."""
+
+    kind: str
+    key: str
+    make: Callable[[], nn.Module]
+    input_shape: tuple[int, ...]
+    vocabulary: int | None = None
+    operators: str | None = None
+
+    def subject(self, conditions: Conditions) -> Subject:
+        """It as something that can be loaded under these conditions."""
+        load = partial(self._loaded, conditions)
+        return Subject(kind=self.kind, key=self.key, operators=self.operators, load=load)
+
+    def _loaded(self, conditions: Conditions) -> tuple[OnnxModel, int]:
+        """The model, exported, checked and ready to call; and its size in bytes."""
+        module = like_trained(self.make())
+        shape, batch = self.input_shape, conditions.batch
+        model = to_onnx(module, shape, batch=batch, vocabulary=self.vocabulary)
+        # How fast a quantised model is does not depend on the ranges it was calibrated on.
+        x = example_input(shape, batch, self.vocabulary).numpy()
+        model = PRECISIONS[conditions.precision].convert(model, [x])
+        loaded = checked(
+            model,
+            module,
+            shape,
+            conditions.options,
+            batch=batch,
+            vocabulary=self.vocabulary,
+            precision=conditions.precision,
+        )
+        return loaded, len(model)
 
 
 def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
@@ -94,44 +122,88 @@ def profile(
 ) -> ProfileSummary:
     """Measures every operator of the space and `networks` random whole networks into the table at `path`.
 
-    What the table has already is not measured again. Raises TableError where it was measured under other conditions.
+    What the table has already is not measured again, unless it did not converge. Raises TableError where it was measured
+    under other conditions.
     """
-    reporter = reporter or Silent()
-    operators = [
-        Subject("operator", key, operator.input_shape, partial(build, operator), vocabulary=operator.vocabulary)
-        for key, operator in space.operators().items()
-    ]
-    archs = [network_subject(space, arch) for arch in calibration_networks(space, networks, seed)]
-    with TableWriter(path, conditions.describe(), space.describe()) as table:
-        known = {(row["kind"], row["key"], row.get("repeat", 0)) for row in table.rows}
-        repeats = [replace(subject, repeat=1) for subject in archs[:REPEATED]]
-        missing = [
-            [subject for subject in part if subject.identity not in known] for part in (operators + archs, repeats)
-        ]
-        latest_ms = table.rows[-1]["reference_ms"] if table.rows else None
-        discarded, spreads = 0, [row["spread"] for row in table.rows if "spread" in row]
-        for part in missing:  # a session of their own for the repeats
-            groups = measured_groups(space, part, conditions, protocol or Protocol(), reporter, seed, latest_ms)
-            for rows, session in groups:
-                table.append(rows)
-                latest_ms = session.reference.p10_ms
-                discarded += session.discarded_rounds
-                spreads += [row["spread"] for row in rows]
-        measured = sum(len(part) for part in missing)
+    protocol = protocol or Protocol()
+    first = [workload.subject(conditions) for workload in workloads(space, networks, seed)]
+    repeats = repeated(first)
+    with TableWriter(path, conditions.describe(), space.describe(), provenance(protocol)) as table:
+        tally = fill(
+            table,
+            (first, repeats),
+            network_subject(space, space.largest(), conditions),
+            protocol,
+            threads=conditions.threads,
+            reporter=reporter or Silent(),
+            seed=seed,
+        )
+        return summary(space, path, table.rows, tally, len(first) + len(repeats))
+
+
+def provenance(protocol: Protocol) -> dict[str, Any]:
+    """How a table was measured, besides its conditions."""
+    versions = {"hwnas": hwnas.__version__, "torch": torch.__version__, "onnx": onnx.__version__}
+    return {"protocol": asdict(protocol), "versions": versions | {"python": platform.python_version()}}
+
+
+def summary(space: SearchSpace, path: Path, rows: Mapping[Identity, Row], tally: Tally, wanted: int) -> ProfileSummary:
+    """What filling the table at `path` came to."""
+    typical_ms = float(np.median([row["reference_ms"] for row in rows.values()]))
+    operator_ms = {
+        row["key"]: row["p10_ms"] * typical_ms / row["reference_ms"]  # as predictors see them
+        for row in rows.values()
+        if row["kind"] == "operator"
+    }
     return ProfileSummary(
         path=path,
-        measured=measured,
-        reused=len(operators) + len(archs) + len(repeats) - measured,
-        discarded_rounds=discarded,
-        median_spread=float(np.median(spreads)),
+        measured=tally.measured,
+        again=tally.again,
+        reused=wanted - tally.measured,
+        discarded_rounds=tally.discarded_rounds,
+        discarded_bursts=tally.discarded_bursts,
+        unconverged=sum(not row["converged"] for row in rows.values()),
+        slow=len(measured_while_slow(rows)),
+        median_half_width=float(np.median([row["half_width"] for row in rows.values()])),
+        slowest=slowest(operator_ms),
+        surprises=surprises(space.operators(), operator_ms),
     )
 
 
-def network_subject(space: SearchSpace, arch: Arch) -> Subject:
+def workloads(space: SearchSpace, networks: int, seed: int) -> list[Workload]:
+    """An empty call, every operator of the space by itself, and some whole networks; the smallest and largest network
+    are the first of these.
+    """
+    floor = Workload(kind="floor", key="identity", make=nn.Identity, input_shape=(1,))
+    operators = [
+        Workload(
+            kind="operator",
+            key=key,
+            make=partial(build, operator),
+            input_shape=operator.input_shape,
+            vocabulary=operator.vocabulary,
+        )
+        for key, operator in space.operators().items()
+    ]
+    archs = calibration_networks(space, networks, seed)
+    return [floor, *operators, *(network_workload(space, arch) for arch in archs)]
+
+
+def network_workload(space: SearchSpace, arch: Arch) -> Workload:
     """A whole network with weights of no meaning: latency does not depend on their values."""
-    make = partial(network, space, arch)
-    operators = operators_digest(space, arch)
-    return Subject("network", arch.key, space.input_shape, make, operators=operators, vocabulary=space.vocabulary)
+    return Workload(
+        kind="network",
+        key=arch.key,
+        make=partial(network, space, arch),
+        input_shape=space.input_shape,
+        vocabulary=space.vocabulary,
+        operators=operators_digest(space, arch),
+    )
+
+
+def network_subject(space: SearchSpace, arch: Arch, conditions: Conditions) -> Subject:
+    """A whole network, ready to be measured under these conditions."""
+    return network_workload(space, arch).subject(conditions)
 
 
 def operators_digest(space: SearchSpace, arch: Arch) -> str:
@@ -139,64 +211,6 @@ def operators_digest(space: SearchSpace, arch: Arch) -> str:
     operators = (layer.operator(arch) for layer in space.layers)
     keys = [operator.key for operator in operators if operator is not None]
     return hashlib.blake2s("\n".join(keys).encode()).hexdigest()[:16]
-
-
-def measured_groups(
-    space: SearchSpace,
-    subjects: Sequence[Subject],
-    conditions: Conditions,
-    protocol: Protocol,
-    reporter: Reporter,
-    seed: int,
-    expected_ms: float | None = None,
-) -> Iterator[tuple[list[dict[str, Any]], Session]]:
-    """Exports, checks and measures the subjects group by group; the space's largest network is every group's reference.
-
-    A group in which it is slower than in the group before, or at first than `expected_ms`, is measured again.
-    """
-    if not subjects:
-        return
-    rng = np.random.default_rng(seed)
-    reference = load_subject(network_subject(space, space.largest()), conditions)[0]
-    waiting = list(subjects)
-    while waiting:
-        models: list[OnnxModel] = []
-        total_bytes = 0
-        for subject in reporter.track(waiting[:GROUP_SIZE], f"exporting, {len(waiting)} models to go"):
-            if total_bytes > GROUP_BYTES:
-                break
-            model, size = load_subject(subject, conditions)
-            models.append(model)
-            total_bytes += size
-        group, waiting = waiting[: len(models)], waiting[len(models) :]
-        session = measure_steadily(
-            [model.call for model in models],
-            reference.call,
-            protocol,
-            expected_ms=expected_ms,
-            slower=SLOWER,
-            rng=rng,
-            reporter=reporter,
-        )
-        expected_ms = session.reference.p10_ms
-        rows = [row(subject, timing, session.reference) for subject, timing in zip(group, session.timings, strict=True)]
-        yield rows, session
-
-
-def row(subject: Subject, timing: Timing, reference: Timing) -> dict[str, Any]:
-    """A line of the table. `reference_ms` is the p10 of the reference network in the same rounds."""
-    extra: dict[str, Any] = {"repeat": subject.repeat} if subject.repeat else {}
-    if subject.operators is not None:
-        extra["operators"] = subject.operators
-    return {"kind": subject.kind, "key": subject.key, **extra, **asdict(timing), "reference_ms": reference.p10_ms}
-
-
-def load_subject(subject: Subject, conditions: Conditions) -> tuple[OnnxModel, int]:
-    """The subject's model, exported, checked and ready to call; and its size in bytes."""
-    module = like_trained(subject.make())
-    shape, batch, vocabulary = subject.input_shape, conditions.batch, subject.vocabulary
-    model = to_onnx(module, shape, batch=batch, vocabulary=vocabulary)
-    return checked(model, module, shape, conditions.options, batch=batch, vocabulary=vocabulary), len(model)
 
 
 @torch.no_grad()

@@ -1,57 +1,91 @@
 """How latency is measured: bursts, round-robin over all subjects in random order, a reference in every round.
 
-Knows nothing of models or runtimes: subjects are functions, the clock and the randomness come in as arguments.
+Knows nothing of models or runtimes: subjects are functions; the clock, the counters of interruptions and the randomness
+come in as arguments.
 
-Shapes: R rounds, K calls of one burst.
+Shapes: R rounds, K calls of one burst, B resamples.
 """
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from hwnas.core.cost import FloatArray
 from hwnas.core.reporter import Reporter
 from hwnas.errors import MeasurementError
+from hwnas.profiler.clock import Clock
 
 Call = Callable[[], None]
 
 # Sessions that are tried before a slow machine counts as it is.
-TRIES: Final = 4
+TRIES: Final = 2
+# Bursts of which a median is worth having.
+ENOUGH: Final = 4
+# Between looks at a machine that is slow.
+LOOK_S: Final = 0.25
+# Resamples of a bootstrap interval: its ends are then known to about a tenth of its width.
+RESAMPLES: Final = 400
+# Times the warm-up of a call that gets no faster; what is not warm by then varies by itself.
+LONGEST_WARMUP: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """Rounds of bursts. A burst is long enough for the clock and short enough to be interleaved with all others."""
+    """Rounds of bursts, until every subject is known precisely, gets no more precise, or the rounds are spent.
+
+    A burst is long enough for the clock and short enough to be interleaved with all others. After `rounds`, and then
+    every `rounds` / 2, a subject is left out whose half-width, of at least `rounds` / 2 that count, is at most
+    `precision`, or no longer shrinks.
+    """
 
     rounds: int = 12
-    burst_ms: float = 6.0
+    most_rounds: int = 48
+    precision: float = 0.01
+    # A half-width above this is no measurement.
+    unconverged: float = 0.05
+    burst_ms: float = 8.0
     warmup_ms: float = 20.0
     warmup_calls: int = 5
+    # Warm is what gets no faster than this from one burst to the next.
+    warming: float = 0.02
     # The first calls of a burst find the caches full of another subject.
     dropped_calls: int = 2
-    # A round whose reference is further than this from the median reference was disturbed.
+    # A round whose reference is this much slower than in the fastest quarter of the rounds was of a slow phase: subjects
+    # do not slow down alike, so scaling by the reference does not undo it.
+    slow_phase: float = 0.03
+    # Among the others, one whose reference is further than this from their median was disturbed.
     outlier_mads: float = 3.0
+    # How long to wait, over all sessions, for a machine that was faster before.
+    patience_s: float = 20.0
 
     def __post_init__(self) -> None:
         if self.rounds < 3 or self.burst_ms <= 0:
             raise MeasurementError(f"a measurement needs at least 3 rounds of positive length, not {self}")
+        if self.most_rounds < self.rounds or not 0 < self.precision <= self.unconverged:
+            raise MeasurementError(f"rounds and half-widths must not exceed their limits: {self}")
         if self.warmup_calls < 1 or self.dropped_calls < 0 or self.outlier_mads < 1:
             raise MeasurementError(f"warming up needs a call, dropped calls and outliers cannot be negative: {self}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Latency of one call. `spread` is the interquartile range of the rounds' p10, relative to `p10_ms`."""
+    """Latency of one call.
+
+    `rounds_ms` are the p10 of the rounds that count, (R,); `spread` is their interquartile range and `half_width` half
+    of the bootstrap interval of their median, both relative to `p10_ms`. `discarded` bursts were interrupted.
+    """
 
     p10_ms: float
     median_ms: float
     p90_ms: float
     spread: float
+    half_width: float
+    converged: bool
     calls: int
-    rounds: int
+    discarded: int
+    rounds_ms: tuple[float, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.p10_ms <= self.median_ms <= self.p90_ms:
@@ -71,6 +105,77 @@ class Session:
     discarded_rounds: int
 
 
+@dataclass(slots=True)
+class Patience:
+    """Seconds that are left to wait for a machine that was faster before; shared by the sessions of a table."""
+
+    left_s: float
+
+
+@dataclass(slots=True)
+class _Subject:
+    """A call, and what its bursts were: rounds, p10, median and p90 in ms, and whether they were interrupted."""
+
+    call: Call
+    calls: int
+    dropped: int
+    rounds: list[int] = field(default_factory=list)
+    percentiles_ms: list[FloatArray] = field(default_factory=list)
+    interrupted: list[bool] = field(default_factory=list)
+    half_widths: list[float] = field(default_factory=list)
+
+    def burst(self, number: int, clock: Clock) -> None:
+        stamps = np.empty(self.calls + 1, dtype=np.int64)
+        before = clock.interruptions()
+        stamps[0] = clock.now_ns()
+        for i in range(self.calls):
+            self.call()
+            stamps[i + 1] = clock.now_ns()
+        self.interrupted.append(clock.interruptions() > before)
+        self.rounds.append(number)
+        self.percentiles_ms.append(np.percentile(np.diff(stamps)[self.dropped :] / 1e6, (10, 50, 90)))
+
+    def counting(self, kept: Sequence[bool]) -> list[int]:
+        """The bursts of kept rounds that nothing interrupted; of all kept rounds, where these are too few."""
+        of_kept = [i for i, number in enumerate(self.rounds) if kept[number]]
+        quiet = [i for i in of_kept if not self.interrupted[i]]
+        return quiet if len(quiet) >= ENOUGH else of_kept
+
+    def timing(self, scale_R: FloatArray, kept: Sequence[bool], protocol: Protocol) -> Timing:
+        """Medians over the rounds that count of each round's percentiles; of all rounds, unconverged, where too few do."""
+        counting = self.counting(kept)
+        enough = len(counting) >= min(ENOUGH, protocol.rounds // 2)
+        if not enough:
+            counting = list(range(len(self.rounds)))
+        per_round = np.array([self.percentiles_ms[i] * scale_R[self.rounds[i]] for i in counting])
+        if not (per_round > 0).all():
+            raise MeasurementError(f"latency cannot be {per_round.min()} ms; the clock or the runtime is broken")
+        p10_ms, median_ms, p90_ms = np.median(per_round, axis=0)
+        low, high = np.percentile(per_round[:, 0], (25, 75))
+        half_width = bootstrap_half_width(per_round[:, 0])
+        return Timing(
+            p10_ms=float(p10_ms),
+            median_ms=float(median_ms),
+            p90_ms=float(p90_ms),
+            spread=float((high - low) / p10_ms),
+            half_width=half_width,
+            converged=enough and half_width <= protocol.unconverged,
+            calls=len(counting) * (self.calls - self.dropped),
+            discarded=len(self.rounds) - len(counting),
+            rounds_ms=tuple(float(f"{value:.6g}") for value in per_round[:, 0]),
+        )
+
+    def is_done(self, scale_R: FloatArray, kept: Sequence[bool], protocol: Protocol) -> bool:
+        """Whether more rounds are of no use: precise, or no more precise than two checks ago."""
+        if 2 * len(self.counting(kept)) < protocol.rounds:
+            return False
+        timing = self.timing(scale_R, kept, protocol)
+        self.half_widths.append(timing.half_width)
+        return timing.half_width <= protocol.precision or (
+            len(self.half_widths) > 2 and self.half_widths[-1] >= self.half_widths[-3]
+        )
+
+
 def measure(
     subjects: Sequence[Call],
     reference: Call,
@@ -78,27 +183,36 @@ def measure(
     *,
     rng: np.random.Generator,
     reporter: Reporter,
-    now_ns: Callable[[], int] = time.perf_counter_ns,
+    clock: Clock | None = None,
 ) -> Session:
     """Times every subject, interleaved.
 
-    Each round visits all subjects and the reference in random order, one burst each. A round's times are scaled by
-    (median reference) / (its reference), which cancels slow drift of the clock speed. The statistics are medians over
-    rounds of each round's percentiles: one disturbed round moves them little, a fast lucky one not at all.
+    Each round visits the subjects that are still needed and the reference in random order, one burst each. A round's
+    times are scaled by (median reference) / (its reference), which cancels slow drift of the clock speed. The statistics
+    are medians over rounds of each round's percentiles: one disturbed round moves them little, a fast lucky one not at
+    all. Rounds of slow phases do not count, nor those whose reference is an outlier, nor bursts that other work
+    interrupted.
     """
-    everyone = [reference, *subjects]
-    calls_per_burst = [_warm_up(call, protocol, now_ns) for call in everyone]
-    bursts: list[list[FloatArray]] = [[] for _ in everyone]
-    for _ in reporter.track(range(protocol.rounds), f"measuring {len(subjects)} models"):
-        for i in rng.permutation(len(everyone)):
-            bursts[i].append(_burst(everyone[i], calls_per_burst[i], protocol.dropped_calls, now_ns))
-    reference_ms_R = np.array([np.percentile(burst, 10) for burst in bursts[0]])
-    if not (reference_ms_R > 0).all():
-        raise MeasurementError(f"the reference cannot take {reference_ms_R.min()} ms; the clock is broken")
-    kept = _undisturbed(reference_ms_R, protocol.outlier_mads)
-    scale_R = np.median(reference_ms_R[kept]) / reference_ms_R
-    reference_timing, *timings = (summarise(burst, scale_R, kept) for burst in bursts)
-    return Session(timings=tuple(timings), reference=reference_timing, discarded_rounds=protocol.rounds - len(kept))
+    clock = clock or Clock()
+    everyone = [
+        _Subject(call, _warm_up(call, protocol, clock), protocol.dropped_calls) for call in (reference, *subjects)
+    ]
+    needed = list(range(len(everyone)))
+    checks = range(protocol.rounds, protocol.most_rounds, max(1, protocol.rounds // 2))
+    for number in reporter.track(range(protocol.most_rounds), f"measuring {len(subjects)} models"):
+        for i in rng.permutation(needed):
+            everyone[i].burst(number, clock)
+        if number + 1 not in checks:
+            continue
+        scale_R, kept = _drift(everyone[0], protocol)
+        # Of all: what was precise in a slow phase is needed again in a fast one.
+        done = [subject.is_done(scale_R, kept, protocol) for subject in everyone[1:]]
+        needed = [0, *(i for i, enough in enumerate(done, start=1) if not enough)]
+        if needed == [0]:
+            break
+    scale_R, kept = _drift(everyone[0], protocol)
+    reference_timing, *timings = (subject.timing(scale_R, kept, protocol) for subject in everyone)
+    return Session(timings=tuple(timings), reference=reference_timing, discarded_rounds=len(kept) - sum(kept))
 
 
 def measure_steadily(
@@ -108,67 +222,89 @@ def measure_steadily(
     *,
     expected_ms: float | None,
     slower: float,
+    patience: Patience,
     rng: np.random.Generator,
     reporter: Reporter,
-    now_ns: Callable[[], int] = time.perf_counter_ns,
+    clock: Clock | None = None,
 ) -> Session:
-    """`measure`, again while the reference is slower than `expected_ms` by a share: shared machines have slow minutes.
+    """`measure`, when the reference is not slower than `expected_ms` by a share: shared machines have slow minutes.
 
-    After `TRIES` sessions the one with the fastest reference counts.
+    Waits for that while there is patience. Of at most `TRIES` sessions the one with the fastest reference counts; the
+    rounds of the others are discarded.
     """
+    fast_ms = np.inf if expected_ms is None else expected_ms * (1 + slower)
     sessions: list[Session] = []
     while len(sessions) < TRIES:
-        session = measure(subjects, reference, protocol, rng=rng, reporter=reporter, now_ns=now_ns)
+        fast = wait_until_fast(reference, fast_ms, protocol, patience, clock=clock)
+        session = measure(subjects, reference, protocol, rng=rng, reporter=reporter, clock=clock)
         sessions.append(session)
-        if expected_ms is None or session.reference.p10_ms <= expected_ms * (1 + slower):
-            return session
+        if expected_ms is None or session.reference.p10_ms <= fast_ms:
+            break
         percent = 100 * (session.reference.p10_ms / expected_ms - 1)
         reporter.note(f"the reference network was {percent:.0f} % slower than expected: is the device busy?")
-    return min(sessions, key=lambda session: session.reference.p10_ms)
-
-
-def _warm_up(call: Call, protocol: Protocol, now_ns: Callable[[], int]) -> int:
-    """Runs until warm; the number of calls that make a burst."""
-    start = now_ns()
-    calls = 0
-    fastest_ns = protocol.burst_ms * 1e6
-    while calls < protocol.warmup_calls or now_ns() - start < protocol.warmup_ms * 1e6:
-        before = now_ns()
-        call()
-        fastest_ns = min(fastest_ns, now_ns() - before)
-        calls += 1
-        if calls == protocol.warmup_calls and now_ns() <= start:
-            raise MeasurementError(f"{calls} calls took no time; the clock is broken")
-    return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(fastest_ns, 1)))
-
-
-def _burst(call: Call, calls: int, dropped: int, now_ns: Callable[[], int]) -> FloatArray:
-    """Milliseconds of each call; shape (K,)."""
-    stamps = np.empty(calls + 1, dtype=np.int64)
-    stamps[0] = now_ns()
-    for i in range(calls):
-        call()
-        stamps[i + 1] = now_ns()
-    return np.diff(stamps)[dropped:] / 1e6
-
-
-def _undisturbed(reference_ms_R: FloatArray, outlier_mads: float) -> Sequence[Any]:
-    distance_R = np.abs(reference_ms_R - np.median(reference_ms_R))
-    # Below half a percent a difference is the clock's, not another process's.
-    allowed = max(outlier_mads * 1.4826 * float(np.median(distance_R)), 0.005 * float(np.median(reference_ms_R)))
-    return list(np.flatnonzero(distance_R <= allowed))
-
-
-def summarise(bursts: Sequence[FloatArray], scale_R: FloatArray, kept: Sequence[int]) -> Timing:
-    """Medians over the kept rounds of each round's percentiles."""
-    per_round = np.array([np.percentile(bursts[r] * scale_R[r], (10, 50, 90)) for r in kept])
-    p10_ms, median_ms, p90_ms = np.median(per_round, axis=0)
-    low, high = np.percentile(per_round[:, 0], (25, 75))
-    return Timing(
-        p10_ms=float(p10_ms),
-        median_ms=float(median_ms),
-        p90_ms=float(p90_ms),
-        spread=float((high - low) / p10_ms) if p10_ms > 0 else 0.0,
-        calls=sum(len(bursts[r]) for r in kept),
-        rounds=len(kept),
+        if not fast:
+            break
+    best = min(sessions, key=lambda session: session.reference.p10_ms)
+    others = sum(
+        session.discarded_rounds + len(session.reference.rounds_ms) for session in sessions if session is not best
     )
+    return replace(best, discarded_rounds=best.discarded_rounds + others)
+
+
+def wait_until_fast(
+    reference: Call, fast_ms: float, protocol: Protocol, patience: Patience, *, clock: Clock | None = None
+) -> bool:
+    """Waits until the reference takes at most that long, while there is patience; whether it does."""
+    clock = clock or Clock()
+    probe = _Subject(reference, _warm_up(reference, protocol, clock), protocol.dropped_calls)
+    while True:
+        start = clock.now_ns()
+        probe.burst(0, clock)
+        if probe.percentiles_ms[-1][0] <= fast_ms:
+            return True
+        if patience.left_s <= 0:
+            return False
+        clock.sleep(LOOK_S)
+        patience.left_s -= (clock.now_ns() - start) / 1e9
+
+
+def bootstrap_half_width(values_R: FloatArray) -> float:
+    """Half of the 95 % bootstrap interval of the median, relative to it (Efron and Tibshirani 1993, section 13.3)."""
+    rng = np.random.default_rng(0)
+    medians_B = np.median(values_R[rng.integers(len(values_R), size=(RESAMPLES, len(values_R)))], axis=1)
+    low, high = np.percentile(medians_B, (2.5, 97.5))
+    return float((high - low) / 2 / np.median(values_R))
+
+
+def _warm_up(call: Call, protocol: Protocol, clock: Clock) -> int:
+    """Runs until no call has been notably faster than all before for `warmup_ms`; the number of calls of a burst."""
+    start = improved = clock.now_ns()
+    calls, fastest_ns = 0, float("inf")
+    warmup_ns = protocol.warmup_ms * 1e6
+    while True:
+        before = clock.now_ns()
+        call()
+        now = clock.now_ns()
+        calls += 1
+        if now - before < fastest_ns * (1 - protocol.warming):
+            improved = now
+        fastest_ns = min(fastest_ns, now - before)
+        if calls < protocol.warmup_calls:
+            continue
+        if now <= start:
+            raise MeasurementError(f"{calls} calls took no time; the clock is broken")
+        if now - improved >= warmup_ns or now - start >= LONGEST_WARMUP * warmup_ns:
+            return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(fastest_ns, 1)))
+
+
+def _drift(reference: _Subject, protocol: Protocol) -> tuple[FloatArray, list[bool]]:
+    """What each round's times are multiplied by, (R,), and which rounds were not disturbed."""
+    reference_ms_R = np.array([percentiles_ms[0] for percentiles_ms in reference.percentiles_ms])
+    if not (reference_ms_R > 0).all():
+        raise MeasurementError(f"the reference cannot take {reference_ms_R.min()} ms; the clock is broken")
+    fast_ms_R = reference_ms_R[reference_ms_R <= (1 + protocol.slow_phase) * np.percentile(reference_ms_R, 25)]
+    distance_R = np.abs(reference_ms_R - np.median(fast_ms_R))
+    mad = float(np.median(np.abs(fast_ms_R - np.median(fast_ms_R))))
+    # Below half a percent a difference is the clock's, not another process's.
+    kept_R = distance_R <= max(protocol.outlier_mads * 1.4826 * mad, 0.005 * float(np.median(fast_ms_R)))
+    return np.median(reference_ms_R[kept_R]) / reference_ms_R, kept_R.tolist()

@@ -23,7 +23,8 @@ _PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
 class FrontRow:
     """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10).
 
-    Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
+    `model_mib` is of weights and statistics, `peak_mib` of activations alive at once for one sample
+    (`SearchSpace.costs`). Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
     """
 
     arch_id: str
@@ -42,6 +43,8 @@ class FrontRow:
     within_budget: bool
     params: int
     flops: int
+    model_mib: float
+    peak_mib: float
     onnx: str
 
     @property

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, linear_cost, strided
+from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost, strided
 from hwnas.errors import SpaceError
 
 
@@ -35,6 +35,10 @@ class ConvBlock(Operator):
         _, *out_hw = self.output_shape
         convolution = conv_cost(self.input_shape[0], self.channels, self.kernel, (out_hw[0], out_hw[1]))
         return convolution + batch_norm_cost(self.channels)
+
+    def peak_bytes(self) -> int:
+        """Convolution, or batch-norm."""
+        return self.output_bytes + max(self.input_bytes, self.output_bytes)
 
     @property
     def family(self) -> str:
@@ -105,6 +109,23 @@ class MBConv(Operator):
         projection = conv_cost(self.hidden, self.channels, 1, out, groups=self.groups)
         return cost + projection + batch_norm_cost(self.channels)
 
+    def peak_bytes(self) -> int:
+        """Of each convolution, and of the batch-norm after it; a shortcut keeps the input alive throughout."""
+        _, height, width = self.input_shape
+        _, *out_hw = self.output_shape
+        kept = self.input_bytes if self.shortcut else 0
+        filtered = float_bytes((self.hidden, *out_hw))
+        peak = kept + max(2 * filtered, filtered + self.output_bytes, 2 * self.output_bytes)
+        if self.expands:
+            expanded = float_bytes((self.hidden, height, width))
+            peak = max(peak, self.input_bytes + expanded, kept + 2 * expanded, kept + expanded + filtered)
+        else:
+            peak = max(peak, self.input_bytes + filtered)
+        if self.squeeze_excite:
+            gate, squeezed = float_bytes((self.hidden,)), float_bytes((self.squeezed,))
+            peak = max(peak, kept + 2 * filtered + gate, kept + filtered + 2 * squeezed)
+        return peak
+
     @property
     def family(self) -> str:
         return f"mbconv-s{self.stride}-g{self.groups}" + ("-shortcut" if self.shortcut else "")
@@ -129,6 +150,12 @@ class PoolClassifier(Operator):
         in_channels, height, width = self.input_shape
         convolution = conv_cost(in_channels, self.features, 1, (height, width)) + batch_norm_cost(self.features)
         return convolution + linear_cost(self.features, self.classes)
+
+    def peak_bytes(self) -> int:
+        """Convolution, batch-norm, or linear layer."""
+        _, height, width = self.input_shape
+        features, pooled = float_bytes((self.features, height, width)), float_bytes((self.features,))
+        return max(self.input_bytes + features, 2 * features, pooled + self.output_bytes)
 
     @property
     def family(self) -> str:
@@ -157,6 +184,12 @@ class PlainConv(Operator):
     def cost(self) -> Cost:
         in_channels, height, width = self.input_shape
         return conv_cost(in_channels, self.channels, self.kernel, (height, width), bias=True)
+
+    def peak_bytes(self) -> int:
+        """Convolution, or ReLU; dropout does nothing where nothing is trained."""
+        _, height, width = self.input_shape
+        convolved = float_bytes((self.channels, height, width))
+        return convolved + max(self.input_bytes, convolved)
 
     @property
     def family(self) -> str:
@@ -193,6 +226,12 @@ class FlattenClassifier(Operator):
         for in_features, out_features in pairwise(self.widths):
             cost += linear_cost(in_features, out_features)
         return cost
+
+    def peak_bytes(self) -> int:
+        """Convolution, a linear layer, or the ReLU after one."""
+        linears = (before + after for before, after in pairwise(self.widths))
+        relus = (2 * width for width in self.hidden)
+        return max(self.input_bytes + float_bytes(self.widths[:1]), *(4 * size for size in (*linears, *relus)))
 
     @property
     def family(self) -> str:

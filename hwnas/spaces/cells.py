@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, linear_cost
+from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost
 
 
 @final
@@ -20,6 +20,10 @@ class Skip(Operator):
 
     def cost(self) -> Cost:
         return Cost()
+
+    def peak_bytes(self) -> int:
+        """One tensor is input and output."""
+        return self.input_bytes
 
 
 @final
@@ -82,6 +86,10 @@ class Reduction(Operator):
         cost = conv_cost(channels, out_channels, 3, out) + conv_cost(out_channels, out_channels, 3, out)
         return cost + conv_cost(channels, out_channels, 1, out) + batch_norm_cost(2 * out_channels)
 
+    def peak_bytes(self) -> int:
+        """The first convolution: the input, which waits for the pooling, and its ReLU, twice as large as the output."""
+        return 2 * self.input_bytes + self.output_bytes
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +107,7 @@ class NormClassifier(Operator):
 
     def cost(self) -> Cost:
         return batch_norm_cost(self.input_shape[0]) + linear_cost(self.input_shape[0], self.classes)
+
+    def peak_bytes(self) -> int:
+        """Batch-norm, or linear layer."""
+        return max(2 * self.input_bytes, float_bytes(self.input_shape[:1]) + self.output_bytes)

@@ -9,7 +9,7 @@ Shapes: T tokens, E embedding, H heads, D head size, V vocabulary; C, H, W of im
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, conv_cost, linear_cost
+from hwnas.core.operator import Cost, Operator, Shape, conv_cost, float_bytes, linear_cost
 from hwnas.errors import SpaceError
 
 
@@ -52,6 +52,10 @@ class PatchEmbedding(Operator):
         tokens, embedding = self.output_shape
         positions = Cost(0, tokens * embedding)
         return conv_cost(self.input_shape[0], embedding, self.patch, self.grid, bias=True) + positions
+
+    def peak_bytes(self) -> int:
+        """Convolution, or the sum with the positions."""
+        return self.output_bytes + max(self.input_bytes, self.output_bytes)
 
     @property
     def family(self) -> str:
@@ -98,6 +102,11 @@ class Attention(Operator):
             cost += linear_cost(embedding, self.inner, tokens)
         return cost + Cost(2 * 2 * tokens * tokens * self.inner)
 
+    def peak_bytes(self) -> int:
+        """The last of query, key and value; their attention, one operation; or the shortcut's sum."""
+        inner = float_bytes((self.input_shape[0], self.inner))
+        return self.input_bytes + max(self.input_bytes + 3 * inner, 4 * inner, 2 * self.input_bytes)
+
     @property
     def family(self) -> str:
         return f"attention-d{self.head_size}" + ("-causal" if self.causal else "")
@@ -126,6 +135,11 @@ class FeedForward(Operator):
         up, down = linear_cost(embedding, self.hidden, tokens), linear_cost(self.hidden, embedding, tokens)
         return layer_norm_cost(embedding) + up + down
 
+    def peak_bytes(self) -> int:
+        """A linear layer, GELU, or the shortcut's sum."""
+        hidden = float_bytes((self.input_shape[0], self.hidden))
+        return self.input_bytes + max(self.input_bytes + hidden, 2 * hidden, 2 * self.input_bytes)
+
     @property
     def family(self) -> str:
         return "feed-forward"
@@ -148,6 +162,10 @@ class TokenClassifier(Operator):
     def cost(self) -> Cost:
         _, embedding = self.input_shape
         return layer_norm_cost(embedding) + linear_cost(embedding, self.classes)
+
+    def peak_bytes(self) -> int:
+        """Layer norm, or linear layer."""
+        return max(2 * self.input_bytes, float_bytes(self.input_shape[1:]) + self.output_bytes)
 
     @property
     def family(self) -> str:
@@ -177,6 +195,10 @@ class TokenEmbedding(Operator):
         """A look-up multiplies nothing."""
         return Cost(0, (self.tokens + self.input_shape[0]) * self.embedding)
 
+    def peak_bytes(self) -> int:
+        """The look-up, or the sum with the positions."""
+        return self.output_bytes + max(self.input_bytes, self.output_bytes)
+
     @property
     def family(self) -> str:
         return "token-embedding"
@@ -199,6 +221,10 @@ class LanguageHead(Operator):
     def cost(self) -> Cost:
         positions, embedding = self.input_shape
         return layer_norm_cost(embedding) + linear_cost(embedding, self.tokens, positions, bias=False)
+
+    def peak_bytes(self) -> int:
+        """Layer norm, or linear layer."""
+        return self.input_bytes + max(self.input_bytes, self.output_bytes)
 
     @property
     def family(self) -> str:

@@ -17,6 +17,7 @@ from hwnas.core.arch import Arch
 from hwnas.core.cost import FloatArray, IntArray
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget
+from hwnas.pipeline.limits import limits_of
 from hwnas.pipeline.predict import preflight
 from hwnas.pipeline.search import load_for, reopen, search_problem
 from hwnas.strategies.pareto import hypervolume
@@ -35,7 +36,7 @@ def main() -> None:
     run, config, space = reopen(arguments.run, {})
     predictor = LatencyPredictor.load(run.predictor)
     budget = Budget(milliseconds=run.read()["latency_budget_ms"])
-    ready = preflight(predictor, space, budget, config.budget_on, largest_ms=0.0, max_params=config.max_params)
+    ready = preflight(predictor, space, budget, config.budget_on, largest_ms=0.0, limits=limits_of(config))
     supernet = Supernet(space)
     load_supernet(supernet, run.supernet)
     judge = SubnetJudge(supernet, load_for(space, config, run))

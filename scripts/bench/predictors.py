@@ -24,9 +24,10 @@ from hwnas.core.space import SearchSpace
 from hwnas.latency.fit import errors, fit
 from hwnas.pipeline.predict import measurements
 from hwnas.profiler.device import Conditions, conditions_here
-from hwnas.profiler.profile import measured_groups, network_subject, profile
+from hwnas.profiler.measure import GroupTimer
+from hwnas.profiler.profile import network_subject, profile
 from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.store import read_table
+from hwnas.profiler.table import read_table
 from hwnas.terminal import TerminalReporter
 
 FITTED: Final = 60
@@ -89,9 +90,11 @@ def repeated(space: SearchSpace, rows_NC: np.ndarray, conditions: Conditions, pa
     """Another measurement of the networks, as shares of the reference network's latency; shape (N,)."""
     if path.exists():
         return np.array(json.loads(path.read_text()))
-    subjects = [network_subject(space, space.decode(row)) for row in rows_NC]
+    subjects = [network_subject(space, space.decode(row), conditions) for row in rows_NC]
+    reference = network_subject(space, space.largest(), conditions)
+    timer = GroupTimer(reference, Protocol(), conditions.threads, TerminalReporter(), np.random.default_rng(1))
     rows: list[Mapping[str, Any]] = []
-    for group, _ in measured_groups(space, subjects, conditions, Protocol(), TerminalReporter(), seed=1):
+    for group, _ in timer.groups(subjects):
         rows += group
     # Relative to the reference network of its group, as all rows of a table are compared.
     relative = [row["p10_ms"] / row["reference_ms"] for row in rows]

@@ -39,6 +39,10 @@ class ConvMixer(Operator):
         depthwise = conv_cost(channels, channels, self.kernel, (height, width), groups=channels)
         return depthwise + conv_cost(channels, channels, 1, (height, width)) + batch_norm_cost(channels)
 
+    def peak_bytes(self) -> int:
+        """The shortcut's sum: the input, what is added to it, and the result."""
+        return 3 * self.input_bytes
+
 
 class ConvMixerModule(nn.Module):
     def __init__(self, operator: ConvMixer) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from hwnas.__main__ import main
 from hwnas.cli import cli
+from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.folder import create_run
 from hwnas.runs.front import read_front
 from hwnas.spaces import load_space
@@ -179,8 +180,8 @@ def test_predict_answers_json_lines_with_json_lines(hwnas: Run, finished: Path, 
     rows = read_front(finished / "front.csv")
     (tmp_path / "archs.jsonl").write_text("".join(row.arch + "\n" for row in rows))
     answers = hwnas("predict", "--predictor", finished / "predictor.json", "--arch", tmp_path / "archs.jsonl").out
-    for row, line in zip(rows, answers.splitlines(), strict=True):
-        answer = json.loads(line)
+    for row, text in zip(rows, answers.splitlines(), strict=True):
+        answer = json.loads(text)
         assert answer["arch_id"] == row.arch_id
         assert answer["predicted_ms"] == pytest.approx(row.predicted_ms)
         assert sum(answer["layers_ms"].values()) == pytest.approx(row.predicted_ms)
@@ -265,12 +266,20 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),
         (["--recipe", "lamb"], "unknown recipe 'lamb'; known: adamw, auto, sgd"),
         (["--data", "text:/nowhere.txt"], "text:/nowhere.txt: is text, but the space takes images of shape"),
-        (["--precision", "int4"], "precision int4 is not supported"),
+        (["--precision", "int4"], "unknown precision 'int4'"),
+        (["--precision", "fp16"], "precision fp16 needs a provider that computes in it"),
+        (
+            ["--runtime-option", "graph_optimisation=all"],
+            "unknown runtime option 'graph_optimisation'; known: allow_sp",
+        ),
+        (["--runtime-option", "graph_optimization=most"], "it can be all, extended, basic, disabled"),
         (["--evaluations", "0"], "Invalid value for '--evaluations': 0 is not in the range x>=1."),
         (["--epochs", "0"], "Invalid value for '--epochs': 0"),
         (["--batch", "0"], "Invalid value for '--batch': 0"),
         (["--limit-images", "-1"], "Invalid value for '--limit-images': -1"),
         (["--max-params", "0"], "Invalid value for '--max-params': 0"),
+        (["--max-model-mib", "0"], "--max-model-mib must be positive, not 0.0"),
+        (["--max-peak-mib", "much"], "Invalid value for '--max-peak-mib': 'much' is not a valid float."),
         (["--seed", "4294967296"], "Invalid value for '--seed': 4294967296"),
         (["--no-such"], "No such option"),
         (["--space-option", "classes=7"], "digits has 10 classes, the space 7; give --space-option classes=10"),
@@ -382,8 +391,12 @@ def test_measurements_of_another_thread_count_are_refused(
     hwnas: Run, finished: Path, tmp_path: Path, option: str
 ) -> None:
     name = {"--table": "table.jsonl", "--predictor": "predictor.json"}[option]
-    altered = (finished / name).read_text().replace('"threads": 1', '"threads": 8', 1)
-    (tmp_path / name).write_text(altered)
+    if option == "--table":
+        table = read_table(finished / name)
+        header = header_line({**table.conditions, "threads": 8}, table.space, table.provenance)
+        (tmp_path / name).write_bytes(header + b"".join(line(row) for row in table.rows))
+    else:
+        (tmp_path / name).write_text((finished / name).read_text().replace('"threads": 1', '"threads": 8', 1))
     outcome = hwnas("search", *TINY, option, tmp_path / name, "--out", tmp_path / "run")
     assert outcome.code == 2
     assert "threads 8 (here 1)" in outcome.message
@@ -429,6 +442,35 @@ def test_a_space_of_four_architectures_can_be_searched(hwnas: Run, tmp_path: Pat
     outcome = hwnas("search", *options, "--out", tmp_path / "run", "--json")
     assert outcome.code == 0, outcome.err
     assert 1 <= len(json.loads(outcome.out)["front"]) <= 4
+
+
+def test_an_int8_search_resumes_and_exports_and_verifies_quantised_models(hwnas: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = [*TINY, "--space-option", "blocks=1", "--latency-budget", "300%"]
+    options += ["--precision", "int8", "--batch", "3", "--runtime-option", "slow_int8=allowed"]
+    assert hwnas("search", *options, "--out", run, "--json").code == 0
+    assert hwnas("search", *options, "--out", run, "--resume", "--json").code == 0
+    assert hwnas("verify", run, "--json").code == 0
+    assert hwnas("export", run, "--arch", "best", "--out", tmp_path / "best.onnx").code == 0
+    model = onnx.load(tmp_path / "best.onnx")
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    assert {item.key: item.value for item in model.metadata_props}["hwnas.precision"] == "int8"
+
+
+def test_a_bundle_that_no_board_could_measure_is_refused(hwnas: Run, tmp_path: Path) -> None:
+    for wrong, told in (
+        (["--precision", "fp16"], "precision fp16 needs a provider"),
+        (["--device", "toaster"], "unknown device 'toaster'"),
+        (["--runtime-option", "a=b"], "unknown runtime option 'a'"),
+    ):
+        outcome = hwnas("bundle", "--space", OWN_SPACE, *wrong, "--out", tmp_path / "bundle.zip")
+        assert outcome.code == 2 and told in outcome.message
+
+
+def test_tables_are_merged_by_command(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    table = finished / "table.jsonl"
+    facts = json.loads(hwnas("merge", table, table, "--out", tmp_path / "both.jsonl", "--json").out)
+    assert facts["rows"] == len(read_table(table).rows) == len(read_table(tmp_path / "both.jsonl").rows)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hwnas.core.layer import Layer, Options
 from hwnas.core.operations import condition, drop, keep, tie
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain, Stage
+from hwnas.core.wiring import Chain, Graph, Stage
 from hwnas.ops.assemble import build, network
 from hwnas.profiler.export import export_onnx
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
@@ -283,6 +283,25 @@ def test_costs_are_those_of_the_network_that_is_built(
         assert space.cost("flops", arch) == measured.flops
         assert space.cost("params", arch) == measured.params
         assert space.cost("bytes", arch) == 4 * (measured.params + measured.statistics)
+
+
+def test_the_peak_of_every_operator_is_what_its_module_has_alive_at_once(
+    space: SearchSpace, measured_peak: Callable
+) -> None:
+    for operator in space.operators().values():
+        measured = measured_peak(build(operator), operator.input_shape, operator.vocabulary)
+        assert operator.peak_bytes() == measured, operator.key
+
+
+def test_the_peak_of_an_architecture_is_that_of_the_network_that_is_built_and_at_least_it_in_a_graph(
+    space: SearchSpace, archs: list[Arch], measured_peak: Callable
+) -> None:
+    for arch in archs:
+        measured = measured_peak(network(space, arch), space.input_shape, space.vocabulary)
+        if any(isinstance(part, Graph) for part in space.wiring.parts):
+            assert space.cost("peak", arch) >= measured
+        else:
+            assert space.cost("peak", arch) == measured
 
 
 def test_the_smallest_and_the_largest_are_the_ends(space: SearchSpace) -> None:

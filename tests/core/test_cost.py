@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.core.cost import COSTS, Factor, layer_factors, total
+from hwnas.core.cost import COSTS, Factor, exceeding, highest, layer_factors, total
 from hwnas.core.operator import Cost
+from hwnas.errors import SpaceError, UnknownNameError
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -45,6 +46,43 @@ def test_a_total_is_the_sum_of_the_look_ups(drawn) -> None:
         for row in rows
     ]
     assert total(factors, rows, columns) == pytest.approx(naive, rel=1e-12, abs=1e-12)
+
+
+@given(factors_and_rows())
+def test_the_highest_is_the_largest_of_the_look_ups(drawn) -> None:
+    factors, rows, columns = drawn
+    naive = [
+        max([0.0, *(float(factor.values[tuple(row[columns[name]] for name in factor.scope)]) for factor in factors)])
+        for row in rows
+    ]
+    assert highest(factors, rows, columns).tolist() == naive
+
+
+@given(factors_and_rows(), st.floats(0, 3))
+def test_the_highest_is_within_a_bound_exactly_where_no_cell_exceeds_it(drawn, bound: float) -> None:
+    factors, rows, columns = drawn
+    none_over = total(exceeding(factors, bound), rows, columns) == 0
+    assert none_over.tolist() == (highest(factors, rows, columns) <= bound).tolist()
+
+
+def test_a_peak_has_no_factors_that_add(tiny_space) -> None:
+    with pytest.raises(
+        SpaceError, match=r"mobilenet: peak memory is the maximum over layers, not a sum: .* as a limit$"
+    ):
+        tiny_space.cost_factors("peak")
+    with pytest.raises(UnknownNameError, match="unknown cost 'energy'; known: bytes, flops, params, peak"):
+        tiny_space.cost_factors("energy")
+
+
+@given(st.data(), SEEDS)
+def test_the_peak_of_a_chain_is_the_highest_of_its_operators(spaces, data, seed) -> None:
+    space = data.draw(spaces)
+    rows = space.sample_rows(np.random.default_rng(seed), 5)
+    for row, peak in zip(rows, space.costs("peak", rows).tolist(), strict=True):
+        arch = space.decode(row)
+        operators = [layer.operator(arch) for layer in space.layers]
+        assert peak == max([0, *(operator.peak_bytes() for operator in operators if operator)])
+        assert space.cost("peak", arch) == peak
 
 
 @given(st.data(), SEEDS)

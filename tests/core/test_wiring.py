@@ -48,6 +48,18 @@ def test_an_edge_from_where_nothing_arrives_brings_nothing() -> None:
     assert CELL.run("x", Spelled("01")) == "23(02(x))"
 
 
+def test_what_is_alive_beside_an_edge_is_what_later_edges_take_and_what_has_arrived() -> None:
+    counted = {alive.layer.name: (alive.beside, alive.added) for alive in CELL.alive()}
+    # 01: the input, for 02. 02: node 1, for 12. 12: what 02 brought; then both and their sum. 23: nothing.
+    assert counted == {"01": (1, 0), "02": (1, 0), "12": (1, 3), "23": (0, 0)}
+
+
+def test_nothing_is_alive_beside_a_layer_of_a_chain() -> None:
+    chain = Chain((layer("a"), Stage("s", "depth", (layer("b"), Chain((layer("c"),)))), CELL))
+    assert [alive.layer.name for alive in chain.alive()] == [each.name for each in chain.layers()]
+    assert all((alive.beside, alive.added) == (0, 0) for alive in list(chain.alive())[:3])
+
+
 def test_edges_go_from_lower_to_higher_nodes() -> None:
     with pytest.raises(SpaceError, match="graph 'cell': an edge goes from 2 to 1; number the nodes"):
         Graph("cell", (Edge(2, 1, layer("a")),))

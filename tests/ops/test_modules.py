@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from hwnas.core.operator import Operator
 from hwnas.ops.assemble import build, module_name, network
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.spaces import cells, tokens
+from hwnas.spaces.blocks import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier
 
 CHANNELS = st.integers(1, 12)
 SHAPES = st.tuples(CHANNELS, st.integers(1, 11), st.integers(1, 11))
@@ -33,6 +34,45 @@ OPERATORS = st.one_of(
 @settings(max_examples=60)
 def test_an_operators_cost_is_what_its_module_has(measured_cost, operator: Operator) -> None:
     assert measured_cost(build(operator), operator.input_shape) == operator.cost()
+
+
+SMALL = st.integers(1, 9)
+TOKENS = st.tuples(SMALL, SMALL)
+EVEN = st.tuples(CHANNELS, st.sampled_from([2, 4, 6]), st.sampled_from([2, 4, 6]))
+MORE_OPERATORS = st.one_of(
+    st.builds(
+        lambda channels, side, **rest: MBConv(
+            input_shape=(channels, side, side), channels=channels, kernel=3, shortcut=True, **rest
+        ),
+        SMALL,
+        SMALL,
+        expansion=st.integers(1, 4),
+        squeeze_excite=st.booleans(),
+        always_expand=st.booleans(),
+    ),
+    st.builds(PlainConv, input_shape=EVEN, channels=CHANNELS, kernel=st.just(3), pool=st.booleans()),
+    st.builds(
+        FlattenClassifier,
+        input_shape=st.tuples(CHANNELS, st.integers(3, 6), st.integers(3, 6)),
+        features=CHANNELS,
+        hidden=st.lists(st.integers(1, 90), max_size=2).map(tuple),
+        classes=SMALL,
+    ),
+    st.builds(cells.Reduction, input_shape=EVEN),
+    st.builds(cells.ReluConv, input_shape=SHAPES, kernel=st.sampled_from([1, 3])),
+    st.builds(cells.NormClassifier, input_shape=SHAPES, classes=st.integers(1, 90)),
+    st.builds(tokens.Attention, input_shape=TOKENS, heads=st.integers(1, 3), head_size=st.integers(1, 3)),
+    st.builds(tokens.FeedForward, input_shape=TOKENS, hidden=st.integers(1, 30)),
+    st.builds(tokens.TokenClassifier, input_shape=TOKENS, classes=st.integers(1, 90)),
+    st.builds(tokens.TokenEmbedding, input_shape=st.tuples(SMALL), tokens=SMALL, embedding=st.integers(1, 4)),
+    st.builds(tokens.LanguageHead, input_shape=TOKENS, tokens=st.integers(1, 30)),
+)
+
+
+@given(OPERATORS | MORE_OPERATORS)
+@settings(max_examples=200)
+def test_an_operators_peak_is_what_its_module_has_alive_at_once(measured_peak, operator: Operator) -> None:
+    assert measured_peak(build(operator), operator.input_shape, operator.vocabulary) == operator.peak_bytes()
 
 
 @given(OPERATORS, st.booleans())

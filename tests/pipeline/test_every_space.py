@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from hwnas.__main__ import main
+from hwnas.pipeline.search import reopen
 from hwnas.runs.front import read_front
 from hwnas.spaces import SPACES
 
@@ -46,6 +47,10 @@ def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_pat
     hwnas("search", "--space", space, *options, "--data", data, "--latency-budget", "120%", *size, "--out", str(run))
     front = read_front(run / "front.csv")
     assert all(row.within_budget and row.measured_ms > 0 and np.isfinite(row.loss_val) for row in front)
+    searched = reopen(run, {})[-1]
+    for row in front:
+        arch = searched.arch(json.loads(row.arch))
+        assert (row.model_mib, row.peak_mib) == tuple(searched.cost(cost, arch) / 2**20 for cost in ("bytes", "peak"))
     assert (run / "front.png").exists() and (run / "front.html").exists()
 
     hwnas("export", str(run), "--arch", "best", "--out", str(tmp_path / "best.onnx"))

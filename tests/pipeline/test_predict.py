@@ -23,8 +23,10 @@ from hwnas.core.wiring import Chain
 from hwnas.errors import ArchError, BudgetError, MissingMeasurementError, PredictorError, SpaceError, TableError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget, parse_budget
+from hwnas.pipeline.limits import Limit
 from hwnas.pipeline.predict import fit_table, measurements, predictions, preflight, usable_predictor, usable_table
-from hwnas.profiler.store import Table, TableWriter
+from hwnas.profiler.store import TableWriter
+from hwnas.profiler.table import Table
 from hwnas.spaces import load_space
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
@@ -62,6 +64,7 @@ def archs(space: SearchSpace | None = None) -> tuple[Arch, ...]:
 
 def row(kind: str, key: str, p10_ms: float, **changes: Any) -> dict[str, Any]:
     times = {"p10_ms": p10_ms, "median_ms": 1.1 * p10_ms, "p90_ms": 1.5 * p10_ms, "reference_ms": 1.0}
+    times |= {"half_width": 0.01, "converged": True}
     return {"kind": kind, "key": key, **times} | changes
 
 
@@ -70,7 +73,9 @@ def network_row(number: int, p10_ms: float, **changes: Any) -> dict[str, Any]:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], space: SearchSpace | None = None) -> Table:
-    return Table(path=Path("t"), conditions=CONDITIONS, space=(space or tiny()).describe(), rows=tuple(rows))
+    return Table(
+        path=Path("t"), conditions=CONDITIONS, space=(space or tiny()).describe(), provenance={}, rows=tuple(rows)
+    )
 
 
 # ---- rows become measurements
@@ -264,7 +269,9 @@ PARAMS = sorted({tiny().cost("params", arch) for arch in archs()})
 def test_the_fastest_architecture_keeps_the_limit_on_parameters_or_there_is_none(max_params: int) -> None:
     def ready() -> Any:
         budget = Budget(milliseconds=100.0)
-        return preflight(additive_predictor(tiny()), tiny(), budget, "p10", largest_ms=0.0, max_params=max_params)
+        return preflight(
+            additive_predictor(tiny()), tiny(), budget, "p10", largest_ms=0.0, limits=[Limit("params", max_params)]
+        )
 
     allowed = [arch for arch in archs() if tiny().cost("params", arch) <= max_params]
     if allowed:
@@ -283,13 +290,22 @@ def test_a_limit_on_parameters_can_make_a_budget_one_that_cannot_be_met() -> Non
     without = preflight(predictor, tiny(), Budget(milliseconds=1.2), "p10", largest_ms=0.0)
     assert tiny().cost("params", without.fastest) > PARAMS[0]
     with pytest.raises(BudgetError, match=r"budget of 1\.2 ms cannot be met: the fastest .* takes up to 1\.5 ms"):
-        preflight(predictor, tiny(), Budget(milliseconds=1.2), "p10", largest_ms=0.0, max_params=PARAMS[0])
+        preflight(
+            predictor, tiny(), Budget(milliseconds=1.2), "p10", largest_ms=0.0, limits=[Limit("params", PARAMS[0])]
+        )
 
 
 @pytest.mark.parametrize("max_params", [0, -5])
 def test_no_parameters_at_all_are_too_few(max_params: int) -> None:
     with pytest.raises(BudgetError, match=f"at most {max_params} parameters; the least is {PARAMS[0]}"):
-        preflight(additive_predictor(tiny()), tiny(), Budget(share=1.0), "p10", largest_ms=9.0, max_params=max_params)
+        preflight(
+            additive_predictor(tiny()),
+            tiny(),
+            Budget(share=1.0),
+            "p10",
+            largest_ms=9.0,
+            limits=[Limit("params", max_params)],
+        )
 
 
 # ---- predictions of architectures given as text

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.errors import DeviceError, UnknownNameError
+from hwnas.profiler import device as device_module
 from hwnas.profiler.device import conditions_here, devices, differences
 from hwnas.profiler.export import to_onnx
 from hwnas.profiler.runtime_onnx import PROVIDERS, OnnxModel, missing_provider
@@ -36,8 +38,36 @@ def test_threads_the_machine_has_not_are_refused(threads: int) -> None:
 def test_a_batch_of_nothing_and_a_precision_that_is_not_supported_are_refused() -> None:
     with pytest.raises(DeviceError, match="batch must be at least 1, not 0"):
         conditions_here("cpu", batch=0)
-    with pytest.raises(DeviceError, match="precision fp8 is not supported"):
+    with pytest.raises(UnknownNameError, match="unknown precision 'fp8'; known: fp16, fp32, int8"):
         conditions_here("cpu", precision="fp8")
+    with pytest.raises(DeviceError, match="precision fp16 needs a provider that computes in it"):
+        conditions_here("cpu", precision="fp16")
+
+
+def test_int8_on_a_cpu_that_is_slow_at_it_is_refused_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(device_module, "CPUINFO", cpuinfo)
+    cpuinfo.write_text("model name : A\nflags : sse2 avx2\n")
+    with pytest.raises(DeviceError, match=r"int8 is slower than fp32 .*--runtime-option slow_int8=allowed"):
+        conditions_here("cpu", precision="int8")
+    asked = conditions_here("cpu", precision="int8", runtime_options={"slow_int8": "allowed"})
+    cpuinfo.write_text("model name : A\nflags : sse2 avx2 avx_vnni\n")
+    assert conditions_here("cpu", precision="int8").precision == asked.precision == "int8"
+
+
+def test_options_of_the_runtime_are_conditions_where_they_are_not_the_usual_ones() -> None:
+    usual = conditions_here("cpu", runtime_options={"graph_optimization": "all", "allow_spinning": "1"})
+    assert usual == conditions_here("cpu")
+    other = conditions_here("cpu", runtime_options={"graph_optimization": "disabled"})
+    assert differences(usual.describe(), other.describe()) == [
+        "runtime_options {'graph_optimization': 'disabled'} (here {})"
+    ]
+    with pytest.raises(UnknownNameError, match="unknown runtime option 'spinning'; known: allow_spinning"):
+        conditions_here("cpu", runtime_options={"spinning": "1"})
+    with pytest.raises(DeviceError, match="runtime option allow_spinning is 'yes'; it can be 1, 0"):
+        conditions_here("cpu", runtime_options={"allow_spinning": "yes"})
 
 
 def test_a_runtime_that_is_not_supported_or_not_known_is_refused() -> None:

@@ -234,5 +234,5 @@ def test_an_exported_file_is_a_valid_static_float_model_with_its_metadata(tmp_pa
 def test_exporting_warns_of_nothing() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        to_onnx(small(), SHAPE, metadata={"a": "b"})
+        to_onnx(small(), SHAPE)
     assert [str(warning.message) for warning in caught] == []

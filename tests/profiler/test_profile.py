@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,23 @@ from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import TableError
-from hwnas.profiler import profile as profile_module
+from hwnas.pipeline.predict import fit_table
+from hwnas.profiler import measure as measure_module
 from hwnas.profiler.device import conditions_here
+from hwnas.profiler.measure import REPEATED, GroupTimer
 from hwnas.profiler.profile import (
-    REPEATED,
     ProfileSummary,
     calibration_networks,
     like_trained,
-    measured_groups,
     network_subject,
     profile,
 )
 from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.store import read_table
+from hwnas.profiler.table import identity, line, read_table
 from hwnas.spaces import load_space
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
-QUICK = Protocol(rounds=3, burst_ms=0.5, warmup_ms=0.5)
+QUICK = Protocol(rounds=3, most_rounds=3, burst_ms=0.5, warmup_ms=0.5, unconverged=10.0)
 CONDITIONS = conditions_here("cpu")
 
 
@@ -70,14 +70,11 @@ def quickly(path: Path, networks: int, space: SearchSpace | None = None, **chang
     return profile(space or tiny(), CONDITIONS, path, **arguments)
 
 
-def identity(row: Mapping[str, Any]) -> tuple[str, str, int]:
-    return row["kind"], row["key"], row.get("repeat", 0)
-
-
 def wanted(networks: int) -> Counter[tuple[str, str, int]]:
     archs = [arch.key for arch in calibration_networks(tiny(), networks)]
     return Counter(
-        [("operator", key, 0) for key in tiny().operators()]
+        [("floor", "identity", 0)]
+        + [("operator", key, 0) for key in tiny().operators()]
         + [("network", key, 0) for key in archs]
         + [("network", key, 1) for key in archs[:REPEATED]]
     )
@@ -91,21 +88,27 @@ def table_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("profile") / "table.jsonl"
     summary = quickly(path, networks=10)
     assert (summary.path, summary.measured, summary.reused) == (path, wanted(10).total(), 0)
-    assert summary.median_spread == np.median([row["spread"] for row in read_table(path).rows])
-    assert 0 <= summary.discarded_rounds <= 2 * QUICK.rounds
+    assert summary.median_half_width == np.median([row["half_width"] for row in read_table(path).rows])
+    assert summary.discarded_rounds >= 0 and summary.discarded_bursts >= 0 and summary.unconverged == 0
     assert json.loads(json.dumps(summary.describe()))["path"] == str(path)
     return path
 
 
+def written(path: Path) -> Counter[tuple[str, str, int]]:
+    """What the lines of a table are of: a table as it is read has only the line that counts of each."""
+    return Counter(identity(json.loads(text)) for text in path.read_text().splitlines()[1:])
+
+
 def test_every_operator_and_the_networks_are_measured_once_and_the_first_networks_twice(table_path: Path) -> None:
-    assert Counter(identity(row) for row in read_table(table_path).rows) == wanted(10)
+    assert written(table_path) == wanted(10)
 
 
 def test_rows_have_the_fields_of_the_contract(table_path: Path) -> None:
     for row in read_table(table_path).rows:
         assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"] < math.inf
         assert row["reference_ms"] > 0 and row["spread"] >= 0
-        assert 1 <= row["rounds"] <= QUICK.rounds and row["calls"] >= 3 * row["rounds"]
+        assert 1 <= len(row["rounds_ms"]) <= QUICK.rounds and row["calls"] >= 3 * len(row["rounds_ms"])
+        assert row["half_width"] >= 0 and row["converged"]
         if row["kind"] == "network":
             assert tiny().arch(json.loads(row["key"])).key == row["key"]
 
@@ -134,14 +137,14 @@ def test_repeats_are_measured_in_another_session_than_the_first_time(tmp_path: P
     sessions = Sessions()
     quickly(tmp_path / "t", networks=2, space=tiny(1), reporter=sessions)  # all would fit into one group
     repeated = [row.get("repeat", 0) for row in read_table(tmp_path / "t").rows]
-    assert sessions.said == ["measuring 10 models", "measuring 4 models"]
-    assert repeated == [0] * 10 + [1] * 4
+    assert sessions.said == ["measuring 11 models", "measuring 4 models"]
+    assert repeated == [0] * 11 + [1] * 4
 
 
 def test_operators_and_networks_of_token_ids_are_measured(tmp_path: Path) -> None:
     space = load_space(f"{Path(__file__).parents[1] / 'train/token_space.py'}:build")
     summary = quickly(tmp_path / "t", networks=1, space=space)
-    assert summary.measured == len(space.operators()) + 3 + 3
+    assert summary.measured == 1 + len(space.operators()) + 3 + 3
 
 
 def test_only_norms_and_biases_are_made_random() -> None:
@@ -171,7 +174,7 @@ def test_more_networks_measure_only_the_new_ones(tmp_path: Path) -> None:
     summary = quickly(path, networks=12)
     assert (summary.measured, summary.reused) == (3, wanted(9).total())
     assert path.read_bytes().startswith(content)
-    assert Counter(identity(row) for row in read_table(path).rows) == wanted(12)
+    assert written(path) == wanted(12)
 
 
 def test_a_row_that_is_lost_is_the_only_one_measured_again(tmp_path: Path, table_path: Path) -> None:
@@ -179,15 +182,15 @@ def test_a_row_that_is_lost_is_the_only_one_measured_again(tmp_path: Path, table
     lines = table_path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:7], *lines[8:]]))
     assert quickly(path, networks=10).measured == 1
-    assert Counter(identity(row) for row in read_table(path).rows) == wanted(10)
+    assert written(path) == wanted(10)
 
 
 def test_rows_with_nothing_but_what_the_contract_asks_are_reused(tmp_path: Path, table_path: Path) -> None:
     path = tmp_path / "t"
-    header, *lines = table_path.read_text().splitlines()
-    least = {"kind", "key", "repeat", "p10_ms", "median_ms", "p90_ms", "reference_ms"}
-    rows = [{name: value for name, value in json.loads(line).items() if name in least} for line in lines[1:]]
-    path.write_text("\n".join([header, *map(json.dumps, rows)]) + "\n")
+    header = table_path.read_bytes().splitlines(keepends=True)[0]
+    least = {"kind", "key", "repeat", "p10_ms", "median_ms", "p90_ms", "half_width", "converged", "reference_ms"}
+    rows = [{name: value for name, value in row.items() if name in least} for row in read_table(table_path).rows[1:]]
+    path.write_bytes(b"".join([header, *map(line, rows)]))
     assert quickly(path, networks=10).measured == 1
 
 
@@ -206,11 +209,12 @@ def test_a_table_of_other_conditions_is_refused_before_anything_is_measured(tmp_
 def test_groups_are_bounded_in_number_and_in_bytes_and_lose_nothing(
     size: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profile_module, "GROUP_SIZE", size)
-    monkeypatch.setattr(profile_module, "GROUP_BYTES", room)
+    monkeypatch.setattr(measure_module, "GROUP_SIZE", size)
+    monkeypatch.setattr(measure_module, "GROUP_BYTES", room)
     space = tiny(1)
-    subjects = [network_subject(space, arch) for arch in calibration_networks(space, 4)]
-    groups = [rows for rows, _ in measured_groups(space, subjects, CONDITIONS, QUICK, Silent(), 0)]
+    subjects = [network_subject(space, arch, CONDITIONS) for arch in calibration_networks(space, 4)]
+    timer = GroupTimer(subjects[1], QUICK, 1, Silent(), np.random.default_rng(0))
+    groups = [rows for rows, _ in timer.groups(subjects)]
     assert [row["key"] for rows in groups for row in rows] == [subject.key for subject in subjects]
     assert [len(rows) for rows in groups] == ([3, 1] if size == 3 else [1, 1, 1, 1])
 
@@ -223,6 +227,45 @@ def test_larger_batches_take_longer_and_are_measured_as_asked(tmp_path: Path) ->
         return min(row["p10_ms"] for row in rows if row["key"] == tiny(1).largest().key)
 
     assert largest_ms(64) > 3 * largest_ms(1)
+
+
+# ---- what is measured again
+
+
+def test_what_does_not_converge_is_measured_again_and_flagged_and_no_fit_is_made_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    strict = replace(QUICK, precision=1e-12, unconverged=1e-12)
+    summary = quickly(path, networks=8, protocol=strict)
+    table = read_table(path)
+    flagged = len(table.unconverged)
+    assert summary.unconverged == flagged > 0.5 * len(table.rows)  # a few may by chance be exact
+    assert summary.again >= measure_module.AGAIN * flagged
+    assert len(path.read_bytes().splitlines()) == 1 + summary.measured + summary.again
+    with pytest.raises(TableError, match=rf"{flagged} of {len(table.rows)} rows did not converge.*--allow-unconverged"):
+        fit_table(path, tiny())
+    assert fit_table(path, tiny(), allow_unconverged=True).report["networks"] == 10
+    # The next profile measures just those.
+    assert quickly(path, networks=8).measured == flagged
+    assert not read_table(path).unconverged
+
+
+def test_what_was_measured_while_the_device_was_much_slower_is_measured_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure_module, "MUCH_SLOWER", -1.0)  # everything was much slower than the fastest
+    monkeypatch.setattr(GroupTimer, "is_fast", lambda self, *, patiently: True)  # now it no longer is
+    summary = quickly(tmp_path / "t", networks=2, space=tiny(1))
+    assert summary.again == summary.measured == 15
+    first, second = (json.loads(text) for text in (tmp_path / "t").read_text().splitlines()[1::15])
+    assert identity(first) == identity(second)
+    assert read_table(tmp_path / "t").rows[0]["rounds_ms"] == second["rounds_ms"]
+
+
+def test_where_the_device_stays_slow_nothing_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_module, "MUCH_SLOWER", -1.0)
+    monkeypatch.setattr(measure_module, "SLOWER", -1.0)
+    impatient = replace(QUICK, patience_s=0.0)
+    assert quickly(tmp_path / "t", networks=2, space=tiny(1), protocol=impatient).again == 0
 
 
 # ---- which networks

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hwnas.core.reporter import Silent
 from hwnas.errors import MeasurementError
-from hwnas.profiler.protocol import Protocol, Session, Timing, measure, measure_steadily
+from hwnas.profiler.clock import Clock
+from hwnas.profiler.protocol import Patience, Protocol, Session, Timing, bootstrap_half_width, measure, measure_steadily
 
 REFERENCE = 0
 
@@ -25,9 +26,11 @@ class Machine:
         self.disturbed = disturbed
         self.round = -1  # warming up
         self.log: list[tuple[int, int]] = []  # (round, who) of every call
+        self.interruptions = 0
+        self.clock = Clock(now_ns=lambda: self.ns, interruptions=lambda: self.interruptions, sleep=self.sleep)
 
-    def now_ns(self) -> int:
-        return self.ns
+    def sleep(self, seconds: float) -> None:
+        self.ns += int(seconds * 1e9)
 
     def call(self, who: int, nominal_ms: Callable[[], float], immune: bool = False) -> Callable[[], None]:
         def run() -> None:
@@ -75,7 +78,7 @@ def session(
         protocol,
         rng=np.random.default_rng(seed),
         reporter=machine,
-        now_ns=machine.now_ns,
+        clock=machine.clock,
     )
 
 
@@ -105,7 +108,7 @@ def test_percentiles_of_a_noisy_call_are_recovered(ms: float, seed: int) -> None
 @given(st.lists(st.floats(0.01, 20), min_size=1, max_size=6), st.integers(0, 2**32))
 @settings(max_examples=25, deadline=None)
 def test_results_are_in_the_order_of_the_subjects(times_ms: list[float], seed: int) -> None:
-    found = session(Machine(), map(constant, times_ms), Protocol(rounds=3, warmup_ms=1), seed=seed)
+    found = session(Machine(), map(constant, times_ms), Protocol(rounds=3, most_rounds=3, warmup_ms=1), seed=seed)
     assert [timing.p10_ms for timing in found.timings] == pytest.approx(times_ms, rel=1e-3)
     assert found.reference.p10_ms == pytest.approx(1.0)
 
@@ -152,10 +155,14 @@ def test_spikes_in_single_calls_do_not_move_p10_and_median(seed: int) -> None:
 @settings(max_examples=25, deadline=None)
 def test_rounds_disturbed_by_other_load_are_discarded_and_counted(disturbed: set[int], seed: int) -> None:
     machine = Machine(disturbed=sorted(disturbed))
-    found = session(machine, [noisy(0.2, seed)], Protocol(rounds=12, burst_ms=10, warmup_ms=1), seed=seed)
-    quiet = session(Machine(), [noisy(0.2, seed)], Protocol(rounds=12, burst_ms=10, warmup_ms=1), seed=seed)
+    found = session(
+        machine, [noisy(0.2, seed)], Protocol(rounds=12, most_rounds=12, burst_ms=10, warmup_ms=1), seed=seed
+    )
+    quiet = session(
+        Machine(), [noisy(0.2, seed)], Protocol(rounds=12, most_rounds=12, burst_ms=10, warmup_ms=1), seed=seed
+    )
     assert found.discarded_rounds == len(disturbed)
-    assert found.timings[0].rounds == found.reference.rounds == 12 - len(disturbed)
+    assert len(found.timings[0].rounds_ms) == len(found.reference.rounds_ms) == 12 - len(disturbed)
     assert found.timings[0].p10_ms == pytest.approx(quiet.timings[0].p10_ms, rel=0.02)
     assert found.timings[0].p90_ms == pytest.approx(quiet.timings[0].p90_ms, rel=0.1)
 
@@ -171,7 +178,7 @@ def test_a_few_rounds_in_which_only_the_subject_was_slow_or_lucky_do_not_count(
     def unlucky() -> float:
         return noise() * (factor if machine.round in rounds else 1)
 
-    found = session(machine, [unlucky], Protocol(rounds=12, burst_ms=20, warmup_ms=1), seed=seed)
+    found = session(machine, [unlucky], Protocol(rounds=12, most_rounds=12, burst_ms=20, warmup_ms=1), seed=seed)
     assert found.discarded_rounds == 0
     assert found.timings[0].p10_ms == pytest.approx(0.2 * (1 - 0.1 * np.log(0.9)), rel=0.015)
     assert found.timings[0].median_ms == pytest.approx(0.2 * (1 - 0.1 * np.log(0.5)), rel=0.04)
@@ -194,7 +201,7 @@ def test_differences_below_half_a_percent_are_the_clocks_own(change: float, disc
 @settings(max_examples=25, deadline=None)
 def test_every_round_visits_everyone_once_in_a_burst_of_its_own_length(subjects: int, rounds: int, seed: int) -> None:
     machine = Machine()
-    protocol = Protocol(rounds=rounds, burst_ms=4, warmup_ms=1)
+    protocol = Protocol(rounds=rounds, most_rounds=rounds, burst_ms=4, warmup_ms=1)
     times_ms = [0.3 + 0.5 * i for i in range(subjects)]
     found = session(machine, map(constant, times_ms), protocol, seed=seed)
     calls = {REFERENCE: found.reference, **dict(enumerate(found.timings, start=1))}
@@ -246,7 +253,7 @@ def test_warming_up_takes_the_time_and_the_calls_asked_for_and_no_more(
     machine = Machine()
     session(machine, [], Protocol(rounds=3, warmup_ms=warmup_ms, warmup_calls=calls), reference=constant(call_ms))
     warmed_up = sum(number == -1 for number, _ in machine.log)
-    assert warmed_up in {max(calls, int(np.ceil(warmup_ms / call_ms)) + more) for more in (0, 1)} | {calls}
+    assert warmed_up in {max(calls, int(np.ceil(warmup_ms / call_ms)) + more) for more in (0, 1, 2)} | {calls}
 
 
 def test_the_same_seed_measures_in_the_same_order() -> None:
@@ -266,7 +273,7 @@ def test_a_clock_that_stands_still_or_runs_backwards_is_an_error_not_a_hang(step
     clock = itertools.count(0, step_ns)
     rng = np.random.default_rng(0)
     with pytest.raises(MeasurementError, match="5 calls took no time; the clock is broken"):
-        measure([], lambda: None, Protocol(), rng=rng, reporter=Silent(), now_ns=lambda: next(clock))
+        measure([], lambda: None, Protocol(), rng=rng, reporter=Silent(), clock=Clock(now_ns=lambda: next(clock)))
 
 
 @pytest.mark.parametrize("who", ["reference", "subject"])
@@ -287,7 +294,17 @@ TIMES = st.floats(allow_nan=True) | st.sampled_from([0.0, -1.0, 1.0, 2.0])
 @given(TIMES, TIMES, TIMES)
 def test_a_timing_is_positive_and_its_percentiles_are_in_order(p10: float, median: float, p90: float) -> None:
     def timing() -> Timing:
-        return Timing(p10_ms=p10, median_ms=median, p90_ms=p90, spread=0.0, calls=9, rounds=3)
+        return Timing(
+            p10_ms=p10,
+            median_ms=median,
+            p90_ms=p90,
+            spread=0.0,
+            half_width=0.0,
+            converged=True,
+            calls=9,
+            discarded=0,
+            rounds_ms=(1.0,),
+        )
 
     if 0 < p10 <= median <= p90:
         assert [timing().statistic_ms(name) for name in ("p10", "median", "p90")] == [p10, median, p90]
@@ -323,9 +340,10 @@ def steadily(machine: Machine, expected_ms: float | None) -> Session:
         protocol,
         expected_ms=expected_ms,
         slower=0.05,
+        patience=Patience(10.0),
         rng=np.random.default_rng(0),
         reporter=machine,
-        now_ns=machine.now_ns,
+        clock=machine.clock,
     )
 
 
@@ -342,6 +360,7 @@ def test_where_nothing_is_expected_one_session_counts() -> None:
 def test_a_machine_that_stays_slow_is_measured_as_it_is() -> None:
     machine = Machine(slowness=lambda ms: 1.6)
     assert steadily(machine, expected_ms=1.0).timings[0].p10_ms == pytest.approx(3.2)
+    assert 10 < machine.ns / 1e9 < 30  # it was waited for
 
 
 def test_one_slow_call_in_the_warm_up_does_not_shorten_the_bursts() -> None:
@@ -352,3 +371,120 @@ def test_one_slow_call_in_the_warm_up_does_not_shorten_the_bursts() -> None:
         return dict(machine.bursts()[0])[1]
 
     assert calls_of_a_burst(3.0) == calls_of_a_burst(0.1) == 62
+
+
+# ---- how long it takes, and what it is worth
+
+
+def jumpy(machine: Machine, ms: float, share: float, seed: int = 0) -> Callable[[], float]:
+    """A subject whose rounds differ by themselves: normally distributed, with this relative deviation."""
+    factors = 1 + share * np.random.default_rng(seed).standard_normal(1000)
+    return lambda: ms * factors[machine.round]
+
+
+def test_what_is_precise_leaves_and_what_is_not_stays() -> None:
+    machine = Machine()
+    protocol = Protocol(rounds=12, most_rounds=120)
+    steady, unsteady = session(machine, [constant(0.5), jumpy(machine, 0.5, 0.03)], protocol).timings
+    assert len(steady.rounds_ms) == 12 and steady.half_width == 0
+    assert 12 < len(unsteady.rounds_ms) <= 120
+    assert steady.converged and unsteady.converged
+    assert unsteady.p10_ms == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_clock_with_two_speeds_is_given_up_and_flagged() -> None:
+    machine = Machine()
+    protocol = Protocol(rounds=6, most_rounds=300, burst_ms=2)
+
+    def two_speeds() -> float:
+        return 0.5 if machine.round % 2 else 0.8
+
+    (timing,) = session(machine, [two_speeds], protocol).timings
+    assert not timing.converged and timing.half_width > 0.05
+    assert machine.round < 100  # more rounds were of no use
+
+
+@given(st.sampled_from([0.6, 1.7]), st.integers(5, 400), st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_a_step_of_the_clock_does_not_show_whenever_it_comes(step: float, at_ms: int, seed: int) -> None:
+    machine = Machine(lambda ms: step if ms > at_ms else 1.0)
+    subjects = [constant(0.5), jumpy(machine, 0.5, 0.03, seed)]  # one leaves early, so its rounds are before the step
+    steady, _ = session(machine, subjects, Protocol(rounds=6, most_rounds=40, burst_ms=5), seed=seed).timings
+    reference_ms = session(Machine(), [], Protocol(rounds=3)).reference.p10_ms
+    assert steady.p10_ms / 0.5 == pytest.approx(reference_ms, rel=0.03) or steady.p10_ms / 0.5 == pytest.approx(
+        reference_ms * step, rel=0.03
+    )
+
+
+def test_what_was_precise_in_a_slow_phase_is_measured_in_a_fast_one() -> None:
+    machine = Machine()
+
+    def reference() -> float:
+        return 1.1 if machine.round < 12 else 1.0
+
+    def subject() -> float:
+        return 0.5 * (1.25 if machine.round < 12 else 1.0)  # slows down more than the reference
+
+    calls = [machine.call(1, subject), machine.call(2, jumpy(machine, 0.5, 0.03))]
+    found = measure(
+        calls,
+        machine.call(REFERENCE, reference),
+        Protocol(),
+        rng=np.random.default_rng(0),
+        reporter=machine,
+        clock=machine.clock,
+    )
+    assert found.discarded_rounds >= 12
+    assert found.timings[0].p10_ms == pytest.approx(0.5, rel=0.005)
+
+
+def test_what_was_measured_in_too_few_rounds_that_count_did_not_converge() -> None:
+    machine = Machine()
+
+    def reference() -> float:
+        return 1.0 if machine.round < 3 else 1.3  # three fast rounds are too few
+
+    found = session(machine, [constant(0.5)], Protocol(rounds=12, most_rounds=12), reference=reference)
+    assert not found.timings[0].converged and len(found.timings[0].rounds_ms) == 12
+
+
+@given(st.sets(st.integers(0, 11), max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_bursts_that_other_work_interrupted_do_not_count(interrupted: set[int]) -> None:
+    machine = Machine()
+
+    def preempted() -> float:
+        machine.interruptions += machine.round in interrupted
+        return 0.3 * (1.2 if machine.round in interrupted else 1.0)
+
+    (timing,) = session(machine, [preempted], Protocol(rounds=12, most_rounds=12)).timings
+    assert timing.discarded == len(interrupted)
+    assert (timing.p10_ms, timing.p90_ms) == (pytest.approx(0.3), pytest.approx(0.3))
+
+
+def test_where_everything_is_interrupted_everything_counts() -> None:
+    machine = Machine()
+
+    def preempted() -> float:
+        machine.interruptions += 1
+        return 0.3
+
+    (timing,) = session(machine, [preempted], Protocol(rounds=12)).timings
+    assert (timing.discarded, len(timing.rounds_ms), timing.p10_ms) == (0, 12, pytest.approx(0.3))
+
+
+def test_warming_up_goes_on_while_calls_get_faster() -> None:
+    machine = Machine()
+    calls = itertools.count()
+    (timing,) = session(machine, [lambda: max(0.1, 2.0 * 0.95 ** next(calls))], Protocol(warmup_ms=2)).timings
+    assert timing.p90_ms == pytest.approx(0.1)
+
+
+def test_a_half_width_covers_the_median_it_promises() -> None:
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(300):
+        values_R = 1 + 0.05 * rng.standard_normal(15)
+        covered.append(abs(np.median(values_R) - 1) <= bootstrap_half_width(values_R) * np.median(values_R))
+    assert 0.88 <= np.mean(covered) <= 1.0
+    assert bootstrap_half_width(np.full(5, 2.0)) == 0

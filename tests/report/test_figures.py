@@ -63,6 +63,8 @@ def _point(arch_id: str, ms: float, rng: np.random.Generator, budget_ms: float |
         within_budget=budget_ms is None or 1.02 * ms <= budget_ms,
         params=123456,
         flops=7654321,
+        model_mib=0.5,
+        peak_mib=0.25,
     )
 
 

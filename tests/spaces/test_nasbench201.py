@@ -45,6 +45,16 @@ def live(row: IntArray) -> frozenset[tuple[tuple[int, int], str]]:
     return frozenset((nodes, operator) for nodes, operator in edges.items() if nodes[0] in fed and nodes[1] in needed)
 
 
+# ---- memory
+
+
+@pytest.mark.parametrize("operator", ["nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"])
+def test_the_peak_of_a_cell_in_which_every_edge_makes_a_tensor_is_exact(measured_peak, operator: str) -> None:
+    small = hwnas.space("nasbench201", resolution=8, width=4, cells=1)
+    arch = small.arch({f"edge{number}": operator for number in range(len(EDGES))})
+    assert small.cost("peak", arch) == measured_peak(network(small, arch), small.input_shape)
+
+
 # ---- which cells are one network
 
 

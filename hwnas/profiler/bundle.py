@@ -1,0 +1,133 @@
+"""A space's models in one file, to be measured where there is no torch: `python bundle.zip` on the board.
+
+The file is a Python zip application: the models with their inputs and torch's outputs, and the part of hwnas that
+measures. Weights are of two values, which compress to a tenth.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+import numpy as np
+import torch
+from torch import nn
+
+import hwnas
+from hwnas.core.files import replace_file
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.profiler.board import CONTENTS, SCHEMA
+from hwnas.profiler.device import known_options
+from hwnas.profiler.export import example_input, to_onnx
+from hwnas.profiler.precision import PRECISIONS, Precision
+from hwnas.profiler.profile import Workload, like_trained, provenance, workloads
+from hwnas.profiler.protocol import Protocol
+
+# What the board needs of hwnas: no torch, no scipy.
+PROGRAM: Final = (
+    "__init__.py",
+    "errors.py",
+    "core/*.py",
+    *(
+        f"profiler/{name}.py"
+        for name in ("__init__", "board", "clock", "device", "measure", "protocol", "runtime_onnx", "store", "table")
+    ),
+)
+MAIN: Final = """import sys
+from pathlib import Path
+
+from hwnas.profiler.board import main
+
+sys.exit(main(Path(sys.argv[0]), sys.argv[1:]))
+"""
+
+
+def bundle(
+    space: SearchSpace,
+    path: Path,
+    *,
+    conditions: Mapping[str, Any],
+    networks: int,
+    seed: int,
+    reporter: Reporter,
+) -> int:
+    """Writes the bundle; the number of its models.
+
+    `conditions` are the arguments of `conditions_here` on the board: device, threads, batch, precision, runtime_options.
+    Raises UnknownNameError, DeviceError, ExportError.
+    """
+    known_options(**{name: value for name, value in conditions.items() if name != "threads"})
+    precision = PRECISIONS[conditions["precision"]]
+    works = workloads(space, networks, seed)
+    contents = {
+        "schema": SCHEMA,
+        "conditions": dict(conditions),
+        "tolerance": precision.tolerance,
+        "space": space.describe(),
+        "provenance": provenance(Protocol()),
+        "reference": space.largest().key,
+        "seed": seed,
+    }
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__main__.py", MAIN)
+        for name, text in _program():
+            archive.writestr(name, text)
+        subjects = []
+        for number, work in enumerate(reporter.track(works, "exporting")):
+            files = _packed(archive, work, conditions["batch"], precision, number)
+            subjects.append({"kind": work.kind, "key": work.key, "operators": work.operators, "files": files})
+        archive.writestr(CONTENTS, json.dumps(contents | {"subjects": subjects}))
+    replace_file(path, content.getvalue())
+    return len(works)
+
+
+def _program() -> Iterator[tuple[str, bytes]]:
+    """The files of hwnas and filelock that the board runs."""
+    package = Path(hwnas.__file__).parent
+    for pattern in PROGRAM:
+        for file in sorted(package.glob(pattern)):
+            yield f"hwnas/{file.relative_to(package).as_posix()}", file.read_bytes()
+    locks = Path(filelock.__file__).parent
+    for file in sorted(locks.rglob("*.py")):
+        yield f"filelock/{file.relative_to(locks).as_posix()}", file.read_bytes()
+
+
+@torch.no_grad()
+def _packed(archive: zipfile.ZipFile, work: Workload, batch: int, precision: Precision, number: int) -> dict[str, str]:
+    """Adds the model, its input and its output; the names of their files."""
+    module = compressible(like_trained(work.make()))
+    x = example_input(work.input_shape, batch, work.vocabulary)
+    model = to_onnx(module, work.input_shape, batch=batch, vocabulary=work.vocabulary)
+    parts = {
+        "model": (f"models/{number}.onnx", precision.convert(model, [x.numpy()])),
+        "input": (f"models/{number}.input.npy", _npy(x.numpy())),
+        "output": (f"models/{number}.output.npy", _npy(module.eval()(x).numpy())),
+    }
+    for name, content in parts.values():
+        archive.writestr(name, content)
+    return {part: name for part, (name, _) in parts.items()}
+
+
+@torch.no_grad()
+def compressible(module: nn.Module) -> nn.Module:
+    """The module with weights of two values, plus and minus their standard deviation, in random order.
+
+    Two values stay two per channel where the exporter folds a norm into them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for tensor in module.parameters():
+        if tensor.dim() > 1:
+            signs = 2 * torch.randint(2, tensor.shape, generator=generator) - 1
+            tensor.copy_(signs * tensor.std(unbiased=False).clamp_min(0.02))
+    return module
+
+
+def _npy(array: Any) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()

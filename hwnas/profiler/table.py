@@ -1,0 +1,160 @@
+"""The format of a table of measurements: JSON lines with checksums, a header first, then one line per measurement.
+
+A process may die at any byte: a torn last line is dropped. Where something was measured twice, the last measurement
+counts, unless only an earlier one converged.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from hwnas.errors import TableError
+from hwnas.profiler.device import differences
+
+SCHEMA: Final = 2
+SPACE_FACTS: Final = {"reference", "options", "fingerprint"}
+KINDS: Final = ("floor", "operator", "network")
+CHECKED: Final = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
+
+Row = Mapping[str, Any]
+Identity = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Conditions, the space's description, how it was measured, and rows.
+
+    A row has at least `kind`, `key`, `p10_ms`, `median_ms`, `p90_ms`, `reference_ms` (of the reference network in the
+    same rounds) and `converged`.
+    """
+
+    path: Path
+    conditions: Mapping[str, Any]
+    space: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    rows: tuple[Row, ...] = field(repr=False)
+
+    def keys(self, kind: str) -> set[str]:
+        return {row["key"] for row in self.rows if row["kind"] == kind}
+
+    @property
+    def unconverged(self) -> tuple[Row, ...]:
+        """The rows that are no measurements, least precise first."""
+        return tuple(sorted((row for row in self.rows if not row["converged"]), key=lambda row: -row["half_width"]))
+
+
+def identity(row: Row) -> Identity:
+    """What a row measured: kind, key, and the how-manieth time on purpose."""
+    return (row["kind"], row["key"], row.get("repeat", 0))
+
+
+def latest(rows: Iterable[Row]) -> dict[Identity, Row]:
+    """The row that counts of each identity."""
+    result: dict[Identity, Row] = {}
+    for row in rows:
+        known = result.get(identity(row))
+        if known is None or row["converged"] or not known["converged"]:
+            result[identity(row)] = row
+    return result
+
+
+def header_line(conditions: Mapping[str, Any], space: Mapping[str, Any], provenance: Mapping[str, Any]) -> bytes:
+    """The first line of a table."""
+    return line(
+        {
+            "kind": "header",
+            "schema": SCHEMA,
+            "conditions": dict(conditions),
+            "space": dict(space),
+            "provenance": dict(provenance),
+        }
+    )
+
+
+def line(values: Mapping[str, Any]) -> bytes:
+    """JSON, its checksum as last entry, and the newline."""
+    body = json.dumps(values).encode()
+    return body[:-1] + f', "crc32": "{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+def read_table(path: Path) -> Table:
+    """Raises TableError where the file is missing, of another schema, or damaged before its last line."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); `hwnas profile --out {path}` makes it") from None
+    whole = lines[:-1]  # what follows the last newline is empty, or torn
+    if not whole:
+        raise TableError(f"{path}: no complete line; delete it and profile again")
+    header, *rows = (_parsed(text, path, number) for number, text in enumerate(whole, start=1))
+    _check_header(header, path)
+    for number, row in enumerate(rows, start=2):
+        _check_row(row, path, number)
+    return Table(
+        path=path,
+        conditions=header["conditions"],
+        space=header["space"],
+        provenance=header.get("provenance", {}),
+        rows=tuple(latest(rows).values()),
+    )
+
+
+def _parsed(text: bytes, path: Path, number: int) -> dict[str, Any]:
+    found = CHECKED.fullmatch(text)
+    body = found[1] + b"}" if found else text
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise TableError(f"{path}: line {number} is damaged; delete that line, `hwnas profile --out` measures it again")
+    if number == 1 and value.get("kind") == "header" and value.get("schema") != SCHEMA:
+        raise TableError(
+            f"{path}: schema {value.get('schema')}, this version reads {SCHEMA}; update hwnas or profile again"
+        )
+    if not found or zlib.crc32(body) != int(found[2], 16):
+        raise TableError(
+            f"{path}: line {number} is not as it was written (its checksum differs); "
+            + ("profile again" if number == 1 else "delete that line, `hwnas profile --out` measures it again")
+        )
+    return value
+
+
+def _check_header(header: Mapping[str, Any], path: Path) -> None:
+    if header.get("kind") != "header":
+        raise TableError(f"{path}: line 1 is not a table's header; is this a table of `hwnas profile`?")
+    conditions, space = header.get("conditions"), header.get("space")
+    if not isinstance(conditions, dict) or not isinstance(space, dict) or not set(space) >= SPACE_FACTS:
+        raise TableError(f"{path}: line 1 does not say under what conditions and for which space; profile again")
+
+
+def _check_row(row: Row, path: Path, number: int) -> None:
+    times: list[Any] = [row.get(name) for name in ("p10_ms", "median_ms", "p90_ms", "reference_ms")]
+    if not all(type(time) in (float, int) and 0 < time < float("inf") for time in times) or times[:3] != sorted(
+        times[:3]
+    ):
+        raise TableError(f"{path}: line {number} has no positive times in order; delete that line and profile again")
+    if row.get("kind") not in KINDS or not isinstance(row.get("key"), str):
+        raise TableError(f"{path}: line {number} is neither an operator's nor a network's; delete it and profile again")
+    if type(row.get("converged")) is not bool or type(row.get("half_width")) not in (float, int):
+        raise TableError(f"{path}: line {number} does not say how precise it is; delete it and profile again")
+
+
+def require_conditions(table: Table, conditions: Mapping[str, Any]) -> None:
+    """Raises TableError where a table was measured under other conditions."""
+    found = differences(conditions, table.conditions)
+    if found:
+        raise TableError(f"{table.path}: measured under other conditions: {'; '.join(found)}; profile again for these")
+
+
+def require_space(table: Table, space: Mapping[str, Any]) -> None:
+    """Raises TableError where a table was measured for another space: its reference network is another."""
+    if table.space["fingerprint"] != space["fingerprint"]:
+        raise TableError(
+            f"{table.path}: measured for space {table.space['reference']} {table.space['options']}, "
+            f"not {space['reference']} {space['options']}; give another --out"
+        )

@@ -1,0 +1,71 @@
+"""What int8 gains and costs: twenty networks in float32 and quantised, measured in one session.
+
+    python scripts/bench/int8.py                 # mobilenet at 32 px; about a minute
+    python scripts/bench/int8.py mobilenet resolution=160
+
+Prints the ratio of the latencies, and how far the quantised networks' outputs are from torch's, relative to the largest.
+Weights are random, so of the difference only the order of magnitude means something.
+"""
+
+import argparse
+import json
+
+import numpy as np
+
+import hwnas
+from hwnas.core.space import SearchSpace
+from hwnas.ops.assemble import network
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.export import example_input, to_onnx
+from hwnas.profiler.measure import timed
+from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.profile import calibration_networks, like_trained
+from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.terminal import TerminalReporter
+
+NETWORKS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("space", nargs="?", default="mobilenet")
+    parser.add_argument("options", nargs="*", metavar="NAME=VALUE")
+    arguments = parser.parse_args()
+    options = {name: json.loads(value) for name, _, value in (text.partition("=") for text in arguments.options)}
+    space, reporter = hwnas.space(arguments.space, **options), TerminalReporter()
+    pairs = [converted(space, i) for i in reporter.track(range(NETWORKS), "quantising")]
+    models = [model for pair in pairs for model in pair[:2]]
+    session = timed(
+        models,
+        models[2],  # the largest network, in float32
+        Protocol(),
+        threads=1,
+        expected_ms=None,
+        slower=0.0,
+        rng=np.random.default_rng(0),
+        reporter=reporter,
+    )
+    times_ms = np.array([timing.p10_ms for timing in session.timings]).reshape(-1, 2)
+    ratio_N = times_ms[:, 1] / times_ms[:, 0]
+    difference_N = np.array([pair[2] for pair in pairs])
+    print(f"{arguments.space} {' '.join(arguments.options)}: {conditions_here('cpu').hardware}")
+    print(f"int8 / fp32, p10: median {np.median(ratio_N):.2f}, from {ratio_N.min():.2f} to {ratio_N.max():.2f}")
+    print(f"output difference: median {np.median(difference_N):.1%}, largest {difference_N.max():.1%}")
+
+
+def converted(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, float]:
+    """The network in float32 and int8, and how far their outputs differ."""
+    module = like_trained(network(space, calibration_networks(space, NETWORKS)[number]))
+    x = example_input(space.input_shape, 1, space.vocabulary).numpy()
+    plain = to_onnx(module, space.input_shape, vocabulary=space.vocabulary)
+    options = conditions_here("cpu").options
+    models = [OnnxModel(PRECISIONS[name].convert(plain, [x]), options) for name in ("fp32", "int8")]
+    answers = [model.run(x) for model in models]
+    for model in models:
+        model.bind(x)
+    return models[0], models[1], float(np.abs(answers[0] - answers[1]).max() / max(1.0, np.abs(answers[0]).max()))
+
+
+if __name__ == "__main__":
+    main()

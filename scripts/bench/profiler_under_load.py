@@ -1,0 +1,116 @@
+"""What other load on the machine does to a measurement: hwnas's protocol against the mean of 100 calls, in one run.
+
+    python scripts/bench/profiler_under_load.py          # about two minutes; Linux
+
+Twenty networks of the mobilenet space are measured alone, then while another process computes: on another core, and on
+the very core of the measurement. The error is how far a time is from that of the same method's undisturbed one, mean over
+the networks; the error in proportion is what is left of it when all times are multiplied by one factor, as a predictor's
+are by the reference network. `alone, again` is what the machine does by itself.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+import hwnas
+from hwnas.core.reporter import Silent
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.measure import timed
+from hwnas.profiler.profile import calibration_networks, network_subject
+from hwnas.profiler.protocol import Protocol, Session
+from hwnas.profiler.runtime_onnx import OnnxModel
+
+NETWORKS = 20
+NAIVE_CALLS = 100
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    space = hwnas.space("mobilenet")
+    conditions = conditions_here("cpu")
+    archs = calibration_networks(space, NETWORKS)
+    models = [network_subject(space, arch, conditions).load()[0] for arch in archs]
+    reference = network_subject(space, space.largest(), conditions).load()[0]
+
+    def protocol() -> Session:
+        rng = np.random.default_rng(0)
+        return timed(models, reference, Protocol(), threads=1, expected_ms=None, slower=0, rng=rng, reporter=Silent())
+
+    everywhere = os.sched_getaffinity(0)
+    core = min(everywhere)
+    others = everywhere - {core} or everywhere
+    print(f"{'':18} {'error':>26} {'error in proportion':>26} {'discarded':>16}")
+    print(f"{'load':18}" + f" {'naive':>8} {'protocol':>10} {'ratio':>6}" * 2 + f" {'rounds':>8} {'bursts':>7}")
+    for name, allowed, busy in (
+        ("alone, again", everywhere, set()),
+        ("on another core", everywhere, others),
+        ("on the same core", {core}, {core}),
+    ):
+        # Just before: the machine has slow phases of its own.
+        truth_N, naive_truth_N = p10_ms(protocol()), naive_ms(models)
+        os.sched_setaffinity(0, allowed)
+        with load_on(busy):
+            naive_N, session = naive_ms(models), protocol()
+        os.sched_setaffinity(0, everywhere)
+        line = f"{name:18}"
+        for proportional in (False, True):
+            naive = error(naive_N, naive_truth_N, proportional=proportional)
+            ours = error(p10_ms(session), truth_N, proportional=proportional)
+            line += f" {naive:8.2%} {ours:10.2%} {naive / ours:6.1f}"
+        bursts = sum(timing.discarded for timing in session.timings)
+        print(f"{line} {session.discarded_rounds:8} {bursts:7}")
+
+
+def error(times_N: np.ndarray, truth_N: np.ndarray, *, proportional: bool) -> float:
+    """Mean relative difference; `proportional`: after division by the median ratio."""
+    ratio_N = times_N / truth_N
+    return float(np.abs(ratio_N / (np.median(ratio_N) if proportional else 1) - 1).mean())
+
+
+def p10_ms(session: Session) -> np.ndarray:
+    return np.array([timing.p10_ms for timing in session.timings])
+
+
+def naive_ms(models: Sequence[OnnxModel]) -> np.ndarray:
+    """Mean of 100 calls after ten to warm up, one model after the other: what most tables are made of."""
+    return np.array([mean_ms(model.call) for model in models])
+
+
+def mean_ms(call: Callable[[], None]) -> float:
+    for _ in range(NAIVE_CALLS // 10):
+        call()
+    start = time.perf_counter()
+    for _ in range(NAIVE_CALLS):
+        call()
+    return 1e3 * (time.perf_counter() - start) / NAIVE_CALLS
+
+
+@contextmanager
+def load_on(cores: set[int]) -> Iterator[None]:
+    """A process that computes on every one of the cores."""
+    processes = [multiprocessing.Process(target=compute, args=(core,), daemon=True) for core in cores]
+    for process in processes:
+        process.start()
+    time.sleep(1.0 if processes else 0.0)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def compute(core: int) -> None:
+    os.sched_setaffinity(0, {core})
+    values = np.random.default_rng(0).standard_normal((400, 400))
+    while True:
+        values = np.tanh(values @ values.T / 400)
+
+
+if __name__ == "__main__":
+    main()
