@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["LatencyPredictor", "SearchConfig", "Supernet", "export_onnx", "search", "space"]
+__all__ = ["ExpectedLatency", "LatencyPredictor", "SearchConfig", "Supernet", "export_onnx", "search", "space"]
 
 if TYPE_CHECKING:
     from hwnas.core.choice import Option
     from hwnas.core.space import SearchSpace
+    from hwnas.latency.expected import ExpectedLatency
     from hwnas.latency.predictor import LatencyPredictor
     from hwnas.pipeline.config import SearchConfig
     from hwnas.pipeline.search import search
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Loaded when first used: importing hwnas loads no torch.
 _HOMES = {
+    "ExpectedLatency": "hwnas.latency.expected",
     "LatencyPredictor": "hwnas.latency.predictor",
     "SearchConfig": "hwnas.pipeline.config",
     "Supernet": "hwnas.supernet.network",

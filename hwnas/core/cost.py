@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,8 @@ import numpy as np
 
 from hwnas.core.arch import Arch
 from hwnas.core.choice import Argument, Choice, Condition, Option
-from hwnas.core.cost import PEAK, Factor, FloatArray, IntArray, cost_factors, highest, peak_factors, total
+from hwnas.core.cost import PEAK, BoolArray, Factor, FloatArray, IntArray, cost_factors, highest, peak_factors, total
+from hwnas.core.expectation import holds
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.wiring import Chain
@@ -23,7 +24,6 @@ from hwnas.errors import ArchError, SpaceError
 
 # A verb of `core/operations.py` and its arguments, fit for JSON.
 Operation = tuple[Any, ...]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 # Times that architectures are drawn anew where few meet the requirements.
 DRAWS: Final = 1000
@@ -168,17 +168,8 @@ class SearchSpace:
 
     def _holds(self, condition: Condition, rows_NC: IntArray) -> BoolArray:
         """Whether any clause of a condition holds; shape (N,). An empty condition always does."""
-        if not condition:
-            return np.ones(len(rows_NC), dtype=bool)
-        any_holds = np.zeros(len(rows_NC), dtype=bool)
-        for clause in condition:
-            holds = np.ones(len(rows_NC), dtype=bool)
-            for name, options in clause:
-                # Not np.isin: numpy would make strings of options of different types.
-                allowed = np.array([option in options for option in self.by_name[name].options])
-                holds &= allowed[rows_NC[:, self.columns[name]]]
-            any_holds |= holds
-        return any_holds
+        found = holds(condition, {name: rows_NC[:, column] for name, column in self.columns.items()}, self.by_name)
+        return np.broadcast_to(found, len(rows_NC))
 
     def meets_requirements(self, rows_NC: IntArray) -> BoolArray:
         """True where `requires` holds; shape (N,)."""
