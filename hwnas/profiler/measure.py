@@ -179,6 +179,7 @@ class GroupTimer:
             threads=self.threads,
             expected_ms=self.expected_ms,
             slower=SLOWER,
+            tries=1,  # at the end, what was slow is measured again anyway
             patience=self._patience,
             rng=self.rng,
             reporter=self.reporter,
@@ -195,6 +196,7 @@ def timed(
     slower: float,
     rng: np.random.Generator,
     reporter: Reporter,
+    tries: int = 2,
     patience: Patience | None = None,
 ) -> Session:
     """`measure_steadily` of loaded models. Inference on one thread stays on one core."""
@@ -205,6 +207,7 @@ def timed(
             protocol,
             expected_ms=expected_ms,
             slower=slower,
+            tries=tries,
             patience=patience or Patience(protocol.patience_s),
             rng=rng,
             reporter=reporter,

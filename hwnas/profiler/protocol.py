@@ -19,8 +19,6 @@ from hwnas.profiler.clock import Clock
 
 Call = Callable[[], None]
 
-# Sessions that are tried before a slow machine counts as it is.
-TRIES: Final = 2
 # Bursts of which a median is worth having.
 ENOUGH: Final = 4
 # Between looks at a machine that is slow.
@@ -41,7 +39,7 @@ class Protocol:
     """
 
     rounds: int = 12
-    most_rounds: int = 48
+    most_rounds: int = 30
     precision: float = 0.01
     # A half-width above this is no measurement.
     unconverged: float = 0.05
@@ -222,6 +220,7 @@ def measure_steadily(
     *,
     expected_ms: float | None,
     slower: float,
+    tries: int,
     patience: Patience,
     rng: np.random.Generator,
     reporter: Reporter,
@@ -229,12 +228,12 @@ def measure_steadily(
 ) -> Session:
     """`measure`, when the reference is not slower than `expected_ms` by a share: shared machines have slow minutes.
 
-    Waits for that while there is patience. Of at most `TRIES` sessions the one with the fastest reference counts; the
+    Waits for that while there is patience. Of at most `tries` sessions the one with the fastest reference counts; the
     rounds of the others are discarded.
     """
     fast_ms = np.inf if expected_ms is None else expected_ms * (1 + slower)
     sessions: list[Session] = []
-    while len(sessions) < TRIES:
+    while len(sessions) < tries:
         fast = wait_until_fast(reference, fast_ms, protocol, patience, clock=clock)
         session = measure(subjects, reference, protocol, rng=rng, reporter=reporter, clock=clock)
         sessions.append(session)

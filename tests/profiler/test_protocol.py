@@ -126,7 +126,7 @@ def test_a_clock_that_drifts_slowly_does_not_show(drift: float, seed: int) -> No
 
 @pytest.mark.parametrize("slowness", [lambda ms: 1 + ms / 1000, lambda ms: 1.3 + 0.3 * np.sin(ms / 80)])
 def test_drift_is_cancelled_by_the_reference_and_by_nothing_else(slowness: Callable[[float], float]) -> None:
-    protocol = Protocol(rounds=40, burst_ms=3)
+    protocol = Protocol(rounds=30, burst_ms=3)
 
     def error_and_spread(immune_reference: bool) -> tuple[float, float]:
         found = session(Machine(slowness), [constant(0.5)], protocol, immune_reference=immune_reference)
@@ -340,6 +340,7 @@ def steadily(machine: Machine, expected_ms: float | None) -> Session:
         protocol,
         expected_ms=expected_ms,
         slower=0.05,
+        tries=2,
         patience=Patience(10.0),
         rng=np.random.default_rng(0),
         reporter=machine,
