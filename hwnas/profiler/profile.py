@@ -122,8 +122,8 @@ def profile(
 ) -> ProfileSummary:
     """Measures every operator of the space and `networks` random whole networks into the table at `path`.
 
-    What the table has already is not measured again, unless it did not converge. Raises TableError where it was measured
-    under other conditions.
+    What the table has already is not measured again, unless it did not converge, or was measured while the device was
+    much slower than it is now. Raises TableError where it was measured under other conditions.
     """
     protocol = protocol or Protocol()
     first = [workload.subject(conditions) for workload in workloads(space, networks, seed)]

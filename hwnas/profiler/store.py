@@ -44,7 +44,7 @@ class TableWriter:
             raise TableError(f"{path}: another process is writing it; wait, or give another --out") from None
         try:
             self.rows: dict[Identity, Row] = self._opened(conditions, space, provenance or {})
-        except BaseException:
+        except BaseException:  # interruptions, too: raised on, but the lock must go
             self._lock.release()
             raise
 

@@ -60,7 +60,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         connection.executescript(TABLES)
-    except BaseException:
+    except BaseException:  # interruptions, too: raised on, but the connection must go
         connection.close()
         raise
     return connection
