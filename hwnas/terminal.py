@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import click
 from rich.console import Console
@@ -14,6 +14,12 @@ from rich.table import Table
 from hwnas.runs.front import FrontRow, named
 
 Item = TypeVar("Item")
+
+BASELINES: Final[Mapping[str, str]] = {
+    "isolated_sum": "isolated sum",
+    "affine_sum": "a + b * isolated sum",
+    "flops": "a + b * FLOPs",
+}
 
 
 @final
@@ -139,4 +145,62 @@ def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool) -> None:
     print_table(front_table(front))
     click.echo(
         f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
+    )
+
+
+def print_report(
+    files: Mapping[str, Path], report: Mapping[str, Any], interval: tuple[float, float], as_json: bool
+) -> None:
+    """What a fit found, and the files it wrote, by what they are. The points are in the predictor's file only."""
+    if as_json:
+        told = {name: value for name, value in report.items() if name != "points"}
+        click.echo(json.dumps({**{name: str(path) for name, path in files.items()}, **told, "interval": interval}))
+        return
+    print_table(errors_table(report))
+    for line in _fit_lines(report, interval):
+        click.echo(line)
+    click.echo("; ".join(f"{name} {path}" for name, path in files.items()))
+
+
+def cold_note(report: Mapping[str, Any]) -> str:
+    """What was estimated by a predictor whose space was not measured."""
+    kinds = f"; kinds of which none was measured: {', '.join(report['new_kinds'])}" if report["new_kinds"] else ""
+    return (
+        f"the table is of {report['source']}: {report['estimated_operators']} of {report['operators']} operators are "
+        f"estimated by what they cost{kinds}"
+    )
+
+
+def errors_table(report: Mapping[str, Any]) -> Table:
+    """Errors of the held-out predictions, and of each baseline that could be had."""
+    table = Table(header_style="bold")
+    table.add_column("")
+    for header in ("MAPE", "within 5 %", "within 10 %", "Spearman", "Kendall"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, errors in {"held_out": report["held_out"], **report["baselines"]}.items():
+        shares = (f"{100 * errors[share]:.1f} %" for share in ("within_5", "within_10"))
+        ranks = ("none" if errors[rank] is None else f"{errors[rank]:.3f}" for rank in ("spearman", "kendall"))
+        table.add_row(BASELINES.get(name, "held-out prediction"), f"{100 * errors['mape']:.2f} %", *shares, *ranks)
+    return table
+
+
+def _fit_lines(report: Mapping[str, Any], interval: tuple[float, float]) -> Iterator[str]:
+    if report.get("cold"):
+        yield (
+            f"{report['networks']} networks of {report['source']}, each predicted as if nothing of them or their operators "
+            "were measured; the errors on networks of the asked space are not known, and may be several times as large"
+        )
+    else:
+        known = f", given {report['known_devices']} known devices" if report.get("known_devices") else ""
+        yield f"{report['networks']} networks, each predicted by a fit to others{known}"
+        if report.get("trees"):
+            yield f"{report['trees']} trees on what the additive model leaves"
+    if report["repeat_noise"] is None:
+        yield "repeat noise unknown: no network was measured twice"
+    else:
+        yield f"repeat noise {100 * report['repeat_noise']:.2f} %: how far two measurements of one network differ"
+    low, high = (100 * (end - 1) for end in interval)
+    yield (
+        f"interval {low:+.1f} % to {high:+.1f} %: promised for {100 * report['interval_coverage']:.0f} % of networks, "
+        f"kept for {100 * report['covered']:.0f} % of the held-out ones"
     )

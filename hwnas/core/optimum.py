@@ -1,12 +1,17 @@
 """The exact best architecture under additive costs: a small integer program over choices and factor cells.
 
 One binary variable per option of each choice, exactly one of which is 1; one continuous variable per cell of each
-factor, whose sums along every axis equal the options' variables. At integer options the cells are the look-up. One
+factor, whose sums along every axis equal the options' variables. At integer options the cells are the look-up. Options
+that a factor does not tell apart share its cells: those of a tree's leaf are two by two by two, whatever the choices. One
 continuous variable per clause of a condition, at most any of its literals: where none is 1, the choice is at its first
 option, so that the program's solutions are the normalised architectures.
+
+Shapes: S sums (the objective, then the limits), K kinds of options along every axis.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +20,7 @@ from scipy.sparse import coo_array
 
 from hwnas.core.arch import Arch
 from hwnas.core.choice import Condition, Option
-from hwnas.core.cost import Factor, FloatArray, merged
+from hwnas.core.cost import Factor, FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 
@@ -27,28 +32,24 @@ def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[L
 
     Only architectures that meet the space's requirements count. Raises BudgetError where none meets the limits.
     """
-    objective = merged(objective)
-    limits = [(merged(limit), bound) for limit, bound in limits]
-    factors = [*objective, *(factor for limit, _ in limits for factor in limit)]
+    tables = _tables([objective, *(limit for limit, _ in limits)])
     offsets = np.cumsum([0] + [len(choice.options) for choice in space.choices])
     conditions = [choice.when for choice in space.choices] + [space.requires]
     clauses = np.cumsum([offsets[-1]] + [len(condition) for condition in conditions])
-    cells = np.cumsum([clauses[-1]] + [factor.values.size for factor in factors])
+    cells = np.cumsum([clauses[-1]] + [table.values_SK[0].size for table in tables])
     program = _Program(int(cells[-1]))
     for start, end in pairwise(offsets):
         program.add(np.arange(start, end), np.ones(end - start), 1.0, 1.0)
-    _add_look_ups(program, space, factors, offsets, cells)
+    _add_look_ups(program, space, tables, offsets, cells)
     _add_conditions(program, space, conditions, offsets, clauses)
     _add_ties(program, space, offsets)
     constraints = [program.constraint()]
-    first = len(objective)
-    for limit, bound in limits:
-        weights = _cell_weights(limit, first, cells)
+    for number, (_, bound) in enumerate(limits, start=1):
+        weights = _weights(tables, number, cells)
         # The solver's tolerance is absolute, so a limit is stated relative to its bound.
         scale = abs(bound) or np.abs(weights).max() or 1.0
         constraints.append(LinearConstraint(weights[None] / scale, -np.inf, bound / scale))
-        first += len(limit)
-    weights = _cell_weights(objective, 0, cells)
+    weights = _weights(tables, 0, cells)
     solution = milp(
         weights / max(np.abs(weights).max(), 1e-300),
         constraints=constraints,
@@ -59,6 +60,36 @@ def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[L
     if solution.x is None:
         raise BudgetError(f"no architecture of {space.name} meets the limits: {solution.message}")
     return space.decode([int(solution.x[a:b].argmax()) for a, b in pairwise(offsets)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """The cells of one scope in every sum, options that no sum tells apart taken together: the less there is to solve.
+
+    `values_SK` has an axis K per choice of `scope`; `kinds` gives the kind of each of its options.
+    """
+
+    scope: tuple[str, ...]
+    values_SK: FloatArray
+    kinds: tuple[IntArray, ...]
+
+
+def _tables(sums: Sequence[Sequence[Factor]]) -> list[_Table]:
+    by_scope: dict[tuple[str, ...], FloatArray] = {}
+    for number, factors in enumerate(sums):
+        for factor in factors:
+            values_SK = by_scope.setdefault(factor.scope, np.zeros((len(sums), *factor.values.shape)))
+            values_SK[number] += factor.values
+    return [_table(scope, values_SK) for scope, values_SK in by_scope.items()]
+
+
+def _table(scope: tuple[str, ...], values_SK: FloatArray) -> _Table:
+    kinds = []
+    for axis in range(1, values_SK.ndim):
+        _, first, kind_of_option = np.unique(values_SK, axis=axis, return_index=True, return_inverse=True)
+        values_SK = values_SK.take(first, axis)
+        kinds.append(kind_of_option.reshape(-1))
+    return _Table(scope, values_SK, tuple(kinds))
 
 
 class _Program:
@@ -82,17 +113,20 @@ class _Program:
 
 
 def _add_look_ups(
-    program: _Program, space: SearchSpace, factors: Sequence[Factor], offsets: FloatArray, cells: FloatArray
+    program: _Program, space: SearchSpace, tables: Sequence[_Table], offsets: FloatArray, cells: FloatArray
 ) -> None:
-    """Along every axis of a factor, the cells of an option sum to the option's variable."""
-    for factor, start in zip(factors, cells, strict=False):
-        index = start + np.arange(factor.values.size).reshape(factor.values.shape)
-        if not factor.scope:
+    """Along every axis of a table, the cells of options that it does not tell apart sum to the options' variables."""
+    for table, start in zip(tables, cells, strict=False):
+        shape = table.values_SK.shape[1:]
+        index = start + np.arange(math.prod(shape)).reshape(shape)
+        if not table.scope:
             program.add(index.reshape(-1), np.ones(1), 1.0, 1.0)
-        for axis, name in enumerate(factor.scope):
-            for option in range(factor.values.shape[axis]):
-                columns = np.append(index.take(option, axis).reshape(-1), offsets[space.columns[name]] + option)
-                program.add(columns, np.append(np.ones(len(columns) - 1), -1.0), 0.0, 0.0)
+        for axis, (name, kind_of_option) in enumerate(zip(table.scope, table.kinds, strict=True)):
+            for kind in range(shape[axis]):
+                of_kind = index.take(kind, axis).reshape(-1)
+                options = offsets[space.columns[name]] + np.flatnonzero(kind_of_option == kind)
+                coefficients = np.repeat([1.0, -1.0], [len(of_kind), len(options)])
+                program.add(np.concatenate([of_kind, options]), coefficients, 0.0, 0.0)
 
 
 def _add_conditions(
@@ -130,8 +164,7 @@ def _literal(space: SearchSpace, literal: tuple[str, tuple[Option, ...]], offset
     return np.array([offsets[space.columns[name]] + known.index(option) for option in options])
 
 
-def _cell_weights(factors: Sequence[Factor], first: int, cells: FloatArray) -> FloatArray:
-    weights = np.zeros(cells[-1])
-    for factor, start in zip(factors, cells[first:], strict=False):
-        weights[start : start + factor.values.size] = factor.values.reshape(-1)
-    return weights
+def _weights(tables: Sequence[_Table], number: int, cells: FloatArray) -> FloatArray:
+    """The coefficient of every variable in one of the sums."""
+    values = [table.values_SK[number].reshape(-1) for table in tables]
+    return np.concatenate([np.zeros(cells[0]), *values])

@@ -5,6 +5,7 @@ There is one interpreter, `run`, for everything that flows through a network: sh
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 from hwnas.core.layer import Layer
@@ -55,6 +56,17 @@ class Chain:
                 yield Alive(part)
             else:
                 yield from part.alive()
+
+    def meetings(self) -> Iterator[tuple[Layer, Layer]]:
+        """Pairs of layers of which one takes what the other gives, or whose outputs are added up; none across a graph's
+        border, and as if something stood everywhere."""
+        units = list(_units(self.parts))
+        for unit in units:
+            if isinstance(unit, Graph):
+                yield from unit.meetings()
+        for first, second in pairwise(units):
+            if isinstance(first, Layer) and isinstance(second, Layer):
+                yield first, second
 
     def outline(self) -> list[Any]:
         """How the layers, by name, are joined; fit for JSON."""
@@ -140,6 +152,12 @@ class Graph:
             left = {other.source for other in later if other.target > edge.target}
             yield Alive(edge.layer, len(waiting) + arrived, len(left) + arrived + 2 if arrived else 0)
 
+    def meetings(self) -> Iterator[tuple[Layer, Layer]]:
+        for number, edge in enumerate(self.edges):
+            for other in self.edges[:number]:
+                if edge.target == other.target or edge.source == other.target or edge.target == other.source:
+                    yield other.layer, edge.layer
+
     def outline(self) -> list[Any]:
         return ["graph", *([edge.source, edge.target, edge.layer.name] for edge in self.edges)]
 
@@ -156,3 +174,14 @@ class Graph:
 
 
 Part = Layer | Chain | Stage | Graph
+
+
+def _units(parts: Sequence[Part]) -> Iterator[Layer | Graph]:
+    """Layers and graphs in their order, whatever chains and stages they are in."""
+    for part in parts:
+        if isinstance(part, Chain):
+            yield from _units(part.parts)
+        elif isinstance(part, Stage):
+            yield from _units(part.blocks)
+        else:
+            yield part

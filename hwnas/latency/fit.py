@@ -1,94 +1,67 @@
-"""Fitting a predictor to measurements, and its error on networks it was not fitted to."""
+"""Fitting a predictor to measurements; cross-validation gives it its interval and its report."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau, spearmanr
 
-from hwnas.core.cost import FloatArray, IntArray, total
+from hwnas.core.cost import IntArray
 from hwnas.core.space import SearchSpace
-from hwnas.latency.additive import features, fit_factors
-from hwnas.latency.measurements import Measurements
+from hwnas.latency.additive import LEAST, AdditiveModel, fit_additive, relative
+from hwnas.latency.basis import Basis
+from hwnas.latency.bayes import LogScales
+from hwnas.latency.features import space_basis
+from hwnas.latency.known import known_basis
+from hwnas.latency.measurements import FEWEST_AMONG_KNOWN, FEWEST_NETWORKS, Measurements
 from hwnas.latency.predictor import LatencyPredictor, identity_factors
-
-FOLDS: Final = 10
-COVERAGE: Final = 0.9
+from hwnas.latency.report import COVERAGE, conformal_interval, cross_validated, held_out_report
+from hwnas.latency.trees import chosen_trees, fit_trees
 
 
 def fit(
-    space: SearchSpace, measurements: Measurements, conditions: Mapping[str, Any], *, where: str = "the table"
+    space: SearchSpace,
+    measurements: Measurements,
+    conditions: Mapping[str, Any],
+    *,
+    known: Sequence[LatencyPredictor] = (),
+    where: str = "the table",
 ) -> LatencyPredictor:
     """A predictor with factors from all measurements, and a report and interval from cross-validation.
 
-    Raises MissingMeasurementError, PredictorError where the measurements do not suffice.
+    Predictors of `known` devices say what to expect of this one: then few networks suffice, and no operators. Raises
+    MissingMeasurementError, PredictorError where the measurements do not suffice, or a predictor is of another space.
     """
-    measurements.require(space.operators(), space.size, where)
+    measurements.require(space.operators(), space.size, where, fewest=FEWEST_AMONG_KNOWN if known else FEWEST_NETWORKS)
     rows_NC, latency_ms_N = measurements.rows_NC, measurements.network_ms_N
-    basis = features(space, measurements.isolated_ms)
+    basis, believed = _prior(space, measurements.isolated_ms, float(np.median(latency_ms_N)), known)
 
-    def fit_and_predict(train: IntArray, rest: IntArray) -> FloatArray:
-        factors = fit_factors(space, basis, rows_NC[train], latency_ms_N[train])
-        return total(factors, rows_NC[rest], space.columns)
+    def additive(networks: IntArray) -> AdditiveModel:
+        return fit_additive(basis, space.columns, rows_NC[networks], latency_ms_N[networks], believed)
 
-    held_out_ms_N = cross_validated(fit_and_predict, len(rows_NC))
-    sum_ms_N = total(basis.layers, rows_NC, space.columns)
-    report = {
-        "networks": len(rows_NC),
-        "held_out": errors(held_out_ms_N, latency_ms_N),
-        "isolated_sum": errors(sum_ms_N, latency_ms_N),
-        "interval_coverage": min(COVERAGE, (len(rows_NC) - 1) / (len(rows_NC) + 1)),
-        "repeat_noise": measurements.repeat_noise,
-        "reference_ms": measurements.reference_ms,
-    }
-    interval = conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE)
-    statistics = {"p10": 1.0}
-    for name, other_ms_N in measurements.other_ms.items():
-        # The upper quartile: up to a quarter of the networks may have been measured in disturbed moments.
-        statistics[name] = float(np.quantile(other_ms_N / latency_ms_N, 0.75))
+    least_ms = LEAST * latency_ms_N.min()
+    held_out_ms_N = cross_validated(lambda train, rest: additive(train).predict_ms(rows_NC[rest]), len(rows_NC))
+    held_out_ms_N = np.maximum(held_out_ms_N, least_ms)
+    left_ms_N = latency_ms_N - held_out_ms_N
+    trees, added_ms_N = chosen_trees(rows_NC, left_ms_N, held_out_ms_N)
+    booster = fit_trees(rows_NC, left_ms_N, relative(held_out_ms_N) ** 2, trees) if trees else None
+    held_out_ms_N = np.maximum(held_out_ms_N + added_ms_N, least_ms)
     return LatencyPredictor(
         choices=space.choices,
-        factors=fit_factors(space, basis, rows_NC, latency_ms_N),
-        interval=interval,
-        statistics=statistics,
-        report=report,
+        additive=additive(np.arange(len(rows_NC))).factors,
+        interval=conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE),
+        statistics=measurements.statistics(),
+        report=held_out_report(space, measurements, held_out_ms_N) | {"trees": trees, "known_devices": len(known)},
         conditions=dict(conditions),
         space=space.describe(),
         identity=identity_factors(space),
+        booster=booster,
     )
 
 
-def cross_validated(fit_and_predict: Callable[[IntArray, IntArray], FloatArray], count: int) -> FloatArray:
-    """Each network's prediction by a fit that never saw it; shape (count,)."""
-    order = np.random.default_rng(0).permutation(count)
-    result = np.empty(count)
-    for fold in np.array_split(order, min(FOLDS, count)):
-        result[fold] = fit_and_predict(np.setdiff1d(order, fold), fold)
-    return result
-
-
-def errors(predicted_ms_N: FloatArray, measured_ms_N: FloatArray) -> dict[str, float]:
-    """The field's figures: mean absolute relative error, shares within 5 % and 10 %, rank correlations."""
-    relative_N = np.abs(predicted_ms_N / measured_ms_N - 1)
-    return {
-        "mape": float(relative_N.mean()),
-        "within_5": float((relative_N <= 0.05).mean()),
-        "within_10": float((relative_N <= 0.10).mean()),
-        "spearman": float(spearmanr(predicted_ms_N, measured_ms_N).statistic),
-        "kendall": float(kendalltau(predicted_ms_N, measured_ms_N).statistic),
-    }
-
-
-def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, float]:
-    """Ends of the interval of measured / predicted that covers a new network with the given probability.
-
-    Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
-    include 1, so that the prediction itself is never outside its interval. Of fewer than 19 networks even the extremes
-    cover less: (N - 1) / (N + 1).
-    """
-    count = len(ratio_N)
-    tail = (1 - coverage) / 2
-    ordered = np.sort(ratio_N)
-    low = ordered[max(0, int(np.floor((count + 1) * tail)) - 1)]
-    high = ordered[min(count - 1, int(np.ceil((count + 1) * (1 - tail))) - 1)]
-    return min(1.0, float(low)), max(1.0, float(high))
+def _prior(
+    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+) -> tuple[Basis, LogScales | None]:
+    """What is believed of the device before its first network."""
+    if known:
+        return known_basis(space, isolated_ms, typical_ms, known)
+    return space_basis(space, isolated_ms, typical_ms), None

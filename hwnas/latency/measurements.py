@@ -1,6 +1,6 @@
 """What a predictor is fitted to: isolated times of operators, and times of whole networks under the same conditions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,8 +8,9 @@ import numpy as np
 from hwnas.core.cost import FloatArray, IntArray
 from hwnas.errors import MissingMeasurementError, PredictorError
 
-# Fewer networks leave neither a correction nor an error worth printing.
+# Fewer networks leave neither a correction nor an error worth printing; with known devices to go by, a few less do.
 FEWEST_NETWORKS = 8
+FEWEST_AMONG_KNOWN = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -28,6 +29,17 @@ class Measurements:
     repeat_noise: float | None = None
     reference_ms: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raises PredictorError for latencies that cannot be, or that are not one for each network."""
+        for name, ms_N in {"network": self.network_ms_N, **self.other_ms}.items():
+            if np.shape(ms_N) != (len(self.rows_NC),) or not (np.isfinite(ms_N).all() and (np.asarray(ms_N) > 0).all()):
+                raise PredictorError(
+                    f"{name} latencies have shape {np.shape(ms_N)} for {len(self.rows_NC)} networks; one for each is "
+                    f"needed, above 0 ms"
+                )
+        if not all(0 < ms < np.inf for ms in self.isolated_ms.values()):
+            raise PredictorError("the isolated time of an operator is not above 0 ms; measure it again")
+
     def of_network(self, row_C: IntArray, statistic: str) -> float | None:
         """Milliseconds of one measured network, or None if it was not measured; `p10`, `median` or `p90`."""
         found = np.flatnonzero((self.rows_NC == row_C).all(1))
@@ -35,18 +47,28 @@ class Measurements:
             return None
         return float({"p10": self.network_ms_N, **self.other_ms}[statistic][found[0]])
 
-    def require(self, operators: Mapping[str, object], size: int, where: str) -> None:
-        """Raises MissingMeasurementError where operators were not measured, PredictorError where too few networks were.
+    def statistics(self) -> dict[str, float]:
+        """From p10 to every statistic, the factor that three in four networks stay below."""
+        # The upper quartile: up to a quarter of the networks may have been measured in disturbed moments.
+        ratios = {name: np.quantile(ms_N / self.network_ms_N, 0.75) for name, ms_N in self.other_ms.items()}
+        return {"p10": 1.0} | {name: float(ratio) for name, ratio in ratios.items()}
 
-        A space of `size` architectures needs no more networks than it has.
+    def isolated_of(self, operators: Iterable[str]) -> Mapping[str, float]:
+        """The isolated times of these operators, or none where some are not known."""
+        return self.isolated_ms if set(operators) <= set(self.isolated_ms) else {}
+
+    def require(self, operators: Mapping[str, object], size: int, where: str, fewest: int = FEWEST_NETWORKS) -> None:
+        """Raises MissingMeasurementError where some operators were not measured, PredictorError where too few networks were.
+
+        Where no operator was, networks alone must do. A space of `size` architectures needs no more networks than it has.
         """
         missing = sorted(set(operators) - set(self.isolated_ms))
-        if missing:
+        if missing and self.isolated_ms:
             raise MissingMeasurementError(
                 f"{where}: {len(missing)} of {len(operators)} operators are not measured, {missing[0]} for one; "
                 f"run `hwnas profile --out {where}` again"
             )
-        fewest = max(2, min(FEWEST_NETWORKS, size))
+        fewest = max(2, min(fewest, size))
         if len(self.rows_NC) < fewest:
             raise PredictorError(
                 f"{where}: {len(self.rows_NC)} whole networks are measured, a fit needs {fewest}; "

@@ -4,51 +4,75 @@ Shapes: N architectures, C choices.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
 from zlib import crc32
 
 import numpy as np
 
-from hwnas.core.choice import Choice, Option
-from hwnas.core.cost import Factor, FloatArray, IntArray, layer_factors, total
+from hwnas.core.choice import Choice
+from hwnas.core.cost import Factor, FloatArray, IntArray, absorbed, layer_factors, total
+from hwnas.core.expectation import holds
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
+from hwnas.latency.trees import TREES, tree_factors
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LatencyPredictor:
     """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices.
+
+    It is the sum of the `additive` factors and, where trees took more off the error than noise does, of a `booster`, in
+    XGBoost's own JSON, over `choices`.
 
     `interval` holds the factors from a prediction to the ends of its interval, which covers 90 % (fewer where few networks
     were measured: `report["interval_coverage"]`). `statistics` holds the factors from
     p10 to `median` and `p90` that three in four networks stay below. `report` is what `fit` found on held-out networks;
     its `reference_ms` is of this very space's largest network.
-    `identity` says which operator each cell of the factors is of, where that is known.
+    `provenance` says what it was fitted to. `identity` says which operator each cell of the factors is of, where that is known.
     """
 
     choices: tuple[Choice, ...]
-    factors: tuple[Factor, ...]
+    additive: tuple[Factor, ...]
     interval: tuple[float, float]
     statistics: Mapping[str, float]
     report: Mapping[str, Any]
     conditions: Mapping[str, Any]
     space: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     identity: tuple[Factor, ...] = ()
+    booster: Mapping[str, Any] | None = None
+
+    @cached_property
+    def trees(self) -> tuple[Factor, ...]:
+        """The booster's trees as factors."""
+        return () if self.booster is None else tree_factors(self.booster, self.choices)
 
     @property
+    def factors(self) -> tuple[Factor, ...]:
+        """All that adds up to the prediction."""
+        return (*self.additive, *self.trees)
+
+    @cached_property
+    def _few(self) -> list[Factor]:
+        """The same sum in as few factors as can be."""
+        return absorbed(self.factors)
+
+    @cached_property
     def columns(self) -> Mapping[str, int]:
         return {choice.name: column for column, choice in enumerate(self.choices)}
 
     def predict_ms(self, rows_NC: IntArray) -> FloatArray:
         """Predicted p10 latency; shape (N,)."""
-        return total(self.factors, np.asarray(rows_NC), self.columns)
+        return total(self._few, np.asarray(rows_NC), self.columns)
 
     def upper_ms(self, rows_NC: IntArray, statistic: str) -> FloatArray:
         """The upper end of the interval of `p10`, `median` or `p90`: what a budget is checked against; shape (N,)."""
@@ -59,32 +83,38 @@ class LatencyPredictor:
         return self.interval[1] * self.statistics[statistic]
 
     def breakdown_ms(self, row_C: IntArray) -> dict[str, float]:
-        """What each layer contributes to one architecture's prediction."""
+        """What each layer, and layers that meet, contribute to one architecture's prediction; all trees are one entry."""
         rows = np.asarray(row_C)[None]
-        return {factor.name: float(factor.at(rows, self.columns)[0]) for factor in self.factors}
+        parts: dict[str, float] = {}
+        for factor in self.factors:
+            part = TREES if factor.name.startswith(f"{TREES}: ") else factor.name
+            parts[part] = parts.get(part, 0.0) + float(factor.at(rows, self.columns)[0])
+        return parts
 
     def for_space(self, space: SearchSpace) -> "LatencyPredictor":
         """The same predictor over a space's own choices, matched by choice names and option values.
 
         The space may lack options. Raises PredictorError where it has a choice or option the predictor does not know.
         """
-        ours = {choice.name: choice.options for choice in self.choices}
+        ours = {choice.name: choice for choice in self.choices}
         for choice in space.choices:
-            strange = [option for option in choice.options if option not in ours.get(choice.name, ())]
+            known = ours[choice.name].options if choice.name in ours else ()
+            strange = [option for option in choice.options if option not in known]
             if strange:
                 raise PredictorError(
                     f"the predictor knows nothing of {choice.name} = {strange[0]!r}; fit one for this space"
                 )
-        factors = [_restricted(factor, ours, space) for factor in self.factors]
+        factors = [_restricted(_off_as_first(factor, ours, space), ours, space) for factor in self.factors]
         own = identity_factors(space) if self.identity else ()
         _require_same(own, [_restricted(factor, ours, space) for factor in self.identity], space)
         return LatencyPredictor(
             choices=space.choices,
-            factors=tuple(factors),
+            additive=tuple(factors),
             interval=self.interval,
             statistics=self.statistics,
             report=self.report if self.space == space.describe() else {**self.report, "reference_ms": None},
             conditions=self.conditions,
+            provenance=self.provenance,
             space=space.describe(),
             identity=own,
         )
@@ -95,11 +125,13 @@ class LatencyPredictor:
             "schema": SCHEMA,
             "space": dict(self.space),
             "conditions": dict(self.conditions),
+            "provenance": dict(self.provenance),
             "report": dict(self.report),
             "interval": self.interval,
             "statistics": dict(self.statistics),
             "choices": [asdict(choice) for choice in self.choices],
-            "factors": [_factor_json(factor) for factor in self.factors],
+            "factors": [_factor_json(factor) for factor in self.additive],
+            "booster": self.booster,
             "identity": [_factor_json(factor) for factor in self.identity],
         }
         replace_file(Path(path), json.dumps(content))
@@ -117,11 +149,12 @@ class LatencyPredictor:
             raise PredictorError(f"{path}: not a predictor's JSON, or damaged; fit it again") from None
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else None
-            raise PredictorError(f"{path}: schema {found}, this version reads {SCHEMA}; update hwnas or fit again")
+            raise PredictorError(f"{path}: schema {found!r}, this version reads {SCHEMA}; update hwnas or fit again")
         try:
             return _from_json(content)
-        except (AttributeError, KeyError, TypeError, ValueError, SpaceError) as error:
-            raise PredictorError(f"{path}: damaged ({type(error).__name__}: {error}); fit it again") from None
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, SpaceError) as error:
+            said = " ".join(str(error).split())
+            raise PredictorError(f"{path}: damaged ({type(error).__name__}: {said}); fit it again") from None
 
 
 def identity_factors(space: SearchSpace) -> tuple[Factor, ...]:
@@ -144,12 +177,32 @@ def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchS
             raise PredictorError(f"the predictor was fitted to a space with a layer {name}; fit one for this space")
 
 
-def _restricted(factor: Factor, ours: Mapping[str, tuple[Option, ...]], space: SearchSpace) -> Factor:
+def _off_as_first(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) -> Factor:
+    """The factor, told by what switches its choices off where rows of the space cannot tell.
+
+    Rows have index 0 where a choice is off, and trees know what is off by that. Where another option comes first in the
+    space, it is not the one they know.
+    """
+    for name in factor.scope:
+        choice = ours[name]
+        if not choice.when or name not in space.by_name or space.choice(name).options[0] == choice.options[0]:
+            continue
+        switches = [switch for clause in choice.when for switch, _ in clause]
+        scope = tuple(dict.fromkeys((*factor.scope, *switches)))
+        sizes = [len(ours[each].options) for each in scope]
+        more = (1,) * (len(scope) - len(factor.scope))
+        values = np.broadcast_to(factor.values.reshape(factor.values.shape + more), sizes)
+        on = holds(choice.when, dict(zip(scope, np.indices(sizes), strict=True)), ours)
+        factor = Factor(factor.name, scope, np.where(on, values, values.take([0], scope.index(name))))
+    return factor
+
+
+def _restricted(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) -> Factor:
     """The factor over the space's options. A choice the space lacks must make no difference to what is left."""
     values = factor.values
     for axis, name in enumerate(factor.scope):
         if name in space.by_name:
-            values = values.take([ours[name].index(option) for option in space.choice(name).options], axis)
+            values = values.take([ours[name].options.index(option) for option in space.choice(name).options], axis)
     lost = [axis for axis, name in enumerate(factor.scope) if name not in space.by_name]
     for axis in reversed(lost):
         if np.ptp(values, axis).any():
@@ -166,17 +219,24 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         when = tuple(tuple((name, tuple(options)) for name, options in clause) for clause in choice["when"])
         choices.append(Choice(choice["name"], tuple(choice["options"]), when, choice.get("tied_to", "")))
     sizes = {choice.name: len(choice.options) for choice in choices}
-    low, high = content["interval"]
-    return LatencyPredictor(
+    low, high = map(float, content["interval"])
+    if not 0 < low <= 1 <= high < math.inf:
+        raise ValueError(f"interval {low} to {high}")
+    _ = float(content["report"]["held_out"]["mape"])  # what predictors of other devices rely on
+    loaded = LatencyPredictor(
         choices=tuple(choices),
-        factors=tuple(_factor(factor, sizes) for factor in content["factors"]),
+        additive=tuple(_factor(factor, sizes) for factor in content["factors"]),
         identity=tuple(_factor(factor, sizes) for factor in content["identity"]),
-        interval=(float(low), float(high)),
+        interval=(low, high),
         statistics={name: float(ratio) for name, ratio in content["statistics"].items()},
         report=dict(content["report"]),
         conditions=dict(content["conditions"]),
+        provenance=dict(content["provenance"]),
         space=dict(content["space"]),
+        booster=content["booster"],
     )
+    _ = loaded.trees  # raises where the booster is damaged
+    return loaded
 
 
 def _factor_json(factor: Factor) -> dict[str, Any]:

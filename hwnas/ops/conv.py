@@ -1,4 +1,4 @@
-"""Convolution blocks and classifiers."""
+"""Convolution blocks, classifiers, and scaling of images."""
 
 from itertools import pairwise
 
@@ -7,6 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hwnas.spaces import blocks
+
+
+class Resize(nn.Module):
+    """Bilinear interpolation."""
+
+    def __init__(self, operator: blocks.Resize) -> None:
+        super().__init__()
+        self.resolution = operator.resolution
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return F.interpolate(x_NCHW, (self.resolution, self.resolution), mode="bilinear")
 
 
 class ConvBlock(nn.Module):

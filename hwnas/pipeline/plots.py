@@ -1,16 +1,20 @@
-"""Plots of a finished run."""
+"""Plots of a finished run, and of a fit."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
+from hwnas.latency.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
+from hwnas.report.held_out import HeldOutPlot
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
 
-FORMATS: Final = ("png", "svg", "html", "csv")
+PICTURES: Final = ("png", "svg", "html")
+FORMATS: Final = (*PICTURES, "csv")
 
 
 def front_plot(run: RunFolder) -> FrontPlot:
@@ -21,14 +25,13 @@ def front_plot(run: RunFolder) -> FrontPlot:
     database = RunDatabase.existing(run.database)
     evaluated = tuple((e.predicted_ms, e.loss_val) for e in database.evaluations().values())
     database.close()
-    conditions = facts["conditions"]
     return FrontPlot(
         title=f"{facts['config']['space']} on {facts['config']['data']}",
         points=points,
         evaluated=evaluated,
         budget_ms=facts["latency_budget_ms"],
         budget_on=facts["config"]["budget_on"],
-        device=f"{conditions['hardware']}, {conditions['runtime']}, {conditions['threads']} thread(s)",
+        device=_device(facts["conditions"]),
     )
 
 
@@ -40,13 +43,11 @@ def draw(run: RunFolder, *formats: str) -> None:
 
 def draw_to(run: RunFolder, path: Path) -> None:
     """Draws the front in the format of the path's suffix: png, svg, html, or csv (the table itself)."""
-    suffix = path.suffix.removeprefix(".")
-    if suffix not in FORMATS:
-        raise UnknownNameError("plot format", path.suffix, [f".{name}" for name in FORMATS])
-    if suffix == "csv":
+    require_format(path, FORMATS)
+    if path.suffix == ".csv":
         read_front(run.front)
         replace_file(path, run.front.read_bytes())
-    elif suffix == "html":
+    elif path.suffix == ".html":
         from hwnas.report.interactive import front_html  # plotly is loaded where it is needed
 
         replace_file(path, front_html(front_plot(run)))
@@ -54,3 +55,40 @@ def draw_to(run: RunFolder, path: Path) -> None:
         from hwnas.report.figures import draw_front, save_figure
 
         save_figure(draw_front(front_plot(run)), path)
+
+
+def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:
+    """The held-out predictions of a fit, as values to draw."""
+    report = predictor.report
+    measured_ms, predicted_ms = report["points"]["measured_ms"], report["points"]["predicted_ms"]
+    return HeldOutPlot(
+        title=f"{report.get('source') or Path(predictor.space['reference']).name}: latency, predicted against measured",
+        device=_device(predictor.conditions),
+        points=tuple(zip(measured_ms, predicted_ms, strict=True)),
+        mape=report["held_out"]["mape"],
+        kendall=report["held_out"]["kendall"],
+        repeat_noise=report["repeat_noise"],
+    )
+
+
+def draw_held_out_to(predictor: LatencyPredictor, path: Path) -> None:
+    """Draws the held-out predictions in the format of the path's suffix: png, svg or html."""
+    require_format(path, PICTURES)
+    if path.suffix == ".html":
+        from hwnas.report.interactive import held_out_html
+
+        replace_file(path, held_out_html(held_out_plot(predictor)))
+    else:
+        from hwnas.report.figures import draw_held_out, save_figure
+
+        save_figure(draw_held_out(held_out_plot(predictor)), path)
+
+
+def require_format(path: Path, formats: Sequence[str]) -> None:
+    """Raises UnknownNameError where a path's suffix is none of the formats."""
+    if path.suffix.removeprefix(".") not in formats:
+        raise UnknownNameError("plot format", path.suffix, [f".{name}" for name in formats])
+
+
+def _device(conditions: Mapping[str, Any]) -> str:
+    return f"{conditions['hardware']}, {conditions['runtime']}, {conditions['threads']} thread(s)"

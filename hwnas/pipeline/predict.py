@@ -1,18 +1,21 @@
 """From a table to a predictor, and from a predictor to a budget that can be met."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.cost import Factor
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, BudgetError, HwnasError, PredictorError, TableError
+from hwnas.latency.cold import cold_predictor
 from hwnas.latency.fit import fit
 from hwnas.latency.measurements import Measurements
 from hwnas.latency.predictor import LatencyPredictor
@@ -68,10 +71,15 @@ def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
     return arch if row.get("operators") in (None, operators_digest(space, arch)) else None
 
 
-def fit_table(path: Path, space: SearchSpace | None = None, *, allow_unconverged: bool = False) -> LatencyPredictor:
+def fit_table(
+    path: Path, space: SearchSpace | None = None, *, allow_unconverged: bool = False, known: Sequence[Path] = ()
+) -> LatencyPredictor:
     """A predictor for the conditions a table was measured under, and for its space, which is loaded where not given.
 
-    Raises TableError where rows did not converge, unless that is allowed.
+    `known` are files of predictors of other devices, for the same space, which say what to expect of this one. Where the
+    table is of another space, and lacks operators of this one, the predictor is a cold one (`latency.cold`).
+
+    Raises TableError where rows did not converge, unless that is allowed; PredictorError of known devices and a cold one.
     """
     table = read_table(path)
     if table.unconverged and not allow_unconverged:
@@ -81,8 +89,33 @@ def fit_table(path: Path, space: SearchSpace | None = None, *, allow_unconverged
             f"+-{100 * worst['half_width']:.0f} %: {worst['kind']} {worst['key']}; `hwnas profile --out {path}` measures "
             "them again, best while the device is idle; or give --allow-unconverged"
         )
-    space = space or reload_space(table.space)
-    return fit(space, measurements(table, space), table.conditions, where=str(path))
+    if space is not None and _is_of_another(table, space):
+        if known:
+            raise PredictorError(
+                f"{path}: measured for another space, so a predictor of {space.name} is cold, and cannot be learned from "
+                f"other devices' as well; leave out --from, or profile {space.name}"
+            )
+        source, predictors = reload_space(table.space), []
+        predictor = cold_predictor(space, source, measurements(table, source), table.conditions, where=str(path))
+    else:
+        space, predictors = space or reload_space(table.space), [LatencyPredictor.load(file) for file in known]
+        predictor = fit(space, measurements(table, space), table.conditions, known=predictors, where=str(path))
+    provenance = {
+        "hwnas": hwnas.__version__,
+        "table": str(path),
+        "digest": hashlib.blake2s(path.read_bytes()).hexdigest()[:16],
+        "known_devices": [
+            {"file": str(file), **other.conditions} for file, other in zip(known, predictors, strict=True)
+        ],
+        "measured": dict(table.provenance),
+    }
+    return replace(predictor, provenance=provenance)
+
+
+def _is_of_another(table: Table, space: SearchSpace) -> bool:
+    """Whether a table is of operators, but of another space's, which has not all of this one's."""
+    measured = {row["key"] for row in table.rows if row["kind"] == "operator"}
+    return bool(measured) and table.space["fingerprint"] != space.fingerprint and not measured >= set(space.operators())
 
 
 def usable_table(path: Path, space: SearchSpace, conditions: Mapping[str, Any]) -> Table:

@@ -299,9 +299,10 @@ class _Search:
             }
         )
         error = predictor.report.get("held_out", {}).get("mape", float("nan"))
+        of = f" of {predictor.report['source']}, none of this space" if predictor.report.get("cold") else ""
         self.reporter.note(
             f"latency of {self.space.name} here ({self.config.budget_on}): {ready.fastest_ms:.4g} to {ready.slowest_ms:.4g} ms, "
-            f"predicted within {100 * error:.1f} % on held-out networks; the budget of {ready.budget_ms:.4g} ms can be met"
+            f"predicted within {100 * error:.1f} % on held-out networks{of}; the budget of {ready.budget_ms:.4g} ms can be met"
         )
         return ready
 

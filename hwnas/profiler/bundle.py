@@ -24,7 +24,14 @@ from hwnas.profiler.board import CONTENTS, SCHEMA
 from hwnas.profiler.device import known_options
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.precision import PRECISIONS, Precision
-from hwnas.profiler.profile import Workload, like_trained, provenance, workloads
+from hwnas.profiler.profile import (
+    FLOOR,
+    Workload,
+    like_trained,
+    operator_workloads,
+    provenance,
+    random_network_workloads,
+)
 from hwnas.profiler.protocol import Protocol
 
 # What the board needs of hwnas: no torch, no scipy.
@@ -62,7 +69,7 @@ def bundle(
     """
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
     precision = PRECISIONS[conditions["precision"]]
-    works = workloads(space, networks, seed)
+    works = [FLOOR, *operator_workloads(space), *random_network_workloads(space, networks, seed)]
     contents = {
         "schema": SCHEMA,
         "conditions": dict(conditions),

@@ -2,8 +2,8 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -125,8 +125,23 @@ def profile(
     What the table has already is not measured again, unless it did not converge, or was measured while the device was
     much slower than it is now. Raises TableError where it was measured under other conditions.
     """
+    works = [*operator_workloads(space), *random_network_workloads(space, networks, seed)]
+    return measure_works(space, conditions, path, works, protocol=protocol, reporter=reporter, seed=seed)
+
+
+def measure_works(
+    space: SearchSpace,
+    conditions: Conditions,
+    path: Path,
+    works: Sequence[Workload],
+    *,
+    protocol: Protocol | None = None,
+    reporter: Reporter | None = None,
+    seed: int = 0,
+) -> ProfileSummary:
+    """Measures an empty call and these operators and networks of a space into the table at `path`, as `profile` does."""
     protocol = protocol or Protocol()
-    first = [workload.subject(conditions) for workload in workloads(space, networks, seed)]
+    first = [workload.subject(conditions) for workload in (FLOOR, *works)]
     repeats = repeated(first)
     with TableWriter(path, conditions.describe(), space.describe(), provenance(protocol)) as table:
         tally = fill(
@@ -139,6 +154,16 @@ def profile(
             seed=seed,
         )
         return summary(space, path, table.rows, tally, len(first) + len(repeats))
+
+
+def joined(summaries: Sequence[ProfileSummary]) -> ProfileSummary:
+    """Of one table, measured in several calls; the last named all that was wanted."""
+    done = {
+        name: sum(getattr(summary, name) for summary in summaries)
+        for name in ("measured", "again", "discarded_rounds", "discarded_bursts")
+    }
+    last = summaries[-1]
+    return replace(last, reused=last.measured + last.reused - done["measured"], **done)
 
 
 def provenance(protocol: Protocol) -> dict[str, Any]:
@@ -170,12 +195,13 @@ def summary(space: SearchSpace, path: Path, rows: Mapping[Identity, Row], tally:
     )
 
 
-def workloads(space: SearchSpace, networks: int, seed: int) -> list[Workload]:
-    """An empty call, every operator of the space by itself, and some whole networks; the smallest and largest network
-    are the first of these.
-    """
-    floor = Workload(kind="floor", key="identity", make=nn.Identity, input_shape=(1,))
-    operators = [
+# An empty call.
+FLOOR: Final = Workload(kind="floor", key="identity", make=nn.Identity, input_shape=(1,))
+
+
+def operator_workloads(space: SearchSpace) -> list[Workload]:
+    """Every operator of the space by itself."""
+    return [
         Workload(
             kind="operator",
             key=key,
@@ -185,8 +211,11 @@ def workloads(space: SearchSpace, networks: int, seed: int) -> list[Workload]:
         )
         for key, operator in space.operators().items()
     ]
-    archs = calibration_networks(space, networks, seed)
-    return [floor, *operators, *(network_workload(space, arch) for arch in archs)]
+
+
+def random_network_workloads(space: SearchSpace, networks: int, seed: int) -> list[Workload]:
+    """The calibration networks."""
+    return [network_workload(space, arch) for arch in calibration_networks(space, networks, seed)]
 
 
 def network_workload(space: SearchSpace, arch: Arch) -> Workload:

@@ -1,4 +1,4 @@
-"""A front as a figure for papers and READMEs. The only module that imports matplotlib; no state outside the figure.
+"""Figures for papers and READMEs. The only module that imports matplotlib; no state outside the figure.
 
 Shapes: L labels, P points to keep clear of labels; the last axis of 2 is x, y.
 """
@@ -6,6 +6,7 @@ Shapes: L labels, P points to keep clear of labels; the last axis of 2 is x, y.
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 import matplotlib
@@ -19,6 +20,7 @@ from hwnas.core.cost import FloatArray
 from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
 from hwnas.report.front import COLOURS, LOSS_TICKS, TOLERANCE, FrontPlot
+from hwnas.report.held_out import BANDS, HeldOutPlot
 from hwnas.report.labels import place_labels
 from hwnas.runs.front import FrontRow
 
@@ -40,6 +42,27 @@ def draw_front(plot: FrontPlot) -> Figure:
     handles, labels = trade_off.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9, labelcolor=_INK)
     _label_accuracies(figure, trade_off, plot)
+    return figure
+
+
+def draw_held_out(plot: HeldOutPlot) -> Figure:
+    """Predicted against measured latency of networks that the prediction was not fitted to."""
+    figure = Figure(figsize=(6.2, 7), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    _style(axes)
+    _draw_heading(axes, plot)
+    axes.set(xlabel="measured latency, p10 (ms)", ylabel="predicted latency (ms)")
+    _draw_equality(axes, plot.latencies_ms, BANDS)
+    _draw_hollow(axes, plot.points, gid="held-out", size=5)
+    if plot.logarithmic:
+        axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(plot.ticks_ms, [f"{tick:g}" for tick in plot.ticks_ms])
+            axis.set_ticks([], minor=True)
+    shares = [f"{100 * plot.share_within(band):.0f} % within ±{100 * band:.0f} %" for band in BANDS]
+    axes.text(0.04, 0.97, "\n".join(shares), va="top", linespacing=1.4, **_words(axes))
+    bands = ", ".join(f"±{100 * band:.0f} %" for band in BANDS)
+    axes.text(0.97, 0.04, f"line: equal; bands: {bands}", ha="right", **_words(axes))
     return figure
 
 
@@ -151,31 +174,54 @@ def _draw_budget(axes: Axes, budget_ms: float, label: str) -> None:
 
 
 def _draw_prediction(axes: Axes, plot: FrontPlot) -> None:
-    axes.set(xlabel="measured latency, p10 (ms)", ylabel="predicted latency (ms)", box_aspect=1)
+    axes.set(xlabel="measured latency, p10 (ms)", ylabel="predicted latency (ms)")
     measured, predicted = [point.measured_ms for point in plot.points], [point.predicted_ms for point in plot.points]
     low, high = [point.interval_low_ms for point in plot.points], [point.interval_high_ms for point in plot.points]
-    limits = np.array(plot.latencies_ms)
-    band = limits * (1 - TOLERANCE), limits * (1 + TOLERANCE)
-    axes.fill_between(limits, *band, color=COLOURS["measured"], alpha=0.13, linewidth=0, gid="band")
-    axes.plot(limits, limits, color="#777777", linewidth=1.1, gid="diagonal")
+    _draw_equality(axes, plot.latencies_ms, [TOLERANCE])
     axes.vlines(measured, low, high, colors=COLOURS["predicted"], linewidth=2, zorder=3, gid="intervals-2")
+    _draw_hollow(axes, list(zip(measured, predicted, strict=True)), gid="predicted-2", size=6.5)
+    axes.text(0.04, 0.97, plot.accuracy_of_predictions, va="top", linespacing=1.4, **_words(axes))
+    axes.text(0.97, 0.04, f"line: equal; band: ±{100 * TOLERANCE:.0f} %", ha="right", **_words(axes))
+
+
+def _draw_heading(axes: Axes, plot: HeldOutPlot) -> None:
+    """The title, and below it where and how well, in as many lines as the device's name needs."""
+    lines = [plot.accuracy, *wrap(plot.device, 75)]
+    words: dict[str, Any] = {"fontsize": 9, "color": "#666666", "linespacing": 1.4, "parse_math": False}
+    axes.annotate("\n".join(lines), (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", **words)
+    axes.set_title(
+        plot.title, loc="left", pad=14 + 13 * len(lines), fontsize=12.5, weight="bold", color=_INK, parse_math=False
+    )
+
+
+def _draw_equality(axes: Axes, ends_ms: tuple[float, float], bands: Sequence[float]) -> None:
+    """The line where predicted is measured, and what is off by a share of it; fixes both axes to the same ends."""
+    ends_2 = np.array(ends_ms)
+    for band in bands:
+        edges = ends_2 * (1 - band), ends_2 * (1 + band)
+        axes.fill_between(ends_2, *edges, color=COLOURS["measured"], alpha=0.13, linewidth=0, gid=f"band-{band:g}")
+    axes.plot(ends_2, ends_2, color="#777777", linewidth=1.1, gid="diagonal")
+    axes.set(xlim=ends_2, ylim=ends_2, box_aspect=1)
+    for set_locator in (axes.xaxis.set_major_locator, axes.yaxis.set_major_locator):
+        set_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def _draw_hollow(axes: Axes, places: Sequence[tuple[float, float]], *, gid: str, size: float) -> None:
     axes.plot(
-        measured,
-        predicted,
+        *zip(*places, strict=True),
         "o",
         markerfacecolor="white",
         markeredgecolor=COLOURS["predicted"],
-        markeredgewidth=1.6,
-        markersize=6.5,
+        markeredgewidth=size / 4,
+        markersize=size,
         zorder=4,
-        gid="predicted-2",
+        gid=gid,
     )
-    axes.set(xlim=limits, ylim=limits)
-    for set_locator in (axes.xaxis.set_major_locator, axes.yaxis.set_major_locator):
-        set_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    words: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 9, "color": _INK}
-    axes.text(0.04, 0.97, plot.accuracy_of_predictions, va="top", linespacing=1.4, **words)
-    axes.text(0.97, 0.04, f"line: equal; band: ±{100 * TOLERANCE:.0f} %", ha="right", **words)
+
+
+def _words(axes: Axes) -> dict[str, Any]:
+    """How texts inside the axes are written."""
+    return {"transform": axes.transAxes, "fontsize": 9, "color": _INK}
 
 
 def _label_accuracies(figure: Figure, axes: Axes, plot: FrontPlot) -> None:

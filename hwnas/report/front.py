@@ -61,14 +61,14 @@ class FrontPlot:
         """Ends of an axis that holds every measurement and every prediction interval of the front."""
         least = min(min(point.measured_ms, point.interval_low_ms) for point in self.points)
         most = max(max(point.measured_ms, point.interval_high_ms) for point in self.points)
-        return _with_margin(least, most)
+        return with_margin(least, most)
 
     @property
     def losses(self) -> tuple[float, float]:
         """Ends of an axis that holds every loss."""
         least, most = self._extreme_losses
         if not self.logarithmic:
-            return _with_margin(least, most)
+            return with_margin(least, most)
         margin = (most / least) ** 0.07
         return least / margin, most * margin
 
@@ -110,6 +110,7 @@ class FrontPlot:
         return tuple(dict.fromkeys(named(self.attained).values()))
 
 
-def _with_margin(least: float, most: float) -> tuple[float, float]:
+def with_margin(least: float, most: float) -> tuple[float, float]:
+    """Ends of a linear axis that holds both."""
     margin = 0.06 * (most - least) + 0.01 * most
     return max(least - margin, 0.0), most + margin

@@ -1,4 +1,4 @@
-"""A front as one HTML page that works offline. The only module that imports plotly."""
+"""Plots as HTML pages that work offline. The only module that imports plotly."""
 
 from collections.abc import Sequence
 from html import escape
@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hwnas.report.front import COLOURS, LOSS_TICKS, TOLERANCE, FrontPlot
+from hwnas.report.held_out import BANDS, HeldOutPlot
 from hwnas.runs.front import FrontRow
 
 # plotly 7 offers to upload the chart to its makers' server; a page of measurements should not.
@@ -37,7 +38,7 @@ def front_html(plot: FrontPlot) -> str:
     figure = make_subplots(rows=1, cols=2, column_widths=[0.62, 0.38], horizontal_spacing=0.09)
     for trace in (_evaluated(plot), _staircase(plot), _predictions(plot), *_measurements(plot)):
         figure.add_trace(trace, row=1, col=1)
-    for trace in (_band(plot), _diagonal(plot), _calibration(plot)):
+    for trace in (_band(plot.latencies_ms, TOLERANCE), _diagonal(plot.latencies_ms), _calibration(plot)):
         figure.add_trace(trace, row=1, col=2)
     _lay_out(figure, plot)
     if plot.budget_ms is not None:
@@ -49,8 +50,33 @@ def front_html(plot: FrontPlot) -> str:
             annotation={"text": plot.budget_label, "font": {"color": COLOURS["budget"]}, "yanchor": "bottom"},
             annotation_position="top",
         )
-    body = figure.to_html(full_html=False, include_plotlyjs=True, div_id="front", config=_CONFIG)
-    return _PAGE.format(title=escape(plot.title), figure=body)
+    return _page(figure, plot.title, "front")
+
+
+def held_out_html(plot: HeldOutPlot) -> str:
+    """Predicted against measured, as text like that of `front_html`."""
+    ends_ms = plot.latencies_ms
+    figure = go.Figure([*(_band(ends_ms, band) for band in BANDS[::-1]), _diagonal(ends_ms), _held_out(plot)])
+    subtitle = f"{escape(plot.accuracy)}<br>{escape(plot.device)}"
+    figure.update_layout(
+        template="plotly_white",
+        title={"text": f"<b>{escape(plot.title)}</b>", "subtitle": {"text": subtitle}},
+        font={"color": "#333333"},
+        hoverlabel={"align": "left", "bgcolor": "white"},
+        margin={"l": 70, "r": 30, "t": 130, "b": 70},
+    )
+    axis: dict[str, Any] = {"range": ends_ms}
+    if plot.logarithmic:
+        axis = {"type": "log", "range": [log10(end) for end in ends_ms], "tickvals": plot.ticks_ms}
+        axis["ticktext"] = [f"{tick:g}" for tick in plot.ticks_ms]
+    figure.update_xaxes(title_text="measured latency, p10 (ms)", constrain="domain", **axis)
+    figure.update_yaxes(title_text="predicted latency (ms)", scaleanchor="x", constrain="domain", **axis)
+    return _page(figure, plot.title, "held-out")
+
+
+def _page(figure: Any, title: str, name: str) -> str:
+    body = figure.to_html(full_html=False, include_plotlyjs=True, div_id=name, config=_CONFIG)
+    return _PAGE.format(title=escape(title), figure=body)
 
 
 def _evaluated(plot: FrontPlot) -> Any:
@@ -98,12 +124,12 @@ def _measurements(plot: FrontPlot) -> list[Any]:
     return traces
 
 
-def _band(plot: FrontPlot) -> Any:
-    low, high = plot.latencies_ms
+def _band(ends_ms: tuple[float, float], share: float) -> Any:
+    low, high = ends_ms
     return go.Scatter(
-        name=f"±{100 * TOLERANCE:.0f} %",
+        name=f"±{100 * share:.0f} %",
         x=[low, high, high, low],
-        y=[low * (1 - TOLERANCE), high * (1 - TOLERANCE), high * (1 + TOLERANCE), low * (1 + TOLERANCE)],
+        y=[low * (1 - share), high * (1 - share), high * (1 + share), low * (1 + share)],
         mode="lines",
         line={"width": 0},
         fill="toself",
@@ -112,10 +138,21 @@ def _band(plot: FrontPlot) -> Any:
     )
 
 
-def _diagonal(plot: FrontPlot) -> Any:
+def _diagonal(ends_ms: tuple[float, float]) -> Any:
     line = {"color": "#777777", "width": 1.5}
-    ends = plot.latencies_ms
-    return go.Scatter(name="equal", x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    return go.Scatter(name="equal", x=ends_ms, y=ends_ms, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+
+
+def _held_out(plot: HeldOutPlot) -> Any:
+    return go.Scatter(
+        name="held-out network",
+        x=[measured_ms for measured_ms, _ in plot.points],
+        y=[predicted_ms for _, predicted_ms in plot.points],
+        customdata=[100 * (predicted_ms / measured_ms - 1) for measured_ms, predicted_ms in plot.points],
+        mode="markers",
+        marker=_hollow(9),
+        hovertemplate="measured %{x:.4g} ms<br>predicted %{y:.4g} ms<br>%{customdata:+.1f} %<extra></extra>",
+    )
 
 
 def _calibration(plot: FrontPlot) -> Any:

@@ -20,6 +20,7 @@ SPACES: Final[Mapping[str, str]] = {
     "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
     "fbnet": "hwnas.spaces.fbnet:fbnet",
     "proxyless": "hwnas.spaces.proxyless:proxyless",
+    "ofa": "hwnas.spaces.ofa:ofa",
     "nasbench201": "hwnas.spaces.nasbench201:nasbench201",
     "conv_macro": "hwnas.spaces.conv_macro:conv_macro",
     "vit": "hwnas.spaces.vit:vit",

@@ -15,6 +15,24 @@ def widened(channels: int, width: float) -> int:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Operator):
+    """The image scaled to `resolution` rows and columns, bilinearly. Input (C, H, W)."""
+
+    kind: ClassVar[str] = "resize"
+    module: ClassVar[str] = "hwnas.ops.conv:Resize"
+
+    resolution: int
+
+    @property
+    def output_shape(self) -> Shape:
+        return (self.input_shape[0], self.resolution, self.resolution)
+
+    def cost(self) -> Cost:
+        return Cost()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvBlock(Operator):
     """Convolution without bias, batch-norm, ReLU (or none); 'same' padding. Input (C, H, W)."""
 

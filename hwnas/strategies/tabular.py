@@ -5,7 +5,6 @@ The tables are files of a folder that is not part of the package.
 Shapes: N architectures, C choices, T rows of the table.
 """
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,13 +13,13 @@ from typing import Final, final
 
 import numpy as np
 
+from hwnas.core.columns import LATENCY, measured, option_indices, read_columns
 from hwnas.core.cost import FloatArray, IntArray, total
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DataError, UnknownNameError
 from hwnas.spaces import load_space
 from hwnas.strategies.problem import Problem
 
-LATENCY: Final = "latency_ms_"
 ACCURACY: Final = "_acc"
 
 
@@ -132,7 +131,7 @@ def nasbench201(folder: Path) -> TabularBenchmark:
     """NAS-Bench-201 in its own order, with the latencies of HELP and HW-NAS-Bench. Raises DataError."""
     space = load_space("nasbench201")
     written = {choice.name: range(len(choice.options)) for choice in space.choices}
-    return _benchmark(folder / "nasbench201.parquet", _parquet, space, written, "cifar10_valid_acc")
+    return _benchmark(folder / "nasbench201.parquet", space, written, "cifar10_valid_acc")
 
 
 def conv_macro(folder: Path) -> TabularBenchmark:
@@ -144,7 +143,7 @@ def conv_macro(folder: Path) -> TabularBenchmark:
     # conv1.channels, conv1.kernel, conv2.channels, ... are channels0, kernel0, channels1, ... in the file.
     names = [f"{part}{number}" for number in range(4) for part in ("channels", "kernel")]
     written = {name: [int(o) for o in choice.options] for name, choice in zip(names, space.choices, strict=True)}
-    return _benchmark(folder / "conv_macro.csv", _csv, space, written, "cifar10_test_acc")
+    return _benchmark(folder / "conv_macro.csv", space, written, "cifar10_test_acc")
 
 
 # What loads a table from the folder that has it.
@@ -153,72 +152,18 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path], TabularBenchmark]]] = {
     "conv_macro": conv_macro,
 }
 
-Columns = dict[str, FloatArray]
 
-
-def _benchmark(
-    path: Path,
-    read: Callable[[Path], Columns],
-    space: SearchSpace,
-    written: Mapping[str, Sequence[int]],
-    accuracy: str,
-) -> TabularBenchmark:
+def _benchmark(path: Path, space: SearchSpace, written: Mapping[str, Sequence[int]], accuracy: str) -> TabularBenchmark:
     """`written` has, for each choice in order, its column and what its options are in it."""
-    if not path.is_file():
-        raise DataError(f"{path}: does not exist; give the folder that has the benchmark's table")
-    columns = read(path)
-    indices = [_indices(path, columns, name, options) for name, options in written.items()]
+    columns = read_columns(path)
+    indices = [option_indices(path, columns, name, options) for name, options in written.items()]
     results = {name: _converted(name, column) for name, column in columns.items() if name not in written}
     return TabularBenchmark(
         where=str(path), space=space, rows_TC=np.stack(indices, axis=1), results=results, accuracy=accuracy
     )
 
 
-def _indices(path: Path, columns: Columns, name: str, options: Sequence[int]) -> IntArray:
-    """The index of the option in each row of the table; shape (T,)."""
-    if name not in columns:
-        raise DataError(f"{path}: has no column {name!r}; fetch the file again")
-    matches = columns[name][:, None] == np.array(options)
-    if not matches.any(axis=1).all():
-        wrong = columns[name][~matches.any(axis=1)][0]
-        raise DataError(f"{path}: column {name!r} holds {wrong:g}, not one of {[*options]}; fetch the file again")
-    return np.asarray(matches.argmax(axis=1))
-
-
 def _converted(name: str, column: FloatArray) -> FloatArray:
     if name.endswith(ACCURACY):
         return column / 100
-    if name.startswith(LATENCY):
-        # HW-NAS-Bench writes -1 where the device's compiler refused the network (its issue 11).
-        return np.where(column > 0, column, np.nan)
-    return column
-
-
-def _parquet(path: Path) -> Columns:
-    """Its columns of numbers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    numbers = [
-        field.name for field in table.schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-    ]
-    return {name: table[name].to_numpy().astype(np.float64) for name in numbers}
-
-
-def _csv(path: Path) -> Columns:
-    """Its columns, all of numbers."""
-    try:
-        with path.open(newline="") as file:
-            header, *lines = csv.reader(file)
-        numbers_TK = np.array(lines, dtype=np.float64).reshape(-1, len(header))
-    except (OSError, ValueError, csv.Error) as error:
-        raise _unreadable(path, error) from error
-    return dict(zip(header, numbers_TK.T, strict=True))
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); fetch the file again")
+    return measured(column) if name.startswith(LATENCY) else column

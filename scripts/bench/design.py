@@ -20,12 +20,13 @@ import numpy as np
 import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
-from hwnas.latency.fit import errors, fit
+from hwnas.latency.fit import fit
 from hwnas.latency.measurements import Measurements
+from hwnas.latency.report import errors
 from hwnas.pipeline.predict import measurements
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import fill
-from hwnas.profiler.profile import calibration_networks, network_subject, provenance, workloads
+from hwnas.profiler.profile import calibration_networks, network_subject, operator_workloads, provenance
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import read_table
@@ -59,7 +60,7 @@ def main() -> None:
 def measured(space: SearchSpace, archs: list[Arch], path: Path) -> Measurements:
     """The operators and these networks, measured here."""
     conditions, protocol = conditions_here("cpu"), Protocol()
-    operators = [each.subject(conditions) for each in workloads(space, 0, 0) if each.kind == "operator"]
+    operators = [each.subject(conditions) for each in operator_workloads(space)]
     networks = [network_subject(space, arch, conditions) for arch in dict.fromkeys(archs)]
     # So that no design is measured in a slower minute than another.
     order = np.random.default_rng(0).permutation(len(networks))

@@ -1,8 +1,9 @@
 """What the exact expected latency of a space costs, forward and backward, on one core.
 
-    python scripts/bench/expected.py             # every built-in space at its default options
+    python scripts/bench/expected.py             # every built-in space at its default options, and a large mobilenet
 
-Times are of a predictor whose factors are the FLOPs of the layers: what a factor says does not matter here.
+Times are of an additive predictor with every feature it can have, layers that meet included, and of the same with 300 trees
+of depth 3 fitted to noise, which split on all choices: what a factor says does not matter here.
 """
 
 import argparse
@@ -12,33 +13,46 @@ import numpy as np
 import torch
 
 import hwnas
+from hwnas.core.space import SearchSpace
 from hwnas.latency.expected import ExpectedLatency
+from hwnas.latency.features import space_basis
 from hwnas.latency.predictor import LatencyPredictor
+from hwnas.latency.trees import fit_trees, tree_factors
 from hwnas.spaces import SPACES
 
 REPEATS = 200
+TREES = 300
+NETWORKS = 2000
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
-    print(f"{'space':12} {'choices':>8} {'ms':>8}   (10th percentile of {REPEATS})")
-    for name in SPACES:
-        space = hwnas.space(name)
-        predictor = LatencyPredictor(
-            choices=space.choices,
-            factors=space.cost_factors("flops"),
-            interval=(1.0, 1.0),
-            statistics={"p10": 1.0},
-            report={},
-            conditions={},
-            space=space.describe(),
-        )
-        print(f"{name:12} {len(space.choices):8} {milliseconds(ExpectedLatency(predictor), predictor):8.3f}")
+    print(f"{'space':12} {'choices':>8} {'ms':>8} {'with trees':>11}   (10th percentile of {REPEATS})")
+    spaces = [hwnas.space(name) for name in SPACES]
+    for space in [*spaces, hwnas.space("mobilenet", resolution=224, squeeze_excite="choice")]:
+        times = [milliseconds(predictor_of(space, trees)) for trees in (0, TREES)]
+        print(f"{space.name:12} {len(space.choices):8} {times[0]:8.3f} {times[1]:11.3f}", flush=True)
 
 
-def milliseconds(expected: ExpectedLatency, predictor: LatencyPredictor) -> float:
+def predictor_of(space: SearchSpace, trees: int) -> LatencyPredictor:
+    rng = np.random.default_rng(0)
+    booster = fit_trees(space.sample_rows(rng, NETWORKS), rng.normal(size=NETWORKS), np.ones(NETWORKS), trees)
+    basis = space_basis(space, {}, 1.0)
+    return LatencyPredictor(
+        choices=space.choices,
+        additive=(*basis.factors(rng.normal(size=len(basis.group_P))), *tree_factors(booster, space.choices)),
+        interval=(1.0, 1.0),
+        statistics={"p10": 1.0},
+        report={},
+        conditions={},
+        space=space.describe(),
+    )
+
+
+def milliseconds(predictor: LatencyPredictor) -> float:
     """Of one forward and backward pass."""
+    expected = ExpectedLatency(predictor)
     logits = {choice.name: torch.zeros(len(choice.options), requires_grad=True) for choice in predictor.choices}
     times = []
     for _ in range(REPEATS):

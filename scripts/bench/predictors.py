@@ -1,18 +1,21 @@
-"""How well latency is predicted in each space, on networks the predictor never saw, beside the device's repeat noise.
+"""How well latency is predicted, on random networks measured afterwards, beside the device's repeat noise.
 
-    python scripts/bench/predictors.py                       # every space below, about half an hour on two cores
-    python scripts/bench/predictors.py mobilenet vit --out measured
+    python scripts/bench/predictors.py mobilenet mobilenet@160 --out measured     # about ten minutes on two cores
+    python scripts/bench/predictors.py                                            # every space below, about an hour
 
-Per space: every operator and 100 random networks are measured in one profile; 60 of the networks fit the predictor, 40
-are held out. Those 40 are then measured again, in another session: how far two measurements of one network agree is the
-most that any prediction can reach. Tables stay in --out, and are continued.
+Per space: a profile of all operators and 100 calibration networks, of which the first 10, 30, 60 and 100 fit predictors.
+Then 100 random networks are measured, and measured once more, in other sessions: how far these two agree is the most that
+any prediction can reach. Last, winners: of 50,000 architectures those that have the most FLOPs for their predicted latency,
+as a search would choose them, errors of the predictor included; a share of them is measured. `covered` is the share of
+networks whose latency is inside the 90 % interval. Tables stay in --out, and are continued.
+
+Shapes: N networks, C choices.
 """
 
 import argparse
-import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,86 +23,124 @@ from typing import Any, Final
 import numpy as np
 
 import hwnas
+from hwnas.core.cost import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
-from hwnas.latency.fit import errors, fit
+from hwnas.latency.fit import fit
+from hwnas.latency.measurements import Measurements
+from hwnas.latency.predictor import LatencyPredictor
+from hwnas.latency.report import errors
 from hwnas.pipeline.predict import measurements
 from hwnas.profiler.device import Conditions, conditions_here
-from hwnas.profiler.measure import GroupTimer
-from hwnas.profiler.profile import network_subject, profile
-from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.profile import calibration_networks, measure_works, network_workload, profile
 from hwnas.profiler.table import read_table
+from hwnas.strategies.pareto import non_dominated
 from hwnas.terminal import TerminalReporter
 
-FITTED: Final = 60
-HELD_OUT: Final = 40
-SPACES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "mobilenet": {},
-    "fbnet": {},
-    "proxyless": {},
-    "nasbench201": {},
-    "conv_macro": {},
-    "vit": {},
+SIZES: Final = (10, 30, 60, 100)
+HELD_OUT: Final = 100
+SEARCHED: Final = 50_000
+WINNERS: Final = 30
+SPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "mobilenet": ("mobilenet", {}),
+    "mobilenet@160": ("mobilenet", {"resolution": 160}),
+    "fbnet": ("fbnet", {}),
+    "proxyless": ("proxyless", {}),
+    "nasbench201": ("nasbench201", {}),
+    "conv_macro": ("conv_macro", {}),
+    "vit": ("vit", {}),
     # The default is 40 times as large, and predicted from the same kinds of operators.
-    "gpt": {"embeddings": (128, 192, 256), "heads": (2, 3, 4)},
+    "gpt": ("gpt", {"embeddings": (128, 192, 256), "heads": (2, 3, 4)}),
 }
+FIGURES: Final = ("mape", "within_5", "within_10", "spearman", "kendall")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("spaces", nargs="*", default=list(SPACES))
+    parser.add_argument("spaces", nargs="*", default=list(SPACES), help=f"of {', '.join(SPACES)}")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "hwnas-predictors")
     arguments = parser.parse_args()
+    if unknown := set(arguments.spaces) - set(SPACES):
+        parser.error(f"no {', '.join(sorted(unknown))} here; there are {', '.join(SPACES)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    lines = []
+    conditions = conditions_here("cpu", threads=arguments.threads)
+    lines = [
+        "| space | prediction | MAPE | within 5 % | within 10 % | Spearman | Kendall | covered |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in arguments.spaces:
         start = time.perf_counter()
-        lines.append(measured_line(name, arguments.out, arguments.threads) + f" {time.perf_counter() - start:8.0f}")
-    print(
-        f"{'space':12} {'operators':>9} {'MAPE':>7} {'noise':>7} {'Kendall':>8} {'noise':>7} {'sum':>7} {'seconds':>8}"
-    )
+        reference, options = SPACES[name]
+        found = list(measured_lines(hwnas.space(reference, **options), conditions, arguments.out / name))
+        lines += [f"| {name} | {line} |" for line in found]
+        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     print(*lines, sep="\n")
 
 
-def measured_line(name: str, out: Path, threads: int) -> str:
-    """Errors of the fitted predictor, of another measurement, and of the plain sum of isolated operators."""
-    space, reporter = hwnas.space(name, **SPACES[name]), TerminalReporter()
-    conditions = conditions_here("cpu", threads=threads)
-    path = out / f"{name}.jsonl"
-    profile(space, conditions, path, networks=FITTED + HELD_OUT, reporter=reporter)
-    known = measurements(read_table(path), space)
-    # Neither the ends, which every predictor is fitted to, nor what was measured twice already.
-    order = np.random.default_rng(0).permutation(np.arange(2, len(known.rows_NC)))
-    held, fitted = order[:HELD_OUT], np.append(order[HELD_OUT:], [0, 1])
-    other_ms = {statistic: values[fitted] for statistic, values in known.other_ms.items()}
-    part = replace(known, rows_NC=known.rows_NC[fitted], network_ms_N=known.network_ms_N[fitted], other_ms=other_ms)
-    predictor = fit(space, part, conditions.describe())
-    measured_ms = known.network_ms_N[held]
-    assert known.reference_ms is not None
-    again_ms = known.reference_ms * repeated(space, known.rows_NC[held], conditions, out / f"{name}.json")
-    predicted = errors(predictor.predict_ms(known.rows_NC[held]), measured_ms)
-    noise = errors(again_ms, measured_ms)
-    plain = predictor.report["isolated_sum"]["mape"]
-    return (
-        f"{name:12} {len(space.operators()):9} {predicted['mape']:7.2%} {noise['mape']:7.2%} "
-        f"{predicted['kendall']:8.3f} {noise['kendall']:7.3f} {plain:7.1%}"
+def measured_lines(space: SearchSpace, conditions: Conditions, stem: Path) -> Iterator[str]:
+    """A line per number of calibration networks, for the winners, for another measurement, and for simpler predictions."""
+    path = stem.with_suffix(".jsonl")
+    profile(space, conditions, path, networks=max(SIZES), reporter=TerminalReporter())
+    table = measurements(read_table(path), space)
+    held_NC = np.unique(space.sample_rows(np.random.default_rng(1), 2 * HELD_OUT), axis=0)
+    held_NC = np.random.default_rng(2).permutation(held_NC)[:HELD_OUT]
+    held_ms, again_ms = (
+        times_ms(space, held_NC, conditions, stem.with_suffix(f".held{number}.jsonl"), table) for number in (1, 2)
     )
+    for size in SIZES:
+        predictor = fit(space, first_networks(space, table, size), conditions.describe())
+        yield line(f"{size} networks, {predictor.report['trees']} trees", predictor, held_NC, held_ms)
+    yield figures("measured again", again_ms, held_ms)
+    for name, baseline in predictor.report["baselines"].items():
+        yield f"{name} (held out of {max(SIZES)}) | {' | '.join(written(baseline))} | |"
+    winners_NC = winners(space, predictor)
+    winner_ms = times_ms(space, winners_NC, conditions, stem.with_suffix(".winners.jsonl"), table)
+    yield line(f"{len(winners_NC)} winners of {SEARCHED:,}", predictor, winners_NC, winner_ms)
 
 
-def repeated(space: SearchSpace, rows_NC: np.ndarray, conditions: Conditions, path: Path) -> np.ndarray:
-    """Another measurement of the networks, as shares of the reference network's latency; shape (N,)."""
-    if path.exists():
-        return np.array(json.loads(path.read_text()))
-    subjects = [network_subject(space, space.decode(row), conditions) for row in rows_NC]
-    reference = network_subject(space, space.largest(), conditions)
-    timer = GroupTimer(reference, Protocol(), conditions.threads, TerminalReporter(), np.random.default_rng(1))
-    rows: list[Mapping[str, Any]] = []
-    for group, _ in timer.groups(subjects):
-        rows += group
-    # Relative to the reference network of its group, as all rows of a table are compared.
-    relative = [row["p10_ms"] / row["reference_ms"] for row in rows]
-    path.write_text(json.dumps(relative))
-    return np.array(relative)
+def first_networks(space: SearchSpace, table: Measurements, size: int) -> Measurements:
+    """The table with so many calibration networks only, and its two ends."""
+    wanted = {arch.key for arch in calibration_networks(space, size)}
+    kept = np.array([space.decode(row).key in wanted for row in table.rows_NC])
+    other_ms = {statistic: values[kept] for statistic, values in table.other_ms.items()}
+    return replace(table, rows_NC=table.rows_NC[kept], network_ms_N=table.network_ms_N[kept], other_ms=other_ms)
+
+
+def times_ms(
+    space: SearchSpace, rows_NC: IntArray, conditions: Conditions, path: Path, table: Measurements
+) -> FloatArray:
+    """The networks measured into a table of their own, at the clock of the calibration table; shape (N,)."""
+    works = [network_workload(space, space.decode(row)) for row in rows_NC]
+    measure_works(space, conditions, path, works, reporter=TerminalReporter())
+    relative = {
+        row["key"]: row["p10_ms"] / row["reference_ms"] for row in read_table(path).rows if row["kind"] == "network"
+    }
+    assert table.reference_ms is not None
+    return np.array([table.reference_ms * relative[work.key] for work in works])
+
+
+def winners(space: SearchSpace, predictor: LatencyPredictor) -> IntArray:
+    """Architectures with the most FLOPs for their predicted latency, evenly from fast to slow; shape (N, C)."""
+    rows_NC = np.unique(space.spread_rows(np.random.default_rng(3), SEARCHED), axis=0)
+    predicted_ms = predictor.predict_ms(rows_NC)
+    front = np.flatnonzero(non_dominated(np.stack([predicted_ms, -space.costs("flops", rows_NC)], axis=1)))
+    order = front[np.argsort(predicted_ms[front])]
+    return rows_NC[order[np.unique(np.linspace(0, len(order) - 1, WINNERS).astype(int))]]
+
+
+def line(what: str, predictor: LatencyPredictor, rows_NC: IntArray, measured_ms: FloatArray) -> str:
+    predicted_ms = predictor.predict_ms(rows_NC)
+    low, high = predictor.interval
+    covered = np.mean((low <= measured_ms / predicted_ms) & (measured_ms / predicted_ms <= high))
+    return figures(what, predicted_ms, measured_ms, f"{covered:.0%}")
+
+
+def figures(what: str, predicted_ms: FloatArray, measured_ms: FloatArray, covered: str = "") -> str:
+    return f"{what} | {' | '.join(written(errors(predicted_ms, measured_ms)))} | {covered}"
+
+
+def written(found: Mapping[str, float | None]) -> list[str]:
+    return [f"{found[name]:.3f}" if name in ("spearman", "kendall") else f"{found[name]:.2%}" for name in FIGURES]
 
 
 if __name__ == "__main__":

@@ -173,7 +173,103 @@ def test_hwnas_alone_says_what_there_is(hwnas: Run) -> None:
 def test_fit_prints_the_held_out_error(hwnas: Run, finished: Path, tmp_path: Path) -> None:
     report = json.loads(hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json", "--json").out)
     assert 0 < report["held_out"]["mape"] < 1
+    assert list(report["baselines"]) == ["isolated_sum", "affine_sum", "flops"]
+    assert 0 <= report["covered"] <= 1
     assert (tmp_path / "p.json").read_text() == (finished / "predictor.json").read_text()
+
+
+def test_a_fits_points_are_in_its_file_and_not_printed(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    report = json.loads(hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json", "--json").out)
+    assert "points" not in report
+    points = json.loads((tmp_path / "p.json").read_text())["report"]["points"]
+    assert len(points["predicted_ms"]) == len(points["measured_ms"]) == report["networks"]
+
+
+def test_fit_prints_a_table_for_people(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    printed = hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json").out
+    report = json.loads((tmp_path / "p.json").read_text())["report"]
+    rows = {"held-out prediction": report["held_out"]}
+    rows |= {
+        name: report["baselines"][key]
+        for name, key in (
+            ("isolated sum", "isolated_sum"),
+            ("a + b * isolated sum", "affine_sum"),
+            ("a + b * FLOPs", "flops"),
+        )
+    }
+    for name, errors in rows.items():
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"│ {name} "))
+        assert f"{100 * errors['mape']:.2f} %" in line
+        assert f"{errors['kendall']:.3f} │" in line
+    assert f"{report['networks']} networks, each predicted by a fit to others" in printed
+    assert f"repeat noise {100 * report['repeat_noise']:.2f} %" in printed
+    assert f"kept for {100 * report['covered']:.0f} % of the held-out ones" in printed
+    assert f"predictor {tmp_path / 'p.json'}" in printed
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html"])
+def test_fit_plots_held_out_predictions_when_asked(hwnas: Run, finished: Path, tmp_path: Path, suffix: str) -> None:
+    files = {"predictor": str(tmp_path / "p.json"), "plot": str(tmp_path / f"fit.{suffix}")}
+    arguments = ["--table", finished / "table.jsonl", "--out", files["predictor"], "--plot", files["plot"], "--json"]
+    told = json.loads(hwnas("fit", *arguments).out)
+    assert {name: told[name] for name in files} == files
+    assert Path(files["plot"]).stat().st_size > 1000
+    assert {path.name for path in tmp_path.iterdir()} == {"p.json", f"fit.{suffix}"}
+
+
+def test_a_fit_that_cannot_be_plotted_writes_nothing(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    files = ["--out", tmp_path / "p.json", "--plot", tmp_path / "fit.csv"]
+    outcome = hwnas("fit", "--table", finished / "table.jsonl", *files)
+    assert outcome.code == 2
+    assert outcome.message == "hwnas: unknown plot format '.csv'; known: .html, .png, .svg"
+    assert not list(tmp_path.iterdir())
+
+
+OTHER = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--space-option", "channels=8"]
+
+
+def test_a_space_that_was_not_measured_is_fitted_cold_and_searched(hwnas: Run, tmp_path: Path) -> None:
+    table, cold = tmp_path / "mobilenet.jsonl", tmp_path / "cold.json"
+    small = ["--space-option", "resolution=16", "--space-option", "width=0.25"]
+    small += ["--fix", "stage*.kernel=3", "--fix", "stage*.expansion=3"]
+    profiled = hwnas("profile", "--space", "mobilenet", *small, "--networks", "8", "--out", table)
+    assert profiled.code == 0, profiled.err
+    asked = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--allow-unconverged"]
+    fitted = hwnas("fit", "--table", table, *asked, "--out", cold, "--plot", tmp_path / "fit.svg")
+    assert fitted.code == 0, fitted.err
+    assert "the table is of mobilenet: 5 of 5 operators are estimated" in fitted.err
+    assert "; kinds of which none was measured: convmixer" in fitted.err
+    assert "networks of mobilenet, each predicted as if nothing of them or their operators were measured" in fitted.out
+    assert (tmp_path / "fit.svg").exists()
+    settings = ["--latency-budget", "50ms", "--evaluations", "5", "--out", tmp_path / "run"]
+    searched = hwnas("search", *TINY, "--predictor", cold, *settings)
+    assert searched.code == 0, searched.err
+    assert "on held-out networks of mobilenet, none of this space" in searched.err
+    assert read_front(tmp_path / "run" / "front.csv")
+
+
+def test_the_measured_space_is_not_fitted_cold(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    asked = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--out", tmp_path / "p.json", "--json"]
+    fitted = hwnas("fit", "--table", finished / "table.jsonl", *asked)
+    assert "cold" not in json.loads(fitted.out)
+    assert "estimated" not in fitted.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*OTHER, "--from", "p.json"], "leave out --from, or profile own"),
+        (["--fix", "a=1"], "--fix is of a space; give --space, too"),
+        (["--space-option", "channels=8"], "--space-option is of a space; give --space, too"),
+    ],
+)
+def test_a_fit_of_a_space_that_cannot_be_is_refused(
+    hwnas: Run, finished: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    outcome = hwnas("fit", "--table", finished / "table.jsonl", *arguments, "--out", tmp_path / "cold.json")
+    assert outcome.code == 2
+    assert message in outcome.message
+    assert not (tmp_path / "cold.json").exists()
 
 
 def test_predict_answers_json_lines_with_json_lines(hwnas: Run, finished: Path, tmp_path: Path) -> None:

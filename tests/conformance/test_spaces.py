@@ -88,6 +88,7 @@ SPACES: Final[Mapping[str, Callable[[], SearchSpace]]] = {
     "fbnet": lambda: hwnas.space("fbnet", resolution=16, width=0.25),
     "fbnet, 64 px": lambda: hwnas.space("fbnet", resolution=64, width=0.1, channels=1, classes=3),
     "proxyless": lambda: hwnas.space("proxyless", resolution=16, width=0.25),
+    "ofa": lambda: hwnas.space("ofa", resolutions=(16, 24), width=0.25),
     "nasbench201": lambda: hwnas.space("nasbench201", resolution=8, width=4, cells=1),
     "conv_macro": lambda: hwnas.space("conv_macro", resolution=16, features=16),
     "vit": lambda: hwnas.space("vit", **TINY_VIT, head_size=4),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.core.cost import COSTS, Factor, exceeding, highest, layer_factors, total
+from hwnas.core.cost import CHUNK, COSTS, Factor, absorbed, exceeding, highest, layer_factors, merged, total
 from hwnas.core.operator import Cost
 from hwnas.errors import SpaceError, UnknownNameError
 
@@ -46,6 +46,34 @@ def test_a_total_is_the_sum_of_the_look_ups(drawn) -> None:
         for row in rows
     ]
     assert total(factors, rows, columns) == pytest.approx(naive, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_however_many_rows_there_are_each_gets_its_own_total(tiny_space, rows: int, dtype: type) -> None:
+    every = tiny_space.sample_rows(np.random.default_rng(0), 2 * rows).astype(dtype)
+    factors = tiny_space.cost_factors("flops")
+    totals = total(factors, every[::2], tiny_space.columns)
+    assert totals.tolist() == sum(factor.at(every[::2], tiny_space.columns) for factor in factors).tolist()
+
+
+@pytest.mark.parametrize("fewer", [merged, absorbed])
+@given(factors_and_rows())
+def test_fewer_factors_have_the_same_sum(fewer, drawn) -> None:
+    factors, rows, columns = drawn
+    found = fewer(factors)
+    assert total(found, rows, columns) == pytest.approx(total(factors, rows, columns), rel=1e-12, abs=1e-12)
+    assert len(found) <= len(factors)
+
+
+@given(factors_and_rows())
+def test_of_absorbed_factors_none_is_within_another(drawn) -> None:
+    factors, _, _ = drawn
+    scopes = [set(factor.scope) for factor in absorbed(factors)]
+    assert not any(one <= other for one, other in itertools.permutations(scopes, 2))
+    assert set().union(*scopes) == {name for factor in factors for name in factor.scope}
+    names = {factor.name for factor in factors}
+    assert {factor.name for factor in absorbed(factors)} <= names
 
 
 @given(factors_and_rows())

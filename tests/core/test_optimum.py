@@ -38,6 +38,37 @@ def test_the_minimum_is_what_enumeration_finds(tied_spaces, every_row, data, see
     assert total(objective, space.encode([best]), space.columns)[0] == expected
 
 
+def box_factors(space: SearchSpace, rng: np.random.Generator, count: int = 4) -> tuple[Factor, ...]:
+    """What leaves of trees are: a number where every choice has some of its options, and 0 elsewhere."""
+    factors = []
+    for number, factor in enumerate(whole_factors(space, rng, count)):
+        inside = np.ones(factor.values.shape)
+        for axis, size in enumerate(factor.values.shape):
+            inside *= (rng.random(size) < 0.5).reshape([-1 if other == axis else 1 for other in range(inside.ndim)])
+        factors.append(Factor(f"box{number}", factor.scope, inside * rng.integers(-40, 40)))
+    return tuple(factors)
+
+
+@given(st.data(), SEEDS, st.floats(0, 1))
+@settings(max_examples=60)
+def test_options_that_factors_do_not_tell_apart_change_no_optimum(tied_spaces, every_row, data, seed, share) -> None:
+    space = data.draw(tied_spaces)
+    rng = np.random.default_rng(seed)
+    boxes, others = box_factors(space, rng), whole_factors(space, rng)
+    # One factor of each is over the same choices: told apart by the limit, if not by the objective.
+    limited = (
+        *box_factors(space, rng),
+        Factor("same", boxes[0].scope, boxes[0].values[::-1] if boxes[0].scope else boxes[0].values),
+    )
+    rows = every_row(space)
+    sums = total(limited, rows, space.columns)
+    bound = float(np.quantile(sums, share, method="nearest"))
+    for objective in (boxes, (*boxes, *others)):
+        row = space.encode([minimise(space, objective, [(limited, bound)])])
+        assert total(limited, row, space.columns)[0] <= bound
+        assert total(objective, row, space.columns)[0] == total(objective, rows, space.columns)[sums <= bound].min()
+
+
 @given(st.data(), SEEDS)
 @settings(max_examples=60)
 def test_only_what_meets_the_requirements_is_a_minimum(tied_spaces, every_row, data, seed) -> None:

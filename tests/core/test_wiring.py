@@ -1,8 +1,11 @@
-"""Laws of wiring: what flows where."""
+"""Laws of wiring: what flows where, and which layers meet."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwnas.core.layer import Layer
 from hwnas.core.wiring import Chain, Edge, Graph, Stage
@@ -63,3 +66,65 @@ def test_nothing_is_alive_beside_a_layer_of_a_chain() -> None:
 def test_edges_go_from_lower_to_higher_nodes() -> None:
     with pytest.raises(SpaceError, match="graph 'cell': an edge goes from 2 to 1; number the nodes"):
         Graph("cell", (Edge(2, 1, layer("a")),))
+
+
+# ---- layers that meet
+
+
+def named(pairs) -> list[str]:
+    return [f"{first.name} {second.name}" for first, second in pairs]
+
+
+NAMES = st.integers(0, 10**6).map(str)
+NESTED = st.recursive(
+    st.builds(layer, NAMES),
+    lambda inner: st.lists(inner, max_size=4).flatmap(
+        lambda parts: st.sampled_from([Chain(tuple(parts)), Stage("stage", "depth", tuple(parts))])
+    ),
+    max_leaves=12,
+)
+GRAPHS = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(1, 4)).map(lambda nodes: (nodes[0], nodes[0] + nodes[1])), min_size=1
+).map(lambda nodes: Graph("cell", tuple(Edge(*ends, layer(f"edge{n}")) for n, ends in enumerate(nodes))))
+
+
+def test_in_a_chain_each_layer_meets_the_next() -> None:
+    assert named(Chain((layer("a"), layer("b"), layer("c"))).meetings()) == ["a b", "b c"]
+
+
+def test_nothing_and_a_layer_alone_meet_nothing() -> None:
+    assert named(Chain(()).meetings()) == named(Chain((layer("a"),)).meetings()) == []
+
+
+def test_the_last_of_a_stage_meets_the_first_of_the_next() -> None:
+    stages = [Stage(name, "depth", (layer(f"{name}1"), layer(f"{name}2"))) for name in ("s", "t")]
+    assert named(Chain(tuple(stages)).meetings()) == ["s1 s2", "s2 t1", "t1 t2"]
+
+
+@given(st.lists(NESTED, max_size=4))
+def test_chains_and_stages_within_make_no_difference_to_what_meets(parts) -> None:
+    nested = Chain(tuple(parts))
+    assert named(nested.meetings()) == named(Chain(tuple(nested.layers())).meetings())
+
+
+def test_in_a_graph_edges_meet_at_the_node_that_one_brings_to_and_the_other_takes_from_or_brings_to() -> None:
+    # 01 and 02 only take from one node.
+    assert named(Chain((CELL,)).meetings()) == ["01 12", "02 12", "02 23", "12 23"]
+
+
+@given(GRAPHS)
+def test_edges_that_share_a_node_meet_once_unless_it_is_where_both_start(graph: Graph) -> None:
+    edges = {edge.layer.name: edge for edge in graph.edges}
+    expected = [
+        f"{one} {other}"
+        for one, other in combinations(edges, 2)
+        if {edges[one].source, edges[one].target} & {edges[other].source, edges[other].target}
+        and not (edges[one].source == edges[other].source and edges[one].target != edges[other].target)
+    ]
+    assert sorted(named(graph.meetings())) == sorted(expected)
+
+
+def test_a_graph_meets_nothing_outside() -> None:
+    inside = named(Chain((CELL,)).meetings())
+    around = Chain((layer("a"), Stage("s", "depth", (layer("b"), CELL)), layer("c"), layer("d")))
+    assert sorted(named(around.meetings())) == sorted(["a b", *inside, "c d"])

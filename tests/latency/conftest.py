@@ -1,6 +1,7 @@
 """Measurements of a device whose truth is known: an additive one, unlike the sum of isolated operators."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,25 @@ def measured(tiny_space: SearchSpace, isolated_ms, true_ms) -> Callable[..., Mea
 @pytest.fixture(scope="session")
 def predictor(tiny_space: SearchSpace, measured) -> LatencyPredictor:
     return fit(tiny_space, measured(60, 0.01), {"device": "a device", "threads": 1})
+
+
+@pytest.fixture(scope="session")
+def interacting(tiny_space: SearchSpace, measured) -> Callable[[int], Measurements]:
+    """Measurements of so many networks, where kernels in stages that do not meet cost together what no sum can be."""
+
+    def measure(networks: int) -> Measurements:
+        measurements = measured(networks, 0.01)
+        one, other = (
+            measurements.rows_NC[:, tiny_space.columns[f"stage{number}.block1.kernel"]] == 2 for number in (1, 3)
+        )
+        return replace(measurements, network_ms_N=measurements.network_ms_N * np.where(one & other, 1.3, 1.0))
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def predictor_with_trees(tiny_space: SearchSpace, interacting) -> LatencyPredictor:
+    return fit(tiny_space, interacting(200), {"device": "a device", "threads": 1})
 
 
 @pytest.fixture(scope="session")

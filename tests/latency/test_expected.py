@@ -36,7 +36,7 @@ def predictor_of(space: SearchSpace, seed: int = 0) -> LatencyPredictor:
     factors = [Factor(str(i), scope, rng.uniform(0.1, 1, sizes[i])) for i, scope in enumerate(scopes)]
     return LatencyPredictor(
         choices=space.choices,
-        factors=tuple(factors),
+        additive=tuple(factors),
         interval=(1.0, 1.0),
         statistics={"p10": 1.0},
         report={},
@@ -151,3 +151,20 @@ def test_a_choice_that_latency_depends_on_must_be_given_in_its_length() -> None:
         expected.milliseconds({name: values for name, values in tied.items() if name != "stage1.depth"})
     with pytest.raises(PredictorError, match=r"stage1\.depth has 3 options; its probabilities have shape \(2,\)"):
         expected.milliseconds(tied | {"stage1.depth": torch.ones(2)})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", SPACES)
+def test_on_a_gpu_it_is_the_same(name: str) -> None:
+    space = SPACES[name]()
+    expected, drawn = ExpectedLatency(predictor_of(space)), drawn_probabilities(space, 1)
+    found = {}
+    for device in ("cpu", "cuda"):
+        probabilities = {name: values.detach().to(device).requires_grad_() for name, values in drawn.items()}
+        value = expected.milliseconds(probabilities)
+        value.backward()
+        assert value.device.type == device
+        gradients = [values.grad.cpu() for values in probabilities.values() if values.grad is not None]
+        found[device] = torch.cat([value.detach().cpu()[None], *gradients])
+    assert found["cuda"].numpy() == pytest.approx(found["cpu"].numpy(), rel=1e-9, abs=1e-12)

@@ -27,6 +27,10 @@ def test_missing_operators_are_counted_and_one_is_named() -> None:
     assert isinstance(raised.value, TableError)
 
 
+def test_networks_alone_are_enough_where_no_operator_was_measured() -> None:
+    measurements().require({"a": None, "b": None}, 100, "table.jsonl")
+
+
 def test_too_few_networks_are_counted() -> None:
     message = (
         rf"^table\.jsonl: {FEWEST_NETWORKS - 1} whole networks are measured, a fit needs {FEWEST_NETWORKS}; "

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from hwnas.core.operator import Operator
 from hwnas.ops.assemble import build, module_name, network
 from hwnas.spaces import cells, tokens
-from hwnas.spaces.blocks import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier
+from hwnas.spaces.blocks import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier, Resize
 
 CHANNELS = st.integers(1, 12)
 SHAPES = st.tuples(CHANNELS, st.integers(1, 11), st.integers(1, 11))
@@ -27,6 +27,7 @@ OPERATORS = st.one_of(
         squeeze_excite=st.booleans(),
     ),
     st.builds(PoolClassifier, input_shape=SHAPES, features=CHANNELS, classes=st.integers(2, 5)),
+    st.builds(Resize, input_shape=SHAPES, resolution=st.integers(1, 12)),
 )
 
 
@@ -106,6 +107,11 @@ def test_squeeze_excite_scales_channels_by_a_gate_of_their_means() -> None:
     reduced = torch.relu(x.mean((2, 3)) @ gate.reduce.weight[:, :, 0, 0].T + gate.reduce.bias)
     scale = ((reduced @ gate.expand.weight[:, :, 0, 0].T + gate.expand.bias) / 6 + 0.5).clamp(0, 1)
     torch.testing.assert_close(gate(x), x * scale[:, :, None, None])
+
+
+def test_half_the_resolution_is_the_means_of_four_pixels() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(build(Resize(input_shape=(3, 8, 8), resolution=4))(x), F.avg_pool2d(x, 2))
 
 
 def normalised(norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ SMALL: Final[Mapping[str, tuple[list[str], list[str]]]] = {
     "mobilenet": (["resolution=16", "width=0.5"], ["*.kernel=7", "*.expansion=6", "*.depth=3"]),
     "fbnet": (["resolution=16", "width=0.25"], ["*=k5_e1", "*=k5_e3", "*=k5_e6", "*=k3_e3", "*=k3_e1"]),
     "proxyless": (["resolution=16", "width=0.25"], ["*=k7_e3", "*=k7_e6", "*=k5_e3"]),
+    "ofa": (["resolutions=[16,24]", "width=0.25"], ["*.kernel=7", "*.expansion=6", "*.depth=4"]),
     "nasbench201": (["resolution=8", "width=8", "cells=1"], []),
     "conv_macro": (["resolution=16", "features=32"], ["*.kernel=7", "conv3.channels=128", "conv4.channels=256"]),
     "vit": (["resolution=16", "preset=small_images"], []),

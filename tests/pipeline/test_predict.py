@@ -157,10 +157,10 @@ def additive_predictor(space: SearchSpace, upper: float = 1.0, median: float = 1
         factors.append(Factor(choice.name, (choice.name,), steps[::-1] if number == 0 else steps))
     return LatencyPredictor(
         choices=space.choices,
-        factors=tuple(factors),
+        additive=tuple(factors),
         interval=(0.9, upper),
         statistics={"p10": 1.0, "median": median, "p90": 2.0},
-        report={},
+        report={"held_out": {"mape": 0.01}},
         conditions=CONDITIONS,
         space=space.describe(),
     )
@@ -215,9 +215,28 @@ def test_a_table_of_additive_times_is_fitted_to_a_predictor_that_is_right(tmp_pa
 
 def test_a_table_that_lacks_operators_is_refused_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "t"
-    write_table(path, built_in(), [])
-    with pytest.raises(MissingMeasurementError, match=rf"{path}: (\d+) of \1 operators are not measured"):
+    first, *others = built_in().operators()
+    write_table(path, built_in(), [row("operator", first, 1.0)])
+    message = rf"{path}: {len(others)} of {len(others) + 1} operators are not measured"
+    with pytest.raises(MissingMeasurementError, match=message):
         fit_table(path)
+
+
+def test_a_table_without_rows_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write_table(path, built_in(), [])
+    with pytest.raises(PredictorError, match=rf"^{path}: 0 whole networks are measured, a fit needs 8; run `hwnas"):
+        fit_table(path)
+
+
+def test_a_table_of_networks_alone_is_fitted(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    space = built_in()
+    sampled = dict.fromkeys(space.decode(row) for row in space.sample_rows(np.random.default_rng(0), 60))
+    write_table(path, space, [row("network", arch.key, 0.01 + space.cost("flops", arch) / 1e7) for arch in sampled])
+    report = fit_table(path).report
+    assert report["held_out"]["mape"] < 0.02
+    assert list(report["baselines"]) == ["flops"]
 
 
 def test_a_table_of_a_space_that_has_changed_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ QUANTISABLE: Final[Mapping[str, Mapping[str, Any]]] = {
     "mobilenet": {"resolution": 16, "width": 0.5},
     "fbnet": {"resolution": 32, "width": 0.25},
     "proxyless": {"resolution": 32, "width": 0.25},
+    "ofa": {"resolutions": (24, 32), "width": 0.25},
     "nasbench201": {"width": 4, "cells": 1},
     "conv_macro": {},
     "vit": {"preset": "tiny"},

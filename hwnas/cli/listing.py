@@ -1,0 +1,44 @@
+"""What there is: spaces and devices."""
+
+from typing import Any
+
+import click
+
+from hwnas.cli.options import JSON, SPACE_OPTIONS, made_space
+from hwnas.terminal import print_rows
+
+
+@click.command()
+@click.option("--space", help="List this one, too: FILE.py:FUNCTION, or a built-in space with other options.")
+@SPACE_OPTIONS
+@JSON
+def spaces(space: str | None, as_json: bool, **written: Any) -> None:
+    """List the built-in search spaces, and one of your own, or a part of one."""
+    from hwnas.spaces import SPACES, load_space
+
+    if any(written.values()) and not space:
+        raise click.UsageError("--space-option, --fix, --drop and --tie need a --space that they are about.")
+    listed = {name: load_space(name) for name in SPACES}
+    if space:
+        told = [f"--{name} {text}" for name in ("fix", "drop", "tie") for text in written[name]]
+        listed[" ".join([space, *written["space_options"], *told])] = made_space(space, **written)
+    rows = [
+        {
+            "space": name,
+            "architectures": made.size,
+            "choices": len(made.choices),
+            "operators": len(made.operators()),
+            "fingerprint": made.fingerprint,
+        }
+        for name, made in listed.items()
+    ]
+    print_rows("spaces", rows, as_json)
+
+
+@click.command()
+@JSON
+def devices(as_json: bool) -> None:
+    """List the devices, and whether they can be used here."""
+    from hwnas.profiler.device import devices as known
+
+    print_rows("devices", known(), as_json)

@@ -1,0 +1,103 @@
+"""Latency predictors: fitted, and asked."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hwnas.cli.options import JSON, PATH, SPACE_OPTIONS, made_space
+from hwnas.errors import HwnasError
+from hwnas.terminal import TerminalReporter, cold_note, print_report
+
+if TYPE_CHECKING:
+    from hwnas.core.space import SearchSpace
+
+
+@click.command()
+@click.option("--table", type=PATH, required=True)
+@click.option(
+    "--space",
+    help="Of which space, where not of the table's own: a part of it, or another one, whose operators are then estimated.",
+)
+@SPACE_OPTIONS
+@click.option(
+    "--from",
+    "known",
+    multiple=True,
+    type=PATH,
+    metavar="PREDICTOR",
+    help="A predictor of another device for the same space, once or more: then 5 to 20 networks are enough.",
+)
+@click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
+@click.option("--out", type=PATH, default="predictor.json", show_default=True)
+@click.option("--plot", type=PATH, help="Also plot predicted against measured: fit.png, .svg or .html")
+@JSON
+def fit(
+    table: Path,
+    space: str | None,
+    known: tuple[Path, ...],
+    allow_unconverged: bool,
+    out: Path,
+    plot: Path | None,
+    as_json: bool,
+    **written: Sequence[str],
+) -> None:
+    """Fit a latency predictor to a table; prints its errors on held-out networks, beside those of simpler predictions."""
+    from hwnas.pipeline.plots import PICTURES, draw_held_out_to, require_format
+    from hwnas.pipeline.predict import fit_table
+
+    files = {"predictor": out}
+    if plot:
+        require_format(plot, PICTURES)  # before any file is written
+        files["plot"] = plot
+    predictor = fit_table(table, _asked_space(space, written), allow_unconverged=allow_unconverged, known=known)
+    if predictor.report.get("cold"):
+        TerminalReporter().note(cold_note(predictor.report))
+    predictor.save(out)
+    if plot:
+        draw_held_out_to(predictor, plot)
+    print_report(files, predictor.report, predictor.interval, as_json)
+
+
+def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "SearchSpace | None":
+    """The space that `--space` and its options say. Raises HwnasError where there are only options."""
+    if space is not None:
+        return made_space(space, **written)
+    alone = next((name for name, values in written.items() if values), None)
+    if alone is not None:
+        flag = "--space-option" if alone == "space_options" else f"--{alone}"
+        raise HwnasError(f"{flag} is of a space; give --space, too")
+    return None
+
+
+@click.command()
+@click.option("--predictor", type=PATH, required=True)
+@click.option(
+    "--arch",
+    required=True,
+    help="A JSON object, a file of one or of JSON lines, or - for JSON lines on standard input.",
+)
+@click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: the output is JSON lines either way.")
+def predict(predictor: Path, arch: str) -> None:
+    """Predict latencies: one JSON line per architecture."""
+    from hwnas.latency.predictor import LatencyPredictor
+    from hwnas.pipeline.predict import predictions
+
+    lines = sys.stdin if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))
+    for answer in predictions(LatencyPredictor.load(predictor), lines):
+        click.echo(json.dumps(answer))
+
+
+def _lines(path: Path) -> list[str]:
+    """One line per architecture, also where the file is one object over several lines."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise HwnasError(f"--arch {path}: neither a JSON object nor a readable file of them") from None
+    try:
+        return [json.dumps(json.loads(text))]
+    except (ValueError, RecursionError):
+        return text.splitlines()
