@@ -39,6 +39,8 @@ def space(reference: str, **options: "Option") -> "SearchSpace":
 
 
 def __getattr__(name: str) -> Any:
+    if name == "latency":  # for hwnas.latency.transfer.transfer_ms
+        return import_module("hwnas.latency")
     if name not in _HOMES:
         raise AttributeError(f"module 'hwnas' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -38,6 +38,12 @@ def test_spaces_are_searched_through_without_torch_or_a_runtime() -> None:
     assert printed.strip() == "[]"
 
 
+def test_transfer_is_found_by_its_full_name() -> None:
+    code = "import hwnas; print(hwnas.latency.transfer.transfer_ms.__name__)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "transfer_ms"
+
+
 def test_no_package_has_the_name_of_a_public_function() -> None:
     for name in PUBLIC:
         with pytest.raises(ModuleNotFoundError):

@@ -11,7 +11,6 @@ cache. Every feature depends on the choices of one layer or two only, so any wei
 Shapes: S cells of a factor.
 """
 
-import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import Final, final
 
 import numpy as np
 
-from hwnas.core.cost import Factor, FloatArray, layer_factors
+from hwnas.core.cost import Factor, FloatArray, IntArray, layer_factors
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
@@ -50,11 +49,7 @@ def space_tables(space: SearchSpace, isolated_ms: Mapping[str, float], typical_m
         for layer, factor in zip(space.layers, expected, strict=True)
     ]
     for first, second in space.wiring.meetings():
-        scope = tuple(dict.fromkeys((*first.scope, *second.scope)))
-        sizes = [len(space.choice(name).options) for name in scope]
-        if math.prod(sizes) <= MOST_CELLS and set(scope) - set(first.scope) and set(scope) - set(second.scope):
-            factor = Factor(f"{first.name} + {second.name}", scope, np.zeros(sizes))
-            tables.append((factor, list(_pair_features(space, first, second, scope, unit_ms))))
+        tables += _pair_tables(space, first, second, unit_ms)
     return tables
 
 
@@ -107,24 +102,49 @@ def _levels(layer: Layer, options: Mapping[str, str]) -> Iterator[tuple[str, Nam
         yield "layer", (layer.name, choice, option)
 
 
-def _pair_features(
-    space: SearchSpace, first: Layer, second: Layer, scope: tuple[str, ...], unit_ms: float
-) -> Iterator[Feature]:
-    """Of layers that meet: what kinds they are, and which options they have of the choices that are alike."""
-    operators = [dict(layer.cells(space.by_name)) for layer in (first, second)]
-    axes = [[scope.index(name) for name in layer.scope] for layer in (first, second)]
+def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_ms: float) -> Iterator[Table]:
+    """Of layers that meet: what kinds they are, and which options they have of the choices that are alike.
+
+    One table for each of these, over those choices only that it depends on.
+    """
+    scope = tuple(dict.fromkeys((*first.scope, *second.scope)))
+    shared = set(first.scope) <= set(second.scope) or set(second.scope) <= set(first.scope)
+    if shared or math.prod(len(space.choice(name).options) for name in scope) > MOST_CELLS:
+        return
+    kinds, number_S = _kinds(space, (first, second), scope)
+    deciding = {name for axis, name in enumerate(scope) if np.ptp(number_S, axis).any()}
     roles = [{role_of(name, layer.name): name for name in layer.scope} for layer in (first, second)]
     alike = [role for role in roles[0] if role in roles[1] and roles[0][role] != roles[1][role]]
-    for cell, index in enumerate(itertools.product(*(range(len(space.choice(name).options)) for name in scope))):
+    for role in (None, *alike):
+        pair = () if role is None else (roles[0][role], roles[1][role])
+        own = tuple(name for name in scope if name in deciding or name in pair)
+        numbers = number_S[tuple(slice(None) if name in own else 0 for name in scope)]
+        features: list[Feature] = []
+        for cell, (index, number) in enumerate(np.ndenumerate(numbers)):
+            if number == 0:
+                continue
+            if role is None:
+                features.append(Feature(cell, ("pair", "kind"), kinds[number], unit_ms))
+                continue
+            both = (role, *(repr(space.choice(name).options[index[own.index(name)]]) for name in pair))
+            features.append(Feature(cell, ("pair", "network"), both, unit_ms))
+            features.append(Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_ms))
+        yield Factor(f"{first.name} + {second.name}", own, np.zeros(numbers.shape)), features
+
+
+def _kinds(
+    space: SearchSpace, layers: tuple[Layer, Layer], scope: tuple[str, ...]
+) -> tuple[list[tuple[str, str]], IntArray]:
+    """Pairs of kinds, and the number of the pair that stands in each cell of a scope; number 0 where one of them does not."""
+    operators = [dict(layer.cells(space.by_name)) for layer in layers]
+    axes = [[scope.index(name) for name in layer.scope] for layer in layers]
+    numbers: dict[tuple[str, str], int] = {("", ""): 0}
+    number_S = np.zeros([len(space.choice(name).options) for name in scope], dtype=np.int64)
+    for index in np.ndindex(number_S.shape):
         one, other = (known[tuple(index[axis] for axis in own)] for known, own in zip(operators, axes, strict=True))
-        if one is None or other is None:
-            continue
-        yield Feature(cell, ("pair", "kind"), (one.kind, other.kind), unit_ms)
-        options = {name: repr(space.choice(name).options[i]) for name, i in zip(scope, index, strict=True)}
-        for role in alike:
-            both = (role, options[roles[0][role]], options[roles[1][role]])
-            yield Feature(cell, ("pair", "network"), both, unit_ms)
-            yield Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_ms)
+        if one is not None and other is not None:
+            number_S[index] = numbers.setdefault((one.kind, other.kind), len(numbers))
+    return list(numbers), number_S
 
 
 def role_of(choice: str, layer: str) -> str:

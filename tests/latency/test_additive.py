@@ -87,8 +87,8 @@ def test_the_model_is_one_factor_per_layer_and_pair_and_an_intercept(tiny_space,
     assert [factor.name for factor in factors[:layers]] == [layer.name for layer in tiny_space.layers]
     assert [factor.scope for factor in factors[:layers]] == [layer.scope for layer in tiny_space.layers]
     met = {f"{first.name} + {second.name}" for first, second in tiny_space.wiring.meetings()}
-    pairs = [factor.name for factor in factors[layers:-1]]
-    assert pairs and len(set(pairs)) == len(pairs) and set(pairs) <= met
+    pairs = [(factor.name, factor.scope) for factor in factors[layers:-1]]
+    assert pairs and len(set(pairs)) == len(pairs) and {name for name, _ in pairs} <= met
     assert (factors[-1].name, factors[-1].scope) == (INTERCEPT, ())
 
 

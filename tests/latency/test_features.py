@@ -221,7 +221,16 @@ def test_layers_of_the_same_choices_make_no_pair_but_those_beyond_do() -> None:
     assert pairs(space_basis(space, {}, 1.0)) == []
     space = chain(layer("a", "x", "z"), layer("b", "x", "y"), x=(1, 2), y=(1, 2), z=(3,))
     assert pairs(space_basis(space, {}, 1.0)) == ["a + b"]
-    assert space_basis(space, {}, 1.0).expected[-1].scope == ("x", "z", "y")
+
+
+def test_a_pairs_table_is_over_what_it_depends_on_alone() -> None:
+    space = chain(
+        layer("a", "a.kernel", "a.width"),
+        layer("b", "b.kernel"),
+        **{"a.kernel": (3, 5), "a.width": (8, 16), "b.kernel": (3, 5)},
+    )
+    scopes = [factor.scope for factor in space_basis(space, {}, 1.0).expected if factor.name == "a + b"]
+    assert scopes == [(), ("a.kernel", "b.kernel")]  # what always stands is of one kind, whatever is chosen
 
 
 def test_layers_in_a_graph_that_do_not_meet_make_no_pair() -> None:
@@ -251,7 +260,8 @@ def test_a_pair_of_which_one_is_absent_has_no_features(tiny_space) -> None:
             continue
         both = [layers[name] for name in factor.name.split(" + ")]
         for cell, index in enumerate(np.ndindex(factor.values.shape)):
-            options = {name: tiny_space.choice(name).options[i] for name, i in zip(factor.scope, index, strict=True)}
+            options = {choice.name: choice.options[0] for choice in tiny_space.choices}
+            options |= {name: tiny_space.choice(name).options[i] for name, i in zip(factor.scope, index, strict=True)}
             stands = all(each.operator(options) is not None for each in both)
             assert (cells_SP[[cell]].nnz > 0) == stands
             absent += not stands
