@@ -64,7 +64,7 @@ class KnownDevices:
 
     `rows` (N, C) are option indices of the space, not normalised where devices ran what cannot matter; or `space` is the
     name of a published table, `nasbench201`, `fbnet` or `ofa`, and the rows are as its file writes them. `source_ms` holds
-    what devices took for the rows, (N,) each, NaN where it is not known; or an array (D, N).
+    what devices took for the rows, (N,) each, NaN where it is not known; or an array (D, N) or (N, D).
     """
 
     def __init__(
@@ -200,7 +200,7 @@ def _checked_rows(space: SearchSpace, rows_NC: IntArray) -> IntArray:
 
 def _checked_sources(source_ms: Mapping[str, FloatArray] | FloatArray, count: int) -> FloatArray:
     """Shape (D, N)."""
-    by_name = source_ms if isinstance(source_ms, Mapping) else dict(enumerate(np.atleast_2d(source_ms)))
+    by_name = source_ms if isinstance(source_ms, Mapping) else dict(enumerate(_by_device(np.asarray(source_ms), count)))
     if not by_name:
         raise PredictorError("no device is known; `hwnas fit` predicts one from measurements of its own")
     for name, ms in by_name.items():
@@ -212,6 +212,12 @@ def _checked_sources(source_ms: Mapping[str, FloatArray] | FloatArray, count: in
                 f"NaN where it is not known, and two at least"
             )
     return np.array(list(by_name.values()), dtype=np.float64)
+
+
+def _by_device(source_ms: FloatArray, count: int) -> FloatArray:
+    """Shape (D, N), whichever way round it is."""
+    rows = np.atleast_2d(source_ms)
+    return rows.T if rows.shape[0] == count != rows.shape[1] else rows
 
 
 def _checked_measurements(index: IntArray, measured_ms: FloatArray, count: int) -> tuple[IntArray, FloatArray]:

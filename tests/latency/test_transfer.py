@@ -174,6 +174,8 @@ def test_the_order_of_known_devices_makes_no_difference(space, rows, sources, kn
 def test_the_names_of_known_devices_make_no_difference(space, rows, sources, known, device) -> None:
     index, measured_ms = some(20), device(20)[some(20)]
     unnamed = transfer_ms(space, rows, np.array(list(sources.values())), index, measured_ms)
+    columns = transfer_ms(space, rows, np.array(list(sources.values())).T, index, measured_ms)
+    assert np.array_equal(columns, unnamed)
     assert np.array_equal(unnamed, known.predict_ms(index, measured_ms))
 
 
