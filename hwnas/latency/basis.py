@@ -5,6 +5,7 @@ Shapes: N architectures, C choices, P features, S cells of a factor.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,7 @@ class Feature:
 Table = tuple[Factor, list[Feature]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Basis:
     """`expected` are milliseconds to be corrected, `cells` the features (S, P) of the same cells.
 
@@ -72,14 +73,21 @@ class Basis:
         count = len(rows_NC)
         first = (np.full(count, self.intercept_ms), (np.arange(count), np.zeros(count, dtype=np.int64)))
         result = coo_array(first, (count, len(self.group_P))).tocsr()
+        for numbers, cells_SP in self._by_scope:
+            result = result + cells_SP[numbers.at(rows_NC, columns).astype(np.int64)]
+        return result
+
+    @cached_property
+    def _by_scope(self) -> list[tuple[Factor, csr_array]]:
+        """The features of equal scopes added up, each with a factor of the numbers of their cells."""
         together: dict[tuple[str, ...], csr_array] = {}
         for factor, cells_SP in zip(self.expected, self.cells, strict=True):
             together[factor.scope] = together[factor.scope] + cells_SP if factor.scope in together else cells_SP
         shapes = {factor.scope: factor.values.shape for factor in self.expected}
-        for scope, cells_SP in together.items():
-            numbers = Factor("", scope, np.arange(cells_SP.shape[0], dtype=np.float64).reshape(shapes[scope]))
-            result = result + cells_SP[numbers.at(rows_NC, columns).astype(np.int64)]
-        return result
+        return [
+            (Factor("", scope, np.arange(cells_SP.shape[0], dtype=np.float64).reshape(shapes[scope])), cells_SP)
+            for scope, cells_SP in together.items()
+        ]
 
     def factors(self, weights_P: FloatArray) -> tuple[Factor, ...]:
         """What is expected, corrected by the features with these weights; in milliseconds."""

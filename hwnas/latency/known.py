@@ -15,9 +15,9 @@ from hwnas.core.cost import Factor, FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.latency.basis import Basis, Feature, Name, Table
 from hwnas.latency.bayes import LogScales
-from hwnas.latency.features import ALL, space_basis, space_tables
+from hwnas.latency.features import ALL, space_tables
 from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.transfer import FEATURES, MEAN, beliefs
+from hwnas.latency.transfer import FEATURES, MEAN, beliefs, unit_basis
 
 DEVICES: Final = "known devices"
 MEAN_GROUP: Final = (DEVICES, "mean")
@@ -77,16 +77,10 @@ def _believed(
     rng = np.random.default_rng(0)
     error_D1 = np.array([[predictor.report["held_out"]["mape"]] for predictor in known])
     measured_DN = relative_DN * (1 + error_D1 * rng.standard_normal(relative_DN.shape))
-    described = space_basis(space, {}, 1.0)
+    described = unit_basis(space)
     learned = beliefs(relative_DN.T, measured_DN, described.design(rows_NC, space.columns), described.group_P)
-    found = dict(
-        zip(
-            [MEAN_GROUP, DIFFERENCE_GROUP, *described.groups],
-            zip(learned.mean, learned.spread, strict=True),
-            strict=False,
-        )
-    )
+    *scales, noise = zip(learned.mean, learned.spread, strict=True)
+    found = dict(zip([MEAN_GROUP, DIFFERENCE_GROUP, *described.groups], scales, strict=True))
     # Of isolated times the known devices say nothing: their sum is as good a guess as a device, what corrects it a feature.
-    scales = [found.get(group, MEAN if group[-1] == ALL else FEATURES) for group in groups]
-    logs = np.array([*scales, (learned.mean[-1], learned.spread[-1])])
+    logs = np.array([*(found.get(group, MEAN if group[-1] == ALL else FEATURES) for group in groups), noise])
     return LogScales(logs[:, 0], logs[:, 1])

@@ -16,6 +16,7 @@ from typing import Final, final
 
 import numpy as np
 from scipy.sparse import csr_array, hstack
+from scipy.special import softmax
 
 from hwnas.core.cost import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
@@ -89,10 +90,8 @@ class KnownDevices:
         """Latency of every row on a device that took `measured_ms` (M,) for rows `measured_index` (M,); shape (N,)."""
         index_M, target_ms_M = _checked_measurements(measured_index, measured_ms, self._models[0].design_NP.shape[0])
         found = [model.predict_ms(index_M, target_ms_M) for model in self._models]
-        logs = np.array([log_evidence for _, log_evidence in found])
-        weights = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
-        result: FloatArray = sum(weight * ms_N for weight, (ms_N, _) in zip(weights, found, strict=True))
-        return result
+        weights = softmax([log_evidence for _, log_evidence in found])
+        return np.asarray(np.average([ms_N for ms_N, _ in found], axis=0, weights=weights))
 
 
 @final
@@ -119,7 +118,7 @@ def features_of_rows(space: SearchSpace, rows_NC: IntArray) -> tuple[csr_array, 
     Where networks as written cost more than normalised, the features are those of both: some devices timed
     NAS-Bench-201's cells with the edges that lead nowhere, others without.
     """
-    basis, normal_NC = _unit_basis(space), space.normalise(rows_NC)
+    basis, normal_NC = unit_basis(space), space.normalise(rows_NC)
     normal = basis.design(normal_NC, space.columns)
     if np.array_equal(space.costs("flops", rows_NC), space.costs("flops", normal_NC)):
         return normal, basis.group_P
@@ -129,7 +128,7 @@ def features_of_rows(space: SearchSpace, rows_NC: IntArray) -> tuple[csr_array, 
 
 def view_groups(space: SearchSpace, group_P: IntArray) -> tuple[Name, ...]:
     """The names of the groups of `features_of_rows`."""
-    groups = _unit_basis(space).groups
+    groups = unit_basis(space).groups
     return groups * ((int(group_P.max()) + 1) // len(groups))
 
 
@@ -234,5 +233,6 @@ def _checked_measurements(index: IntArray, measured_ms: FloatArray, count: int) 
 
 
 @lru_cache(maxsize=4)
-def _unit_basis(space: SearchSpace) -> Basis:
+def unit_basis(space: SearchSpace) -> Basis:
+    """Features of networks that take about 1 ms, of which nothing was measured in isolation."""
     return space_basis(space, {}, 1.0)

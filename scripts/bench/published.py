@@ -23,7 +23,6 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -34,12 +33,10 @@ from xgboost import XGBRegressor
 from hwnas.core.cost import FloatArray, IntArray, total
 from hwnas.core.space import SearchSpace
 from hwnas.latency.additive import default_scales, relative
-from hwnas.latency.basis import Name
 from hwnas.latency.bayes import LogScales
-from hwnas.latency.features import space_basis
 from hwnas.latency.published import TABLES, PublishedLatencies
 from hwnas.latency.report import cross_validated, errors
-from hwnas.latency.transfer import features_of_rows, fitted_ms, view_groups
+from hwnas.latency.transfer import features_of_rows, fitted_ms, unit_basis, view_groups
 from hwnas.latency.trees import chosen_trees, fit_trees, tree_factors
 
 SAMPLES: Final = (10, 20, 50, 100, 300, 900)
@@ -77,14 +74,8 @@ class Networks:
 
     def seen(self, view: int) -> "Networks":
         """The same with only one of the views."""
-        view_P, group_P = np.divmod(self.group_P, len(groups_of(self.space)))
+        view_P, group_P = np.divmod(self.group_P, len(unit_basis(self.space).groups))
         return Networks(self.space, (self.views[view],), self.design_NP[:, view_P == view], group_P[view_P == view])
-
-
-@cache
-def groups_of(space: SearchSpace) -> tuple[Name, ...]:
-    """Of the features of one view."""
-    return space_basis(space, {}, 1.0).groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
