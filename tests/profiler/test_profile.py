@@ -234,7 +234,8 @@ def test_larger_batches_take_longer_and_are_measured_as_asked(tmp_path: Path) ->
 
 def test_what_does_not_converge_is_measured_again_and_flagged_and_no_fit_is_made_of_it(tmp_path: Path) -> None:
     path = tmp_path / "t"
-    strict = replace(QUICK, precision=1e-12, unconverged=1e-12)
+    # Of three rounds, a busy machine may leave one, and one alone agrees with itself.
+    strict = replace(QUICK, rounds=12, most_rounds=12, precision=1e-12, unconverged=1e-12)
     summary = quickly(path, networks=8, protocol=strict)
     table = read_table(path)
     flagged = len(table.unconverged)
