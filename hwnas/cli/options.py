@@ -81,6 +81,46 @@ CONDITIONS = all_of(
         help="graph_optimization=all|extended|basic|disabled, allow_spinning=1|0, denormal_as_zero=0|1.",
     ),
 )
+GRADIENT = all_of(
+    click.option(
+        "--sampler",
+        default="drnas",
+        show_default=True,
+        help="Of --strategy gradient: drnas, darts, sparsemax, gdas, gates (ProxylessNAS) or uniform (SPOS).",
+    ),
+    click.option(
+        "--penalty",
+        default="budget",
+        show_default=True,
+        help="budget (no weight to tune), fbnet, proxyless-linear, proxyless-log, mnasnet-soft, mnasnet-hard or none.",
+    ),
+    click.option(
+        "--penalty-weight", type=float, help="FBNet's beta, ProxylessNAS's lambda ...; default: as published."
+    ),
+    click.option(
+        "--selector",
+        default="auto",
+        show_default=True,
+        help="magnitude, perturbation (DARTS-PT), perturbation-tuned, zero-shot, zero-shot-networks or evolution.",
+    ),
+    click.option(
+        "--warmup-epochs",
+        type=click.IntRange(min=0),
+        default=5,
+        show_default=True,
+        help="Of weights alone, before --epochs.",
+    ),
+    click.option("--progressive", is_flag=True, help="Half of the options stay for the second half of the epochs."),
+    click.option("--unrolled", is_flag=True, help="Second-order DARTS: three times the time."),
+    click.option("--mixed-precision", is_flag=True, help="Train in bfloat16 where that is safe."),
+    click.option(
+        "--final",
+        default="finetune",
+        show_default=True,
+        help="What becomes of a derived network: none, finetune, or scratch.",
+    ),
+    click.option("--final-epochs", type=POSITIVE, default=15, show_default=True, help="Epochs of --final."),
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 PATH = click.Path(path_type=Path)
 RUN = click.argument("run", type=PATH)

@@ -8,6 +8,7 @@ import click
 from hwnas.cli.options import (
     CONDITIONS,
     DATA,
+    GRADIENT,
     JSON,
     NETWORKS,
     PATH,
@@ -48,7 +49,10 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @DATA
 @CONDITIONS
 @click.option(
-    "--latency-budget", default="100%", show_default=True, help="0.4ms, 250us, or a share of the largest network, 60%."
+    "--latency-budget",
+    default="100%",
+    show_default=True,
+    help="0.4ms, 250us, or a share of the largest network, 60%; of --strategy gradient several, with commas.",
 )
 @click.option(
     "--budget-on", default="median", show_default=True, help="Statistic the budget is judged on: median, p10 or p90."
@@ -56,7 +60,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @click.option("--max-params", type=POSITIVE, help="Most parameters.")
 @click.option("--max-model-mib", type=float, help="Most MiB of weights and statistics, float32.")
 @click.option("--max-peak-mib", type=float, help="Most MiB of activations alive at once, of one sample, float32.")
-@click.option("--strategy", default="nsga2", show_default=True, help="nsga2 or random.")
+@click.option("--strategy", default="nsga2", show_default=True, help="nsga2, random or gradient.")
 @click.option(
     "--evaluations",
     type=POSITIVE,
@@ -68,6 +72,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @click.option("--table", help="A table measured before, instead of profiling.")
 @click.option("--predictor", help="A predictor fitted before, instead of profiling.")
 @click.option("--supernet", help="Folder of `hwnas train`, instead of training.")
+@GRADIENT
 @click.option("--out", type=PATH, default="runs/search", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @JSON

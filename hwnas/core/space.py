@@ -19,7 +19,7 @@ from hwnas.core.cost import PEAK, BoolArray, Factor, FloatArray, IntArray, cost_
 from hwnas.core.expectation import holds
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
-from hwnas.core.wiring import Chain
+from hwnas.core.wiring import Chain, Flow
 from hwnas.errors import ArchError, SpaceError
 
 # A verb of `core/operations.py` and its arguments, fit for JSON.
@@ -324,7 +324,7 @@ class SearchSpace:
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Shapes:
+class _Shapes(Flow[Shape]):
     """The flow of shapes through one architecture. Raises SpaceError where they do not fit."""
 
     space: SearchSpace

@@ -23,6 +23,20 @@ class Flow(Protocol[T]):
     def total(self, graph: str, source: T, terms: Sequence[T]) -> T:
         """The sum of what arrives at a node of a graph whose input is `source`; zeros like it where nothing does."""
 
+    # What follows is for flows of several architectures at once; in one, it is what it is.
+
+    def edge(self, layer: Layer, value: T) -> T | None:
+        """As `layer`, on an edge of a graph, where nothing comes of nothing."""
+        return self.layer(layer, value)
+
+    def within(self, depth: str, number: int) -> "Flow[T]":
+        """The flow inside block `number` (from 1) of a stage, for the depths that keep it."""
+        return self
+
+    def ended(self, depth: str, values: Sequence[T]) -> T:
+        """The output of a stage whose input, and outputs after each block, are `values`."""
+        return values[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Alive:
@@ -87,8 +101,8 @@ class Chain:
 class Stage:
     """Blocks in sequence, of which a depth choice (options: numbers of blocks) keeps the first ones.
 
-    The blocks themselves decide whether they stand; that it is the depth that decides is recorded for what will mix
-    outputs over depths.
+    The blocks themselves decide whether they stand; that it is the depth that decides is recorded for what mixes outputs
+    over depths.
     """
 
     name: str
@@ -105,7 +119,10 @@ class Stage:
         return ["stage", self.depth, *Chain(self.blocks).outline()]
 
     def run(self, value: T, flow: Flow[T]) -> T:
-        return Chain(self.blocks).run(value, flow)
+        values = [value]
+        for number, block in enumerate(self.blocks, start=1):
+            values.append(Chain((block,)).run(values[-1], flow.within(self.depth, number)))
+        return flow.ended(self.depth, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +183,7 @@ class Graph:
         nodes: dict[int, T] = {0: value}
         for node in range(1, last + 1):
             arriving = [edge for edge in self.edges if edge.target == node and edge.source in nodes]
-            outputs = [flow.layer(edge.layer, nodes[edge.source]) for edge in arriving]
+            outputs = [flow.edge(edge.layer, nodes[edge.source]) for edge in arriving]
             terms = [output for output in outputs if output is not None]
             if terms or node == last:
                 nodes[node] = flow.total(self.name, value, terms)

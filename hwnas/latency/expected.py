@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwnas.core.choice import Choice
 from hwnas.core.cost import Factor, FloatArray, IntArray, absorbed
 from hwnas.core.expectation import drawn_cells, independent_groups
 from hwnas.errors import PredictorError
@@ -26,16 +27,32 @@ _Part = TypeVar("_Part", str, tuple[str, ...])
 
 @final
 class ExpectedLatency:
-    """The mean of a predictor over architectures whose choices are drawn independently, and then normalised.
+    """The mean of a predictor over architectures whose choices are drawn independently, and then normalised."""
+
+    def __init__(self, predictor: LatencyPredictor) -> None:
+        self._cost = ExpectedCost(predictor.choices, predictor.factors)
+
+    def milliseconds(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Expected 10th percentile, a scalar; differentiable in every probability.
+
+        `probabilities` has a tensor (options,) for every choice that latency depends on, all of one type and device; a
+        choice that is tied to another needs none. Raises PredictorError for one that is missing or of another length.
+        """
+        return self._cost(probabilities)
+
+
+@final
+class ExpectedCost:
+    """The mean of a sum of factors over architectures whose choices are drawn independently, and then normalised.
 
     A factor's expectation is the sum of its cells, each times the probability of its options (FBNet, Wu et al. 2019,
     equation 6, is the case of one choice per factor); choices that others switch off, and choices that are tied, are taken
     into account. What a space requires of whole architectures is not.
     """
 
-    def __init__(self, predictor: LatencyPredictor) -> None:
-        by_name = {choice.name: choice for choice in predictor.choices}
-        factors = absorbed(predictor.factors)
+    def __init__(self, choices: Sequence[Choice], factors: Sequence[Factor]) -> None:
+        by_name = {choice.name: choice for choice in choices}
+        factors = absorbed(factors)
         scopes = [independent_groups(factor.scope, by_name) for factor in factors]
         # The last group is of no choice: its one cell is certain.
         groups = [*dict.fromkeys(group for scope in scopes for group in scope), ()]
@@ -53,12 +70,8 @@ class ExpectedLatency:
         self._arrays = (draw_AK, cell_K, group_AF[:, value_F != 0], value_F[value_F != 0])
         self._like: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
-    def milliseconds(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-        """Expected 10th percentile, a scalar; differentiable in every probability.
-
-        `probabilities` has a tensor (options,) for every choice that latency depends on, all of one type and device; a
-        choice that is tied to another needs none. Raises PredictorError for one that is missing or of another length.
-        """
+    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """A scalar, in the factors' unit; as `ExpectedLatency.milliseconds`."""
         parts = [self._checked(name, probabilities) for name in self._sizes]
         one = parts[0].new_ones(1) if parts else torch.ones(1, dtype=torch.float64)
         draw_AK, cell_K, group_AF, value_F = self._tensors(one)
@@ -75,7 +88,7 @@ class ExpectedLatency:
 
     def _checked(self, name: str, probabilities: Mapping[str, Tensor]) -> Tensor:
         if name not in probabilities:
-            raise PredictorError(f"latency depends on {name}, of which no probabilities are given")
+            raise PredictorError(f"the cost depends on {name}, of which no probabilities are given")
         found = probabilities[name]
         if found.shape != (self._sizes[name],):
             raise PredictorError(

@@ -14,6 +14,7 @@ from hwnas.core.choice import Option
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Flow
 
 
 def build(operator: Operator) -> nn.Module:
@@ -48,7 +49,7 @@ def sum_of(source: Tensor, terms: Sequence[Tensor]) -> Tensor:
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Nodes:
+class _Nodes(Flow[fx.Node]):
     """The flow of graph nodes through one architecture."""
 
     graph: fx.Graph

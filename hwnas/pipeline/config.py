@@ -10,6 +10,9 @@ from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.report.front import STATISTICS
 from hwnas.train.recipes import RECIPES
 
+GRADIENT: Final = "gradient"
+# What becomes of a network that a gradient search derived.
+FINALS: Final = ("none", "finetune", "scratch")
 UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -23,6 +26,15 @@ class Budget:
     def resolve(self, largest_ms: float) -> float:
         """In milliseconds, given the measured latency of the largest network."""
         return self.milliseconds if self.milliseconds is not None else float(self.share or 0.0) * largest_ms
+
+
+def parse_budgets(text: str) -> list[Budget]:
+    """One budget or several, with commas between them. Raises HwnasError.
+
+    >>> len(parse_budgets("0.2ms,0.3ms"))
+    2
+    """
+    return [parse_budget(part) for part in text.split(",")]
 
 
 def parse_budget(text: str) -> Budget:
@@ -51,6 +63,10 @@ class SearchConfig:
     `fix`, `drop` and `tie` are operations on the space in words, as on the command line.
     `recipe` is a name of `RECIPES`, or `auto`: what suits the supernet. `learning_rate` is the recipe's where it is None.
     `max_model_mib` is of weights and statistics, `max_peak_mib` of activations alive at once for one sample.
+
+    What is below `supernet` is of the strategy `gradient` alone, whose `latency_budget` may be several, with commas. There
+    `epochs` are those of the search, after `warmup_epochs`, and `final` says what becomes of a derived network: `none` (the
+    supernet's weights), `finetune` or `scratch`. `selector` is `auto` or one of `gradient/selectors.py`.
     """
 
     space: str = "mobilenet"
@@ -80,23 +96,38 @@ class SearchConfig:
     table: str | None = None
     predictor: str | None = None
     supernet: str | None = None
+    sampler: str = "drnas"
+    penalty: str = "budget"
+    penalty_weight: float | None = None
+    selector: str = "auto"
+    warmup_epochs: int = 5
+    progressive: bool = False
+    unrolled: bool = False
+    mixed_precision: bool = False
+    final: str = "finetune"
+    final_epochs: int = 15
 
     def __post_init__(self) -> None:
         for name in ("fix", "drop", "tie"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
-        parse_budget(self.latency_budget)
+        if len(parse_budgets(self.latency_budget)) > 1 and self.strategy != GRADIENT:
+            raise HwnasError(f"--strategy {self.strategy} takes one --latency-budget, not {self.latency_budget}")
         if self.budget_on not in STATISTICS:
             raise UnknownNameError("latency statistic", self.budget_on, list(STATISTICS))
         if self.recipe not in ("auto", *RECIPES):
             raise UnknownNameError("recipe", self.recipe, ["auto", *RECIPES])
-        for name in ("epochs", "evaluations", "networks"):
+        if self.final not in FINALS:
+            raise UnknownNameError("final training", self.final, list(FINALS))
+        if self.warmup_epochs < 0:
+            raise HwnasError(f"--warmup-epochs must not be negative, not {self.warmup_epochs}")
+        for name in ("epochs", "evaluations", "networks", "final_epochs"):
             if getattr(self, name) < 1:
-                raise HwnasError(f"--{name} must be at least 1, not {getattr(self, name)}")
+                raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
         for name in ("limit_images", "max_params"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-        for name in ("learning_rate", "max_model_mib", "max_peak_mib"):
+        for name in ("learning_rate", "max_model_mib", "max_peak_mib", "penalty_weight"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise HwnasError(f"--{name.replace('_', '-')} must be positive, not {value}")

@@ -28,7 +28,7 @@ from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front, write_front
 from hwnas.strategies.pareto import non_dominated
 from hwnas.train.data import Dataset
-from hwnas.train.loop import SubnetJudge, score
+from hwnas.train.loop import Networks, score
 
 GROUP_SIZE: Final = 16  # models loaded at a time
 # Training samples that give a quantised model the ranges of its activations.
@@ -48,7 +48,7 @@ class Deployment:
     data: Dataset
     conditions: Conditions
     predictor: LatencyPredictor
-    judge: SubnetJudge
+    networks: Networks
     database: RunDatabase
     budget_ms: float
     budget_on: str
@@ -68,18 +68,7 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
         new = [arch_id for arch_id in front if arch_id not in winners]
         if not new:
             break
-        for arch_id in reporter.track(new, "exporting the front"):
-            export_evaluated(
-                evaluations[arch_id],
-                job.run.model(arch_id),
-                job.space,
-                job.data,
-                job.judge,
-                batch=job.conditions.batch,
-                precision=job.conditions.precision,
-            )
-        for start in range(0, len(new), GROUP_SIZE):
-            job.database.add_winners(_measured(job, new[start : start + GROUP_SIZE], reporter))
+        measure(job, [evaluations[arch_id] for arch_id in new], reporter)
     if not front:
         job.database.forget_winners()  # so that a resumed run measures anew
         least = min(winner.statistic_ms(job.budget_on) for winner in winners.values())
@@ -87,7 +76,30 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
             f"no network stayed within {job.budget_ms:.4g} ms when measured; the fastest took {least:.4g} ms "
             f"({job.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
         )
-    rows = _rows(job, [evaluations[arch_id] for arch_id in front], winners)
+    return deployed(job, dict.fromkeys(front, job.budget_ms))
+
+
+def measure(job: Deployment, evaluations: Sequence[Evaluation], reporter: Reporter) -> None:
+    """Exports architectures and measures them, into the run's folder and database."""
+    for evaluation in reporter.track(evaluations, "exporting models"):
+        export_evaluated(
+            evaluation,
+            job.run.model(evaluation.arch.id),
+            job.space,
+            job.data,
+            job.networks,
+            batch=job.conditions.batch,
+            precision=job.conditions.precision,
+        )
+    ids = [evaluation.arch.id for evaluation in evaluations]
+    for start in range(0, len(ids), GROUP_SIZE):
+        job.database.add_winners(_measured(job, ids[start : start + GROUP_SIZE], reporter))
+
+
+def deployed(job: Deployment, budgets_ms: Mapping[str, float]) -> list[FrontRow]:
+    """Writes the front of measured architectures, given by id with the budget each is for; all its files."""
+    evaluations, winners = job.database.evaluations(), job.database.winners()
+    rows = _undominated([_row(job, evaluations[i], winners[i], budget_ms) for i, budget_ms in budgets_ms.items()])
     for row in rows:
         annotate(job.run.path / row.onnx, {"hwnas.measured_ms": repr(row.measured_ms)})
     _discard_models(job.run, keep=rows)
@@ -120,7 +132,7 @@ def export_evaluated(
     path: Path,
     space: SearchSpace,
     data: Dataset,
-    judge: SubnetJudge,
+    networks: Networks,
     *,
     batch: int,
     precision: str,
@@ -128,7 +140,7 @@ def export_evaluated(
     """Writes the ONNX file of an architecture, as it is to be deployed; calibrated on training data."""
     metadata = model_metadata(space, data, evaluation.arch.key)
     export_onnx(
-        judge.extract(evaluation.arch),
+        networks.extract(evaluation.arch),
         space.input_shape,
         path,
         batch=batch,
@@ -222,16 +234,15 @@ def _answers(model: OnnxModel, data: Dataset) -> Iterator[tuple[Tensor, Tensor]]
         yield torch.from_numpy(model.run(x.numpy())[: len(part)]), torch.from_numpy(labels[start : start + batch])
 
 
-def _rows(job: Deployment, front: Sequence[Evaluation], winners: Mapping[str, Winner]) -> list[FrontRow]:
+def _undominated(rows: list[FrontRow]) -> list[FrontRow]:
     """Rows that no other beats in validation loss and latency, be it predicted, measured p10 or measured median."""
-    rows = [_row(job, evaluation, winners[evaluation.arch.id]) for evaluation in front]
-    for latency in ("measured_ms", "measured_median_ms"):
+    for latency in ("predicted_ms", "measured_ms", "measured_median_ms"):
         points = np.array([(row.loss_val, getattr(row, latency)) for row in rows])
         rows = [row for row, kept in zip(rows, non_dominated(points), strict=True) if kept]
     return rows
 
 
-def _row(job: Deployment, evaluation: Evaluation, winner: Winner) -> FrontRow:
+def _row(job: Deployment, evaluation: Evaluation, winner: Winner, budget_ms: float) -> FrontRow:
     arch = evaluation.arch
     low, high = job.predictor.interval
     return FrontRow(
@@ -248,7 +259,8 @@ def _row(job: Deployment, evaluation: Evaluation, winner: Winner) -> FrontRow:
         measured_ms=winner.measured_ms,
         measured_median_ms=winner.measured_median_ms,
         measured_p90_ms=winner.measured_p90_ms,
-        within_budget=winner.within_budget,
+        within_budget=winner.statistic_ms(job.budget_on) <= budget_ms,
+        budget_ms=budget_ms,
         params=job.space.cost("params", arch),
         flops=job.space.cost("flops", arch),
         model_mib=job.space.cost("bytes", arch) / MIB,

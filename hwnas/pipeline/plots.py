@@ -1,5 +1,6 @@
 """Plots of a finished run, and of a fit."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from hwnas.errors import UnknownNameError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
 from hwnas.report.held_out import HeldOutPlot
+from hwnas.report.progress import SearchCurve, SearchPlot
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
@@ -55,6 +57,35 @@ def draw_to(run: RunFolder, path: Path) -> None:
         from hwnas.report.figures import draw_front, save_figure
 
         save_figure(draw_front(front_plot(run)), path)
+
+
+def search_plot(run: RunFolder) -> SearchPlot:
+    """The gradient searches of a run, as values to draw."""
+    facts = run.read("latency_budgets_ms")
+    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*ms.json")]
+    return SearchPlot(
+        title=f"{facts['config']['space']} on {facts['config']['data']}, {facts['config']['sampler']}",
+        searches=tuple(sorted(curves, key=lambda curve: float(curve.label.split()[0]))),
+    )
+
+
+def _curve(facts: Mapping[str, Any]) -> SearchCurve:
+    epochs = facts["epochs"]
+    return SearchCurve(
+        label=f"{facts['budget_ms']:.4g} ms",
+        constraints=tuple(facts["constraints"]),
+        epochs=tuple(epoch["epoch"] for epoch in epochs),
+        ratios=tuple(tuple(epoch["ratios"]) for epoch in epochs),
+        multipliers=tuple(tuple(epoch["multipliers"]) for epoch in epochs),
+        entropies=tuple(epoch["entropy"] for epoch in epochs),
+    )
+
+
+def draw_searches(run: RunFolder) -> None:
+    """Draws the gradient searches into the run folder, as search.png."""
+    from hwnas.report.figures import draw_search, save_figure
+
+    save_figure(draw_search(search_plot(run)), run.path / "search.png")
 
 
 def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:

@@ -1,7 +1,7 @@
 """A search, from a budget to measured models: profile, fit, train, explore, deploy. Every stage resumes."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,11 +16,12 @@ from hwnas.core.cost import FloatArray, IntArray
 from hwnas.core.operations import restricted
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, DataError, HwnasError, RunError, SpaceError, TrainingError
+from hwnas.errors import BudgetError, DataError, HwnasError, RunError, SpaceError, TrainingError, UnknownNameError
 from hwnas.latency.measurements import FEWEST_NETWORKS
 from hwnas.latency.predictor import LatencyPredictor
-from hwnas.pipeline.config import SearchConfig, parse_budget
+from hwnas.pipeline.config import GRADIENT, Budget, SearchConfig, parse_budgets
 from hwnas.pipeline.deploy import Deployment, deploy
+from hwnas.pipeline.gradient import GradientStages, TrainedNetworks, parts_of
 from hwnas.pipeline.limits import limits_of
 from hwnas.pipeline.predict import Preflight, fit_table, measurements, preflight, usable_predictor, usable_table
 from hwnas.profiler.device import Conditions, conditions_here
@@ -33,11 +34,12 @@ from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
 from hwnas.spaces import load_space, reload_space
 from hwnas.strategies.problem import Problem
-from hwnas.strategies.registry import strategy
+from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet
 from hwnas.train.data import Dataset, load_data
-from hwnas.train.loop import SubnetJudge, load_supernet, save_supernet, train_supernet, usual_recipe
+from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES, Recipe
+from hwnas.train.steps import usual_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,10 @@ def conditions_of(config: SearchConfig) -> Conditions:
 def _checked_request(
     config: SearchConfig, space: SearchSpace, run: RunFolder | None = None
 ) -> tuple[Conditions, Dataset]:
-    strategy(config.strategy)
+    if config.strategy == GRADIENT:
+        parts_of(config)
+    elif config.strategy not in STRATEGIES:
+        raise UnknownNameError("strategy", config.strategy, [*STRATEGIES, GRADIENT])
     if space.size < 2:
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
     return conditions_of(config), load_for(space, config, run)
@@ -221,26 +226,64 @@ class _Search:
                 predictor = self._predictor()
             with self.run.stage("preflight"):
                 ready = self._preflight(predictor)
-            with self.run.stage("train"):
-                supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
-            judge = SubnetJudge(supernet, self.data)
-            with self.run.stage("search"):
-                self._explore(predictor, ready, judge, database)
-            deployment = Deployment(
-                run=self.run,
-                space=self.space,
-                data=self.data,
-                conditions=self.conditions,
-                predictor=predictor,
-                judge=judge,
-                database=database,
-                budget_ms=ready.budget_ms,
-                budget_on=self.config.budget_on,
-                seed=self.config.seed,
-            )
-            with self.run.stage("deploy"):
-                front = deploy(deployment, self.reporter)
-        return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=ready.budget_ms)
+            if self.config.strategy == GRADIENT:
+                front = self._by_gradient(predictor, ready, database)
+            else:
+                front = self._by_evaluation(predictor, ready[0], database)
+        return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=max(each.budget_ms for each in ready))
+
+    def _by_evaluation(self, predictor: LatencyPredictor, ready: Preflight, database: RunDatabase) -> list[FrontRow]:
+        """Trains a supernet, and lets a strategy choose which of its networks to judge."""
+        with self.run.stage("train"):
+            supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
+        judge = SubnetJudge(supernet, self.data)
+        with self.run.stage("search"):
+            self._explore(predictor, ready, judge, database)
+        with self.run.stage("deploy"):
+            return deploy(self._deployment(predictor, judge, database, ready.budget_ms), self.reporter)
+
+    def _by_gradient(
+        self, predictor: LatencyPredictor, ready: Sequence[Preflight], database: RunDatabase
+    ) -> list[FrontRow]:
+        """Trains a supernet together with the probabilities of its options, for every budget."""
+        judge = NetworkJudge(self.data, torch.device("cpu"))
+        networks = TrainedNetworks(self.run, self.space, judge)
+        budgets_ms = [each.budget_ms for each in ready]
+        recipe = training_recipe(self.config, Supernet(self.space))
+        self.run.write(self.run.read() | {"recipe": asdict(recipe)})
+        stages = GradientStages(
+            config=self.config,
+            deployment=self._deployment(predictor, networks, database, max(budgets_ms)),
+            judge=judge,
+            recipe=recipe,
+            new_supernet=self._new_supernet,
+            reporter=self.reporter,
+        )
+        return stages.finish(budgets_ms)
+
+    def _new_supernet(self) -> Supernet:
+        """As another folder has trained it, or untrained."""
+        torch.manual_seed(self.config.seed)
+        supernet = Supernet(self.space)
+        if self.config.supernet is not None:
+            _load_trained(supernet, Path(self.config.supernet), self.data)
+        return supernet
+
+    def _deployment(
+        self, predictor: LatencyPredictor, networks: Networks, database: RunDatabase, budget_ms: float
+    ) -> Deployment:
+        return Deployment(
+            run=self.run,
+            space=self.space,
+            data=self.data,
+            conditions=self.conditions,
+            predictor=predictor,
+            networks=networks,
+            database=database,
+            budget_ms=budget_ms,
+            budget_on=self.config.budget_on,
+            seed=self.config.seed,
+        )
 
     # ---- latency
 
@@ -274,35 +317,31 @@ class _Search:
             seed=self.config.seed,
         )
 
-    def _preflight(self, predictor: LatencyPredictor) -> Preflight:
+    def _preflight(self, predictor: LatencyPredictor) -> list[Preflight]:
+        """Of every budget, each resolved once and for all."""
         facts = self.run.read()
-        budget = parse_budget(self.config.latency_budget)
-        if "latency_budget_ms" in facts:
-            budget = replace(budget, milliseconds=facts["latency_budget_ms"])
+        budgets = parse_budgets(self.config.latency_budget)
+        if "latency_budgets_ms" in facts:
+            budgets = [Budget(milliseconds=budget_ms) for budget_ms in facts["latency_budgets_ms"]]
+        largest_ms = self._largest_ms() if any(budget.milliseconds is None for budget in budgets) else 0.0
+        limits = limits_of(self.config)
         try:
-            ready = preflight(
-                predictor,
-                self.space,
-                budget,
-                self.config.budget_on,
-                largest_ms=0.0 if budget.milliseconds is not None else self._largest_ms(),
-                limits=limits_of(self.config),
-            )
+            ready = [
+                preflight(predictor, self.space, budget, self.config.budget_on, largest_ms=largest_ms, limits=limits)
+                for budget in budgets
+            ]
         except BudgetError:
             self.reporter.note(f"what was measured is kept: search again with --predictor {self.run.predictor}")
             raise
-        self.run.write(
-            facts
-            | {
-                "latency_budget_ms": ready.budget_ms,
-                "conditions": self.conditions.describe(),
-            }
-        )
+        budgets_ms = [each.budget_ms for each in ready]
+        known = {"latency_budget_ms": max(budgets_ms), "latency_budgets_ms": budgets_ms}
+        self.run.write(facts | known | {"conditions": self.conditions.describe()})
         error = predictor.report.get("held_out", {}).get("mape", float("nan"))
         of = f" of {predictor.report['source']}, none of this space" if predictor.report.get("cold") else ""
         self.reporter.note(
-            f"latency of {self.space.name} here ({self.config.budget_on}): {ready.fastest_ms:.4g} to {ready.slowest_ms:.4g} ms, "
-            f"predicted within {100 * error:.1f} % on held-out networks{of}; the budget of {ready.budget_ms:.4g} ms can be met"
+            f"latency of {self.space.name} here ({self.config.budget_on}): {ready[0].fastest_ms:.4g} to "
+            f"{ready[0].slowest_ms:.4g} ms, predicted within {100 * error:.1f} % on held-out networks{of}; the budget of "
+            f"{' and of '.join(f'{budget_ms:.4g} ms' for budget_ms in budgets_ms)} can be met"
         )
         return ready
 
@@ -341,7 +380,7 @@ class _Search:
             return np.array(result)
 
         problem = search_problem(self.config, self.space, predictor, ready, loss)
-        strategy(self.config.strategy)(problem, evaluations=self.config.evaluations, seed=self.config.seed)
+        STRATEGIES[self.config.strategy](problem, evaluations=self.config.evaluations, seed=self.config.seed)
 
 
 def search_problem(

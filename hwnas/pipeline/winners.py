@@ -4,10 +4,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
 from hwnas.errors import RunError
 from hwnas.latency.predictor import LatencyPredictor
+from hwnas.pipeline.config import GRADIENT, SearchConfig
 from hwnas.pipeline.deploy import export_evaluated, timed_winners
+from hwnas.pipeline.gradient import TrainedNetworks
 from hwnas.pipeline.search import conditions_of, load_for, reopen
 from hwnas.profiler.device import Conditions, differences
 from hwnas.profiler.protocol import Timing
@@ -16,7 +21,8 @@ from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, named, read_front
 from hwnas.supernet.network import Supernet
-from hwnas.train.loop import SubnetJudge, load_supernet
+from hwnas.train.data import Dataset
+from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet
 
 
 def export(run_path: Path, arch: str, out: Path | None) -> Path:
@@ -38,7 +44,7 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
 
 
 def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
-    """An architecture that is not on the front: extracted from the supernet anew."""
+    """An architecture that is not on the front: from its own weights, or extracted from the supernet anew."""
     run, config, space = reopen(run_path, {})
     database = RunDatabase.existing(run.database)
     evaluation = database.evaluations().get(arch_id)
@@ -48,12 +54,17 @@ def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
             f"{run_path} evaluated no architecture {arch_id!r}; give fastest, knee, best, or an id of front.csv"
         )
     data = load_for(space, config, run)
+    networks = _networks(run, config, space, data)
+    export_evaluated(evaluation, out, space, data, networks, batch=config.batch, precision=config.precision)
+    return out
+
+
+def _networks(run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset) -> Networks:
+    if config.strategy == GRADIENT:
+        return TrainedNetworks(run, space, NetworkJudge(data, torch.device("cpu")))
     supernet = Supernet(space)
     load_supernet(supernet, run.supernet)
-    export_evaluated(
-        evaluation, out, space, data, SubnetJudge(supernet, data), batch=config.batch, precision=config.precision
-    )
-    return out
+    return SubnetJudge(supernet, data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +92,7 @@ def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
     """Measures the front's ONNX files again, on the device of the run. Raises RunError on another one."""
     run, config, space = reopen(run_path, {})
     rows = read_front(run.front)
-    facts = run.read("conditions", "latency_budget_ms")
+    facts = run.read("conditions")
     conditions = conditions_of(config)
     _require_device(run_path, conditions, facts["conditions"])
     models = []
@@ -89,9 +100,8 @@ def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
         model = OnnxModel(_model(run, row).read_bytes(), conditions.options)
         models.append(model)
     session = timed_winners(space, conditions, models, LatencyPredictor.load(run.predictor), config.seed, reporter)
-    budget_ms = facts["latency_budget_ms"]
     return [
-        Verification(row=row, timing=timing, within_budget=timing.statistic_ms(config.budget_on) <= budget_ms)
+        Verification(row=row, timing=timing, within_budget=timing.statistic_ms(config.budget_on) <= row.budget_ms)
         for row, timing in zip(rows, session.timings, strict=True)
     ]
 

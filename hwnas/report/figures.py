@@ -5,6 +5,7 @@ Shapes: L labels, P points to keep clear of labels; the last axis of 2 is x, y.
 
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final
@@ -22,9 +23,12 @@ from hwnas.errors import UnknownNameError
 from hwnas.report.front import COLOURS, LOSS_TICKS, TOLERANCE, FrontPlot
 from hwnas.report.held_out import BANDS, HeldOutPlot
 from hwnas.report.labels import place_labels
+from hwnas.report.progress import SearchPlot
 from hwnas.runs.front import FrontRow
 
 _FORMATS: Final = ("png", "svg")
+# Of one search each: Okabe & Ito, as `COLOURS`.
+_LINES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _INK: Final = "#333333"
 
 
@@ -63,6 +67,30 @@ def draw_held_out(plot: HeldOutPlot) -> Figure:
     axes.text(0.04, 0.97, "\n".join(shares), va="top", linespacing=1.4, **_words(axes))
     bands = ", ".join(f"±{100 * band:.0f} %" for band in BANDS)
     axes.text(0.97, 0.04, f"line: equal; bands: {bands}", ha="right", **_words(axes))
+    return figure
+
+
+def draw_search(plot: SearchPlot) -> Figure:
+    """Per epoch of every search: expected costs over their bounds, the multipliers of these, and how open choices are."""
+    figure = Figure(figsize=(7, 7.5), dpi=200, layout="constrained")
+    figure.suptitle(plot.title, x=0.012, ha="left", fontsize=12.5, weight="bold", color=_INK, parse_math=False)
+    costs, multipliers, entropy = panels = figure.subplots(3, 1, sharex=True)
+    for axes in panels:
+        _style(axes)
+    costs.axhline(1, color=COLOURS["budget"], linewidth=1, zorder=2)
+    for colour, search in zip(cycle(_LINES), plot.searches, strict=False):
+        for at, (constraint, style) in enumerate(zip(search.constraints, cycle(("-", "--", ":")), strict=False)):
+            line: dict[str, Any] = {"color": colour, "linestyle": style, "gid": f"{search.label} {constraint}"}
+            costs.plot(
+                search.epochs, [each[at] for each in search.ratios], label=f"{search.label}: {constraint}", **line
+            )
+            multipliers.plot(search.epochs, [each[at] for each in search.multipliers], **line)
+        entropy.plot(search.epochs, search.entropies, color=colour, gid=f"{search.label} entropy")
+    costs.set_ylabel("expected cost / bound")
+    multipliers.set_ylabel("multiplier")
+    entropy.set(ylabel="entropy of the choices", xlabel="epoch", ylim=(0, 1.05))
+    entropy.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=_INK)
     return figure
 
 

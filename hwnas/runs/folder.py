@@ -53,6 +53,15 @@ class RunFolder:
         return self.path / "supernet.safetensors"
 
     @property
+    def searches(self) -> Path:
+        """What gradient searches have done so far."""
+        return self.path / "searches"
+
+    def weights(self, arch_id: str) -> Path:
+        """Of a network that was trained by itself."""
+        return self.path / "networks" / f"{arch_id}.safetensors"
+
+    @property
     def front(self) -> Path:
         return self.path / "front.csv"
 

@@ -21,7 +21,8 @@ _PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRow:
-    """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10).
+    """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10;
+    `budget_ms`: of the budget's statistic).
 
     `model_mib` is of weights and statistics, `peak_mib` of activations alive at once for one sample
     (`SearchSpace.costs`). Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
@@ -41,6 +42,7 @@ class FrontRow:
     measured_median_ms: float
     measured_p90_ms: float
     within_budget: bool
+    budget_ms: float
     params: int
     flops: int
     model_mib: float

@@ -5,7 +5,8 @@ family: the first entries of the channel axes (0 and 1), the centre of the kerne
 written once, as a plain module; this file runs that module with slices.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import final
 
 import torch
@@ -15,8 +16,7 @@ from torch.func import functional_call
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
 from hwnas.ops.assemble import build
-
-KERNEL_AXES_FROM = 2
+from hwnas.supernet.entangle import KERNEL_AXES_FROM, covers, nests, parameter_shapes
 
 
 @final
@@ -30,11 +30,13 @@ class ElasticLayer(nn.Module):
         self._entangled = entangled
         # Modules without storage, one per operator: the code that runs, and the shapes of its slices.
         self._templates: dict[str, nn.Module] = {}
+        self._operators: dict[str, Operator] = {}
         families: dict[str, list[Operator]] = {}
         for operator in operators:
             if operator.key not in self._templates:
                 with torch.device("meta"):
                     self._templates[operator.key] = build(operator)
+                self._operators[operator.key] = operator
                 families.setdefault(self._family(operator), []).append(operator)
         for family, members in families.items():
             self._add_family(family, members)
@@ -69,6 +71,42 @@ class ElasticLayer(nn.Module):
             self.register_parameter(name, tensor)
         else:
             self.register_buffer(name, tensor)
+
+    def template(self, operator: Operator) -> nn.Module:
+        """The operator's module without storage."""
+        return self._templates[operator.key]
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        """By operator, the largest of those that it nests in."""
+        by_size = sorted(self._operators.values(), key=lambda operator: operator.cost().params, reverse=True)
+        heads: list[Operator] = []
+        groups: dict[str, str] = {}
+        for operator in by_size:
+            for head in heads:
+                same = self._family(head) == self._family(operator)
+                if same and nests(self.template(operator), self.template(head)):
+                    groups[operator.key] = head.key
+                    break
+            else:
+                heads.append(operator)
+                groups[operator.key] = operator.key
+        return groups
+
+    def group(self, operator: Operator) -> str:
+        """The same for all operators that run as one when they are mixed."""
+        return self._groups[operator.key]
+
+    def cover(self, operators: Sequence[Operator]) -> Operator:
+        """The smallest operator of a group that contains all these of it."""
+        group = self.group(operators[0])
+        members = [operator for operator in self._operators.values() if self.group(operator) == group]
+        shapes = [parameter_shapes(self.template(operator)) for operator in operators]
+        return next(
+            member
+            for member in sorted(members, key=lambda member: member.cost().params)
+            if all(covers(parameter_shapes(self.template(member)), each) for each in shapes)
+        )
 
     def slices(self, operator: Operator) -> Mapping[str, Tensor]:
         """The operator's parameters and statistics, by name, as views of the shared ones (gradients flow through)."""

@@ -1,8 +1,9 @@
 """The supernet of a space: one elastic layer per layer, run as any architecture."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 from hwnas.core.arch import Arch
 from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Flow
+from hwnas.errors import SpaceError
 from hwnas.ops.assemble import module_name, network, sum_of
 from hwnas.supernet.elastic import ElasticLayer
+from hwnas.supernet.mixture import Drawn, Mixture, added
 
 
 @final
@@ -21,14 +25,61 @@ class Supernet(nn.Module):
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
         self.space = space
+        self._mixtures: dict[tuple[Any, ...], Mixture] = {}
         self.layers = nn.ModuleDict()
         for layer in space.layers:
             operators = [operator for _, operator in layer.cells(space.by_name) if operator is not None]
             self.layers[module_name(layer.name)] = ElasticLayer(layer.name, operators, entangled=layer.entangled)
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
-        """The output of one architecture. Input (N, *space.input_shape)."""
-        return self.space.wiring.run(x, _Slices(self, arch))
+    def forward(self, x: Tensor, arch: Arch | Mapping[str, Tensor | Drawn]) -> Tensor:
+        """The output of one architecture, or of a mixture of all. Input (N, *space.input_shape).
+
+        A mixture gives, for every choice that is not tied and has several options, their probabilities (options,), or
+        some options and what they count. Each layer runs once, as large as its largest operator; a stage's output is
+        the mean of those at its depths. At probabilities of 0 and 1 it is the architecture's. Raises SpaceError.
+        """
+        if isinstance(arch, Arch):
+            return self.space.wiring.run(x, _Slices(self, arch))
+        return self.space.wiring.run(x, _Mixtures(self, self._drawn(arch, x)))
+
+    def _drawn(self, mixture: Mapping[str, Tensor | Drawn], x: Tensor) -> dict[str, Drawn]:
+        """Of every choice that is not tied."""
+        parameter = next(self.parameters(), x)
+        result = {}
+        for choice in self.space.choices:
+            given = mixture.get(choice.name)
+            if choice.tied_to:
+                continue
+            if given is None and len(choice.options) > 1:
+                raise SpaceError(f"a mixture of {self.space.name} needs probabilities of {choice.name!r}")
+            if given is None:
+                given = parameter.new_ones(1)
+            if isinstance(given, Tensor):
+                given = Drawn(tuple(range(len(choice.options))), given)
+            if given.weights.shape != (len(given.options),) or max(given.options) >= len(choice.options):
+                raise SpaceError(
+                    f"{choice.name!r} has {len(choice.options)} options; its mixture has {tuple(given.weights.shape)} of "
+                    f"{given.options}"
+                )
+            result[choice.name] = given
+        return result
+
+    def mixture(self, layer: Layer, drawn: Mapping[str, Drawn]) -> tuple[Mixture, Tensor]:
+        """A layer's operators under a mixture of its choices, and the probability of each cell (K,)."""
+        scope = tuple(self.space.choice(name).tied_to or name for name in layer.scope)
+        names = tuple(dict.fromkeys(scope))
+        kept = tuple(drawn[name].options for name in names)
+        like = drawn[names[0]].weights if names else next(self.elastic(layer).parameters(), torch.ones(1))
+        weights_K = like.new_ones(1) if not names else drawn[names[0]].weights
+        for name in names[1:]:
+            weights_K = (weights_K[:, None] * drawn[name].weights).reshape(-1)
+        key = (layer.name, kept, like.dtype, like.device)
+        if key not in self._mixtures:
+            options = (dict(zip(names, index, strict=True)) for index in itertools.product(*kept))
+            table = dict(layer.cells(self.space.by_name))
+            operators = [table[tuple(index[name] for name in scope)] for index in options]
+            self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like)
+        return self._mixtures[key], weights_K
 
     @torch.no_grad()
     def extract(self, arch: Arch) -> nn.Module:
@@ -54,7 +105,7 @@ class Supernet(nn.Module):
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Slices:
+class _Slices(Flow[Tensor]):
     """The flow of tensors through the supernet fixed at one architecture."""
 
     supernet: Supernet
@@ -66,3 +117,48 @@ class _Slices:
 
     def total(self, graph: str, source: Tensor, terms: Sequence[Tensor]) -> Tensor:
         return sum_of(source, terms)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Mixtures(Flow[Tensor]):
+    """The flow of tensors through a mixture of architectures."""
+
+    supernet: Supernet
+    drawn: Mapping[str, Drawn]
+
+    def layer(self, layer: Layer, value: Tensor) -> Tensor | None:
+        mixture, weights_K = self.supernet.mixture(layer, self.drawn)
+        return mixture(value, weights_K, passing=True)
+
+    def edge(self, layer: Layer, value: Tensor) -> Tensor | None:
+        mixture, weights_K = self.supernet.mixture(layer, self.drawn)
+        return mixture(value, weights_K, passing=False)
+
+    def total(self, graph: str, source: Tensor, terms: Sequence[Tensor]) -> Tensor:
+        return added(terms) if terms else torch.zeros_like(source)
+
+    def within(self, depth: str, number: int) -> "_Mixtures":
+        """A block that stands weighs nothing yet: outputs are weighed where the stage ends."""
+        name, depths = self._depths(depth)
+        drawn = self.drawn[name]
+        kept = [i for i, option in enumerate(drawn.options) if depths[option] >= number]
+        if not kept:
+            return self
+        weights = drawn.weights[kept]
+        given = weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+        return replace(self, drawn={**self.drawn, name: Drawn(tuple(drawn.options[i] for i in kept), given)})
+
+    def ended(self, depth: str, values: Sequence[Tensor]) -> Tensor:
+        name, depths = self._depths(depth)
+        drawn = self.drawn[name]
+        if len(drawn.options) == 1 and not drawn.weights.requires_grad:
+            return values[depths[drawn.options[0]]]
+        return added(
+            [values[depths[option]] * weight for option, weight in zip(drawn.options, drawn.weights, strict=True)]
+        )
+
+    def _depths(self, depth: str) -> tuple[str, list[int]]:
+        """The choice that is drawn for a depth, and the numbers of blocks that its options stand for."""
+        choice = self.supernet.space.choice(depth)
+        return choice.tied_to or choice.name, [int(option) for option in choice.options]

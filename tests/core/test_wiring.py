@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.core.layer import Layer
-from hwnas.core.wiring import Chain, Edge, Graph, Stage
+from hwnas.core.wiring import Chain, Edge, Flow, Graph, Stage
 from hwnas.errors import SpaceError
 
 
@@ -16,7 +16,7 @@ def layer(name: str) -> Layer:
     return Layer(name, (), lambda options: None)
 
 
-class Spelled:
+class Spelled(Flow[str]):
     """The flow of text; the layers named in `absent` are not there."""
 
     def __init__(self, *absent: str) -> None:

@@ -147,7 +147,7 @@ def test_a_choice_that_latency_depends_on_must_be_given_in_its_length() -> None:
     expected, probabilities = ExpectedLatency(predictor_of(space)), drawn_probabilities(space, 0)
     tied = {name: values for name, values in probabilities.items() if not space.choice(name).tied_to}
     assert torch.equal(expected.milliseconds(tied), expected.milliseconds(probabilities))
-    with pytest.raises(PredictorError, match=r"latency depends on stage1\.depth, of which no probabilities are given"):
+    with pytest.raises(PredictorError, match=r"the cost depends on stage1\.depth, of which no probabilities are given"):
         expected.milliseconds({name: values for name, values in tied.items() if name != "stage1.depth"})
     with pytest.raises(PredictorError, match=r"stage1\.depth has 3 options; its probabilities have shape \(2,\)"):
         expected.milliseconds(tied | {"stage1.depth": torch.ones(2)})

@@ -61,6 +61,7 @@ def _point(arch_id: str, ms: float, rng: np.random.Generator, budget_ms: float |
         measured_median_ms=1.02 * ms,
         measured_p90_ms=1.1 * ms,
         within_budget=budget_ms is None or 1.02 * ms <= budget_ms,
+        budget_ms=budget_ms or 1.0,
         params=123456,
         flops=7654321,
         model_mib=0.5,

@@ -17,7 +17,7 @@ from hwnas.runs.front import FrontRow, named, read_front, write_front
 
 HEADER = (
     "arch_id,arch,loss_val,accuracy_val,accuracy_test,perplexity_val,perplexity_test,predicted_ms,interval_low_ms,"
-    "interval_high_ms,measured_ms,measured_median_ms,measured_p90_ms,within_budget,params,flops,model_mib,peak_mib,onnx"
+    "interval_high_ms,measured_ms,measured_median_ms,measured_p90_ms,within_budget,budget_ms,params,flops,model_mib,peak_mib,onnx"
 )
 
 
@@ -35,6 +35,7 @@ def front_row(measured_ms: float, loss_val: float, **changes: object) -> FrontRo
         measured_median_ms=measured_ms,
         measured_p90_ms=measured_ms,
         within_budget=True,
+        budget_ms=0.5,
         params=1000,
         flops=2_000_000,
         model_mib=0.1,

@@ -23,9 +23,9 @@ from hwnas.train.loop import (
     save_supernet,
     score,
     train_supernet,
-    usual_recipe,
 )
 from hwnas.train.recipes import RECIPES
+from hwnas.train.steps import usual_recipe
 from hwnas.train.text import TextData
 
 

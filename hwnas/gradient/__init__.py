@@ -1,0 +1,1 @@
+"""Gradient search: probabilities of options trained with a weight-entangled supernet."""

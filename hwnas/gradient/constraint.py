@@ -1,0 +1,37 @@
+"""A bound on a cost of the network to be found: its expectation while searching, its sum when a network is derived."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from hwnas.core import optimum
+from hwnas.core.space import SearchSpace
+from hwnas.latency.expected import ExpectedCost
+from hwnas.latency.predictor import LatencyPredictor
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Constraint:
+    """At most `bound` of a cost. `expected` is its mean under probabilities, in the unit of `bound`; `limit` says the same
+    of one architecture, to the integer program."""
+
+    name: str
+    expected: Callable[[Mapping[str, Tensor]], Tensor]
+    bound: float
+    limit: optimum.Limit
+
+
+def latency_constraint(predictor: LatencyPredictor, budget_ms: float, budget_on: str) -> Constraint:
+    """The upper end of the interval of p10, median or p90 is at most the budget, in milliseconds of that statistic."""
+    bound_ms = budget_ms / predictor.upper_ratio(budget_on)
+    factors = predictor.factors
+    return Constraint("latency", ExpectedCost(predictor.choices, factors), bound_ms, (factors, bound_ms))
+
+
+def cost_constraint(space: SearchSpace, cost: str, bound: float) -> Constraint:
+    """At most `bound` FLOPs, parameters, or bytes (`SearchSpace.cost_factors`)."""
+    factors = space.cost_factors(cost)
+    return Constraint(cost, ExpectedCost(space.choices, factors), bound, (factors, bound))

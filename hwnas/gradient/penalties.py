@@ -1,0 +1,112 @@
+"""Penalties: the loss of a task, and expected costs beside their bounds, as one loss.
+
+A ratio is an expected cost over its bound: of latency, of parameters, of latency on another device. The published penalties
+of a logarithm depend on the unit of latency; here it is a thousandth of the bound, whose logarithm is positive for all
+ratios that occur.
+
+Shapes: K constraints.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+from hwnas.errors import HwnasError, UnknownNameError
+
+UNITS: Final = 1000.0
+# Just above 1, where the logarithm is 0 and the slope of its power infinite.
+LEAST_UNITS: Final = 1.01
+# FBNet's alpha: scales the loss and with it the step, and trades nothing off.
+FBNET_SCALE: Final = 0.2
+
+# The task's loss (), ratios (K,), multipliers (K,) and the weight, to the loss ().
+Apply = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """`apply(task, ratio_K, multiplier_K, weight)` is the loss to minimise; only `budget` uses the multipliers.
+
+    `weight` is the published one until replaced. Raises HwnasError where it is not positive and finite.
+    """
+
+    apply: Apply
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise HwnasError(f"the weight of a penalty is a positive number, not {self.weight}")
+
+
+def penalty(name: str) -> Penalty:
+    """Raises UnknownNameError."""
+    if name not in PENALTIES:
+        raise UnknownNameError("penalty", name, list(PENALTIES))
+    return PENALTIES[name]
+
+
+@torch.no_grad()
+def updated(multiplier_K: Tensor, ratio_K: Tensor, weight: float) -> Tensor:
+    """The multipliers of `budget` after a step; (K,). They rise over the bound, and fall to 0 under it.
+
+    Nocedal & Wright 2006, section 17.4, of the constraints log(ratio) <= 0.
+    """
+    return (multiplier_K + weight * ratio_K.log()).clamp(min=0)
+
+
+def _none(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    return task
+
+
+def _fbnet(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    """Task · alpha · log(latency)^beta (FBNet, Wu et al. 2019, equation 2)."""
+    return task * FBNET_SCALE * _log_units(ratio_K).pow(weight).prod()
+
+
+def _proxyless_linear(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    """Task + lambda · expected latency (ProxylessNAS, Cai et al. 2019, section 3.3), in the bound and from it on."""
+    return task + weight * (ratio_K - 1).sum()
+
+
+def _proxyless_log(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    """Task · (log(latency) / log(bound))^beta: `mul#log` of ProxylessNAS's code, there also scaled."""
+    return task * (_log_units(ratio_K) / math.log(UNITS)).pow(weight).prod()
+
+
+def _mnasnet_soft(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    """Task · ratio^w: the soft reward (MnasNet, Tan et al. 2019, equation 2) as a loss, so w has the other sign."""
+    return task * ratio_K.pow(weight).prod()
+
+
+def _mnasnet_hard(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    """Task · max(1, ratio)^w: the hard reward (MnasNet, Tan et al. 2019, equations 2 and 3) as a loss."""
+    return task * ratio_K.clamp(min=1).pow(weight).prod()
+
+
+def _budget(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
+    """The augmented Lagrangian of log(ratio) <= 0 (Nocedal & Wright 2006, section 17.4); the weight is its rho.
+
+    Its gradient is that of the Lagrangian with the multipliers after the step (`updated`).
+    """
+    next_K = (multiplier_K + weight * ratio_K.log()).clamp(min=0)
+    return task + (next_K.square() - multiplier_K.square()).sum() / (2 * weight)
+
+
+def _log_units(ratio_K: Tensor) -> Tensor:
+    return (UNITS * ratio_K).clamp(min=LEAST_UNITS).log()
+
+
+PENALTIES: Final[Mapping[str, Penalty]] = {
+    "budget": Penalty(_budget, 1.0),
+    "fbnet": Penalty(_fbnet, 0.6),
+    "mnasnet-hard": Penalty(_mnasnet_hard, 1.0),
+    "mnasnet-soft": Penalty(_mnasnet_soft, 0.07),
+    "none": Penalty(_none, 1.0),
+    "proxyless-linear": Penalty(_proxyless_linear, 0.1),
+    "proxyless-log": Penalty(_proxyless_log, 0.3),
+}

@@ -1,0 +1,251 @@
+"""The strategy `gradient`: one warm-up, then for every budget a search, a derived network, its training and its time.
+
+All that is done is in the run folder, by epoch or by network, and what follows from it is worked out again: so a resumed
+run goes on from there.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Any, Final, final
+
+import torch
+from torch import nn
+
+from hwnas.core.arch import Arch
+from hwnas.core.files import replace_file
+from hwnas.core.optimum import Limit
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.errors import BudgetError
+from hwnas.gradient.constraint import Constraint, cost_constraint, latency_constraint
+from hwnas.gradient.penalties import Penalty, penalty
+from hwnas.gradient.relaxation import Relaxation
+from hwnas.gradient.samplers import Sampler, sampler
+from hwnas.gradient.search import GradientSearch, Schedule
+from hwnas.gradient.selectors import Selection, Selector, selector
+from hwnas.gradient.tuning import tuned, validation_loss
+from hwnas.ops.assemble import network
+from hwnas.pipeline.config import SearchConfig
+from hwnas.pipeline.deploy import Deployment, deployed, measure
+from hwnas.pipeline.limits import limits_of, possible_limits
+from hwnas.pipeline.plots import draw_searches
+from hwnas.runs.database import Evaluation
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow
+from hwnas.supernet.network import Supernet
+from hwnas.train.alone import train_network
+from hwnas.train.loop import NetworkJudge, load_weights, save_weights
+from hwnas.train.recipes import Recipe
+
+# The share of a supernet's rate at which a network that comes from it is trained further (DARTS-PT, Wang et al. 2021).
+FINETUNING: Final = 0.1
+# Derivations for one budget, each under a tighter bound.
+ATTEMPTS: Final = 8
+# In a progressive search half of the options stay for its second half.
+PROGRESSIVE: Final = (0.5,)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainedNetworks:
+    """Networks that were trained by themselves, each from its own file in the run folder."""
+
+    run: RunFolder
+    space: SearchSpace
+    judge: NetworkJudge
+
+    def extract(self, arch: Arch) -> nn.Module:
+        """In eval mode. Raises RunError where the file is missing or damaged."""
+        module = network(self.space, arch)
+        load_weights(module, self.run.weights(arch.id), "search again under another --out")
+        return self.judge.prepared(module)
+
+
+def parts_of(config: SearchConfig) -> tuple[Sampler, Penalty, Selector]:
+    """What the configuration names. Raises UnknownNameError."""
+    chosen = penalty(config.penalty)
+    if config.penalty_weight is not None:
+        chosen = replace(chosen, weight=config.penalty_weight)
+    usual = "magnitude" if config.sampler != "uniform" else "evolution"
+    return sampler(config.sampler), chosen, selector(usual if config.selector == "auto" else config.selector)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientStages:
+    """The stages of one run after its preflight. `supernet` makes the supernet as it is before any training of this run;
+    `deployment.networks` are `TrainedNetworks`."""
+
+    config: SearchConfig
+    deployment: Deployment
+    judge: NetworkJudge
+    recipe: Recipe
+    new_supernet: Any
+    reporter: Reporter
+
+    def finish(self, budgets_ms: Sequence[float]) -> list[FrontRow]:
+        """The front of the networks derived for the budgets, each within its own when measured.
+
+        Raises BudgetError where none is for one of them, TrainingError.
+        """
+        run = self.deployment.run
+        run.searches.mkdir(exist_ok=True)
+        with run.stage("warm up"):
+            self._search(min(budgets_ms)).warm_up(self._warmed)
+        chosen: dict[str, float] = {}
+        for budget_ms in sorted(budgets_ms):
+            chosen.setdefault(self._within(budget_ms).arch.id, budget_ms)
+        draw_searches(run)
+        front = deployed(self.deployment, chosen)
+        for arch_id in chosen.keys() - {row.arch_id for row in front}:
+            self.reporter.note(f"{arch_id}, found for {chosen[arch_id]:.4g} ms, is beaten by another of the front")
+        return front
+
+    # ---- one budget
+
+    def _within(self, budget_ms: float) -> Evaluation:
+        """A network that is within the budget when measured: derived again, under a tighter bound, until one is."""
+        job = self.deployment
+        with job.run.stage("search"):
+            search = self._searched(budget_ms)
+        bound_ms, tried, least_ms = budget_ms, [], inf
+        for _ in range(ATTEMPTS):
+            with job.run.stage("derive and train"):
+                arch = self._derived(search, budget_ms, bound_ms)
+                evaluation = self._trained(arch, search.supernet)
+            with job.run.stage("deploy"):
+                if arch.id not in job.database.winners():
+                    measure(job, [evaluation], self.reporter)
+            measured_ms = job.database.winners()[arch.id].statistic_ms(job.budget_on)
+            upper_ms = float(job.predictor.upper_ms(job.space.encode([arch]), job.budget_on)[0])
+            tried.append({"arch_id": arch.id, "upper_ms": upper_ms, "measured_ms": measured_ms})
+            least_ms = min(least_ms, measured_ms)
+            self._record(budget_ms, tried)
+            if measured_ms <= budget_ms:
+                return evaluation
+            bound_ms = upper_ms * budget_ms / measured_ms
+            self.reporter.note(
+                f"{arch.id}: predicted up to {upper_ms:.4g} ms, takes {measured_ms:.4g} ms, over the budget of "
+                f"{budget_ms:.4g} ms: deriving again for at most {bound_ms:.4g} ms"
+            )
+        job.database.forget_winners()  # so that a resumed run measures anew
+        raise BudgetError(
+            f"none of {ATTEMPTS} networks stayed within {budget_ms:.4g} ms when measured; the fastest took {least_ms:.4g} ms "
+            f"({job.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
+        )
+
+    def _record(self, budget_ms: float, tried: Sequence[dict[str, Any]]) -> None:
+        """Every network derived for a budget, the last of them within it, becomes part of run.json."""
+        facts = self.deployment.run.read()
+        facts.setdefault("derived", {})[_name(budget_ms)] = list(tried)
+        self.deployment.run.write(facts)
+
+    def _searched(self, budget_ms: float) -> GradientSearch:
+        search, checkpoint = self._search(budget_ms), self._file(budget_ms, "pt")
+        if not checkpoint.exists() and self._warmed.exists():
+            replace_file(checkpoint, self._warmed.read_bytes())
+        self.reporter.note(f"searching for {budget_ms:.4g} ms")
+        history = search.run(checkpoint)
+        constraints = [constraint.name for constraint in search.constraints]
+        facts = {"budget_ms": budget_ms, "constraints": constraints, "epochs": [asdict(epoch) for epoch in history]}
+        replace_file(self._file(budget_ms, "json"), json.dumps(facts))
+        return search
+
+    def _search(self, budget_ms: float) -> GradientSearch:
+        config, space = self.config, self.deployment.space
+        of_sampler, of_penalty, _ = parts_of(config)
+        supernet = self.new_supernet()
+        generator = torch.Generator().manual_seed(config.seed)
+        schedule = Schedule(
+            warmup_epochs=config.warmup_epochs,
+            kept=PROGRESSIVE if config.progressive else (),
+            unrolled=config.unrolled,
+            mixed_precision=config.mixed_precision,
+        )
+        return GradientSearch(
+            supernet=supernet,
+            relaxation=Relaxation(space, of_sampler, generator),
+            data=self.deployment.data,
+            recipe=self.recipe,
+            schedule=schedule,
+            penalty=of_penalty,
+            constraints=self._constraints(budget_ms),
+            seed=config.seed,
+            reporter=self.reporter,
+        )
+
+    def _constraints(self, budget_ms: float) -> list[Constraint]:
+        """Of the budget, and of the limits that are sums; the peak of memory is none, and only limits what is derived."""
+        job = self.deployment
+        limits = [limit for limit in limits_of(self.config) if limit.cost != "peak"]
+        costs = [cost_constraint(job.space, limit.cost, limit.bound) for limit in limits]
+        return [latency_constraint(job.predictor, budget_ms, job.budget_on), *costs]
+
+    def _derived(self, search: GradientSearch, budget_ms: float, bound_ms: float) -> Arch:
+        """The selector's network whose latency is predicted to be at most `bound_ms`."""
+        job, config = self.deployment, self.config
+        *_, select = parts_of(config)
+        probabilities = {
+            name: p_K.detach().cpu().double().numpy() for name, p_K in search.relaxation.probabilities().items()
+        }
+        limits: list[Limit] = possible_limits(job.space, limits_of(config))
+        limits.append(latency_constraint(job.predictor, bound_ms, job.budget_on).limit)
+        count = min(self.recipe.batch_size, len(job.data.train))
+        indices = job.data.calibration_order()[:count]
+        labels = torch.from_numpy(job.data.train.labels[indices])
+        return select(
+            Selection(
+                space=job.space,
+                probabilities=probabilities,
+                limits=limits,
+                supernet=search.supernet,
+                validation=partial(validation_loss, search.supernet, self.judge),
+                tune=partial(tuned, search.supernet, job.data, self.recipe, seed=config.seed),
+                batch=(job.data.inputs(job.data.train.raw[indices]), labels),
+                seed=config.seed,
+            )
+        )
+
+    def _trained(self, arch: Arch, supernet: Supernet) -> Evaluation:
+        """The derived network, trained as the configuration says, and judged."""
+        job, config = self.deployment, self.config
+        known = job.database.evaluations()
+        if arch.id in known:
+            return known[arch.id]
+        torch.manual_seed(config.seed)
+        module = network(job.space, arch) if config.final == "scratch" else supernet.extract(arch)
+        if config.final != "none":
+            checkpoint = job.run.searches / f"{arch.id}.pt"
+            share = FINETUNING if config.final == "finetune" else 1.0
+            rate = share * self.recipe.learning_rate
+            recipe = replace(self.recipe, epochs=config.final_epochs, learning_rate=rate)
+            what = f"training {arch.id}"
+            train_network(
+                module, job.data, recipe, seed=config.seed, checkpoint=checkpoint, reporter=self.reporter, what=what
+            )
+            checkpoint.unlink()
+        job.run.weights(arch.id).parent.mkdir(exist_ok=True)
+        save_weights(module, job.run.weights(arch.id), {"hwnas.space": job.space.fingerprint, "hwnas.arch": arch.key})
+        score = self.judge.validation(self.judge.prepared(module))
+        predicted_ms = float(job.predictor.predict_ms(job.space.encode([arch]))[0])
+        evaluation = Evaluation(arch, score.loss, score.accuracy, predicted_ms)
+        job.database.add_evaluation(evaluation)
+        self.reporter.note(
+            f"{arch.id}: validation loss {score.loss:.4f}, accuracy {100 * score.accuracy:.1f} %, {predicted_ms:.4g} ms predicted"
+        )
+        return evaluation
+
+    @property
+    def _warmed(self) -> Path:
+        return self.deployment.run.searches / "warmup.pt"
+
+    def _file(self, budget_ms: float, suffix: str) -> Path:
+        return self.deployment.run.searches / f"{_name(budget_ms)}.{suffix}"
+
+
+def _name(budget_ms: float) -> str:
+    return f"{budget_ms:.6g}ms"

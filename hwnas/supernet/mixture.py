@@ -1,0 +1,129 @@
+"""One layer as a mixture of its operators: entangled where they nest, else a mean of outputs.
+
+Shapes: K cells of the layer's scope, each an operator or None; M operators of one group; N batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hwnas.core.layer import Layer
+from hwnas.core.operator import Operator, Shape
+from hwnas.errors import SpaceError
+from hwnas.ops.assemble import build
+from hwnas.supernet.elastic import ElasticLayer
+from hwnas.supernet.entangle import Superposition, mask_layer_norms, parameter_shapes
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Some of a choice's options, by index, and what they count, (options,). The others are left out: nothing runs for
+    them, and no gradient reaches them."""
+
+    options: tuple[int, ...]
+    weights: Tensor
+
+
+@final
+class Mixture:
+    """The mean of a layer's operators, and of the input itself where nothing stands.
+
+    Operators that nest run as one, the largest of them, with the mean of their weights (`entangle.Superposition`); of
+    those that do not, outputs are added up, each times its probability. Raises SpaceError where the operators' outputs
+    differ in more than their channels.
+    """
+
+    def __init__(self, layer: Layer, elastic: ElasticLayer, operators: Sequence[Operator | None], like: Tensor) -> None:
+        _require_one_size(layer, [operator for operator in operators if operator is not None])
+        standing = [cell for cell, operator in enumerate(operators) if operator is not None]
+        self._none = [cell for cell, operator in enumerate(operators) if operator is None]
+        groups: dict[str, list[int]] = {}
+        for cell in standing:
+            groups.setdefault(elastic.group(operators[cell]), []).append(cell)  # type: ignore[arg-type]
+        self._parts = [
+            (torch.tensor(cells, device=like.device), _Nested(elastic, [operators[cell] for cell in cells], like))  # type: ignore[misc]
+            for cells in groups.values()
+        ]
+        self._alone = len(groups) == 1 and not self._none
+
+    def __call__(self, x: Tensor, weights_K: Tensor, *, passing: bool) -> Tensor | None:
+        """The output for an input (N, ...); None where nothing can stand. `passing`: where nothing stands, the input
+        passes; else nothing is added."""
+        if self._alone:
+            cells, nested = self._parts[0]
+            # Weights of several sum to 1, and so do those of slices; that of one is 1, but has a gradient.
+            if len(cells) > 1:
+                return nested(x, weights_K.index_select(0, cells))
+            output = nested(x, weights_K)
+            return output * weights_K if weights_K.requires_grad else output
+        terms = []
+        for cells, nested in self._parts:
+            of_group = weights_K.index_select(0, cells)
+            weight = of_group.sum()
+            terms.append(weight * nested(x, of_group / weight.clamp_min(torch.finfo(weight.dtype).tiny)))
+        if passing and self._none:
+            terms.append(x * weights_K[self._none].sum())
+        return added(terms) if terms else None
+
+
+@final
+class _Nested:
+    """Operators that nest, as one pass of the largest."""
+
+    def __init__(self, elastic: ElasticLayer, operators: Sequence[Operator], like: Tensor) -> None:
+        self._elastic = elastic
+        self._cover = elastic.cover(operators)
+        with torch.device("meta"):
+            self._template: nn.Module = build(self._cover)
+        shapes = [parameter_shapes(elastic.template(operator)) for operator in operators]
+        self._superposition = Superposition(shapes, parameter_shapes(self._template), like)
+        self._norms = mask_layer_norms(self._template, self._superposition.masked)
+
+    def __call__(self, x: Tensor, weights_M: Tensor) -> Tensor:
+        masks = self._superposition.masks(weights_M)
+        tensors = dict(self._elastic.slices(self._cover))
+        tensors |= {name: tensors[name] * mask for name, mask in masks.items()}
+        tensors |= {f"{norm}.mask": masks[f"{norm}.weight"] for norm in self._norms}
+        template = self._template.train(self._elastic.training)
+        return functional_call(template, tensors, (fitted(x, self._cover.input_shape),))  # type: ignore[no-any-return]
+
+
+def fitted(x: Tensor, shape: Shape) -> Tensor:
+    """The first entries along every axis of inputs (N, ...), zeros where there are no more."""
+    for axis, size in enumerate(shape, start=1):
+        if x.shape[axis] > size:
+            x = x.narrow(axis, 0, size)
+        elif x.shape[axis] < size:
+            zeros = x.new_zeros([size - has if number == axis else has for number, has in enumerate(x.shape)])
+            x = torch.cat([x, zeros], axis)
+    return x
+
+
+def added(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of terms (N, ...) that differ in channels at most, as if all had those of the widest."""
+    widest = tuple(max(sizes) for sizes in zip(*(term.shape[1:] for term in terms), strict=True))
+    result = fitted(terms[0], widest)
+    for term in terms[1:]:
+        result = result + fitted(term, widest)
+    return result
+
+
+def _require_one_size(layer: Layer, operators: Sequence[Operator]) -> None:
+    sizes = {
+        (_besides_channels(operator.input_shape), _besides_channels(operator.output_shape)) for operator in operators
+    }
+    if len(sizes) > 1:
+        raise SpaceError(
+            f"layer {layer.name!r}: its operators are for {' and '.join(sorted(str(size[0]) for size in sizes))} positions, "
+            f"which cannot be mixed; leave one option to the choice that decides it, or use a sampler that draws one option"
+        )
+
+
+def _besides_channels(shape: Shape) -> Shape:
+    """Rows and columns of images (C, H, W); tokens of (T, E)."""
+    return tuple(shape[1:]) if len(shape) > 2 else tuple(shape[:-1])

@@ -1,0 +1,174 @@
+"""Gradient searches of the conv_macro space on CIFAR-10, judged by the table of stand-alone accuracies.
+
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.08 \
+        --rate 1e-3 --evaluations 60 --out DIR
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
+
+Each method trains a supernet of its own and derives one network without a budget; its rank is that of its accuracy among
+all 6,561, the best is 1. `uniform` (SPOS) is followed by evolution over the supernet, `random` is the median network.
+Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was killed
+goes on from its last epoch under the same --out.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.core.arch import Arch
+from hwnas.core.space import SearchSpace
+from hwnas.gradient.derive import derive, log_scores
+from hwnas.gradient.penalties import penalty
+from hwnas.gradient.relaxation import Relaxation
+from hwnas.gradient.samplers import sampler
+from hwnas.gradient.search import GradientSearch, Schedule
+from hwnas.strategies.nsga2 import nsga2
+from hwnas.strategies.problem import Problem
+from hwnas.strategies.tabular import TabularBenchmark, conv_macro
+from hwnas.supernet.network import Supernet
+from hwnas.train.data import Dataset, load_data
+from hwnas.train.loop import SubnetJudge
+from hwnas.train.recipes import RECIPES
+
+PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}
+# Of TangleNAS's code for this space: the share of the data that teaches the weights.
+SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Notes on stdout."""
+
+    name: str
+
+    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
+        return items
+
+    def note(self, text: str) -> None:
+        print(f"{self.name}: {text}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=["drnas", "darts", "gdas", "uniform"], choices=PUBLISHED)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the published epochs")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--evaluations", type=int, default=200, help="of the evolution after uniform")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--mixed-precision", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"))
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("give the folder of the tables with --data or HWNAS_BENCH_DATA")
+
+    benchmark = conv_macro(arguments.data)
+    out = arguments.out or Path(mkdtemp())
+    out.mkdir(parents=True, exist_ok=True)
+    accuracy_T = benchmark.results[benchmark.accuracy]
+    largest = benchmark.values(benchmark.accuracy, benchmark.space.encode([benchmark.space.largest()]))[0]
+    print(f"median {np.median(accuracy_T):.4f}, best {accuracy_T.max():.4f}, largest {ranked(benchmark, largest)}")
+    lines = []
+    for method in arguments.methods:
+        for seed in range(arguments.seeds):
+            lines.append(searched(benchmark, method, seed, arguments, out))
+            print(json.dumps(lines[-1]), flush=True)
+    (out / "conv_macro.json").write_text(json.dumps(lines, indent=1))
+    print(
+        "| method | epochs | accuracy of the derived networks | ranks of 6,561 | median | hours |\n|---|---|---|---|---|---|"
+    )
+    for method in arguments.methods:
+        runs = [line for line in lines if line["method"] == method]
+        found = ", ".join(f"{100 * run['accuracy']:.2f} %" for run in runs)
+        ranks = [run["rank"] for run in runs]
+        hours = np.mean([run["seconds"] for run in runs]) / 3600
+        print(
+            f"| {method} | {runs[0]['epochs']} | {found} | {', '.join(map(str, ranks))} | {np.median(ranks):.0f} | {hours:.2f} |"
+        )
+
+
+def ranked(benchmark: TabularBenchmark, accuracy: float) -> int:
+    return 1 + int((benchmark.results[benchmark.accuracy] > accuracy).sum())
+
+
+def searched(
+    benchmark: TabularBenchmark, method: str, seed: int, arguments: argparse.Namespace, out: Path
+) -> dict[str, Any]:
+    """One search, its derived network, and that network's accuracy in the table."""
+    space = benchmark.space
+    data = load_data(
+        f"parquet:{arguments.data / 'cifar10'}", space.input_shape, classes=10, seed=seed, limit=arguments.images
+    )
+    torch.manual_seed(seed)
+    supernet = Supernet(space).to(arguments.device)
+    generator = torch.Generator(arguments.device).manual_seed(seed)
+    relaxation = Relaxation(space, sampler(method), generator)
+    epochs = max(1, round(arguments.scale * PUBLISHED[method]))
+    recipe = replace(
+        RECIPES["adamw"], epochs=epochs, learning_rate=arguments.rate, weight_decay=5e-4, batch_size=arguments.batch
+    )
+    search = GradientSearch(
+        supernet=supernet,
+        relaxation=relaxation,
+        data=data,
+        recipe=recipe,
+        schedule=Schedule(warmup_epochs=0, weights_share=SHARE, mixed_precision=arguments.mixed_precision),
+        penalty=penalty("none"),
+        constraints=[],
+        seed=seed,
+        reporter=Watched(f"{method} {seed}"),
+    )
+    began = time.perf_counter()
+    search.run(out / f"{method}-{seed}.pt")
+    arch = derived(space, relaxation) if relaxation.learns else evolved(supernet, data, seed, arguments.evaluations)
+    accuracy = float(benchmark.values(benchmark.accuracy, space.encode([arch]))[0])
+    return {
+        "method": method,
+        "seed": seed,
+        "epochs": epochs,
+        "accuracy": accuracy,
+        "rank": ranked(benchmark, accuracy),
+        "seconds": time.perf_counter() - began,
+        "arch": arch.key,
+    }
+
+
+def derived(space: SearchSpace, relaxation: Relaxation) -> Arch:
+    probabilities = {name: p_K.detach().double().cpu().numpy() for name, p_K in relaxation.probabilities().items()}
+    return derive(space, log_scores(probabilities))
+
+
+def evolved(supernet: Supernet, data: Dataset, seed: int, evaluations: int) -> Arch:
+    """The network of least validation loss that NSGA-II finds, every one judged with the supernet's weights."""
+    space, judge = supernet.space, SubnetJudge(supernet, data)
+    losses: dict[bytes, float] = {}
+
+    def loss(rows_NC: np.ndarray) -> np.ndarray:
+        for row in rows_NC:
+            losses[row.tobytes()] = judge.validation(space.decode(row)).loss
+        return np.array([losses[row.tobytes()] for row in rows_NC])
+
+    problem = Problem(
+        space=space,
+        latency_ms=lambda rows_NC: np.zeros(len(rows_NC)),
+        loss=loss,
+        fastest_C=space.encode([space.smallest()])[0],
+    )
+    nsga2(problem, evaluations=evaluations, seed=seed)
+    best = min(losses, key=losses.__getitem__)
+    return space.decode(np.frombuffer(best, dtype=np.int64))
+
+
+if __name__ == "__main__":
+    main()

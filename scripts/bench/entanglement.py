@@ -1,0 +1,193 @@
+"""What a training step of the entangled mixture costs, beside the plain largest network and a mixture of outputs.
+
+    python scripts/bench/entanglement.py                                    # mobilenet, batch 64: three minutes on one core
+    python scripts/bench/entanglement.py --predictor FILE                   # E[latency] of a predictor, not of FLOPs
+    python scripts/bench/entanglement.py --space vit --batch 16 --rounds 10 # no output mixture: --without "output mixture"
+
+A step is forward, backward and SGD with momentum; mixtures draw probabilities as DrNAS does, and their logits get gradients.
+Steps are interleaved, one of each per round, and p10 is that of --rounds; the plain network stands twice, as a measure of
+noise. Memory is the highest sum of tensors alive in a step: weights, statistics and momentum, then all that the step
+allocates (torch.profiler; on CUDA the allocator's own peak).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+import hwnas
+from hwnas.core.layer import Layer
+from hwnas.core.space import SearchSpace
+from hwnas.gradient.relaxation import Relaxation
+from hwnas.gradient.samplers import sampler
+from hwnas.latency.expected import ExpectedCost
+from hwnas.supernet.network import Supernet
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A module, what it outputs for a batch, and the parameters of its probabilities."""
+
+    module: nn.Module
+    run: Callable[[Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+
+    def step(self, x: Tensor, labels: Tensor) -> None:
+        logits = self.run(x)
+        F.cross_entropy(logits.flatten(0, -2), labels.flatten()).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def state_bytes(self) -> int:
+        """Weights, statistics and momentum."""
+        momenta = [value for state in self.optimizer.state.values() for value in state.values()]
+        tensors = [*self.module.parameters(), *self.module.buffers(), *momenta]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="mobilenet")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the space, as JSON: '{\"width\": 0.5}'")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--predictor", type=Path)
+    parser.add_argument("--without", nargs="+", default=[], help="variants to leave out, by name")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    space = hwnas.space(arguments.space, **arguments.options)
+    x, labels = batch_of(space, arguments.batch, torch.device(arguments.device))
+    relaxation = Relaxation(space, sampler("drnas"), torch.Generator(x.device).manual_seed(0))
+    kept = {name: made for name, made in variants(space, relaxation, x.device).items() if name not in arguments.without}
+    peak_mib = {name: peak_bytes(trained, x, labels) / MIB for name, trained in kept.items()}
+    steps = {name: lambda trained=trained: trained.step(x, labels) for name, trained in kept.items()}
+    steps["E[cost]"] = expectation(space, relaxation, arguments.predictor)
+    p10_ms = {
+        name: np.percentile(times, 10) for name, times in interleaved_ms(steps, arguments.rounds, x.device).items()
+    }
+    print(f"{space.name} {arguments.options or ''}, batch {arguments.batch}, {arguments.threads} thread(s), {x.device}")
+    print("| step of | weights, M | p10, ms | x plain | peak, MiB | x plain |\n|---|---|---|---|---|---|")
+    for name, trained in kept.items():
+        weights = sum(parameter.numel() for parameter in trained.module.parameters()) / 1e6
+        time_ratio, memory_ratio = p10_ms[name] / p10_ms["plain"], peak_mib[name] / peak_mib["plain"]
+        print(
+            f"| {name} | {weights:.2f} | {p10_ms[name]:.1f} | {time_ratio:.3f} | {peak_mib[name]:.1f} | {memory_ratio:.3f} |"
+        )
+    share = p10_ms["E[cost]"] / p10_ms["entangled mixture"]
+    what = arguments.predictor or "FLOPs"
+    print(f"expectation of {what}, forward and backward: {p10_ms['E[cost]']:.2f} ms, {share:.1%} of the mixture's step")
+
+
+def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -> dict[str, Trained]:
+    supernet = Supernet(space).to(device).train()
+    apart = Supernet(not_entangled(space)).to(device).train()
+    plain, again = (supernet.extract(space.largest()) for _ in range(2))
+    generator = torch.Generator(device).manual_seed(1)
+
+    def mixture(of: Supernet) -> Callable[[Tensor], Tensor]:
+        return lambda x: of(x, relaxation.draw(1.0, generator))
+
+    return {
+        "plain": trained(plain, plain),
+        "plain, again": trained(again, again),
+        "fixed in the supernet": trained(supernet, lambda x: supernet(x, space.largest())),
+        "entangled mixture": trained(supernet, mixture(supernet), relaxation),
+        "output mixture": trained(apart, mixture(apart), relaxation),
+    }
+
+
+def trained(module: nn.Module, run: Callable[[Tensor], Tensor], relaxation: nn.Module | None = None) -> Trained:
+    """`relaxation`'s parameters get gradients with each step, and no step of their own."""
+    parameters = [*module.parameters(), *(relaxation.parameters() if relaxation else ())]
+    return Trained(module, run, torch.optim.SGD(parameters, lr=1e-6, momentum=0.9))
+
+
+def not_entangled(space: SearchSpace) -> SearchSpace:
+    """The same space, each operator with weights of its own."""
+    return replace(space, wiring=_apart(space.wiring))
+
+
+def _apart(part: Any) -> Any:
+    if isinstance(part, Layer):
+        return replace(part, entangled=False)
+    if isinstance(part, tuple):
+        return tuple(map(_apart, part))
+    inner = {"parts", "blocks", "edges", "layer"} & set(part.__dataclass_fields__)
+    return replace(part, **{name: _apart(getattr(part, name)) for name in inner})
+
+
+def batch_of(space: SearchSpace, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    if space.vocabulary is not None:
+        ids = torch.randint(space.vocabulary, (count, *space.input_shape), device=device)
+        return ids, ids
+    return torch.randn(count, *space.input_shape, device=device), torch.randint(space.classes, (count,), device=device)
+
+
+def expectation(space: SearchSpace, relaxation: Relaxation, predictor: Path | None) -> Callable[[], None]:
+    """Forward and backward to the logits."""
+    if predictor is None:
+        cost = ExpectedCost(space.choices, space.cost_factors("flops"))
+    else:
+        loaded = hwnas.LatencyPredictor.load(predictor)
+        cost = ExpectedCost(loaded.choices, loaded.factors)
+    return lambda: cost(relaxation.probabilities()).backward()
+
+
+def interleaved_ms(steps: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Milliseconds of every step in every round, after one that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name, step in steps.items():
+            synchronise(device)
+            start = time.perf_counter()
+            step()
+            synchronise(device)
+            if number:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_bytes(trained: Trained, x: Tensor, labels: Tensor) -> int:
+    """Of a step after the first, when momentum is there."""
+    trained.step(x, labels)
+    if x.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(x.device)
+        start = torch.cuda.memory_allocated(x.device)
+        trained.step(x, labels)
+        return trained.state_bytes() + torch.cuda.max_memory_allocated(x.device) - start
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        trained.step(x, labels)
+    return trained.state_bytes() + int(np.cumsum([0, *allocations(profiler)]).max())
+
+
+def allocations(profiler: profile) -> Iterator[int]:
+    """Bytes allocated and (negative) freed, in their order."""
+    with tempfile.TemporaryDirectory() as folder:
+        profiler.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(f"{folder}/trace.json").read_text())["traceEvents"]
+    memory = [event for event in events if event["name"] == "[memory]"]
+    return (event["args"]["Bytes"] for event in sorted(memory, key=lambda event: event["ts"]))
+
+
+if __name__ == "__main__":
+    main()
