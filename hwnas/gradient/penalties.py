@@ -23,6 +23,10 @@ LEAST_UNITS: Final = 1.01
 # FBNet's alpha: scales the loss and with it the step, and trades nothing off.
 FBNET_SCALE: Final = 0.2
 
+# Of `budget`: 1 % over its bound, a cost weighs as much as a multiplier of 1. With less, and multipliers that then must do the
+# work, expected costs fell 10 to 30 % below their bounds and took long to come back (docs/log.md).
+STIFFNESS: Final = 100.0
+
 # The task's loss (), ratios (K,), multipliers (K,) and the weight, to the loss ().
 Apply = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
@@ -51,12 +55,13 @@ def penalty(name: str) -> Penalty:
 
 
 @torch.no_grad()
-def updated(multiplier_K: Tensor, ratio_K: Tensor, weight: float) -> Tensor:
-    """The multipliers of `budget` after a step; (K,). They rise over the bound, and fall to 0 under it.
+def updated(multiplier_K: Tensor, ratio_K: Tensor, step: float) -> Tensor:
+    """The multipliers of `budget` after a step so long; (K,). They rise over the bound, and fall to 0 under it.
 
-    Nocedal & Wright 2006, section 17.4, of the constraints log(ratio) <= 0.
+    Nocedal & Wright 2006, section 17.4, of the constraints log(ratio) <= 0; there a step is as long as the weight, and taken
+    where the loss is least under the multipliers before.
     """
-    return (multiplier_K + weight * ratio_K.log()).clamp(min=0)
+    return (multiplier_K + step * ratio_K.log()).clamp(min=0)
 
 
 def _none(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
@@ -89,10 +94,7 @@ def _mnasnet_hard(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: f
 
 
 def _budget(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """The augmented Lagrangian of log(ratio) <= 0 (Nocedal & Wright 2006, section 17.4); the weight is its rho.
-
-    Its gradient is that of the Lagrangian with the multipliers after the step (`updated`).
-    """
+    """The augmented Lagrangian of log(ratio) <= 0 (Nocedal & Wright 2006, section 17.4); the weight is its rho."""
     next_K = (multiplier_K + weight * ratio_K.log()).clamp(min=0)
     return task + (next_K.square() - multiplier_K.square()).sum() / (2 * weight)
 
@@ -102,7 +104,7 @@ def _log_units(ratio_K: Tensor) -> Tensor:
 
 
 PENALTIES: Final[Mapping[str, Penalty]] = {
-    "budget": Penalty(_budget, 1.0),
+    "budget": Penalty(_budget, STIFFNESS),
     "fbnet": Penalty(_fbnet, 0.6),
     "mnasnet-hard": Penalty(_mnasnet_hard, 1.0),
     "mnasnet-soft": Penalty(_mnasnet_soft, 0.07),

@@ -22,6 +22,9 @@ from hwnas.train.steps import task_loss
 # of a small convolutional network not even all signs were right; 0.001 was within 10 %, and is far above float32's noise.
 DIFFERENCE: Final = 0.001
 
+# Multipliers move as fast as logits do, however many steps there are: faster ones would still rise when costs are falling.
+PACE: Final = 3.0
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -125,7 +128,8 @@ class Steps:
         self.relaxation.logits.grad = gradient_L
         self.of_arch.step()
         with torch.no_grad():
-            self.multiplier_K.copy_(updated(self.multiplier_K, self.ratios(), self.penalty.weight))
+            step = PACE * self.of_arch.param_groups[0]["lr"]
+            self.multiplier_K.copy_(updated(self.multiplier_K, self.ratios(), step))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from hwnas.core.choice import Argument
@@ -112,6 +112,8 @@ class SearchConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         if len(parse_budgets(self.latency_budget)) > 1 and self.strategy != GRADIENT:
             raise HwnasError(f"--strategy {self.strategy} takes one --latency-budget, not {self.latency_budget}")
+        if self.strategy != GRADIENT:
+            self._refuse_gradient_options()
         if self.budget_on not in STATISTICS:
             raise UnknownNameError("latency statistic", self.budget_on, list(STATISTICS))
         if self.recipe not in ("auto", *RECIPES):
@@ -133,6 +135,13 @@ class SearchConfig:
                 raise HwnasError(f"--{name.replace('_', '-')} must be positive, not {value}")
         if not 0 <= self.seed < 2**32:
             raise HwnasError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
+
+    def _refuse_gradient_options(self) -> None:
+        """What would have no effect."""
+        names = [each.name for each in fields(self)]
+        for each in fields(self)[names.index("sampler") :]:
+            if getattr(self, each.name) != each.default:
+                raise HwnasError(f"--{each.name.replace('_', '-')} is of --strategy gradient, not of {self.strategy}")
 
     def describe(self) -> dict[str, Any]:
         return asdict(self)

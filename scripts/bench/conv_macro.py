@@ -1,7 +1,7 @@
 """Gradient searches of the conv_macro space on CIFAR-10, judged by the table of stand-alone accuracies.
 
-    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.08 \
-        --rate 1e-3 --evaluations 60 --out DIR
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.1 \
+        --warmup 0.5 --rate 1e-3 --evaluations 60 --out DIR
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
 
 Each method trains a supernet of its own and derives one network without a budget; its rank is that of its accuracy among
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the published epochs")
+    parser.add_argument("--warmup", type=float, default=0.0, help="share of the epochs that trains weights alone")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--evaluations", type=int, default=200, help="of the evolution after uniform")
@@ -115,15 +116,20 @@ def searched(
     generator = torch.Generator(arguments.device).manual_seed(seed)
     relaxation = Relaxation(space, sampler(method), generator)
     epochs = max(1, round(arguments.scale * PUBLISHED[method]))
+    warmup = round(arguments.warmup * epochs) if relaxation.learns else 0
     recipe = replace(
-        RECIPES["adamw"], epochs=epochs, learning_rate=arguments.rate, weight_decay=5e-4, batch_size=arguments.batch
+        RECIPES["adamw"],
+        epochs=epochs - warmup,
+        learning_rate=arguments.rate,
+        weight_decay=5e-4,
+        batch_size=arguments.batch,
     )
     search = GradientSearch(
         supernet=supernet,
         relaxation=relaxation,
         data=data,
         recipe=recipe,
-        schedule=Schedule(warmup_epochs=0, weights_share=SHARE, mixed_precision=arguments.mixed_precision),
+        schedule=Schedule(warmup_epochs=warmup, weights_share=SHARE, mixed_precision=arguments.mixed_precision),
         penalty=penalty("none"),
         constraints=[],
         seed=seed,

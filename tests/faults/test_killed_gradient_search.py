@@ -1,0 +1,74 @@
+"""A gradient search that is killed again and again, and derives what one that was not derives."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hwnas.runs.database import RunDatabase
+
+ROOT = Path(__file__).parents[2]
+KILLS = 10
+# Latency cannot bind, whose measurement is never the same twice; parameters do.
+OPTIONS = [
+    *(
+        "--space",
+        "mobilenet",
+        "--space-option",
+        "resolution=16",
+        "--space-option",
+        "width=0.5",
+        "--max-params",
+        "30000",
+    ),
+    *("--data", "digits", "--limit-images", "256", "--networks", "8", "--latency-budget", "1s"),
+    *("--strategy", "gradient", "--warmup-epochs", "2", "--epochs", "6", "--final-epochs", "4"),
+]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hwnas", "search", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(*arguments: object) -> None:
+    process = start(*arguments)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def found(run: Path) -> list[tuple[str, float, float]]:
+    database = RunDatabase.existing(run / "run.sqlite")
+    try:
+        return [(key, each.loss_val, each.predicted_ms) for key, each in database.evaluations().items()]
+    finally:
+        database.close()
+
+
+@pytest.mark.slow
+def test_a_gradient_search_killed_ten_times_derives_what_one_that_was_not_derives(tmp_path: Path) -> None:
+    """Given the same predictor: measured times are never the same twice."""
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    finish(*OPTIONS, "--out", reference)
+    began = time.monotonic()
+    again = [*OPTIONS, "--predictor", reference / "predictor.json"]
+    finish(*again, "--out", tmp_path / "timed")
+    seconds = time.monotonic() - began
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        known = ["--resume"] if (run / "run.json").exists() else again
+        process = start(*known, "--out", run)
+        time.sleep(moments.uniform(0.3, 0.9) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(*(["--resume"] if (run / "run.json").exists() else again), "--out", run)
+    assert found(run) == found(reference) == found(tmp_path / "timed")
+    for each in ("1000ms.json", "1000ms.pt"):
+        assert (run / "searches" / each).exists()
+    curves = [json.loads((folder / "searches/1000ms.json").read_text()) for folder in (run, reference)]
+    assert curves[0] == curves[1]
