@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +21,7 @@ from hwnas.core.files import replace_file
 from hwnas.core.optimum import Limit
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError
+from hwnas.errors import BudgetError, TrainingError
 from hwnas.gradient.constraint import Constraint, cost_constraint, latency_constraint
 from hwnas.gradient.penalties import Penalty, penalty
 from hwnas.gradient.relaxation import Relaxation
@@ -36,6 +37,7 @@ from hwnas.pipeline.plots import draw_searches
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
+from hwnas.supernet.check import require_mixable
 from hwnas.supernet.network import Supernet
 from hwnas.train.alone import train_network
 from hwnas.train.loop import NetworkJudge, load_weights, save_weights
@@ -45,6 +47,8 @@ from hwnas.train.recipes import Recipe
 FINETUNING: Final = 0.1
 # Derivations for one budget, each under a tighter bound.
 ATTEMPTS: Final = 8
+# Architectures, besides the smallest, that a mixture is compared with before it is trained.
+CHECKED: Final = 3
 # In a progressive search half of the options stay for its second half.
 PROGRESSIVE: Final = (0.5,)
 
@@ -95,7 +99,9 @@ class GradientStages:
         run = self.deployment.run
         run.searches.mkdir(exist_ok=True)
         with run.stage("warm up"):
-            self._search(min(budgets_ms)).warm_up(self._warmed)
+            search = self._search(min(budgets_ms))
+            self._require_mixable(search)
+            search.warm_up(self._warmed)
         chosen: dict[str, float] = {}
         for budget_ms in sorted(budgets_ms):
             chosen.setdefault(self._within(budget_ms).arch.id, budget_ms)
@@ -104,6 +110,15 @@ class GradientStages:
         for arch_id in chosen.keys() - {row.arch_id for row in front}:
             self.reporter.note(f"{arch_id}, found for {chosen[arch_id]:.4g} ms, is beaten by another of the front")
         return front
+
+    def _require_mixable(self, search: GradientSearch) -> None:
+        """Raises SpaceError before anything is trained, unless the sampler never runs two options at once."""
+        job = self.deployment
+        drawn = search.relaxation.draw(1.0, torch.Generator().manual_seed(self.config.seed))
+        if max(len(each.options) for each in drawn.values()) > 1:
+            rng = np.random.default_rng(self.config.seed)
+            archs = [job.space.smallest(), *(job.space.sample(rng) for _ in range(CHECKED))]
+            require_mixable(search.supernet, job.data.inputs(job.data.train.raw[:2]), archs)
 
     # ---- one budget
 
@@ -231,6 +246,8 @@ class GradientStages:
         job.run.weights(arch.id).parent.mkdir(exist_ok=True)
         save_weights(module, job.run.weights(arch.id), {"hwnas.space": job.space.fingerprint, "hwnas.arch": arch.key})
         score = self.judge.validation(self.judge.prepared(module))
+        if not np.isfinite(score.loss):
+            raise TrainingError(f"network {arch.id} has loss {score.loss}; start again with a lower --learning-rate")
         predicted_ms = float(job.predictor.predict_ms(job.space.encode([arch]))[0])
         evaluation = Evaluation(arch, score.loss, score.accuracy, predicted_ms)
         job.database.add_evaluation(evaluation)

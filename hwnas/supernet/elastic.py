@@ -16,7 +16,8 @@ from torch.func import functional_call
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
 from hwnas.ops.assemble import build
-from hwnas.supernet.entangle import KERNEL_AXES_FROM, covers, nests, parameter_shapes
+from hwnas.supernet.entangle import KERNEL_AXES_FROM
+from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes
 
 
 @final
@@ -84,7 +85,7 @@ class ElasticLayer(nn.Module):
         groups: dict[str, str] = {}
         for operator in by_size:
             for head in heads:
-                same = self._family(head) == self._family(operator)
+                same = self._family(head) == self._family(operator) and alike(head, operator)
                 if same and nests(self.template(operator), self.template(head)):
                     groups[operator.key] = head.key
                     break

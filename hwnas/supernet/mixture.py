@@ -16,7 +16,8 @@ from hwnas.core.operator import Operator, Shape
 from hwnas.errors import SpaceError
 from hwnas.ops.assemble import build
 from hwnas.supernet.elastic import ElasticLayer
-from hwnas.supernet.entangle import Superposition, mask_layer_norms, parameter_shapes
+from hwnas.supernet.entangle import Superposition, mask_layer_norms
+from hwnas.supernet.nesting import parameter_shapes, positions
 
 
 @final
@@ -41,7 +42,7 @@ class Mixture:
     def __init__(self, layer: Layer, elastic: ElasticLayer, operators: Sequence[Operator | None], like: Tensor) -> None:
         _require_one_size(layer, [operator for operator in operators if operator is not None])
         standing = [cell for cell, operator in enumerate(operators) if operator is not None]
-        self._none = [cell for cell, operator in enumerate(operators) if operator is None]
+        none = [cell for cell, operator in enumerate(operators) if operator is None]
         groups: dict[str, list[int]] = {}
         for cell in standing:
             groups.setdefault(elastic.group(operators[cell]), []).append(cell)  # type: ignore[arg-type]
@@ -49,7 +50,8 @@ class Mixture:
             (torch.tensor(cells, device=like.device), _Nested(elastic, [operators[cell] for cell in cells], like))  # type: ignore[misc]
             for cells in groups.values()
         ]
-        self._alone = len(groups) == 1 and not self._none
+        self._none = torch.tensor(none, device=like.device) if none else None
+        self._alone = len(groups) == 1 and not none
 
     def __call__(self, x: Tensor, weights_K: Tensor, *, passing: bool) -> Tensor | None:
         """The output for an input (N, ...); None where nothing can stand. `passing`: where nothing stands, the input
@@ -66,8 +68,8 @@ class Mixture:
             of_group = weights_K.index_select(0, cells)
             weight = of_group.sum()
             terms.append(weight * nested(x, of_group / weight.clamp_min(torch.finfo(weight.dtype).tiny)))
-        if passing and self._none:
-            terms.append(x * weights_K[self._none].sum())
+        if passing and self._none is not None:
+            terms.append(x * weights_K.index_select(0, self._none).sum())
         return added(terms) if terms else None
 
 
@@ -82,15 +84,16 @@ class _Nested:
             self._template: nn.Module = build(self._cover)
         shapes = [parameter_shapes(elastic.template(operator)) for operator in operators]
         self._superposition = Superposition(shapes, parameter_shapes(self._template), like)
-        self._norms = mask_layer_norms(self._template, self._superposition.masked)
+        self._norms = mask_layer_norms(self._template, self._superposition.names)
 
     def __call__(self, x: Tensor, weights_M: Tensor) -> Tensor:
-        masks = self._superposition.masks(weights_M)
-        tensors = dict(self._elastic.slices(self._cover))
-        tensors |= {name: tensors[name] * mask for name, mask in masks.items()}
-        tensors |= {f"{norm}.mask": masks[f"{norm}.weight"] for norm in self._norms}
+        tensors = self._elastic.slices(self._cover)
+        masked = self._superposition.masked(tensors, weights_M)
+        remade = self._superposition.remade(tensors, weights_M, masked)
+        masked |= {f"{norm}.mask": self._superposition.mask(f"{norm}.weight", weights_M) for norm in self._norms}
         template = self._template.train(self._elastic.training)
-        return functional_call(template, tensors, (fitted(x, self._cover.input_shape),))  # type: ignore[no-any-return]
+        with remade:
+            return functional_call(template, masked, (fitted(x, self._cover.input_shape),))  # type: ignore[no-any-return]
 
 
 def fitted(x: Tensor, shape: Shape) -> Tensor:
@@ -114,16 +117,10 @@ def added(terms: Sequence[Tensor]) -> Tensor:
 
 
 def _require_one_size(layer: Layer, operators: Sequence[Operator]) -> None:
-    sizes = {
-        (_besides_channels(operator.input_shape), _besides_channels(operator.output_shape)) for operator in operators
-    }
+    sizes = {(positions(operator.input_shape), positions(operator.output_shape)) for operator in operators}
     if len(sizes) > 1:
+        made = ", and ".join(f"{after} of {before}" for before, after in sorted(sizes))
         raise SpaceError(
-            f"layer {layer.name!r}: its operators are for {' and '.join(sorted(str(size[0]) for size in sizes))} positions, "
-            f"which cannot be mixed; leave one option to the choice that decides it, or use a sampler that draws one option"
+            f"layer {layer.name!r}: its operators make {made} positions, which cannot be mixed; leave one option to the "
+            f"choice that decides it, or use a sampler that draws one option"
         )
-
-
-def _besides_channels(shape: Shape) -> Shape:
-    """Rows and columns of images (C, H, W); tokens of (T, E)."""
-    return tuple(shape[1:]) if len(shape) > 2 else tuple(shape[:-1])

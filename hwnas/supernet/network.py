@@ -40,11 +40,11 @@ class Supernet(nn.Module):
         """
         if isinstance(arch, Arch):
             return self.space.wiring.run(x, _Slices(self, arch))
-        return self.space.wiring.run(x, _Mixtures(self, self._drawn(arch, x)))
+        return self.space.wiring.run(x, _Mixtures(self, self.drawn(arch)))
 
-    def _drawn(self, mixture: Mapping[str, Tensor | Drawn], x: Tensor) -> dict[str, Drawn]:
+    def drawn(self, mixture: Mapping[str, Tensor | Drawn]) -> dict[str, Drawn]:
         """Of every choice that is not tied."""
-        parameter = next(self.parameters(), x)
+        parameter = next(self.parameters(), torch.ones(1))
         result = {}
         for choice in self.space.choices:
             given = mixture.get(choice.name)
@@ -56,10 +56,15 @@ class Supernet(nn.Module):
                 given = parameter.new_ones(1)
             if isinstance(given, Tensor):
                 given = Drawn(tuple(range(len(choice.options))), given)
-            if given.weights.shape != (len(given.options),) or max(given.options) >= len(choice.options):
+            known = range(len(choice.options))
+            if (
+                given.weights.shape != (len(given.options),)
+                or not given.options
+                or not set(given.options) <= set(known)
+            ):
                 raise SpaceError(
-                    f"{choice.name!r} has {len(choice.options)} options; its mixture has {tuple(given.weights.shape)} of "
-                    f"{given.options}"
+                    f"{choice.name!r} has {len(known)} options; its mixture has weights of shape {tuple(given.weights.shape)} "
+                    f"for options {given.options}"
                 )
             result[choice.name] = given
         return result
@@ -143,7 +148,7 @@ class _Mixtures(Flow[Tensor]):
         name, depths = self._depths(depth)
         drawn = self.drawn[name]
         kept = [i for i, option in enumerate(drawn.options) if depths[option] >= number]
-        if not kept:
+        if len(kept) in (0, len(drawn.options)):
             return self
         weights = drawn.weights[kept]
         given = weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)

@@ -19,10 +19,11 @@ from hwnas.core.layer import Layer, Options
 from hwnas.core.operations import condition, drop, keep, tie
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain, Graph, Stage
+from hwnas.core.wiring import Chain, Flow, Graph, Stage
 from hwnas.ops.assemble import build, network
 from hwnas.profiler.export import export_onnx
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
 from hwnas.supernet.recalibrate import recalibrate
 
@@ -149,7 +150,7 @@ def inputs(space: SearchSpace, count: int, dtype: torch.dtype = torch.float64) -
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Flow[int]):
     """The flow of what a network computes, in writing: equal numbers stand for equal expressions."""
 
     options: Mapping[str, Option]
@@ -183,7 +184,7 @@ def computed(space: SearchSpace, options: Mapping[str, Option]) -> list[tuple]:
 
 
 @dataclass(frozen=True)
-class Fitting:
+class Fitting(Flow[Shape]):
     """The flow of shapes, each checked."""
 
     options: Mapping[str, Option]
@@ -338,6 +339,37 @@ def test_an_extracted_network_is_the_supernet_fixed_at_it(
             before = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
             output = with_seed(extracted, x)  # a seed each, for what drops out by chance
             expected = with_seed(supernet, x, arch)
+            for name, buffer in supernet.named_buffers():  # other tests find the statistics as they were
+                buffer.copy_(before[name])
+        scale = max(1.0, float(expected.abs().max()))
+        assert expected.std(0).max() > 1e-5, "a dead network proves nothing"
+        assert float((output - expected).abs().max()) <= 1e-9 * scale
+
+
+def certain(space: SearchSpace, arch: Arch) -> dict[str, Tensor | Drawn]:
+    """Probabilities of an architecture alone. Resolutions cannot be mixed: of these, its own is drawn."""
+    result: dict[str, Tensor | Drawn] = {}
+    for choice, index in zip(space.choices, space.encode([arch])[0], strict=True):
+        probability_K = torch.zeros(len(choice.options), dtype=torch.float64)
+        probability_K[index] = 1
+        result[choice.name] = probability_K
+        if choice.name == "resolution":
+            result[choice.name] = Drawn((int(index),), probability_K[index, None])
+    return result
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_a_mixture_at_probabilities_of_0_and_1_is_the_supernet_fixed(
+    space: SearchSpace, archs: list[Arch], supernet: Supernet, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of other channels, chance drops other ones.
+    monkeypatch.setattr(torch.nn.functional, "dropout2d", lambda x, *_: x)
+    x = inputs(space, 5)
+    supernet.train(training)
+    before = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+    for arch in archs[:4]:
+        with torch.no_grad():
+            expected, output = supernet(x, arch), supernet(x, certain(space, arch))
             for name, buffer in supernet.named_buffers():  # other tests find the statistics as they were
                 buffer.copy_(before[name])
         scale = max(1.0, float(expected.abs().max()))

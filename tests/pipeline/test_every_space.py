@@ -54,6 +54,20 @@ def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_pat
         assert (row.model_mib, row.peak_mib) == tuple(searched.cost(cost, arch) / 2**20 for cost in ("bytes", "peak"))
     assert (run / "front.png").exists() and (run / "front.html").exists()
 
+    by_gradient = ["--strategy", "gradient", "--predictor", str(run / "predictor.json"), "--final-epochs", "1"]
+    by_gradient += [
+        "--warmup-epochs",
+        "1",
+        "--sampler",
+        "gdas" if space == "ofa" else "drnas",
+    ]  # resolutions do not mix
+    hwnas(
+        *("search", "--space", space, *options, "--data", data, "--latency-budget", "1s", *size[:4], *by_gradient),
+        *("--out", str(tmp_path / "gradient")),
+    )
+    (row,) = read_front(tmp_path / "gradient/front.csv")
+    assert row.within_budget and np.isfinite(row.loss_val)
+
     hwnas("export", str(run), "--arch", "best", "--out", str(tmp_path / "best.onnx"))
     (x,) = ort.InferenceSession(tmp_path / "best.onnx", providers=["CPUExecutionProvider"]).get_inputs()
     assert x.type == ("tensor(int64)" if space == "gpt" else "tensor(float)")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 import pytest
+import torch
 
 import hwnas
 from hwnas.core.cost import Factor
@@ -19,10 +19,10 @@ from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import SearchResult, resume, search
-from hwnas.pipeline.winners import export
+from hwnas.pipeline.winners import _networks, export
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
-from hwnas.runs.database import RunDatabase
+from hwnas.train.data import load_data
 
 QUICK: dict[str, Any] = {
     "strategy": "gradient",
@@ -75,22 +75,17 @@ def test_a_search_leaves_its_epochs_a_picture_of_them_and_the_weights_of_what_it
         assert finished.run.weights(row.arch_id).exists()
 
 
-def test_what_a_model_computes_is_what_was_judged(finished: SearchResult, space: SearchSpace, tmp_path: Path) -> None:
-    """Extracted once more, and exported: the same numbers as the model of the front."""
-    row = finished.front[0]
-    database = RunDatabase.existing(finished.run.database)
-    assert database.evaluations()[row.arch_id].loss_val == row.loss_val
-    database.close()
-    (finished.run.path / "front.csv").rename(tmp_path / "front.csv")
-    try:
-        with pytest.raises(HwnasError, match="no front there yet"):
-            export(finished.run.path, row.arch_id, tmp_path / "again.onnx")
-    finally:
-        (tmp_path / "front.csv").rename(finished.run.path / "front.csv")
-    x = np.random.default_rng(0).normal(size=(1, *space.input_shape)).astype(np.float32)
-    session = onnxruntime.InferenceSession(finished.run.path / row.onnx)
-    (logits,) = session.run(None, {session.get_inputs()[0].name: x})
-    assert logits.shape == (1, 10) and np.isfinite(logits).all()
+def test_a_model_computes_what_its_trained_network_computes(
+    finished: SearchResult, space: SearchSpace, predictor: Path
+) -> None:
+    networks = _networks(finished.run, SearchConfig(**QUICK), space, load_data("digits", space.input_shape, limit=128))
+    x = torch.randn(1, *space.input_shape, generator=torch.Generator().manual_seed(0))
+    for row in finished.front:
+        session = onnxruntime.InferenceSession(finished.run.path / row.onnx)
+        (logits,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        with torch.no_grad():
+            expected = networks.extract(space.arch(json.loads(row.arch)))(x)
+        assert logits == pytest.approx(expected.numpy(), abs=1e-4)
 
 
 def test_a_finished_run_that_is_resumed_derives_and_measures_nothing_again(finished: SearchResult) -> None:
@@ -133,6 +128,8 @@ def test_what_is_over_budget_when_measured_is_derived_again_under_a_tighter_boun
     uppers = [each["upper_ms"] for each in tried]
     assert uppers == sorted(uppers, reverse=True)
     assert tried[-1]["measured_ms"] <= 0.6 * largest_ms
+    left = next((each["arch_id"] for each in tried[:-1]), tried[-1]["arch_id"])
+    assert export(result.run.path, left, tmp_path / "left.onnx").exists()  # not on the front: from its own weights
     over = [each for each in tried if each["measured_ms"] > 0.6 * largest_ms]
     assert len(over) == len(tried) - 1 == sum("deriving again" in text for text in notes.texts)
 

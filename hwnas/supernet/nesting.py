@@ -1,0 +1,99 @@
+"""Which operators nest: what a smaller one computes, a larger one computes with zeros around the smaller one's weights."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from operator import le
+
+import torch
+from torch import nn
+
+from hwnas.core.operator import Operator, Shape
+
+
+def parameter_shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """The shape of each parameter by name."""
+    return {name: parameter.shape for name, parameter in module.named_parameters()}
+
+
+def covers(large: Mapping[str, torch.Size], small: Mapping[str, torch.Size]) -> bool:
+    """Whether the same parameters are in both, each at least as large along every axis."""
+    return large.keys() == small.keys() and all(
+        len(shape) == len(large[name]) and all(map(le, shape, large[name])) for name, shape in small.items()
+    )
+
+
+def alike(one: Operator, other: Operator) -> bool:
+    """Whether operators differ in numbers alone, and take and give as many positions. (One that ends in a ReLU is no part of
+    one that does not.)"""
+    return (
+        type(one) is type(other)
+        and positions(one.input_shape) == positions(other.input_shape)
+        and positions(one.output_shape) == positions(other.output_shape)
+        and all(
+            getattr(one, field.name) == getattr(other, field.name)
+            for field in fields(one)
+            if isinstance(getattr(one, field.name), (bool, str))
+        )
+    )
+
+
+def positions(shape: Shape) -> Shape:
+    """Rows and columns of images (C, H, W); tokens of (T, E).
+
+    >>> positions((16, 32, 24)), positions((64, 240)), positions((10,))
+    ((32, 24), (64,), ())
+    """
+    return tuple(shape[1:]) if len(shape) > 2 else tuple(shape[:-1])
+
+
+def nests(small: nn.Module, large: nn.Module) -> bool:
+    """Whether the small module, zero-padded, computes what it computes, inside the large one.
+
+    Judged by the modules they are made of, which must be of the same types: convolutions of equal strides and dilations,
+    kernels centred in each other, and groups that keep their channels (of a grouped convolution with fewer channels,
+    channels belong to other groups); linear layers, embeddings, batch-norms and layer norms; what else torch has must be
+    equal, as what it computes may depend on its size.
+    """
+    modules, others = dict(small.named_modules()), dict(large.named_modules())
+    return (
+        covers(parameter_shapes(large), parameter_shapes(small))
+        and modules.keys() == others.keys()
+        and all(_module_nests(module, others[name]) for name, module in modules.items())
+    )
+
+
+def _module_nests(small: nn.Module, large: nn.Module) -> bool:
+    if type(small) is not type(large):
+        return False
+    if isinstance(small, nn.modules.conv._ConvNd) and isinstance(large, nn.modules.conv._ConvNd):
+        return _conv_nests(small, large)
+    if isinstance(small, (nn.Linear, nn.Embedding, nn.modules.batchnorm._BatchNorm)):
+        return True
+    if isinstance(small, nn.LayerNorm) and small.elementwise_affine:  # its weight has the mask
+        return True
+    return small.extra_repr() == large.extra_repr()
+
+
+def _conv_nests(small: nn.modules.conv._ConvNd, large: nn.modules.conv._ConvNd) -> bool:
+    same = ("stride", "dilation", "padding_mode", "output_padding", "transposed")
+    if any(getattr(small, name) != getattr(large, name) for name in same):
+        return False
+    depthwise = all(conv.groups == conv.in_channels == conv.out_channels for conv in (small, large))
+    channels = [(conv.groups, conv.in_channels, conv.out_channels) for conv in (small, large)]
+    if not depthwise and max(small.groups, large.groups) > 1 and channels[0] != channels[1]:
+        return False
+    axes = zip(small.kernel_size, large.kernel_size, _padding(small), _padding(large), small.dilation, strict=True)
+    return all(
+        (larger - kernel) % 2 == 0 and most - pad == (larger - kernel) // 2 * dilation
+        for kernel, larger, pad, most, dilation in axes
+    )
+
+
+def _padding(conv: nn.modules.conv._ConvNd) -> tuple[int, ...]:
+    """Before the first entry, along each axis of the kernel."""
+    if isinstance(conv.padding, str):
+        share = 1 if conv.padding == "same" else 0
+        return tuple(
+            share * dilation * (size - 1) // 2 for size, dilation in zip(conv.kernel_size, conv.dilation, strict=True)
+        )
+    return conv.padding
