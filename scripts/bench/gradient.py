@@ -50,7 +50,7 @@ from hwnas.train.data import load_data
 from hwnas.train.recipes import RECIPES
 
 BUDGETS: Final = "40%,55%,70%"
-BETAS: Final = (0.6, 2.0, 6.0, 18.0)
+BETAS: Final = (0.1, 0.6, 2.0, 5.0, 15.0)
 LAMBDAS: Final = (0.01, 0.1, 0.3, 1.0, 10.0)
 DEVICES: Final = ("1080ti_1", "pixel3")
 # Networks of a published table that a device's predictor is fitted to.

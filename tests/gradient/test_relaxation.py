@@ -159,3 +159,9 @@ def test_state_is_all_there_is(name: str, tiny_space: SearchSpace) -> None:
 def test_a_share_is_above_zero_and_at_most_one(share: float, tiny_space: SearchSpace) -> None:
     with pytest.raises(HwnasError, match=rf"cannot keep a share of {share} of the options; give one above 0"):
         relaxed(tiny_space).drop(share)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_all_relaxations_learn_but_that_of_uniform_sampling(tiny_space: SearchSpace, name: str) -> None:
+    relaxation = Relaxation(tiny_space, SAMPLERS[name], torch.Generator().manual_seed(0))
+    assert relaxation.learns == (name != "uniform")
