@@ -220,7 +220,8 @@ def share_search(source: Path, target: Path, config: SearchConfig) -> None:
     """A run that has the searches of another, and derives from them itself."""
     (target / "searches").mkdir(parents=True)
     facts = json.loads((source / "run.json").read_text())
-    kept = {name: facts[name] for name in ("schema", "started", "space", "data", "versions")}
+    shared = ("schema", "started", "space", "data", "versions", "latency_budget_ms", "latency_budgets_ms")
+    kept = {name: facts[name] for name in shared}
     (target / "run.json").write_text(json.dumps(kept | {"config": config.describe()}))
     for path in (source / "searches").glob("*.pt"):
         (target / "searches" / path.name).write_bytes(path.read_bytes())
