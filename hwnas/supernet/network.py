@@ -83,7 +83,8 @@ class Supernet(nn.Module):
             options = (dict(zip(names, index, strict=True)) for index in itertools.product(*kept))
             table = dict(layer.cells(self.space.by_name))
             operators = [table[tuple(index[name] for name in scope)] for index in options]
-            self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like)
+            with torch.inference_mode(False):  # what is made while judging serves training, too
+                self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like)
         return self._mixtures[key], weights_K
 
     @torch.no_grad()

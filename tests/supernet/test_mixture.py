@@ -351,3 +351,16 @@ def test_in_train_mode_gradients_of_probabilities_are_differences_and_not_about_
             differences = [(loss(name, p_K + step) - loss(name, p_K - step)) / (2 * STEP) for step in steps_KK]
         torch.testing.assert_close(gradient_K, torch.stack(differences), rtol=1e-5, atol=1e-6, msg=name)
         assert (gradient_K - gradient_K.mean()).abs().max() > 1e-3, name
+
+
+def test_what_was_first_run_while_judging_can_be_trained(tiny_space: SearchSpace) -> None:
+    supernet = Supernet(tiny_space).train()
+    x = torch.randn(4, *tiny_space.input_shape)
+    mixture = {
+        choice.name: Drawn(tuple(range(min(2, len(choice.options)))), torch.full((min(2, len(choice.options)),), 0.5))
+        for choice in tiny_space.choices
+    }
+    with torch.inference_mode():
+        supernet(x, mixture)
+    supernet(x, mixture).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in supernet.layers["stem"].parameters())
