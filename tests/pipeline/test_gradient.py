@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.winners import _networks, export
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
+from hwnas.runs.folder import RunFolder
 from hwnas.train.data import load_data
 
 QUICK: dict[str, Any] = {
@@ -118,20 +120,24 @@ def optimistic(path: Path, out: Path, space: SearchSpace) -> tuple[Path, float]:
 def test_what_is_over_budget_when_measured_is_derived_again_under_a_tighter_bound(
     space: SearchSpace, predictor: Path, tmp_path: Path
 ) -> None:
+    """Or, on a machine that has become too slow for any, given up after as many attempts; each is recorded."""
     path, largest_ms = optimistic(predictor, tmp_path / "p.json", space)
-    notes = Notes()
-    config = SearchConfig(
-        **QUICK, predictor=str(path), latency_budget=f"{0.6 * largest_ms}ms", penalty="none", final="none"
-    )
-    result = search(space, "digits", out=tmp_path / "run", config=config, reporter=notes)
-    (tried,) = result.run.read()["derived"].values()
-    uppers = [each["upper_ms"] for each in tried]
-    assert uppers == sorted(uppers, reverse=True)
-    assert tried[-1]["measured_ms"] <= 0.6 * largest_ms
-    left = next((each["arch_id"] for each in tried[:-1]), tried[-1]["arch_id"])
-    assert export(result.run.path, left, tmp_path / "left.onnx").exists()  # not on the front: from its own weights
-    over = [each for each in tried if each["measured_ms"] > 0.6 * largest_ms]
-    assert len(over) == len(tried) - 1 == sum("deriving again" in text for text in notes.texts)
+    budget_ms, notes = 0.6 * largest_ms, Notes()
+    config = SearchConfig(**QUICK, predictor=str(path), latency_budget=f"{budget_ms}ms", penalty="none", final="none")
+    within = True
+    try:
+        search(space, "digits", out=tmp_path / "run", config=config, reporter=notes)
+    except BudgetError:
+        within = False
+    run = RunFolder(tmp_path / "run")
+    (tried,) = run.read()["derived"].values()
+    for before, after in pairwise(tried):
+        assert before["measured_ms"] > budget_ms
+        assert after["upper_ms"] <= before["upper_ms"] * budget_ms / before["measured_ms"] * (1 + 1e-9)
+    assert (tried[-1]["measured_ms"] <= budget_ms) == within
+    assert sum("deriving again" in text for text in notes.texts) == len(tried) - within
+    if within:  # from its own weights, where it is not the one of the front
+        assert export(run.path, tried[0]["arch_id"], tmp_path / "first.onnx").exists()
 
 
 @pytest.mark.parametrize("final", ["none", "scratch"])
