@@ -3,7 +3,7 @@
 Shapes: K constraints; L logits of all choices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hwnas.gradient.constraint import Constraint
 from hwnas.gradient.penalties import Penalty, updated
 from hwnas.gradient.relaxation import Relaxation
+from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
 from hwnas.train.recipes import Recipe
 from hwnas.train.steps import task_loss
@@ -70,7 +71,9 @@ class Steps:
     def weights_step(self, batch: Batch, chance: Chance) -> float:
         """The loss before it, in nats per prediction."""
         self.of_weights.zero_grad()
-        loss = self._task(batch, chance, self.recipe.label_smoothing)
+        with torch.no_grad():  # probabilities have their own step
+            drawn = self._drawn(chance)
+        loss = self._task(batch, drawn, self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.clip_norm)
         self.of_weights.step()
@@ -78,7 +81,7 @@ class Steps:
 
     def arch_step(self, batch: Batch, chance: Chance) -> float:
         """The loss before it, without the penalty, in nats per prediction."""
-        loss = self._task(batch, chance)
+        loss = self._task(batch, self._drawn(chance))
         (gradient_L,) = torch.autograd.grad(self._penalised(loss), [self.relaxation.logits])
         self._step_along(gradient_L)
         return float(loss.detach())
@@ -91,10 +94,10 @@ class Steps:
         weights = list(self.supernet.parameters())
         logits, start = self.relaxation.logits, chance.generator.get_state()
         rate = self.of_weights.param_groups[0]["lr"]
-        gradients = torch.autograd.grad(self._task(weights_batch, chance), weights, allow_unused=True)
+        gradients = torch.autograd.grad(self._task(weights_batch, self._drawn(chance)), weights, allow_unused=True)
         _shift(weights, gradients, -rate)
         chance.generator.set_state(start)
-        loss = self._task(batch, chance)
+        loss = self._task(batch, self._drawn(chance))
         gradient_L, *directions = torch.autograd.grad(
             self._penalised(loss), [logits, *weights], allow_unused=True, materialize_grads=True
         )
@@ -105,14 +108,16 @@ class Steps:
         for sign in (1, -1):
             _shift(weights, directions, sign * step)
             chance.generator.set_state(start)
-            sides.append(torch.autograd.grad(self._task(weights_batch, chance), [logits])[0])
+            sides.append(torch.autograd.grad(self._task(weights_batch, self._drawn(chance)), [logits])[0])
             _shift(weights, directions, -sign * step)
         self._step_along(gradient_L - rate * (sides[0] - sides[1]) / (2 * step))
         return float(loss.detach())
 
-    def _task(self, batch: Batch, chance: Chance, label_smoothing: float = 0.0) -> Tensor:
+    def _drawn(self, chance: Chance) -> dict[str, Drawn]:
+        return self.relaxation.draw(chance.temperature, chance.generator)
+
+    def _task(self, batch: Batch, drawn: Mapping[str, Drawn], label_smoothing: float = 0.0) -> Tensor:
         x, labels = batch
-        drawn = self.relaxation.draw(chance.temperature, chance.generator)
         with self._precision(x):
             logits = self.supernet(x, drawn)
         return task_loss(logits.float() if self.mixed_precision else logits, labels, label_smoothing)

@@ -1,13 +1,13 @@
 """What a training step of the entangled mixture costs, beside the plain largest network and a mixture of outputs.
 
-    python scripts/bench/entanglement.py                                    # mobilenet, batch 64: three minutes on one core
-    python scripts/bench/entanglement.py --predictor FILE                   # E[latency] of a predictor, not of FLOPs
-    python scripts/bench/entanglement.py --space vit --batch 16 --rounds 10 # no output mixture: --without "output mixture"
+    python scripts/bench/entanglement.py                        # mobilenet, batch 64: three minutes on one core
+    python scripts/bench/entanglement.py --predictor FILE       # the expectation of a predictor, not of FLOPs
+    python scripts/bench/entanglement.py --space vit --rounds 10 --without "output mixture"
 
 A step is forward, backward and SGD with momentum; mixtures draw probabilities as DrNAS does, and their logits get gradients.
-Steps are interleaved, one of each per round, and p10 is that of --rounds; the plain network stands twice, as a measure of
-noise. Memory is the highest sum of tensors alive in a step: weights, statistics and momentum, then all that the step
-allocates (torch.profiler; on CUDA the allocator's own peak).
+The output mixture is of the same choices, each operator with weights of its own. Steps are interleaved, one of each per
+round; the plain network stands twice, as a measure of noise. Memory is the most that is alive in a step: weights, statistics
+and momentum, and what the step allocates beside them (by torch's profiler; on CUDA by its allocator).
 """
 
 import argparse
@@ -38,7 +38,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A module, what it outputs for a batch, and the parameters of its probabilities."""
+    """A module, how it is run on a batch, and what trains it."""
 
     module: nn.Module
     run: Callable[[Tensor], Tensor]
@@ -77,20 +77,26 @@ def main() -> None:
     peak_mib = {name: peak_bytes(trained, x, labels) / MIB for name, trained in kept.items()}
     steps = {name: lambda trained=trained: trained.step(x, labels) for name, trained in kept.items()}
     steps["E[cost]"] = expectation(space, relaxation, arguments.predictor)
-    p10_ms = {
-        name: np.percentile(times, 10) for name, times in interleaved_ms(steps, arguments.rounds, x.device).items()
-    }
+    times = interleaved_ms(steps, arguments.rounds, x.device)
+    p10_ms = {name: float(np.percentile(times_ms, 10)) for name, times_ms in times.items()}
     print(f"{space.name} {arguments.options or ''}, batch {arguments.batch}, {arguments.threads} thread(s), {x.device}")
-    print("| step of | weights, M | p10, ms | x plain | peak, MiB | x plain |\n|---|---|---|---|---|---|")
-    for name, trained in kept.items():
-        weights = sum(parameter.numel() for parameter in trained.module.parameters()) / 1e6
-        time_ratio, memory_ratio = p10_ms[name] / p10_ms["plain"], peak_mib[name] / peak_mib["plain"]
-        print(
-            f"| {name} | {weights:.2f} | {p10_ms[name]:.1f} | {time_ratio:.3f} | {peak_mib[name]:.1f} | {memory_ratio:.3f} |"
-        )
+    print_table(kept, p10_ms, peak_mib)
     share = p10_ms["E[cost]"] / p10_ms["entangled mixture"]
     what = arguments.predictor or "FLOPs"
     print(f"expectation of {what}, forward and backward: {p10_ms['E[cost]']:.2f} ms, {share:.1%} of the mixture's step")
+
+
+def print_table(kept: dict[str, Trained], p10_ms: dict[str, float], peak_mib: dict[str, float]) -> None:
+    print("| step of | weights, M | p10, ms | x plain | peak, MiB | x plain |\n|---|---|---|---|---|---|")
+    for name, each in kept.items():
+        cells = [
+            f"{sum(parameter.numel() for parameter in each.module.parameters()) / 1e6:.2f}",
+            f"{p10_ms[name]:.1f}",
+            f"{p10_ms[name] / p10_ms['plain']:.3f}",
+            f"{peak_mib[name]:.1f}",
+            f"{peak_mib[name] / peak_mib['plain']:.3f}",
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -> dict[str, Trained]:
@@ -112,7 +118,7 @@ def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -
 
 
 def trained(module: nn.Module, run: Callable[[Tensor], Tensor], relaxation: nn.Module | None = None) -> Trained:
-    """`relaxation`'s parameters get gradients with each step, and no step of their own."""
+    """The rate is small: times are of steps, not of what is learned."""
     parameters = [*module.parameters(), *(relaxation.parameters() if relaxation else ())]
     return Trained(module, run, torch.optim.SGD(parameters, lr=1e-6, momentum=0.9))
 

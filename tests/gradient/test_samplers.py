@@ -55,7 +55,7 @@ def test_a_draw_is_of_options_in_order_whose_weights_are_shares(
     drawn = SAMPLERS[name].draw(torch.tensor(logits), temperature, generator(seed))
     assert drawn.weights.shape == (len(drawn.options),) and drawn.weights.dtype == torch.float32
     assert list(drawn.options) == sorted(set(drawn.options) & set(range(len(logits))))
-    assert (drawn.weights >= 0).all() and float(drawn.weights.sum()) == pytest.approx(1, abs=1e-5)
+    assert (drawn.weights >= 0).all() and float(drawn.weights.sum()) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -63,7 +63,7 @@ def test_a_draw_is_of_options_in_order_whose_weights_are_shares(
 def test_probabilities_are_shares_that_never_fall_where_a_logit_rises(name: str, logits: list[float]) -> None:
     probability_K = SAMPLERS[name].probabilities(torch.tensor(logits))
     assert probability_K.shape == (len(logits),) and probability_K.dtype == torch.float32
-    assert (probability_K >= 0).all() and float(probability_K.sum()) == pytest.approx(1, abs=1e-5)
+    assert (probability_K >= 0).all() and float(probability_K.sum()) == pytest.approx(1, abs=1e-4)
     assert (probability_K[np.argsort(logits)].diff() >= 0).all()
 
 

@@ -197,11 +197,11 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
     weights, logits = list(found.supernet.parameters()), found.relaxation.logits
 
     def after_a_step() -> float:
-        grads = torch.autograd.grad(steps._task(weights_batch, chance), weights)
+        grads = torch.autograd.grad(steps._task(weights_batch, steps._drawn(chance)), weights)
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)
-            loss = steps._penalised(steps._task(batch, chance))
+            loss = steps._penalised(steps._task(batch, steps._drawn(chance)))
         found.supernet.load_state_dict(start)
         return float(loss)
 
