@@ -7,8 +7,9 @@ Every epoch's randomness comes from the seed and the epoch's number alone, so a 
 goes on as if it had not been.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Final, final
@@ -123,13 +124,9 @@ class GradientSearch:
         epochs = range(facts["epoch"], until)
         ticks = iter(self.reporter.track(range(len(epochs) * per_epoch), what))
         for epoch in epochs:
-            progress = self._epoch(epoch, steps, self._batches(epoch, of_weights, of_arch), ticks)
-            for loss in (
-                progress.weights_loss,
-                progress.arch_loss or 0.0,
-                float(self.relaxation.logits.detach().sum()),
-            ):
-                require_number(loss, epoch + 1, self.recipe, checkpoint)
+            require = partial(require_number, epoch=epoch + 1, recipe=self.recipe, checkpoint=checkpoint)
+            progress = self._epoch(epoch, steps, self._batches(epoch, of_weights, of_arch), ticks, require)
+            require(float(self.relaxation.logits.detach().sum()))
             if epoch >= self.schedule.warmup_epochs:
                 history.append(progress)
             known = {"multipliers": progress.multipliers, "history": [asdict(each) for each in history]}
@@ -164,7 +161,12 @@ class GradientSearch:
         )
 
     def _epoch(
-        self, epoch: int, steps: Steps, batches: Iterator[tuple[Batch, Batch | None]], ticks: Iterator[int]
+        self,
+        epoch: int,
+        steps: Steps,
+        batches: Iterator[tuple[Batch, Batch | None]],
+        ticks: Iterator[int],
+        require: Callable[[float], None],
     ) -> Progress:
         torch.manual_seed(self._number(epoch))  # dropout
         generator = torch.Generator(self.relaxation.logits.device).manual_seed(self._number(epoch))
@@ -179,7 +181,9 @@ class GradientSearch:
                 arch_losses.append(steps.unrolled_step(of_arch, chance, of_weights))
             elif of_arch is not None:
                 arch_losses.append(steps.arch_step(of_arch, chance))
+            require(arch_losses[-1] if arch_losses else 0.0)
             weights_losses.append(steps.weights_step(of_weights, chance))
+            require(weights_losses[-1])
             next(ticks, None)
         return Progress(
             epoch=epoch + 1,
@@ -219,7 +223,7 @@ class GradientSearch:
     def _kept(self, epoch: int) -> float:
         """The share of options that stay at the start of an epoch."""
         stages = len(self.schedule.kept) + 1
-        starts = [round(self.recipe.epochs * stage / stages) for stage in range(1, stages)]
+        starts = [max(1, round(self.recipe.epochs * stage / stages)) for stage in range(1, stages)]
         begun = epoch - self.schedule.warmup_epochs
         return float(np.prod([kept for start, kept in zip(starts, self.schedule.kept, strict=True) if start == begun]))
 

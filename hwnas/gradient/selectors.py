@@ -63,6 +63,7 @@ class Selection:
     def proxy(self, network: nn.Module) -> float:
         """The proxy that the space's inputs allow. Raises TrainingError where it is not a number."""
         measure = PROXIES["jacobian" if self.space.vocabulary is None else "grad-norm"]
+        torch.manual_seed(self.seed)  # dropout
         # Train mode: the running statistics of a supernet are no network's.
         return _number(measure(network.train(), *self.batch))
 
@@ -187,6 +188,8 @@ def evolution(selection: Selection) -> Arch:
         fastest_C=likeliest_1C[0],
     )
     nsga2(problem, evaluations=EVALUATIONS, seed=selection.seed)
+    if not losses:
+        return magnitude(selection)
     best = min(losses, key=losses.__getitem__)
     return space.decode(np.frombuffer(best, dtype=np.int64))
 

@@ -82,19 +82,25 @@ class Steps:
     def arch_step(self, batch: Batch, chance: Chance) -> float:
         """The loss before it, without the penalty, in nats per prediction."""
         loss = self._task(batch, self._drawn(chance))
-        (gradient_L,) = torch.autograd.grad(self._penalised(loss), [self.relaxation.logits])
+        # Nothing is left to decide where every choice has one option left.
+        (gradient_L,) = torch.autograd.grad(
+            self._penalised(loss), [self.relaxation.logits], allow_unused=True, materialize_grads=True
+        )
         self._step_along(gradient_L)
         return float(loss.detach())
 
     def unrolled_step(self, batch: Batch, chance: Chance, weights_batch: Batch) -> float:
         """As `arch_step`, after a step of the weights: second-order DARTS (section 2.3, equations 7 and 8).
 
-        The step of the weights is a plain gradient's, at their rate now. All passes draw the same options.
+        The step of the weights is a plain gradient's, not clipped, at their rate now. All passes draw the same options.
         """
         weights = list(self.supernet.parameters())
         logits, start = self.relaxation.logits, chance.generator.get_state()
         rate = self.of_weights.param_groups[0]["lr"]
-        gradients = torch.autograd.grad(self._task(weights_batch, self._drawn(chance)), weights, allow_unused=True)
+        smoothing = self.recipe.label_smoothing
+        gradients = torch.autograd.grad(
+            self._task(weights_batch, self._drawn(chance), smoothing), weights, allow_unused=True
+        )
         _shift(weights, gradients, -rate)
         chance.generator.set_state(start)
         loss = self._task(batch, self._drawn(chance))
@@ -108,7 +114,8 @@ class Steps:
         for sign in (1, -1):
             _shift(weights, directions, sign * step)
             chance.generator.set_state(start)
-            sides.append(torch.autograd.grad(self._task(weights_batch, self._drawn(chance)), [logits])[0])
+            side = self._task(weights_batch, self._drawn(chance), smoothing)
+            sides.append(torch.autograd.grad(side, [logits], allow_unused=True, materialize_grads=True)[0])
             _shift(weights, directions, -sign * step)
         self._step_along(gradient_L - rate * (sides[0] - sides[1]) / (2 * step))
         return float(loss.detach())

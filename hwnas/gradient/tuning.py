@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from hwnas.train.recipes import Recipe
 from hwnas.train.steps import device_of, has_batch_norm, optimizer_of, shuffled_batches, task_loss
 
 # Of the rate that trained the supernet (DARTS-PT, Wang et al. 2021, section 5).
-TUNING: float = 0.1
+TUNING: Final = 0.1
 
 
 def validation_loss(supernet: Supernet, judge: NetworkJudge, probabilities: Mapping[str, Tensor | Drawn]) -> float:

@@ -11,6 +11,19 @@ from hwnas.report.front import STATISTICS
 from hwnas.train.recipes import RECIPES
 
 GRADIENT: Final = "gradient"
+GRADIENT_OPTIONS: Final = (
+    *(
+        "sampler",
+        "penalty",
+        "penalty_weight",
+        "selector",
+        "warmup_epochs",
+        "progressive",
+        "unrolled",
+        "mixed_precision",
+    ),
+    *("final", "final_epochs"),
+)
 # What becomes of a network that a gradient search derived.
 FINALS: Final = ("none", "finetune", "scratch")
 UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -64,7 +77,7 @@ class SearchConfig:
     `recipe` is a name of `RECIPES`, or `auto`: what suits the supernet. `learning_rate` is the recipe's where it is None.
     `max_model_mib` is of weights and statistics, `max_peak_mib` of activations alive at once for one sample.
 
-    What is below `supernet` is of the strategy `gradient` alone, whose `latency_budget` may be several, with commas. There
+    `GRADIENT_OPTIONS` are of the strategy `gradient` alone, whose `latency_budget` may be several, with commas. There
     `epochs` are those of the search, after `warmup_epochs`, and `final` says what becomes of a derived network: `none` (the
     supernet's weights), `finetune` or `scratch`. `selector` is `auto` or one of `gradient/selectors.py`.
     """
@@ -138,9 +151,8 @@ class SearchConfig:
 
     def _refuse_gradient_options(self) -> None:
         """What would have no effect."""
-        names = [each.name for each in fields(self)]
-        for each in fields(self)[names.index("sampler") :]:
-            if getattr(self, each.name) != each.default:
+        for each in fields(self):
+            if each.name in GRADIENT_OPTIONS and getattr(self, each.name) != each.default:
                 raise HwnasError(f"--{each.name.replace('_', '-')} is of --strategy gradient, not of {self.strategy}")
 
     def describe(self) -> dict[str, Any]:

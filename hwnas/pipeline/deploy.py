@@ -70,7 +70,7 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
             break
         measure(job, [evaluations[arch_id] for arch_id in new], reporter)
     if not front:
-        job.database.forget_winners()  # so that a resumed run measures anew
+        job.database.forget_winners(winners)  # so that a resumed run measures anew
         least = min(winner.statistic_ms(job.budget_on) for winner in winners.values())
         raise BudgetError(
             f"no network stayed within {job.budget_ms:.4g} ms when measured; the fastest took {least:.4g} ms "

@@ -5,7 +5,7 @@ run goes on from there.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import inf
@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from hwnas.core.arch import Arch
+from hwnas.core.cost import PEAK
 from hwnas.core.files import replace_file
 from hwnas.core.optimum import Limit
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, TrainingError
+from hwnas.errors import BudgetError, HwnasError, TrainingError
 from hwnas.gradient.constraint import Constraint, cost_constraint, latency_constraint
 from hwnas.gradient.penalties import Penalty, penalty
 from hwnas.gradient.relaxation import Relaxation
@@ -49,6 +50,10 @@ FINETUNING: Final = 0.1
 ATTEMPTS: Final = 8
 # Architectures, besides the smallest, that a mixture is compared with before it is trained.
 CHECKED: Final = 3
+# More than the tolerance of the integer program, so that a network that was over is not derived again.
+TIGHTER: Final = 1e-5
+# Selectors that run the supernet as a mixture.
+MIXING: Final = ("perturbation", "perturbation-tuned", "zero-shot")
 # In a progressive search half of the options stay for its second half.
 PROGRESSIVE: Final = (0.5,)
 
@@ -70,7 +75,9 @@ class TrainedNetworks:
 
 
 def parts_of(config: SearchConfig) -> tuple[Sampler, Penalty, Selector]:
-    """What the configuration names. Raises UnknownNameError."""
+    """What the configuration names. Raises UnknownNameError, and HwnasError for what does not go together."""
+    if config.sampler == "uniform" and (config.progressive or config.unrolled):
+        raise HwnasError("--sampler uniform trains no probabilities: neither --progressive nor --unrolled goes with it")
     chosen = penalty(config.penalty)
     if config.penalty_weight is not None:
         chosen = replace(chosen, weight=config.penalty_weight)
@@ -88,7 +95,7 @@ class GradientStages:
     deployment: Deployment
     judge: NetworkJudge
     recipe: Recipe
-    new_supernet: Any
+    new_supernet: Callable[[], Supernet]
     reporter: Reporter
 
     def finish(self, budgets_ms: Sequence[float]) -> list[FrontRow]:
@@ -103,19 +110,29 @@ class GradientStages:
             self._require_mixable(search)
             search.warm_up(self._warmed)
         chosen: dict[str, float] = {}
+        missed: list[BudgetError] = []
         for budget_ms in sorted(budgets_ms):
-            chosen.setdefault(self._within(budget_ms).arch.id, budget_ms)
+            try:
+                found = self._within(budget_ms).arch.id
+            except BudgetError as error:  # the others are worth having
+                missed.append(error)
+                continue
+            if found in chosen:
+                self.reporter.note(f"{found} is also the network for {budget_ms:.4g} ms")
+            chosen.setdefault(found, budget_ms)
         draw_searches(run)
-        front = deployed(self.deployment, chosen)
+        front = deployed(self.deployment, chosen) if chosen else []
+        if missed:
+            raise missed[0]
         for arch_id in chosen.keys() - {row.arch_id for row in front}:
             self.reporter.note(f"{arch_id}, found for {chosen[arch_id]:.4g} ms, is beaten by another of the front")
         return front
 
     def _require_mixable(self, search: GradientSearch) -> None:
-        """Raises SpaceError before anything is trained, unless the sampler never runs two options at once."""
+        """Raises SpaceError before anything is trained, unless neither sampler nor selector runs two options at once."""
         job = self.deployment
         drawn = search.relaxation.draw(1.0, torch.Generator().manual_seed(self.config.seed))
-        if max(len(each.options) for each in drawn.values()) > 1:
+        if max(len(each.options) for each in drawn.values()) > 1 or self.config.selector in MIXING:
             rng = np.random.default_rng(self.config.seed)
             archs = [job.space.smallest(), *(job.space.sample(rng) for _ in range(CHECKED))]
             require_mixable(search.supernet, job.data.inputs(job.data.train.raw[:2]), archs)
@@ -127,10 +144,16 @@ class GradientStages:
         job = self.deployment
         with job.run.stage("search"):
             search = self._searched(budget_ms)
-        bound_ms, tried, least_ms = budget_ms, [], inf
+        tried: list[dict[str, Any]] = []
+        bound_ms, least_ms = budget_ms, inf
         for _ in range(ATTEMPTS):
             with job.run.stage("derive and train"):
-                arch = self._derived(search, budget_ms, bound_ms)
+                try:
+                    arch = self._derived(search, bound_ms)
+                except BudgetError:
+                    if not tried:
+                        raise
+                    break  # nothing is predicted to be within so tight a bound
                 evaluation = self._trained(arch, search.supernet)
             with job.run.stage("deploy"):
                 if arch.id not in job.database.winners():
@@ -142,14 +165,14 @@ class GradientStages:
             self._record(budget_ms, tried)
             if measured_ms <= budget_ms:
                 return evaluation
-            bound_ms = upper_ms * budget_ms / measured_ms
+            bound_ms = (1 - TIGHTER) * upper_ms * budget_ms / measured_ms
             self.reporter.note(
                 f"{arch.id}: predicted up to {upper_ms:.4g} ms, takes {measured_ms:.4g} ms, over the budget of "
                 f"{budget_ms:.4g} ms: deriving again for at most {bound_ms:.4g} ms"
             )
-        job.database.forget_winners()  # so that a resumed run measures anew
+        job.database.forget_winners(each["arch_id"] for each in tried)  # so that a resumed run measures anew
         raise BudgetError(
-            f"none of {ATTEMPTS} networks stayed within {budget_ms:.4g} ms when measured; the fastest took {least_ms:.4g} ms "
+            f"none of {len(tried)} networks stayed within {budget_ms:.4g} ms when measured; the fastest took {least_ms:.4g} ms "
             f"({job.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
         )
 
@@ -196,11 +219,11 @@ class GradientStages:
     def _constraints(self, budget_ms: float) -> list[Constraint]:
         """Of the budget, and of the limits that are sums; the peak of memory is none, and only limits what is derived."""
         job = self.deployment
-        limits = [limit for limit in limits_of(self.config) if limit.cost != "peak"]
+        limits = [limit for limit in limits_of(self.config) if limit.cost != PEAK]
         costs = [cost_constraint(job.space, limit.cost, limit.bound) for limit in limits]
         return [latency_constraint(job.predictor, budget_ms, job.budget_on), *costs]
 
-    def _derived(self, search: GradientSearch, budget_ms: float, bound_ms: float) -> Arch:
+    def _derived(self, search: GradientSearch, bound_ms: float) -> Arch:
         """The selector's network whose latency is predicted to be at most `bound_ms`."""
         job, config = self.deployment, self.config
         *_, select = parts_of(config)
@@ -242,7 +265,6 @@ class GradientStages:
             train_network(
                 module, job.data, recipe, seed=config.seed, checkpoint=checkpoint, reporter=self.reporter, what=what
             )
-            checkpoint.unlink()
         job.run.weights(arch.id).parent.mkdir(exist_ok=True)
         save_weights(module, job.run.weights(arch.id), {"hwnas.space": job.space.fingerprint, "hwnas.arch": arch.key})
         score = self.judge.validation(self.judge.prepared(module))
@@ -251,6 +273,7 @@ class GradientStages:
         predicted_ms = float(job.predictor.predict_ms(job.space.encode([arch]))[0])
         evaluation = Evaluation(arch, score.loss, score.accuracy, predicted_ms)
         job.database.add_evaluation(evaluation)
+        (job.run.searches / f"{arch.id}.pt").unlink(missing_ok=True)
         self.reporter.note(
             f"{arch.id}: validation loss {score.loss:.4f}, accuracy {100 * score.accuracy:.1f} %, {predicted_ms:.4g} ms predicted"
         )

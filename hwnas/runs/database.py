@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, final
@@ -122,9 +122,9 @@ class RunDatabase:
                 [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
             )
 
-    def forget_winners(self) -> None:
+    def forget_winners(self, arch_ids: Iterable[str]) -> None:
         """So that they are measured again."""
-        self._connection.execute("DELETE FROM winners")
+        self._connection.executemany("DELETE FROM winners WHERE arch_id = ?", [(arch_id,) for arch_id in arch_ids])
 
     def close(self) -> None:
         self._connection.close()

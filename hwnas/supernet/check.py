@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from hwnas.supernet.mixture import fitted
 from hwnas.supernet.network import Supernet
 
 # Of outputs, relative to the largest: sums in another order differ by less.
-TOLERANCE = 1e-3
+TOLERANCE: Final = 1e-3
 
 
 @torch.no_grad()

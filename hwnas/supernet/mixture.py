@@ -66,8 +66,7 @@ class Mixture:
         terms = []
         for cells, nested in self._parts:
             of_group = weights_K.index_select(0, cells)
-            weight = of_group.sum()
-            terms.append(weight * nested(x, of_group / weight.clamp_min(torch.finfo(weight.dtype).tiny)))
+            terms.append(of_group.sum() * nested(x, shares(of_group)))
         if passing and self._none is not None:
             terms.append(x * weights_K.index_select(0, self._none).sum())
         return added(terms) if terms else None
@@ -94,6 +93,14 @@ class _Nested:
         template = self._template.train(self._elastic.training)
         with remade:
             return functional_call(template, masked, (fitted(x, self._cover.input_shape),))  # type: ignore[no-any-return]
+
+
+def shares(weights: Tensor) -> Tensor:
+    """Weights scaled to sum to 1; equal ones where all are 0: what is left out of a sum by a gate still has a gradient, that of
+    what it would add."""
+    total = weights.sum()
+    scaled = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
+    return torch.where(total > 0, scaled, torch.full_like(weights, 1 / len(weights)).detach())
 
 
 def fitted(x: Tensor, shape: Shape) -> Tensor:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,10 @@ from hwnas.core.wiring import Flow
 from hwnas.errors import SpaceError
 from hwnas.ops.assemble import module_name, network, sum_of
 from hwnas.supernet.elastic import ElasticLayer
-from hwnas.supernet.mixture import Drawn, Mixture, added
+from hwnas.supernet.mixture import Drawn, Mixture, added, shares
+
+# Kept at a time: samplers that draw few options draw others in every step.
+MOST_MIXTURES: Final = 2000
 
 
 @final
@@ -79,6 +82,8 @@ class Supernet(nn.Module):
         for name in names[1:]:
             weights_K = (weights_K[:, None] * drawn[name].weights).reshape(-1)
         key = (layer.name, kept, like.dtype, like.device)
+        if len(self._mixtures) > MOST_MIXTURES:
+            self._mixtures.clear()
         if key not in self._mixtures:
             options = (dict(zip(names, index, strict=True)) for index in itertools.product(*kept))
             table = dict(layer.cells(self.space.by_name))
@@ -152,7 +157,7 @@ class _Mixtures(Flow[Tensor]):
         if len(kept) in (0, len(drawn.options)):
             return self
         weights = drawn.weights[kept]
-        given = weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+        given = shares(weights)
         return replace(self, drawn={**self.drawn, name: Drawn(tuple(drawn.options[i] for i in kept), given)})
 
     def ended(self, depth: str, values: Sequence[Tensor]) -> Tensor:

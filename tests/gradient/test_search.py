@@ -197,7 +197,7 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
     weights, logits = list(found.supernet.parameters()), found.relaxation.logits
 
     def after_a_step() -> float:
-        grads = torch.autograd.grad(steps._task(weights_batch, steps._drawn(chance)), weights)
+        grads = torch.autograd.grad(steps._task(weights_batch, steps._drawn(chance), RECIPE.label_smoothing), weights)
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)

@@ -151,7 +151,7 @@ def test_running_statistics_make_no_difference_to_a_proxy(name) -> None:
 
 
 def test_an_unknown_selector_is_named_with_those_there_are() -> None:
-    with pytest.raises(UnknownNameError, match="unknown selector 'argmax'; known: magnitude, perturbation"):
+    with pytest.raises(UnknownNameError, match="unknown selector 'argmax'; known: evolution, magnitude"):
         selector("argmax")
     assert selector("magnitude") is SELECTORS["magnitude"]
 

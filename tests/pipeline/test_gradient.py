@@ -15,7 +15,7 @@ import hwnas
 from hwnas.core.cost import Factor
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, HwnasError, UnknownNameError
+from hwnas.errors import BudgetError, HwnasError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
@@ -163,13 +163,14 @@ def test_samplers_that_draw_single_options_come_to_a_network_too(
     [
         ({"sampler": "drna"}, r"unknown sampler 'drna'; known: darts, drnas, gates, gdas, sparsemax, uniform"),
         ({"penalty": "lagrange"}, r"unknown penalty 'lagrange'; known: budget, fbnet"),
+        ({"sampler": "uniform", "progressive": True}, r"--sampler uniform trains no probabilities"),
         ({"selector": "best"}, r"unknown selector 'best'; known: evolution, magnitude"),
     ],
 )
-def test_names_that_do_not_exist_are_refused_before_a_folder_is_made(
-    space: SearchSpace, predictor: Path, tmp_path: Path, changes: dict[str, str], message: str
+def test_names_that_do_not_exist_and_what_does_not_go_together_are_refused_before_a_folder_is_made(
+    space: SearchSpace, predictor: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UnknownNameError, match=message):
+    with pytest.raises(HwnasError, match=message):
         searched(space, tmp_path / "run", predictor, **changes)
     assert not (tmp_path / "run").exists()
 

@@ -364,3 +364,22 @@ def test_what_was_first_run_while_judging_can_be_trained(tiny_space: SearchSpace
         supernet(x, mixture)
     supernet(x, mixture).square().mean().backward()
     assert all(parameter.grad is not None for parameter in supernet.layers["stem"].parameters())
+
+
+@pytest.mark.parametrize("name", ["stage1.depth", "stage1.block1.kernel", "stage2.width"])
+def test_the_gradient_of_a_path_that_a_gate_has_closed_is_the_limit_of_it_closing(
+    tiny_space: SearchSpace, name: str
+) -> None:
+    """So that the one that is not active is known by what it would do (ProxylessNAS, section 3.2)."""
+    torch.manual_seed(0)
+    supernet = Supernet(tiny_space).double().eval()
+    x = torch.randn(4, *tiny_space.input_shape, dtype=torch.float64)
+    slopes = []
+    for closed in (0.0, 1e-9):
+        mixture = {choice.name: Drawn((0,), torch.ones(1, dtype=torch.float64)) for choice in tiny_space.choices}
+        gate = torch.tensor([1 - closed, closed], dtype=torch.float64, requires_grad=True)
+        mixture[name] = Drawn((0, 1), gate)
+        loss = (supernet(x, mixture) * torch.arange(10)).square().mean()
+        slopes.append(torch.autograd.grad(loss, gate)[0])
+    assert slopes[0].numpy() == pytest.approx(slopes[1].numpy(), rel=0.02)
+    assert slopes[0][1] != 0
