@@ -35,8 +35,11 @@ from hwnas.train.steps import (
     set_rate,
     shuffled_batches,
     steps_of,
+    torch_seed,
 )
 
+# When it is, in epochs; a batch for the weights, and one for the probabilities.
+Step = tuple[float, Batch, Batch | None]
 # How far Adam can move a logit in a search: TangleNAS's rate of 3e-4 times its about 20,000 steps.
 REACH: Final = 6.0
 
@@ -164,19 +167,19 @@ class GradientSearch:
         self,
         epoch: int,
         steps: Steps,
-        batches: Iterator[tuple[Batch, Batch | None]],
+        batches: Iterator[Step],
         ticks: Iterator[int],
         require: Callable[[float], None],
     ) -> Progress:
-        torch.manual_seed(self._number(epoch))  # dropout
-        generator = torch.Generator(self.relaxation.logits.device).manual_seed(self._number(epoch))
+        seed = torch_seed(self.seed, epoch, 1)
+        torch.manual_seed(seed)  # dropout
+        generator = torch.Generator(self.relaxation.logits.device).manual_seed(seed)
         chance = Chance(self._temperature(epoch), generator)
         self.relaxation.drop(self._kept(epoch))
         self.supernet.train()
         weights_losses, arch_losses = [], []
-        per_epoch = steps_of(len(self._halves()[0]), self.recipe)
-        for number, (of_weights, of_arch) in enumerate(batches):
-            set_rate(steps.of_weights, epoch + number / per_epoch, self._whole)
+        for at, of_weights, of_arch in batches:
+            set_rate(steps.of_weights, at, self._whole)
             if of_arch is not None and self.schedule.unrolled:
                 arch_losses.append(steps.unrolled_step(of_arch, chance, of_weights))
             elif of_arch is not None:
@@ -194,23 +197,20 @@ class GradientSearch:
             entropy=self.relaxation.entropy(),
         )
 
-    def _batches(self, epoch: int, of_weights: IntArray, of_arch: IntArray) -> Iterator[tuple[Batch, Batch | None]]:
+    def _batches(self, epoch: int, of_weights: IntArray, of_arch: IntArray) -> Iterator[Step]:
         """Batches for the weights, each with one for the probabilities where they are searched for."""
         rng = np.random.default_rng((self.seed, epoch))
         searching = epoch >= self.schedule.warmup_epochs and len(of_arch) > 0
         others = cycle(list(shuffled_batches(of_arch, self.recipe, rng))) if searching else None
-        for indices in shuffled_batches(of_weights, self.recipe, rng):
+        of_epoch = list(shuffled_batches(of_weights, self.recipe, rng))
+        for number, indices in enumerate(of_epoch):
             batch = self._batch(indices, rng)
-            yield batch, None if others is None else self._batch(next(others), rng)
+            yield epoch + number / len(of_epoch), batch, None if others is None else self._batch(next(others), rng)
 
     def _batch(self, indices: IntArray, rng: np.random.Generator) -> Batch:
         device = self.relaxation.logits.device
         x, labels = self.data.training_batch(indices, rng)
         return x.to(device), labels.to(device)
-
-    def _number(self, epoch: int) -> int:
-        """A seed of torch's for an epoch."""
-        return int(np.random.default_rng((self.seed, epoch, 1)).integers(2**62))
 
     def _share(self, epoch: int) -> float:
         """How far the search is at the start of an epoch, from 0 to 1."""

@@ -29,10 +29,8 @@ from hwnas.strategies.problem import Problem
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
 
-# Networks that are compared by a proxy, and by validation losses; rows drawn at a time for the first, and how often before
-# chance is helped, and left.
+# Networks that are compared by a proxy; rows drawn at a time for them, and how often before chance is helped, and left.
 CANDIDATES: Final = 100
-EVALUATIONS: Final = 200
 DRAW: Final = 4096
 DRAWS: Final = 25
 
@@ -42,7 +40,8 @@ class Selection:
     """`probabilities` has an array (options,) for every choice that is not tied; 0 is an option that was dropped.
 
     `validation` is the supernet's loss under probabilities, with batch-norms in train mode as in DARTS-PT; `tune` trains the
-    weights a little under them. `batch` holds inputs and labels for proxies, which leave the supernet in train mode.
+    weights a little under them. `evolution` judges `evaluations` networks. `batch` holds inputs and labels for proxies, which
+    leave the supernet in train mode.
     """
 
     space: SearchSpace
@@ -53,6 +52,7 @@ class Selection:
     tune: Callable[[Mapping[str, Tensor]], None]
     batch: tuple[Tensor, Tensor]
     seed: int
+    evaluations: int = 200
 
     def tensors(self, probabilities: Mapping[str, FloatArray]) -> dict[str, Tensor]:
         """The probabilities as the supernet takes them: of the inputs' device, and of their type where that is a float."""
@@ -165,7 +165,7 @@ def zero_shot_networks(selection: Selection) -> Arch:
 
 
 def evolution(selection: Selection) -> Arch:
-    """The network of least validation loss among 200 that NSGA-II chooses within the limits, each on the supernet's weights
+    """The network of least validation loss among those that NSGA-II chooses within the limits, each on the supernet's weights
     (the second stage of SPOS, Guo et al. 2020, section 3.4). Probabilities say where to begin, and what has been dropped."""
     space, losses = selection.space, dict[bytes, float]()
     one = torch.ones(1, device=selection.batch[0].device)
@@ -187,7 +187,7 @@ def evolution(selection: Selection) -> Arch:
         limits={"limits": lambda rows_NC: np.where(_within(allowed, rows_NC), -1.0, 1.0)},
         fastest_C=likeliest_1C[0],
     )
-    nsga2(problem, evaluations=EVALUATIONS, seed=selection.seed)
+    nsga2(problem, evaluations=selection.evaluations, seed=selection.seed)
     if not losses:
         return magnitude(selection)
     best = min(losses, key=losses.__getitem__)

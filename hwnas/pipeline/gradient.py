@@ -141,7 +141,7 @@ class GradientStages:
 
     def _within(self, budget_ms: float) -> Evaluation:
         """A network that is within the budget when measured: derived again, under a tighter bound, until one is."""
-        job = self.deployment
+        job = replace(self.deployment, budget_ms=budget_ms)
         with job.run.stage("search"):
             search = self._searched(budget_ms)
         tried: list[dict[str, Any]] = []
@@ -245,6 +245,7 @@ class GradientStages:
                 tune=partial(tuned, search.supernet, job.data, self.recipe, seed=config.seed),
                 batch=(job.data.inputs(job.data.train.raw[indices]), labels),
                 seed=config.seed,
+                evaluations=config.evaluations,
             )
         )
 

@@ -19,6 +19,7 @@ from hwnas.train.steps import (
     shuffled_batches,
     steps_of,
     task_loss,
+    torch_seed,
 )
 
 
@@ -36,7 +37,7 @@ def train_network(
     ticks = iter(reporter.track(range(len(epochs) * steps), what))
     module.train()
     for epoch in epochs:
-        torch.manual_seed(int(np.random.default_rng((seed, epoch, 2)).integers(2**62)))  # dropout
+        torch.manual_seed(torch_seed(seed, epoch, 2))  # dropout
         rng = np.random.default_rng((seed, epoch, 3))
         losses = []
         for number, indices in enumerate(shuffled_batches(np.arange(len(data.train)), recipe, rng)):

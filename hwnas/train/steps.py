@@ -74,6 +74,11 @@ def shuffled_batches(indices: IntArray, recipe: Recipe, rng: np.random.Generator
         yield order[start : start + size]
 
 
+def torch_seed(*numbers: int) -> int:
+    """A seed of torch's that follows from these: of a run, an epoch, and what it is for."""
+    return int(np.random.default_rng(numbers).integers(2**62))
+
+
 def task_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy in nats per prediction, of logits (N, ..., K) and labels (N, ...)."""
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=label_smoothing)

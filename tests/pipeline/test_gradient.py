@@ -151,10 +151,9 @@ def test_a_derived_network_can_keep_the_supernets_weights_or_begin_afresh(
 
 @pytest.mark.parametrize("sampler", ["uniform", "gates"])
 def test_samplers_that_draw_single_options_come_to_a_network_too(
-    space: SearchSpace, predictor: Path, tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
+    space: SearchSpace, predictor: Path, tmp_path: Path, sampler: str
 ) -> None:
-    monkeypatch.setattr("hwnas.gradient.selectors.EVALUATIONS", 5)
-    result = searched(space, tmp_path / "run", predictor, sampler=sampler, max_params=20_000)
+    result = searched(space, tmp_path / "run", predictor, sampler=sampler, max_params=20_000, evaluations=5)
     assert [row.params <= 20_000 for row in result.front] == [True]
 
 
