@@ -111,6 +111,13 @@ GRADIENT = all_of(
         help="Of weights alone, before --epochs.",
     ),
     click.option("--progressive", is_flag=True, help="Half of the options stay for the second half of the epochs."),
+    click.option(
+        "--partial-channels",
+        type=POSITIVE,
+        default=1,
+        show_default=True,
+        help="In cells, operators get one in so many channels up to half of the epochs (PC-DARTS, DrNAS): faster.",
+    ),
     click.option("--unrolled", is_flag=True, help="Second-order DARTS: three times the time."),
     click.option("--mixed-precision", is_flag=True, help="Train in bfloat16 where that is safe."),
     click.option(

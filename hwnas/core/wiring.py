@@ -74,11 +74,11 @@ class Chain:
     def meetings(self) -> Iterator[tuple[Layer, Layer]]:
         """Pairs of layers of which one takes what the other gives, or whose outputs are added up; none across a graph's
         border, and as if something stood everywhere."""
-        units = list(_units(self.parts))
-        for unit in units:
+        found = list(units(self.parts))
+        for unit in found:
             if isinstance(unit, Graph):
                 yield from unit.meetings()
-        for first, second in pairwise(units):
+        for first, second in pairwise(found):
             if isinstance(first, Layer) and isinstance(second, Layer):
                 yield first, second
 
@@ -193,12 +193,12 @@ class Graph:
 Part = Layer | Chain | Stage | Graph
 
 
-def _units(parts: Sequence[Part]) -> Iterator[Layer | Graph]:
+def units(parts: Sequence[Part]) -> Iterator[Layer | Graph]:
     """Layers and graphs in their order, whatever chains and stages they are in."""
     for part in parts:
         if isinstance(part, Chain):
-            yield from _units(part.parts)
+            yield from units(part.parts)
         elif isinstance(part, Stage):
-            yield from _units(part.blocks)
+            yield from units(part.blocks)
         else:
             yield part

@@ -7,6 +7,7 @@ Every epoch's randomness comes from the seed and the epoch's number alone, so a 
 goes on as if it had not been.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -45,14 +46,23 @@ REACH: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of a search: the share of the options left that stay, and how many parts it makes of the channels of a cell's
+    edges, one of which operators are given (DrNAS's progressive learning, Chen et al. 2021, section 2.3)."""
+
+    kept: float = 1.0
+    partial: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """How probabilities are searched for.
 
     `warmup_epochs`, of weights alone, come before the recipe's. `arch_rate` is Adam's; where it is None, the one that lets
     a logit move by `REACH`. `weights_share` of the training data teaches the weights. The temperature falls linearly
-    between the two given. `kept` are the shares of options that stay from one to the next of equally long stages (DrNAS's
-    progressive learning). `unrolled`: probabilities see a step of the weights (second-order DARTS). `mixed_precision`:
-    the supernet runs in bfloat16 where that is safe. Raises TrainingError.
+    between the two given. `phases` are equally long; the warm-up is as the first. `unrolled`: probabilities see a step of
+    the weights (second-order DARTS). `mixed_precision`: the supernet runs in bfloat16 where that is safe. Raises
+    TrainingError.
     """
 
     warmup_epochs: int = 5
@@ -60,12 +70,13 @@ class Schedule:
     arch_decay: float = 1e-3
     weights_share: float = 0.5
     temperatures: tuple[float, float] = (10.0, 0.1)
-    kept: tuple[float, ...] = ()
+    phases: tuple[Phase, ...] = (Phase(),)
     unrolled: bool = False
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
-        if self.warmup_epochs < 0 or not 0 < self.weights_share < 1 or min(self.temperatures) <= 0:
+        partial = min((phase.partial for phase in self.phases), default=0)
+        if self.warmup_epochs < 0 or not 0 < self.weights_share < 1 or min(*self.temperatures, partial) <= 0:
             raise TrainingError(f"cannot search with {self}: epochs and temperatures are positive, shares below 1")
 
 
@@ -174,8 +185,9 @@ class GradientSearch:
         seed = torch_seed(self.seed, epoch, 1)
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.relaxation.logits.device).manual_seed(seed)
-        chance = Chance(self._temperature(epoch), generator)
-        self.relaxation.drop(self._kept(epoch))
+        starts, phase = self._phase(epoch)
+        chance = Chance(self._temperature(epoch), generator, phase.partial)
+        self.relaxation.drop(phase.kept if starts else 1.0)
         self.supernet.train()
         weights_losses, arch_losses = [], []
         for at, of_weights, of_arch in batches:
@@ -220,12 +232,13 @@ class GradientSearch:
         start, end = self.schedule.temperatures
         return start + (end - start) * self._share(epoch)
 
-    def _kept(self, epoch: int) -> float:
-        """The share of options that stay at the start of an epoch."""
-        stages = len(self.schedule.kept) + 1
-        starts = [max(1, round(self.recipe.epochs * stage / stages)) for stage in range(1, stages)]
-        begun = epoch - self.schedule.warmup_epochs
-        return float(np.prod([kept for start, kept in zip(starts, self.schedule.kept, strict=True) if start == begun]))
+    def _phase(self, epoch: int) -> tuple[bool, Phase]:
+        """The phase of an epoch, and whether it starts with it."""
+        begun = max(0, epoch - self.schedule.warmup_epochs)
+        count = len(self.schedule.phases)
+        starts = [math.ceil(self.recipe.epochs * number / count) for number in range(count)]
+        number = max(number for number, start in enumerate(starts) if start <= begun)
+        return starts[number] == epoch - self.schedule.warmup_epochs, self.schedule.phases[number]
 
     def _told(self, progress: Progress) -> str:
         if progress.epoch <= self.schedule.warmup_epochs:

@@ -32,10 +32,11 @@ Batch = tuple[Tensor, Tensor]
 @final
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """What an epoch draws options with."""
+    """What an epoch draws options with, and how many parts it makes of the channels of a cell's edges."""
 
     temperature: float
     generator: torch.Generator
+    partial: int = 1
 
 
 @final
@@ -73,7 +74,7 @@ class Steps:
         self.of_weights.zero_grad()
         with torch.no_grad():  # probabilities have their own step
             drawn = self._drawn(chance)
-        loss = self._task(batch, drawn, self.recipe.label_smoothing)
+        loss = self._task(batch, drawn, chance, self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.clip_norm)
         self.of_weights.step()
@@ -81,7 +82,7 @@ class Steps:
 
     def arch_step(self, batch: Batch, chance: Chance) -> float:
         """The loss before it, without the penalty, in nats per prediction."""
-        loss = self._task(batch, self._drawn(chance))
+        loss = self._task(batch, self._drawn(chance), chance)
         # Nothing is left to decide where every choice has one option left.
         (gradient_L,) = torch.autograd.grad(
             self._penalised(loss), [self.relaxation.logits], allow_unused=True, materialize_grads=True
@@ -99,11 +100,11 @@ class Steps:
         rate = self.of_weights.param_groups[0]["lr"]
         smoothing = self.recipe.label_smoothing
         gradients = torch.autograd.grad(
-            self._task(weights_batch, self._drawn(chance), smoothing), weights, allow_unused=True
+            self._task(weights_batch, self._drawn(chance), chance, smoothing), weights, allow_unused=True
         )
         _shift(weights, gradients, -rate)
         chance.generator.set_state(start)
-        loss = self._task(batch, self._drawn(chance))
+        loss = self._task(batch, self._drawn(chance), chance)
         gradient_L, *directions = torch.autograd.grad(
             self._penalised(loss), [logits, *weights], allow_unused=True, materialize_grads=True
         )
@@ -114,7 +115,7 @@ class Steps:
         for sign in (1, -1):
             _shift(weights, directions, sign * step)
             chance.generator.set_state(start)
-            side = self._task(weights_batch, self._drawn(chance), smoothing)
+            side = self._task(weights_batch, self._drawn(chance), chance, smoothing)
             sides.append(torch.autograd.grad(side, [logits], allow_unused=True, materialize_grads=True)[0])
             _shift(weights, directions, -sign * step)
         self._step_along(gradient_L - rate * (sides[0] - sides[1]) / (2 * step))
@@ -123,10 +124,10 @@ class Steps:
     def _drawn(self, chance: Chance) -> dict[str, Drawn]:
         return self.relaxation.draw(chance.temperature, chance.generator)
 
-    def _task(self, batch: Batch, drawn: Mapping[str, Drawn], label_smoothing: float = 0.0) -> Tensor:
+    def _task(self, batch: Batch, drawn: Mapping[str, Drawn], chance: Chance, label_smoothing: float = 0.0) -> Tensor:
         x, labels = batch
         with self._precision(x):
-            logits = self.supernet(x, drawn)
+            logits = self.supernet(x, drawn, chance.partial)
         return task_loss(logits.float() if self.mixed_precision else logits, labels, label_smoothing)
 
     def _precision(self, x: Tensor) -> AbstractContextManager[Any]:

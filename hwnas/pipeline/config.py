@@ -19,6 +19,7 @@ GRADIENT_OPTIONS: Final = (
         "selector",
         "warmup_epochs",
         "progressive",
+        "partial_channels",
         "unrolled",
         "mixed_precision",
     ),
@@ -115,6 +116,7 @@ class SearchConfig:
     selector: str = "auto"
     warmup_epochs: int = 5
     progressive: bool = False
+    partial_channels: int = 1
     unrolled: bool = False
     mixed_precision: bool = False
     final: str = "finetune"
@@ -135,7 +137,7 @@ class SearchConfig:
             raise UnknownNameError("final training", self.final, list(FINALS))
         if self.warmup_epochs < 0:
             raise HwnasError(f"--warmup-epochs must not be negative, not {self.warmup_epochs}")
-        for name in ("epochs", "evaluations", "networks", "final_epochs"):
+        for name in ("epochs", "evaluations", "networks", "final_epochs", "partial_channels"):
             if getattr(self, name) < 1:
                 raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
         for name in ("limit_images", "max_params"):

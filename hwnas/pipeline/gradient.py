@@ -27,7 +27,7 @@ from hwnas.gradient.constraint import Constraint, cost_constraint, latency_const
 from hwnas.gradient.penalties import Penalty, penalty
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import Sampler, sampler
-from hwnas.gradient.search import GradientSearch, Schedule
+from hwnas.gradient.search import GradientSearch, Phase, Schedule
 from hwnas.gradient.selectors import Selection, Selector, selector
 from hwnas.gradient.tuning import tuned, validation_loss
 from hwnas.ops.assemble import network
@@ -38,7 +38,7 @@ from hwnas.pipeline.plots import draw_searches
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
-from hwnas.supernet.check import require_mixable
+from hwnas.supernet.check import require_mixable, require_partial
 from hwnas.supernet.network import Supernet
 from hwnas.train.alone import train_network
 from hwnas.train.loop import NetworkJudge, load_weights, save_weights
@@ -54,8 +54,8 @@ CHECKED: Final = 3
 TIGHTER: Final = 1e-5
 # Selectors that run the supernet as a mixture.
 MIXING: Final = ("perturbation", "perturbation-tuned", "zero-shot")
-# In a progressive search half of the options stay for its second half.
-PROGRESSIVE: Final = (0.5,)
+# Of the options, for the second half of a progressive search.
+PROGRESSIVE: Final = 0.5
 
 
 @final
@@ -78,11 +78,19 @@ def parts_of(config: SearchConfig) -> tuple[Sampler, Penalty, Selector]:
     """What the configuration names. Raises UnknownNameError, and HwnasError for what does not go together."""
     if config.sampler == "uniform" and (config.progressive or config.unrolled):
         raise HwnasError("--sampler uniform trains no probabilities: neither --progressive nor --unrolled goes with it")
+    if config.partial_channels > 1 and config.epochs < 2:
+        raise HwnasError("--partial-channels needs 2 --epochs or more: in the second half all channels are trained")
     chosen = penalty(config.penalty)
     if config.penalty_weight is not None:
         chosen = replace(chosen, weight=config.penalty_weight)
     usual = "magnitude" if config.sampler != "uniform" else "evolution"
     return sampler(config.sampler), chosen, selector(usual if config.selector == "auto" else config.selector)
+
+
+def phases_of(config: SearchConfig) -> tuple[Phase, ...]:
+    """As options fall out, channels come in. The second phase trains them all, whatever the first left out, so that a
+    network can be derived by its weights and trained from them."""
+    return Phase(partial=config.partial_channels), Phase(kept=PROGRESSIVE if config.progressive else 1.0)
 
 
 @final
@@ -131,6 +139,8 @@ class GradientStages:
     def _require_mixable(self, search: GradientSearch) -> None:
         """Raises SpaceError before anything is trained, unless neither sampler nor selector runs two options at once."""
         job = self.deployment
+        if self.config.partial_channels > 1:
+            require_partial(job.space, self.config.partial_channels)
         drawn = search.relaxation.draw(1.0, torch.Generator().manual_seed(self.config.seed))
         if max(len(each.options) for each in drawn.values()) > 1 or self.config.selector in MIXING:
             rng = np.random.default_rng(self.config.seed)
@@ -200,7 +210,7 @@ class GradientStages:
         generator = torch.Generator().manual_seed(config.seed)
         schedule = Schedule(
             warmup_epochs=config.warmup_epochs,
-            kept=PROGRESSIVE if config.progressive else (),
+            phases=phases_of(config),
             unrolled=config.unrolled,
             mixed_precision=config.mixed_precision,
         )

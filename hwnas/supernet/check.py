@@ -1,4 +1,4 @@
-"""Whether a space's operators can be mixed: what shapes cannot tell, two runs do."""
+"""Whether a space's operators can be mixed, or run on a part of their channels: what shapes cannot tell, two runs do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from hwnas.core.arch import Arch
 from hwnas.core.layer import Layer
-from hwnas.core.wiring import Flow
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Flow, Graph, units
 from hwnas.errors import SpaceError
 from hwnas.ops.assemble import sum_of
-from hwnas.supernet.mixture import fitted
+from hwnas.supernet.mixture import fitted, partly
 from hwnas.supernet.network import Supernet
 
 # Of outputs, relative to the largest: sums in another order differ by less.
@@ -30,6 +31,17 @@ def require_mixable(supernet: Supernet, x: Tensor, archs: Sequence[Arch]) -> Non
     for arch in archs:
         supernet.space.wiring.run(x, _Compared(supernet, arch))
     supernet.train(training)
+
+
+def require_partial(space: SearchSpace, partial: int) -> None:
+    """Raises SpaceError where no edge of a cell can run on one in `partial` of its channels."""
+    graphs = [unit for unit in units(space.wiring.parts) if isinstance(unit, Graph)]
+    cells = [layer.cells(space.by_name) for graph in graphs for layer in graph.layers()]
+    if not any(partly((operator for _, operator in each), partial) for each in cells):
+        raise SpaceError(
+            f"{space.name} has no cell whose operators could be given one in {partial} channels: they must keep the shape of "
+            f"images whose channels are a multiple of {partial}; leave --partial-channels out"
+        )
 
 
 @final

@@ -109,12 +109,13 @@ class ElasticLayer(nn.Module):
             if all(covers(parameter_shapes(self.template(member)), each) for each in shapes)
         )
 
-    def slices(self, operator: Operator) -> Mapping[str, Tensor]:
-        """The operator's parameters and statistics, by name, as views of the shared ones (gradients flow through)."""
-        template = self._templates[operator.key]
+    def slices(self, operator: Operator, template: nn.Module | None = None) -> Mapping[str, Tensor]:
+        """The operator's parameters and statistics, by name, as views of the shared ones (gradients flow through); those of
+        a narrower `template` where one is given."""
+        tensors = _tensors(self._templates[operator.key] if template is None else template)
         return {
             name: _slice(getattr(self, _stored(self._family(operator), name)), tensor.shape)
-            for name, tensor in _tensors(template).items()
+            for name, tensor in tensors.items()
         }
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:

@@ -1,10 +1,10 @@
 """One layer as a mixture of its operators: entangled where they nest, else a mean of outputs.
 
-Shapes: K cells of the layer's scope, each an operator or None; M operators of one group; N batch.
+Shapes: K cells of the layer's scope, each an operator or None; M operators of one group; N batch, C channels, H and W.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -35,21 +35,30 @@ class Mixture:
     """The mean of a layer's operators, and of the input itself where nothing stands.
 
     Operators that nest run as one, the largest of them, with the mean of their weights (`entangle.Superposition`); of
-    those that do not, outputs are added up, each times its probability. Raises SpaceError where the operators' outputs
-    differ in more than their channels.
+    those that do not, outputs are added up, each times its probability. With `partial` above 1 the operators, of which all
+    must be `partly`, are given the first of so many equal parts of their channels. Raises SpaceError where the
+    operators' outputs differ in more than their channels.
     """
 
-    def __init__(self, layer: Layer, elastic: ElasticLayer, operators: Sequence[Operator | None], like: Tensor) -> None:
-        _require_one_size(layer, [operator for operator in operators if operator is not None])
-        standing = [cell for cell, operator in enumerate(operators) if operator is not None]
+    def __init__(
+        self,
+        layer: Layer,
+        elastic: ElasticLayer,
+        operators: Sequence[Operator | None],
+        like: Tensor,
+        partial: int = 1,
+    ) -> None:
+        standing = [(cell, operator) for cell, operator in enumerate(operators) if operator is not None]
+        _require_one_size(layer, [operator for _, operator in standing])
         none = [cell for cell, operator in enumerate(operators) if operator is None]
-        groups: dict[str, list[int]] = {}
-        for cell in standing:
-            groups.setdefault(elastic.group(operators[cell]), []).append(cell)  # type: ignore[arg-type]
+        groups: dict[str, list[tuple[int, Operator]]] = {}
+        for cell, operator in standing:
+            groups.setdefault(elastic.group(operator), []).append((cell, operator))
         self._parts = [
-            (torch.tensor(cells, device=like.device), _Nested(elastic, [operators[cell] for cell in cells], like))  # type: ignore[misc]
-            for cells in groups.values()
+            (torch.tensor(cells, device=like.device), _Nested(elastic, nested, like, partial))
+            for cells, nested in (zip(*group, strict=True) for group in groups.values())
         ]
+        self.partial = partial
         self._none = torch.tensor(none, device=like.device) if none else None
         self._alone = len(groups) == 1 and not none
 
@@ -76,23 +85,45 @@ class Mixture:
 class _Nested:
     """Operators that nest, as one pass of the largest."""
 
-    def __init__(self, elastic: ElasticLayer, operators: Sequence[Operator], like: Tensor) -> None:
+    def __init__(self, elastic: ElasticLayer, operators: Sequence[Operator], like: Tensor, partial: int) -> None:
         self._elastic = elastic
         self._cover = elastic.cover(operators)
+        self._runs = part_of(self._cover, partial)
         with torch.device("meta"):
-            self._template: nn.Module = build(self._cover)
-        shapes = [parameter_shapes(elastic.template(operator)) for operator in operators]
+            self._template: nn.Module = build(self._runs)
+            self._sliced, *nested = [
+                elastic.template(each) if partial == 1 else build(part_of(each, partial))
+                for each in (self._cover, *operators)
+            ]
+        shapes = [parameter_shapes(template) for template in nested]
         self._superposition = Superposition(shapes, parameter_shapes(self._template), like)
         self._norms = mask_layer_norms(self._template, self._superposition.names)
 
     def __call__(self, x: Tensor, weights_M: Tensor) -> Tensor:
-        tensors = self._elastic.slices(self._cover)
+        tensors = self._elastic.slices(self._cover, self._sliced)
         masked = self._superposition.masked(tensors, weights_M)
         remade = self._superposition.remade(tensors, weights_M, masked)
         masked |= {f"{norm}.mask": self._superposition.mask(f"{norm}.weight", weights_M) for norm in self._norms}
         template = self._template.train(self._elastic.training)
         with remade:
-            return functional_call(template, masked, (fitted(x, self._cover.input_shape),))  # type: ignore[no-any-return]
+            return functional_call(template, masked, (fitted(x, self._runs.input_shape),))  # type: ignore[no-any-return]
+
+
+def part_of(operator: Operator, partial: int) -> Operator:
+    """The operator for the first of `partial` equal parts of its channels: one of its family, on a slice of its weights."""
+    channels, *sizes = operator.input_shape
+    return operator if partial == 1 else replace(operator, input_shape=(channels // partial, *sizes))
+
+
+def partly(operators: Iterable[Operator | None], partial: int) -> bool:
+    """Whether all these can be given a part of their channels: operators of images that give as many as they take."""
+    return all(
+        len(operator.input_shape) == 3
+        and operator.input_shape[0] % partial == 0
+        and all(each.output_shape == each.input_shape for each in (operator, part_of(operator, partial)))
+        for operator in operators
+        if operator is not None
+    )
 
 
 def shares(weights: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hwnas.core.arch import Arch
 from hwnas.core.layer import Layer
@@ -15,7 +16,7 @@ from hwnas.core.wiring import Flow
 from hwnas.errors import SpaceError
 from hwnas.ops.assemble import module_name, network, sum_of
 from hwnas.supernet.elastic import ElasticLayer
-from hwnas.supernet.mixture import Drawn, Mixture, added, shares
+from hwnas.supernet.mixture import Drawn, Mixture, added, partly, shares
 
 # Kept at a time: samplers that draw few options draw others in every step.
 MOST_MIXTURES: Final = 2000
@@ -34,16 +35,20 @@ class Supernet(nn.Module):
             operators = [operator for _, operator in layer.cells(space.by_name) if operator is not None]
             self.layers[module_name(layer.name)] = ElasticLayer(layer.name, operators, entangled=layer.entangled)
 
-    def forward(self, x: Tensor, arch: Arch | Mapping[str, Tensor | Drawn]) -> Tensor:
+    def forward(self, x: Tensor, arch: Arch | Mapping[str, Tensor | Drawn], partial: int = 1) -> Tensor:
         """The output of one architecture, or of a mixture of all. Input (N, *space.input_shape).
 
         A mixture gives, for every choice that is not tied and has several options, their probabilities (options,), or
         some options and what they count. Each layer runs once, as large as its largest operator; a stage's output is
         the mean of those at its depths. At probabilities of 0 and 1 it is the architecture's. Raises SpaceError.
+
+        Where a mixture is `partial`, a cell's edges give the first of so many equal parts of their channels to operators,
+        pass the others by, and shuffle them (PC-DARTS, Xu et al. 2020, section 3.2): less time and memory where operators
+        do not nest. Edges that change shapes run whole.
         """
         if isinstance(arch, Arch):
             return self.space.wiring.run(x, _Slices(self, arch))
-        return self.space.wiring.run(x, _Mixtures(self, self.drawn(arch)))
+        return self.space.wiring.run(x, _Mixtures(self, self.drawn(arch), partial))
 
     def drawn(self, mixture: Mapping[str, Tensor | Drawn]) -> dict[str, Drawn]:
         """Of every choice that is not tied."""
@@ -72,7 +77,7 @@ class Supernet(nn.Module):
             result[choice.name] = given
         return result
 
-    def mixture(self, layer: Layer, drawn: Mapping[str, Drawn]) -> tuple[Mixture, Tensor]:
+    def mixture(self, layer: Layer, drawn: Mapping[str, Drawn], partial: int = 1) -> tuple[Mixture, Tensor]:
         """A layer's operators under a mixture of its choices, and the probability of each cell (K,)."""
         scope = tuple(self.space.choice(name).tied_to or name for name in layer.scope)
         names = tuple(dict.fromkeys(scope))
@@ -81,15 +86,16 @@ class Supernet(nn.Module):
         weights_K = like.new_ones(1) if not names else drawn[names[0]].weights
         for name in names[1:]:
             weights_K = (weights_K[:, None] * drawn[name].weights).reshape(-1)
-        key = (layer.name, kept, like.dtype, like.device)
+        key = (layer.name, kept, like.dtype, like.device, partial)
         if len(self._mixtures) > MOST_MIXTURES:
             self._mixtures.clear()
         if key not in self._mixtures:
             options = (dict(zip(names, index, strict=True)) for index in itertools.product(*kept))
             table = dict(layer.cells(self.space.by_name))
             operators = [table[tuple(index[name] for name in scope)] for index in options]
+            narrow = partial if partly(table.values(), partial) else 1
             with torch.inference_mode(False):  # what is made while judging serves training, too
-                self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like)
+                self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like, narrow)
         return self._mixtures[key], weights_K
 
     @torch.no_grad()
@@ -137,14 +143,22 @@ class _Mixtures(Flow[Tensor]):
 
     supernet: Supernet
     drawn: Mapping[str, Drawn]
+    partial: int
 
     def layer(self, layer: Layer, value: Tensor) -> Tensor | None:
         mixture, weights_K = self.supernet.mixture(layer, self.drawn)
         return mixture(value, weights_K, passing=True)
 
     def edge(self, layer: Layer, value: Tensor) -> Tensor | None:
-        mixture, weights_K = self.supernet.mixture(layer, self.drawn)
-        return mixture(value, weights_K, passing=False)
+        mixture, weights_K = self.supernet.mixture(layer, self.drawn, self.partial)
+        if mixture.partial == 1:
+            return mixture(value, weights_K, passing=False)
+        channels = value.shape[1] // mixture.partial
+        taken_NCHW, passed_NCHW = value[:, :channels], value[:, channels:]
+        output_NCHW = mixture(taken_NCHW, weights_K, passing=False)
+        if output_NCHW is None:
+            output_NCHW = torch.zeros_like(taken_NCHW)
+        return F.channel_shuffle(torch.cat([output_NCHW, passed_NCHW], 1), mixture.partial)
 
     def total(self, graph: str, source: Tensor, terms: Sequence[Tensor]) -> Tensor:
         return added(terms) if terms else torch.zeros_like(source)

@@ -15,6 +15,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from torch.profiler import ProfilerActivity, profile
 import hwnas
 from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
+from hwnas.errors import SpaceError
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import sampler
 from hwnas.latency.expected import ExpectedCost
+from hwnas.supernet.check import require_partial
 from hwnas.supernet.network import Supernet
 
 MIB = 2**20
@@ -105,8 +108,8 @@ def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -
     plain, again = (supernet.extract(space.largest()) for _ in range(2))
     generator = torch.Generator(device).manual_seed(1)
 
-    def mixture(of: Supernet) -> Callable[[Tensor], Tensor]:
-        return lambda x: of(x, relaxation.draw(1.0, generator))
+    def mixture(of: Supernet, partial: int = 1) -> Callable[[Tensor], Tensor]:
+        return lambda x: of(x, relaxation.draw(1.0, generator), partial)
 
     return {
         "plain": trained(plain, plain),
@@ -114,7 +117,18 @@ def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -
         "fixed in the supernet": trained(supernet, lambda x: supernet(x, space.largest())),
         "entangled mixture": trained(supernet, mixture(supernet), relaxation),
         "output mixture": trained(apart, mixture(apart), relaxation),
+    } | {
+        f"entangled, one in {partial} channels": trained(supernet, mixture(supernet, partial), relaxation)
+        for partial in partials(space)
     }
+
+
+def partials(space: SearchSpace) -> Iterator[int]:
+    """How few of a cell's channels operators can be given, of 1/2 and 1/4."""
+    for partial in (2, 4):
+        with suppress(SpaceError):
+            require_partial(space, partial)
+            yield partial
 
 
 def trained(module: nn.Module, run: Callable[[Tensor], Tensor], relaxation: nn.Module | None = None) -> Trained:

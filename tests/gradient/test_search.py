@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import hwnas
 from hwnas.core.reporter import Silent
@@ -17,7 +18,7 @@ from hwnas.gradient.constraint import cost_constraint
 from hwnas.gradient.penalties import penalty
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import SAMPLERS, sampler
-from hwnas.gradient.search import GradientSearch, Schedule
+from hwnas.gradient.search import GradientSearch, Phase, Schedule
 from hwnas.gradient.steps import Chance
 from hwnas.supernet.network import Supernet
 from hwnas.train.data import load_data
@@ -25,6 +26,7 @@ from hwnas.train.images import ImageData
 from hwnas.train.recipes import RECIPES
 
 RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
+HALVED = Schedule(warmup_epochs=1, phases=(Phase(), Phase(kept=0.5)))
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +151,48 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_epoch(
 def test_a_progressive_search_keeps_a_share_of_the_options_from_half_way_on(
     space: SearchSpace, data: ImageData, tmp_path: Path
 ) -> None:
-    found = search(space, data, recipe=replace(RECIPE, epochs=4), schedule=Schedule(warmup_epochs=1, kept=(0.5,)))
+    found = search(space, data, recipe=replace(RECIPE, epochs=4), schedule=HALVED)
     found.run(tmp_path / "c.pt")
     for name, probability_K in found.relaxation.probabilities().items():
         assert int((probability_K > 0).sum()) == -(-len(space.choice(name).options) // 2)
+
+
+def test_partial_channels_leave_the_others_weights_alone_up_to_half_way(tmp_path: Path) -> None:
+    space = hwnas.space("nasbench201", resolution=8, width=4, cells=1)
+    data = load_data("digits", space.input_shape, limit=64)
+    phases = (Phase(partial=2), Phase())
+    schedule = Schedule(warmup_epochs=1, phases=phases)
+    recipe = replace(RECIPE, epochs=2, weight_decay=0.0)
+    found = search(space, data, schedule=schedule, recipe=recipe)
+    before = convolutions(found.supernet)
+    found.warm_up(tmp_path / "c.pt")
+    first = convolutions(found.supernet)
+    for old, new in zip(before, first, strict=True):
+        half = len(old) // 2
+        assert torch.equal(old[half:], new[half:]) and torch.equal(old[:, half:], new[:, half:])
+        assert not torch.equal(old[:half, :half], new[:half, :half])
+    found.run(tmp_path / "c.pt")
+    assert not any(torch.equal(old[-1], new[-1]) for old, new in zip(first, convolutions(found.supernet), strict=True))
+
+
+def convolutions(supernet: Supernet) -> list[Tensor]:
+    """A copy of those of all edges."""
+    return [parameter.detach().clone() for name, parameter in supernet.named_parameters() if "relu_conv/conv" in name]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "starts"),
+    [(1, ["first"]), (2, ["first", "second"]), (5, ["first", "", "", "second", ""])],
+)
+def test_phases_are_equally_long_and_the_warm_up_is_as_the_first(
+    space: SearchSpace, data: ImageData, epochs: int, starts: list[str]
+) -> None:
+    names = {1: "first", 2: "second"}
+    schedule = Schedule(warmup_epochs=2, phases=(Phase(partial=1), Phase(partial=2)))
+    found = search(space, data, schedule=schedule, recipe=replace(RECIPE, epochs=epochs))
+    begun = [found._phase(epoch) for epoch in range(2 + epochs)]
+    assert [names[phase.partial] if starts else "" for starts, phase in begun] == ["", "", *starts]
+    assert [phase.partial for _, phase in begun] == sorted(phase.partial for _, phase in begun)
 
 
 def test_uniform_sampling_trains_no_probabilities_and_spends_all_data_on_weights(
@@ -197,11 +237,13 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
     weights, logits = list(found.supernet.parameters()), found.relaxation.logits
 
     def after_a_step() -> float:
-        grads = torch.autograd.grad(steps._task(weights_batch, steps._drawn(chance), RECIPE.label_smoothing), weights)
+        grads = torch.autograd.grad(
+            steps._task(weights_batch, steps._drawn(chance), chance, RECIPE.label_smoothing), weights
+        )
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)
-            loss = steps._penalised(steps._task(batch, steps._drawn(chance)))
+            loss = steps._penalised(steps._task(batch, steps._drawn(chance), chance))
         found.supernet.load_state_dict(start)
         return float(loss)
 

@@ -163,6 +163,7 @@ def test_samplers_that_draw_single_options_come_to_a_network_too(
         ({"sampler": "drna"}, r"unknown sampler 'drna'; known: darts, drnas, gates, gdas, sparsemax, uniform"),
         ({"penalty": "lagrange"}, r"unknown penalty 'lagrange'; known: budget, fbnet"),
         ({"sampler": "uniform", "progressive": True}, r"--sampler uniform trains no probabilities"),
+        ({"partial_channels": 2, "epochs": 1}, r"--partial-channels needs 2 --epochs"),
         ({"selector": "best"}, r"unknown selector 'best'; known: evolution, magnitude"),
     ],
 )

@@ -1,6 +1,7 @@
 """Laws of mixtures: a mean of operators, of depths and of edges; only what is drawn runs; gradients are differences."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -13,9 +14,12 @@ from hwnas.core.operations import tie
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
+from hwnas.ops.assemble import build
+from hwnas.ops.cells import AveragePool as AveragePoolModule
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 from hwnas.spaces.cells import AveragePool, ReluConv, Skip
-from hwnas.spaces.compose import compose, pick, place, stage
+from hwnas.spaces.compose import cell, compose, pick, place, stage
+from hwnas.spaces.nasbench201 import OPERATORS, edge_operator
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.mixture import Drawn, Mixture
 from hwnas.supernet.network import Supernet
@@ -383,3 +387,58 @@ def test_the_gradient_of_a_path_that_a_gate_has_closed_is_the_limit_of_it_closin
         slopes.append(torch.autograd.grad(loss, gate)[0])
     assert slopes[0].numpy() == pytest.approx(slopes[1].numpy(), rel=0.02)
     assert slopes[0][1] != 0
+
+
+# ---- a part of the channels
+
+
+@pytest.fixture
+def edge() -> Supernet:
+    """A cell of one edge with the operators of NAS-Bench-201."""
+    inside = cell("cell", {(0, 1): place("edge", edge_operator, operator=pick(*OPERATORS))})
+    head = place("head", PoolClassifier, features=8, classes=3)
+    return randomised(Supernet(compose("edge", SHAPE, 3, [inside, head]))).eval()
+
+
+def test_one_in_so_many_channels_passes_the_operators_of_an_edge_and_all_are_shuffled(
+    edge: Supernet, x: Tensor
+) -> None:
+    body, head = edge.space.layers
+    given = doubles(0.1, 0.2, 0.25, 0.3, 0.15)
+    weights = edge.elastic(body).slices(CONV3)
+
+    def conv(taken: Tensor, kernel: int) -> Tensor:
+        plain = build(replace(CONV3, input_shape=(2, 6, 6), kernel=kernel)).double().eval()
+        centre = slice(1 - kernel // 2, 2 + kernel // 2)
+        slices = {name: tensor[:2] for name, tensor in weights.items()}
+        slices["conv.weight"] = weights["conv.weight"][:2, :2, centre, centre]
+        plain.load_state_dict(slices, strict=False)
+        return plain(taken)
+
+    taken = x[:, :2]
+    mixed = 0.2 * taken + 0.25 * conv(taken, 1) + 0.3 * conv(taken, 3) + 0.15 * AveragePoolModule(POOL)(taken)
+    node = torch.stack([mixed[:, 0], x[:, 2], mixed[:, 1], x[:, 3]], 1)
+    (operator,) = [operator for _, operator in head.cells(edge.space.by_name)]
+    expected = edge.elastic(head)(node, operator)
+    output = edge(x, {"edge.operator": given}, partial=2)
+    torch.testing.assert_close(output, expected, rtol=1e-12, atol=1e-12)
+
+    output.sum().backward()
+    gradient = edge.elastic(body).get_parameter("relu_conv/conv/weight").grad
+    assert gradient[:2, :2].abs().min() > 0
+    assert not gradient[2:].any() and not gradient[:, 2:].any()
+
+
+def test_where_nothing_stands_the_channels_passed_by_still_arrive(edge: Supernet, x: Tensor) -> None:
+    _, head = edge.space.layers
+    (operator,) = [operator for _, operator in head.cells(edge.space.by_name)]
+    zeros = torch.zeros_like(x[:, 0])
+    expected = edge.elastic(head)(torch.stack([zeros, x[:, 2], zeros, x[:, 3]], 1), operator)
+    output = edge(x, {"edge.operator": Drawn((0,), doubles(1.0))}, partial=2)
+    torch.testing.assert_close(output, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_edges_whose_channels_cannot_be_divided_run_whole(edge: Supernet, x: Tensor) -> None:
+    given = {"edge.operator": doubles(0.1, 0.2, 0.25, 0.3, 0.15)}
+    assert torch.equal(edge(x, given, partial=3), edge(x, given))
+    assert not torch.allclose(edge(x, given, partial=4), edge(x, given))
