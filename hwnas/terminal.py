@@ -53,40 +53,37 @@ class TerminalReporter:
 
 
 def front_table(rows: Sequence[FrontRow]) -> Table:
-    """The front, fastest first; the points with a name carry it."""
+    """The front, fastest first; the points with a name carry it. What was not measured has no columns."""
     names = {row.arch_id: name for name, row in named(rows).items()}
-    quality = "acc" if rows[0].perplexity_test is None else "perplexity"
+    cells = [{"id": row.arch_id, "": names.get(row.arch_id, ""), **_front_cells(row)} for row in rows]
     table = Table(title=None, header_style="bold")
-    headers = (
-        "id",
-        "",
-        "val loss",
-        f"val {quality}",
-        f"test {quality}",
-        "predicted ms (interval)",
-        "measured ms",
-        "median",
-        "error",
-        "in budget",
-        "params",
-    )
-    for header in headers:
+    for header in cells[0]:
         table.add_column(header, justify="left" if header in ("id", "") else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.arch_id,
-            names.get(row.arch_id, ""),
-            f"{row.loss_val:.4f}",
-            _quality(row.accuracy_val, row.perplexity_val),
-            _quality(row.accuracy_test, row.perplexity_test),
-            f"{row.predicted_ms:.4f} ({row.interval_low_ms:.4f} to {row.interval_high_ms:.4f})",
-            f"{row.measured_ms:.4f}",
-            f"{row.measured_median_ms:.4f}",
-            f"{100 * row.error:+.1f} %",
-            "yes" if row.within_budget else "NO",
-            f"{row.params:,}",
-        )
+    for row_cells in cells:
+        table.add_row(*row_cells.values())
     return table
+
+
+def _front_cells(row: FrontRow) -> dict[str, str]:
+    quality = "acc" if row.perplexity_test is None else "perplexity"
+    measured = {
+        "measured ms": _or_empty("{:.4f}", row.measured_ms),
+        "median": _or_empty("{:.4f}", row.measured_median_ms),
+        "error": _or_empty("{:+.1%}", row.error).replace("%", " %"),
+    }
+    return {
+        "val loss": f"{row.loss_val:.4f}",
+        f"val {quality}": _quality(row.accuracy_val, row.perplexity_val),
+        f"test {quality}": _quality(row.accuracy_test, row.perplexity_test),
+        "predicted ms (interval)": f"{row.predicted_ms:.4f} ({row.interval_low_ms:.4f} to {row.interval_high_ms:.4f})",
+        **(measured if row.measured_ms is not None else {}),
+        "in budget": "yes" if row.within_budget else "NO",
+        "params": f"{row.params:,}",
+    }
+
+
+def _or_empty(form: str, value: float | None) -> str:
+    return "" if value is None else form.format(value)
 
 
 def _quality(accuracy: float, perplexity: float | None) -> str:
@@ -99,7 +96,7 @@ def plain_table(rows: Sequence[Mapping[str, object]]) -> Table:
     for name in rows[0] if rows else ():
         table.add_column(name)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(", ".join(value) if isinstance(value, list) else str(value) for value in row.values()))
     return table
 
 
@@ -109,11 +106,14 @@ def print_table(table: Table) -> None:
     Console(highlight=False, width=max(Console().width, wide.measure(table).maximum)).print(table)
 
 
-def print_rows(name: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+def print_rows(lists: Mapping[str, Sequence[Mapping[str, Any]]], as_json: bool) -> None:
+    """Lists by name, each of rows with the same keys; for people, one table after the other, without the empty ones."""
     if as_json:
-        click.echo(json.dumps({name: rows}))
-    else:
-        print_table(plain_table(rows))
+        click.echo(json.dumps(lists))
+        return
+    for rows in lists.values():
+        if rows:
+            print_table(plain_table(rows))
 
 
 def print_path(path: Path, as_json: bool) -> None:

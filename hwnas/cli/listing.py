@@ -32,13 +32,15 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
         }
         for name, made in listed.items()
     ]
-    print_rows("spaces", rows, as_json)
+    print_rows({"spaces": rows}, as_json)
 
 
 @click.command()
 @JSON
 def devices(as_json: bool) -> None:
-    """List the devices, and whether they can be used here."""
+    """List the devices, whether they can be used here, and those that searches can be for without having them."""
+    from hwnas.latency.shipped import shipped_devices
     from hwnas.profiler.device import devices as known
 
-    print_rows("devices", known(), as_json)
+    shipped = [device.describe() for device in shipped_devices().values()]
+    print_rows({"devices": known(), "shipped": shipped}, as_json)

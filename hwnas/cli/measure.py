@@ -13,7 +13,6 @@ from hwnas.terminal import TerminalReporter, print_facts
 @click.command()
 @SPACE
 @CONDITIONS
-@click.option("--runtime", default="onnxruntime", show_default=True, help="What runs the networks.")
 @NETWORKS
 @click.option(
     "--until-error",
@@ -21,6 +20,7 @@ from hwnas.terminal import TerminalReporter, print_facts
     callback=parsed_share,
     help="Measure networks, those next that tell most, until this mean error is expected on others; at most --networks.",
 )
+@click.option("--energy", is_flag=True, help="Millijoules of a call, too, of GPUs that count them.")
 @click.option("--networks-only", is_flag=True, help="Leave out the operators: for `hwnas fit --from` other devices.")
 @SEED
 @click.option("--out", type=PATH, default="table.jsonl", show_default=True, help="An existing table is continued.")
@@ -36,16 +36,19 @@ def profile(
     networks: int,
     until_error: float | None,
     networks_only: bool,
+    energy: bool,
     seed: int,
     out: Path,
     as_json: bool,
     **written: Any,
 ) -> None:
     """Measure a space's operators and some whole networks on a device."""
+    from hwnas.pipeline.target import require_here
     from hwnas.pipeline.until import profile_until
     from hwnas.profiler.device import conditions_here
     from hwnas.profiler.profile import measure_works, operator_workloads, random_network_workloads
 
+    require_here(device)
     conditions = conditions_here(
         device,
         threads=threads,
@@ -59,7 +62,7 @@ def profile(
     reporter = TerminalReporter()
     if until_error is None:
         works = [*operators, *random_network_workloads(made, networks, seed)]
-        summary = measure_works(made, conditions, out, works, seed=seed, reporter=reporter)
+        summary = measure_works(made, conditions, out, works, seed=seed, reporter=reporter, energy=energy)
     else:
         summary = profile_until(
             made,
@@ -70,6 +73,7 @@ def profile(
             operators=operators,
             seed=seed,
             reporter=reporter,
+            energy=energy,
         )
     print_facts(summary.describe(), as_json)
 
@@ -93,7 +97,7 @@ def bundle(
     """Pack a space's models for a board without torch: there, `python bundle.zip --out table.jsonl`."""
     from hwnas.profiler.bundle import bundle as write_bundle
 
-    conditions = {name: others.pop(name) for name in ("device", "threads", "batch", "precision")}
+    conditions = {name: others.pop(name) for name in ("device", "threads", "batch", "precision", "runtime")}
     conditions["runtime_options"] = parsed_texts("--runtime-option", runtime_options)
     made = made_space(space, **others)
     models = write_bundle(made, out, conditions=conditions, networks=networks, seed=seed, reporter=TerminalReporter())

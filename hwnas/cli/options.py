@@ -67,18 +67,29 @@ DATA = all_of(
         help="sgd, adamw, or auto: sgd where the space has batch-norms, adamw where it has none.",
     ),
     click.option("--learning-rate", type=float, help="Highest rate; by default 0.2 of sgd, 0.001 of adamw."),
+    click.option(
+        "--train-on", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where PyTorch finds one."
+    ),
 )
 CONDITIONS = all_of(
     click.option("--device", default="cpu", show_default=True, help="See `hwnas devices`."),
+    click.option(
+        "--runtime", default="onnxruntime", show_default=True, help="What runs models: onnxruntime, or torch."
+    ),
     click.option("--threads", type=POSITIVE, default=1, show_default=True, help="Threads of one inference."),
     click.option("--batch", type=POSITIVE, default=1, show_default=True, help="Inputs per inference."),
-    click.option("--precision", default="fp32", show_default=True, help="fp32, or int8 (static, QDQ)."),
+    click.option(
+        "--precision",
+        default="fp32",
+        show_default=True,
+        help="fp32; int8 (static, QDQ) on a CPU; fp16, bf16 by torch.",
+    ),
     click.option(
         "--runtime-option",
         "runtime_options",
         multiple=True,
         metavar="NAME=VALUE",
-        help="graph_optimization=all|extended|basic|disabled, allow_spinning=1|0, denormal_as_zero=0|1.",
+        help="What the runtime is told, such as graph_optimization=basic; an unknown name lists those there are.",
     ),
 )
 GRADIENT = all_of(
@@ -127,6 +138,14 @@ GRADIENT = all_of(
         help="What becomes of a derived network: none, finetune, or scratch.",
     ),
     click.option("--final-epochs", type=POSITIVE, default=15, show_default=True, help="Epochs of --final."),
+)
+ENERGY = all_of(
+    click.option(
+        "--max-energy-mj",
+        type=float,
+        help="Most millijoules of one inference, predicted (upper end of the interval) from the table's energies.",
+    ),
+    click.option("--energy-predictor", help="Of `hwnas fit --cost energy`, instead of the table's energies."),
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 PATH = click.Path(path_type=Path)

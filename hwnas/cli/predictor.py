@@ -1,4 +1,4 @@
-"""Latency predictors: fitted, and asked."""
+"""Predictors of latency, and of energy: fitted, and asked."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--table", type=PATH, required=True)
+@click.option("--table", type=PATH, required=True, help="A table, or DEVICE/SPACE of a shipped one.")
 @click.option(
     "--space",
     help="Of which space, where not of the table's own: a part of it, or another one, whose operators are then estimated.",
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     multiple=True,
     type=PATH,
     metavar="PREDICTOR",
-    help="A predictor of another device for the same space, once or more: then 5 to 20 networks are enough.",
+    help="A predictor of another device for the same space, or DEVICE/SPACE of a shipped one, once or more: then 5 to 20 "
+    "networks are enough.",
 )
+@click.option("--cost", default="latency", show_default=True, help="What of the table: latency, or energy.")
 @click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
 @click.option("--out", type=PATH, default="predictor.json", show_default=True)
 @click.option("--plot", type=PATH, help="Also plot predicted against measured: fit.png, .svg or .html")
@@ -39,21 +41,26 @@ def fit(
     table: Path,
     space: str | None,
     known: tuple[Path, ...],
+    cost: str,
     allow_unconverged: bool,
     out: Path,
     plot: Path | None,
     as_json: bool,
     **written: Sequence[str],
 ) -> None:
-    """Fit a latency predictor to a table; prints its errors on held-out networks, beside those of simpler predictions."""
+    """Fit a predictor of latency, or energy, to a table; prints its held-out errors beside those of simpler predictions."""
+    from hwnas.latency.shipped import predictor_file, shipped_devices, table_file
     from hwnas.pipeline.plots import PICTURES, draw_held_out_to, require_format
     from hwnas.pipeline.predict import fit_table
 
+    devices = shipped_devices()
+    table, known = table_file(table, devices), tuple(predictor_file(each, devices) for each in known)
     files = {"predictor": out}
     if plot:
         require_format(plot, PICTURES)  # before any file is written
         files["plot"] = plot
-    predictor = fit_table(table, _asked_space(space, written), allow_unconverged=allow_unconverged, known=known)
+    asked = _asked_space(space, written)
+    predictor = fit_table(table, asked, cost=cost, allow_unconverged=allow_unconverged, known=known)
     if predictor.report.get("cold"):
         TerminalReporter().note(cold_note(predictor.report))
     predictor.save(out)
@@ -74,7 +81,7 @@ def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "Se
 
 
 @click.command()
-@click.option("--predictor", type=PATH, required=True)
+@click.option("--predictor", type=PATH, required=True, help="A predictor, or DEVICE/SPACE of a shipped one.")
 @click.option(
     "--arch",
     required=True,
@@ -82,12 +89,14 @@ def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "Se
 )
 @click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: the output is JSON lines either way.")
 def predict(predictor: Path, arch: str) -> None:
-    """Predict latencies: one JSON line per architecture."""
+    """Predict latencies, or energies, as the predictor does: one JSON line per architecture."""
     from hwnas.latency.predictor import LatencyPredictor
+    from hwnas.latency.shipped import predictor_file, shipped_devices
     from hwnas.pipeline.predict import predictions
 
+    path = predictor_file(predictor, shipped_devices())
     lines = sys.stdin if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))
-    for answer in predictions(LatencyPredictor.load(predictor), lines):
+    for answer in predictions(LatencyPredictor.load(path), lines):
         click.echo(json.dumps(answer))
 
 

@@ -8,6 +8,7 @@ import click
 from hwnas.cli.options import (
     CONDITIONS,
     DATA,
+    ENERGY,
     GRADIENT,
     JSON,
     NETWORKS,
@@ -31,7 +32,7 @@ from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
     """Train a supernet, for searches that share it."""
     from hwnas.pipeline.config import SearchConfig
-    from hwnas.pipeline.search import configured
+    from hwnas.pipeline.request import configured
     from hwnas.pipeline.train import resume_training
     from hwnas.pipeline.train import train as run_training
 
@@ -60,6 +61,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @click.option("--max-params", type=POSITIVE, help="Most parameters.")
 @click.option("--max-model-mib", type=float, help="Most MiB of weights and statistics, float32.")
 @click.option("--max-peak-mib", type=float, help="Most MiB of activations alive at once, of one sample, float32.")
+@ENERGY
 @click.option("--strategy", default="nsga2", show_default=True, help="nsga2, random or gradient.")
 @click.option(
     "--evaluations",
@@ -69,8 +71,8 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     help="Architectures judged on the validation split.",
 )
 @NETWORKS
-@click.option("--table", help="A table measured before, instead of profiling.")
-@click.option("--predictor", help="A predictor fitted before, instead of profiling.")
+@click.option("--table", help="A table measured before, or DEVICE/SPACE of a shipped one, instead of profiling.")
+@click.option("--predictor", help="A predictor fitted before, or DEVICE/SPACE of a shipped one, instead of profiling.")
 @click.option("--supernet", help="Folder of `hwnas train`, instead of training.")
 @GRADIENT
 @click.option("--out", type=PATH, default="runs/search", show_default=True)
@@ -78,10 +80,11 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @JSON
 @click.pass_context
 def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **options: Any) -> None:
-    """Search for the networks that are best within a latency budget, and measure them."""
+    """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
     from hwnas.pipeline.config import SearchConfig
-    from hwnas.pipeline.search import configured, start
+    from hwnas.pipeline.request import configured
     from hwnas.pipeline.search import resume as resume_search
+    from hwnas.pipeline.search import start
 
     options["space_options"] = parsed_options(options["space_options"])
     options["runtime_options"] = parsed_texts("--runtime-option", options["runtime_options"])
@@ -113,7 +116,7 @@ def verify(run: Path, as_json: bool) -> None:
     from hwnas.pipeline.winners import verify as verify_run
 
     rows = [verification.describe() for verification in verify_run(run, TerminalReporter())]
-    print_rows("verified", rows, as_json)
+    print_rows({"verified": rows}, as_json)
 
 
 @click.command()

@@ -9,6 +9,7 @@ from torch import Tensor
 from hwnas.core import optimum
 from hwnas.core.space import SearchSpace
 from hwnas.latency.expected import ExpectedCost
+from hwnas.latency.measurements import ENERGY, LATENCY, STATISTICS
 from hwnas.latency.predictor import LatencyPredictor
 
 
@@ -26,9 +27,16 @@ class Constraint:
 
 def latency_constraint(predictor: LatencyPredictor, budget_ms: float, budget_on: str) -> Constraint:
     """The upper end of the interval of p10, median or p90 is at most the budget, in milliseconds of that statistic."""
-    bound_ms = budget_ms / predictor.upper_ratio(budget_on)
+    bound_ms = budget_ms / predictor.require(LATENCY).upper_ratio(budget_on)
     factors = predictor.factors
     return Constraint("latency", ExpectedCost(predictor.choices, factors), bound_ms, (factors, bound_ms))
+
+
+def energy_constraint(predictor: LatencyPredictor, bound_mj: float) -> Constraint:
+    """The upper end of the interval of an inference's energy is at most the bound, in millijoules."""
+    bound = bound_mj / predictor.require(ENERGY).upper_ratio(STATISTICS[ENERGY])
+    factors = predictor.factors
+    return Constraint(ENERGY, ExpectedCost(predictor.choices, factors), bound, (factors, bound))
 
 
 def cost_constraint(space: SearchSpace, cost: str, bound: float) -> Constraint:

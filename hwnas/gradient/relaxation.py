@@ -24,7 +24,8 @@ class Relaxation(nn.Module):
     """One logit for every option of every choice that is free: neither tied to another nor of a single option.
 
     All are one parameter, `logits`; the buffer `alive` is False where an option has been dropped. Draws and probabilities
-    are of single choices, in no way normalised: also of what others may switch off.
+    are of single choices, in no way normalised: also of what others may switch off. Logits begin on the generator's device;
+    begun on the CPU and then moved, they begin alike everywhere.
     """
 
     alive: Tensor

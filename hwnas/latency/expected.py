@@ -20,6 +20,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.cost import Factor, FloatArray, IntArray, absorbed
 from hwnas.core.expectation import drawn_cells, independent_groups
 from hwnas.errors import PredictorError
+from hwnas.latency.measurements import LATENCY
 from hwnas.latency.predictor import LatencyPredictor
 
 _Part = TypeVar("_Part", str, tuple[str, ...])
@@ -30,7 +31,7 @@ class ExpectedLatency:
     """The mean of a predictor over architectures whose choices are drawn independently, and then normalised."""
 
     def __init__(self, predictor: LatencyPredictor) -> None:
-        self._cost = ExpectedCost(predictor.choices, predictor.factors)
+        self._cost = ExpectedCost(predictor.choices, predictor.require(LATENCY).factors)
 
     def milliseconds(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """Expected 10th percentile, a scalar; differentiable in every probability.
@@ -73,7 +74,7 @@ class ExpectedCost:
     def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """A scalar, in the factors' unit; as `ExpectedLatency.milliseconds`."""
         parts = [self._checked(name, probabilities) for name in self._sizes]
-        one = parts[0].new_ones(1) if parts else torch.ones(1, dtype=torch.float64)
+        one = next(iter([*parts, *probabilities.values()]), torch.ones(1, dtype=torch.float64)).new_ones(1)
         draw_AK, cell_K, group_AF, value_F = self._tensors(one)
         draw_K = _products(torch.cat([*parts, one]), draw_AK)
         group_G = one.new_zeros(self._certain + 1).index_add(0, cell_K, draw_K)

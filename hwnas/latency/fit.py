@@ -29,8 +29,10 @@ def fit(
     """A predictor with factors from all measurements, and a report and interval from cross-validation.
 
     Predictors of `known` devices say what to expect of this one: then few networks suffice, and no operators. Raises
-    MissingMeasurementError, PredictorError where the measurements do not suffice, or a predictor is of another space.
+    MissingMeasurementError, PredictorError where the measurements do not suffice, or a predictor is of another space or
+    cost.
     """
+    known = [predictor.require(measurements.cost, "a known device") for predictor in known]
     measurements.require(space.operators(), space.size, where, fewest=FEWEST_AMONG_KNOWN if known else FEWEST_NETWORKS)
     rows_NC, latency_ms_N = measurements.rows_NC, measurements.network_ms_N
     basis, believed = _prior(space, measurements.isolated_ms, float(np.median(latency_ms_N)), known)
@@ -55,6 +57,7 @@ def fit(
         space=space.describe(),
         identity=identity_factors(space),
         booster=booster,
+        cost=measurements.cost,
     )
 
 

@@ -36,7 +36,7 @@ def known_basis(
     """
     own = [predictor.for_space(space) for predictor in known]
     rows_NC = space.sample_rows(np.random.default_rng(0), COMPARED)
-    latency_DN = np.array([predictor.predict_ms(rows_NC) for predictor in own])
+    latency_DN = np.array([predictor.predict(rows_NC) for predictor in own])
     median_D = np.median(latency_DN, axis=1)
     tables = [
         (Factor(factor.name, factor.scope, np.zeros_like(factor.values)), features)

@@ -1,4 +1,4 @@
-"""The latency predictor: factors, its held-out error, and a calibrated interval. Files are JSON.
+"""The predictor of latency, or energy: factors, its held-out error, and a calibrated interval. Files are JSON.
 
 Shapes: N architectures, C choices.
 """
@@ -20,6 +20,7 @@ from hwnas.core.expectation import holds
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
+from hwnas.latency.measurements import ENERGY, LATENCY, STATISTICS, UNITS
 from hwnas.latency.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
@@ -28,7 +29,8 @@ SCHEMA: Final = 2
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LatencyPredictor:
-    """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices.
+    """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices; or, where
+    `cost` says so, the mean energy of an inference, in millijoules.
 
     It is the sum of the `additive` factors and, where trees took more off the error than noise does, of a `booster`, in
     XGBoost's own JSON, over `choices`.
@@ -50,6 +52,12 @@ class LatencyPredictor:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     identity: tuple[Factor, ...] = ()
     booster: Mapping[str, Any] | None = None
+    cost: str = LATENCY
+
+    @property
+    def unit(self) -> str:
+        """`ms` or `mJ`."""
+        return UNITS[self.cost]
 
     @cached_property
     def trees(self) -> tuple[Factor, ...]:
@@ -70,26 +78,51 @@ class LatencyPredictor:
     def columns(self) -> Mapping[str, int]:
         return {choice.name: column for column, choice in enumerate(self.choices)}
 
+    def require(self, cost: str, where: str = "the predictor") -> "LatencyPredictor":
+        """Itself. Raises PredictorError where it predicts another cost."""
+        if self.cost != cost:
+            raise PredictorError(
+                f"{where}: predicts {self.cost}, not {cost}; `hwnas fit --cost {cost}` makes one that does"
+            )
+        return self
+
+    def predict(self, rows_NC: IntArray) -> FloatArray:
+        """Predicted cost in `unit`; shape (N,)."""
+        return total(self._few, np.asarray(rows_NC), self.columns)
+
     def predict_ms(self, rows_NC: IntArray) -> FloatArray:
         """Predicted p10 latency; shape (N,)."""
-        return total(self._few, np.asarray(rows_NC), self.columns)
+        return self.require(LATENCY).predict(rows_NC)
+
+    def predict_mj(self, rows_NC: IntArray) -> FloatArray:
+        """Predicted energy of an inference; shape (N,)."""
+        return self.require(ENERGY).predict(rows_NC)
 
     def upper_ms(self, rows_NC: IntArray, statistic: str) -> FloatArray:
         """The upper end of the interval of `p10`, `median` or `p90`: what a budget is checked against; shape (N,)."""
         return self.predict_ms(rows_NC) * self.upper_ratio(statistic)
 
+    def upper_mj(self, rows_NC: IntArray) -> FloatArray:
+        """The upper end of the interval of energy: what a limit is checked against; shape (N,)."""
+        return self.predict_mj(rows_NC) * self.upper_ratio(STATISTICS[ENERGY])
+
     def upper_ratio(self, statistic: str) -> float:
-        """From a prediction to the upper end of the interval of a statistic."""
+        """From a prediction to the upper end of the interval of a statistic; of energy there is only the `mean`."""
         return self.interval[1] * self.statistics[statistic]
 
-    def breakdown_ms(self, row_C: IntArray) -> dict[str, float]:
-        """What each layer, and layers that meet, contribute to one architecture's prediction; all trees are one entry."""
+    def breakdown(self, row_C: IntArray) -> dict[str, float]:
+        """What each layer, and layers that meet, contribute to one architecture's prediction, in `unit`; all trees are one
+        entry."""
         rows = np.asarray(row_C)[None]
         parts: dict[str, float] = {}
         for factor in self.factors:
             part = TREES if factor.name.startswith(f"{TREES}: ") else factor.name
             parts[part] = parts.get(part, 0.0) + float(factor.at(rows, self.columns)[0])
         return parts
+
+    def breakdown_ms(self, row_C: IntArray) -> dict[str, float]:
+        """`breakdown` of a latency."""
+        return self.require(LATENCY).breakdown(row_C)
 
     def for_space(self, space: SearchSpace) -> "LatencyPredictor":
         """The same predictor over a space's own choices, matched by choice names and option values.
@@ -117,12 +150,14 @@ class LatencyPredictor:
             provenance=self.provenance,
             space=space.describe(),
             identity=own,
+            cost=self.cost,
         )
 
     def save(self, path: str | Path) -> None:
         """Writes the file whole or not at all."""
         content = {
             "schema": SCHEMA,
+            "cost": self.cost,
             "space": dict(self.space),
             "conditions": dict(self.conditions),
             "provenance": dict(self.provenance),
@@ -222,18 +257,23 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
     low, high = map(float, content["interval"])
     if not 0 < low <= 1 <= high < math.inf:
         raise ValueError(f"interval {low} to {high}")
+    cost = content.get("cost", LATENCY)  # older files have none
+    statistics = {name: float(ratio) for name, ratio in content["statistics"].items()}
+    if STATISTICS[cost] not in statistics:
+        raise ValueError(f"no {STATISTICS[cost]} of {cost}")
     _ = float(content["report"]["held_out"]["mape"])  # what predictors of other devices rely on
     loaded = LatencyPredictor(
         choices=tuple(choices),
         additive=tuple(_factor(factor, sizes) for factor in content["factors"]),
         identity=tuple(_factor(factor, sizes) for factor in content["identity"]),
         interval=(low, high),
-        statistics={name: float(ratio) for name, ratio in content["statistics"].items()},
+        statistics=statistics,
         report=dict(content["report"]),
         conditions=dict(content["conditions"]),
         provenance=dict(content["provenance"]),
         space=dict(content["space"]),
         booster=content["booster"],
+        cost=cost,
     )
     _ = loaded.trees  # raises where the booster is damaged
     return loaded

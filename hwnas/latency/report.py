@@ -11,19 +11,19 @@ from scipy.stats import kendalltau, spearmanr
 
 from hwnas.core.cost import FloatArray, IntArray, layer_factors, total
 from hwnas.core.space import SearchSpace
-from hwnas.latency.measurements import Measurements
+from hwnas.latency.measurements import UNITS, Measurements
 
 FOLDS: Final = 10
 COVERAGE: Final = 0.9
 
 
 def held_out_report(space: SearchSpace, measurements: Measurements, held_out_ms_N: FloatArray) -> dict[str, Any]:
-    """What `hwnas fit` tells, of predictions by `cross_validated` fits. Valid JSON; latencies in the networks' order.
+    """What `hwnas fit` tells, of predictions by `cross_validated` fits. Valid JSON; points in the networks' order.
 
     `interval_coverage` is what the interval promises, `covered` what intervals of the other folds kept.
     """
     measured_ms_N = measurements.network_ms_N
-    count = len(measured_ms_N)
+    count, unit = len(measured_ms_N), UNITS[measurements.cost].lower()
     baselines = baselines_ms(space, measurements)
     return {
         "networks": count,
@@ -33,7 +33,7 @@ def held_out_report(space: SearchSpace, measurements: Measurements, held_out_ms_
         "covered": cross_conformal_coverage(measured_ms_N / held_out_ms_N, COVERAGE),
         "repeat_noise": measurements.repeat_noise,
         "reference_ms": measurements.reference_ms,
-        "points": {"predicted_ms": held_out_ms_N.tolist(), "measured_ms": measured_ms_N.tolist()},
+        "points": {f"predicted_{unit}": held_out_ms_N.tolist(), f"measured_{unit}": measured_ms_N.tolist()},
     }
 
 

@@ -76,7 +76,10 @@ class SearchConfig:
 
     `fix`, `drop` and `tie` are operations on the space in words, as on the command line.
     `recipe` is a name of `RECIPES`, or `auto`: what suits the supernet. `learning_rate` is the recipe's where it is None.
-    `max_model_mib` is of weights and statistics, `max_peak_mib` of activations alive at once for one sample.
+    `train_on` is one of `TRAINS_ON` in train/devices.py, and all that may differ where a run is resumed.
+    `max_model_mib` is of weights and statistics, `max_peak_mib` of activations alive at once for one sample;
+    `max_energy_mj` is of one inference, as predicted (upper end of the interval) by `energy_predictor`, or by what the run's
+    table has of energies.
 
     `GRADIENT_OPTIONS` are of the strategy `gradient` alone, whose `latency_budget` may be several, with commas. There
     `epochs` are those of the search, after `warmup_epochs`, and `final` says what becomes of a derived network: `none` (the
@@ -94,15 +97,19 @@ class SearchConfig:
     threads: int = 1
     batch: int = 1
     precision: str = "fp32"
+    runtime: str = "onnxruntime"
     runtime_options: Mapping[str, str] = field(default_factory=dict)
     latency_budget: str = "100%"
     budget_on: str = "median"
     max_params: int | None = None
     max_model_mib: float | None = None
     max_peak_mib: float | None = None
+    max_energy_mj: float | None = None
+    energy_predictor: str | None = None
     strategy: str = "nsga2"
     seed: int = 0
     epochs: int = 30
+    train_on: str = "auto"
     recipe: str = "auto"
     learning_rate: float | None = None
     evaluations: int = 200
@@ -144,7 +151,7 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HwnasError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-        for name in ("learning_rate", "max_model_mib", "max_peak_mib", "penalty_weight"):
+        for name in ("learning_rate", "max_model_mib", "max_peak_mib", "max_energy_mj", "penalty_weight"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise HwnasError(f"--{name.replace('_', '-')} must be positive, not {value}")

@@ -1,28 +1,31 @@
-"""From evaluated architectures to a front of ONNX files, each timed on the device as it will be deployed."""
+"""From evaluated architectures to a front of ONNX files, each timed on the device as it will be deployed, if it is here."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import hwnas
+from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.limits import MIB
 from hwnas.pipeline.plots import draw
-from hwnas.profiler.device import Conditions
+from hwnas.pipeline.target import Target
+from hwnas.profiler.device import Conditions, onnx_precision
 from hwnas.profiler.export import annotate, example_input, export_onnx
 from hwnas.profiler.measure import timed
 from hwnas.profiler.profile import network_subject
-from hwnas.profiler.protocol import Protocol, Session
-from hwnas.profiler.runtime_onnx import InputArray, OnnxModel
+from hwnas.profiler.protocol import Protocol, Session, Timing
+from hwnas.profiler.runtime import Forms, InputArray, Model
 from hwnas.runs.database import Evaluation, RunDatabase, Winner
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front, write_front
@@ -37,6 +40,8 @@ CALIBRATED: Final = 128
 PROTOCOL: Final = Protocol(rounds=20)
 # What is not cancelled by a reference, as within a table, must be waited for: about the device's repeat noise.
 SLOWER: Final = 0.02
+# The latencies that a front is one in.
+LATENCIES: Final = ("predicted_ms", "measured_ms", "measured_median_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +51,20 @@ class Deployment:
     run: RunFolder
     space: SearchSpace
     data: Dataset
-    conditions: Conditions
+    target: Target
     predictor: LatencyPredictor
     networks: Networks
     database: RunDatabase
     budget_ms: float
     budget_on: str
     seed: int
+    energy: LatencyPredictor | None = None
+
+    def judged_ms(self, arch: Arch, measured_ms: float | None) -> float:
+        """What a budget is held against: the statistic as measured, or where it is not, the upper end of its interval."""
+        if measured_ms is not None:
+            return measured_ms
+        return float(self.predictor.upper_ms(self.space.encode([arch]), self.budget_on)[0])
 
 
 def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
@@ -71,7 +83,7 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
         measure(job, [evaluations[arch_id] for arch_id in new], reporter)
     if not front:
         job.database.forget_winners(winners)  # so that a resumed run measures anew
-        least = min(winner.statistic_ms(job.budget_on) for winner in winners.values())
+        least = min(_judged_ms(job, evaluations[arch_id], winner) for arch_id, winner in winners.items())
         raise BudgetError(
             f"no network stayed within {job.budget_ms:.4g} ms when measured; the fastest took {least:.4g} ms "
             f"({job.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
@@ -80,7 +92,8 @@ def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
 
 
 def measure(job: Deployment, evaluations: Sequence[Evaluation], reporter: Reporter) -> None:
-    """Exports architectures and measures them, into the run's folder and database."""
+    """Exports architectures and measures them, into the run's folder and database: on test data, and where the device is
+    here, their latency."""
     for evaluation in reporter.track(evaluations, "exporting models"):
         export_evaluated(
             evaluation,
@@ -88,19 +101,19 @@ def measure(job: Deployment, evaluations: Sequence[Evaluation], reporter: Report
             job.space,
             job.data,
             job.networks,
-            batch=job.conditions.batch,
-            precision=job.conditions.precision,
+            batch=job.target.conditions["batch"],
+            precision=job.target.conditions["precision"],
         )
-    ids = [evaluation.arch.id for evaluation in evaluations]
-    for start in range(0, len(ids), GROUP_SIZE):
-        job.database.add_winners(_measured(job, ids[start : start + GROUP_SIZE], reporter))
+    for start in range(0, len(evaluations), GROUP_SIZE):
+        job.database.add_winners(_measured(job, evaluations[start : start + GROUP_SIZE], reporter))
 
 
 def deployed(job: Deployment, budgets_ms: Mapping[str, float]) -> list[FrontRow]:
     """Writes the front of measured architectures, given by id with the budget each is for; all its files."""
     evaluations, winners = job.database.evaluations(), job.database.winners()
-    rows = _undominated([_row(job, evaluations[i], winners[i], budget_ms) for i, budget_ms in budgets_ms.items()])
-    for row in rows:
+    rows = [_row(job, evaluations[i], winners[i], budget_ms) for i, budget_ms in budgets_ms.items()]
+    rows = _undominated(rows, LATENCIES if job.target.timed else LATENCIES[:1])
+    for row in rows if job.target.timed else ():
         annotate(job.run.path / row.onnx, {"hwnas.measured_ms": repr(row.measured_ms)})
     _discard_models(job.run, keep=rows)
     write_front(job.run.front, rows)
@@ -113,7 +126,7 @@ def _predicted_front(
 ) -> list[str]:
     """Ids of the architectures that no other beats, among those not known, or expected, to miss the budget."""
     over = [
-        winners[arch_id].statistic_ms(job.budget_on) / evaluations[arch_id].predicted_ms
+        _judged_ms(job, evaluations[arch_id], winners[arch_id]) / evaluations[arch_id].predicted_ms
         for arch_id in winners
         if not winners[arch_id].within_budget
     ]
@@ -137,10 +150,11 @@ def export_evaluated(
     batch: int,
     precision: str,
 ) -> None:
-    """Writes the ONNX file of an architecture, as it is to be deployed; calibrated on training data."""
+    """Writes the ONNX file of an architecture that is to be deployed in that precision; calibrated on training data."""
+    precision = onnx_precision(precision)
     metadata = model_metadata(space, data, evaluation.arch.key)
     export_onnx(
-        networks.extract(evaluation.arch),
+        networks.extract(evaluation.arch).cpu(),  # a copy: the supernet stays where it is
         space.input_shape,
         path,
         batch=batch,
@@ -168,28 +182,43 @@ def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str
     return made | data.metadata()
 
 
-def _measured(job: Deployment, arch_ids: Sequence[str], reporter: Reporter) -> dict[str, Winner]:
-    options = job.conditions.options
-    models = {arch_id: OnnxModel(job.run.model(arch_id).read_bytes(), options) for arch_id in arch_ids}
-    session = timed_winners(job.space, job.conditions, list(models.values()), job.predictor, job.seed, reporter)
+def _measured(job: Deployment, evaluations: Sequence[Evaluation], reporter: Reporter) -> dict[str, Winner]:
+    archs = [evaluation.arch for evaluation in evaluations]
+    models = [
+        loaded_winner(job.target.here, job.run.model(arch.id), partial(job.networks.extract, arch)) for arch in archs
+    ]
+    timings: Sequence[Timing | None] = [None] * len(models)
+    if job.target.timed:
+        timings = timed_winners(job.space, job.target.here, models, job.predictor, job.seed, reporter).timings
     winners = {}
-    for (arch_id, model), timing in zip(models.items(), session.timings, strict=True):
-        tested = score(_answers(model, job.data))
-        winners[arch_id] = Winner(
+    for evaluation, model, timing in zip(evaluations, models, timings, strict=True):
+        tested = score(_answers(model, job.data, job.target.here.batch))
+        judged_ms = job.judged_ms(evaluation.arch, timing.statistic_ms(job.budget_on) if timing else None)
+        winners[evaluation.arch.id] = Winner(
             loss_test=tested.loss,
             accuracy_test=tested.accuracy,
-            measured_ms=timing.p10_ms,
-            measured_median_ms=timing.median_ms,
-            measured_p90_ms=timing.p90_ms,
-            within_budget=timing.statistic_ms(job.budget_on) <= job.budget_ms,
+            measured_ms=timing.p10_ms if timing else None,
+            measured_median_ms=timing.median_ms if timing else None,
+            measured_p90_ms=timing.p90_ms if timing else None,
+            within_budget=judged_ms <= job.budget_ms,
         )
     return winners
+
+
+def _judged_ms(job: Deployment, evaluation: Evaluation, winner: Winner) -> float:
+    return job.judged_ms(evaluation.arch, winner.statistic_ms(job.budget_on))
+
+
+def loaded_winner(conditions: Conditions, path: Path, extract: Callable[[], nn.Module]) -> Model:
+    """A network as it will be deployed: its ONNX file, or where the runtime takes modules, the one that `extract` copies."""
+    model, _ = conditions.load(Forms(module=lambda: extract().cpu(), onnx=path.read_bytes))
+    return model
 
 
 def timed_winners(
     space: SearchSpace,
     conditions: Conditions,
-    models: Sequence[OnnxModel],
+    models: Sequence[Model],
     predictor: LatencyPredictor,
     seed: int,
     reporter: Reporter,
@@ -209,6 +238,7 @@ def timed_winners(
         reference,
         PROTOCOL,
         threads=conditions.threads,
+        clock=conditions.clock(),
         expected_ms=profiled_ms,
         slower=SLOWER,
         rng=np.random.default_rng(seed),
@@ -225,18 +255,18 @@ def timed_winners(
     return session
 
 
-def _answers(model: OnnxModel, data: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs and labels of the test split, in batches of the model's own size; the last is filled up by repetition."""
-    batch, raw, labels = model.input_shape[0], data.test.raw, data.test.labels
+def _answers(model: Model, data: Dataset, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Outputs and labels of the test split, in batches as the model takes them; the last is filled up by repetition."""
+    raw, labels = data.test.raw, data.test.labels
     for start in range(0, len(raw), batch):
         part = raw[start : start + batch]
         x = data.inputs(np.resize(part, (batch, *part.shape[1:])))
         yield torch.from_numpy(model.run(x.numpy())[: len(part)]), torch.from_numpy(labels[start : start + batch])
 
 
-def _undominated(rows: list[FrontRow]) -> list[FrontRow]:
-    """Rows that no other beats in validation loss and latency, be it predicted, measured p10 or measured median."""
-    for latency in ("predicted_ms", "measured_ms", "measured_median_ms"):
+def _undominated(rows: list[FrontRow], latencies: Sequence[str]) -> list[FrontRow]:
+    """Rows that no other beats in validation loss and latency, be it any of these."""
+    for latency in latencies:
         points = np.array([(row.loss_val, getattr(row, latency)) for row in rows])
         rows = [row for row, kept in zip(rows, non_dominated(points), strict=True) if kept]
     return rows
@@ -259,12 +289,13 @@ def _row(job: Deployment, evaluation: Evaluation, winner: Winner, budget_ms: flo
         measured_ms=winner.measured_ms,
         measured_median_ms=winner.measured_median_ms,
         measured_p90_ms=winner.measured_p90_ms,
-        within_budget=winner.statistic_ms(job.budget_on) <= budget_ms,
+        within_budget=_judged_ms(job, evaluation, winner) <= budget_ms,
         budget_ms=budget_ms,
         params=job.space.cost("params", arch),
         flops=job.space.cost("flops", arch),
         model_mib=job.space.cost("bytes", arch) / MIB,
         peak_mib=job.space.cost("peak", arch) / MIB,
+        energy_mj=None if job.energy is None else float(job.energy.predict_mj(job.space.encode([arch]))[0]),
         onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
     )
 

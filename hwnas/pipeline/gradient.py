@@ -23,7 +23,7 @@ from hwnas.core.optimum import Limit
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, HwnasError, TrainingError
-from hwnas.gradient.constraint import Constraint, cost_constraint, latency_constraint
+from hwnas.gradient.constraint import Constraint, cost_constraint, energy_constraint, latency_constraint
 from hwnas.gradient.penalties import Penalty, penalty
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import Sampler, sampler
@@ -33,7 +33,7 @@ from hwnas.gradient.tuning import tuned, validation_loss
 from hwnas.ops.assemble import network
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.deploy import Deployment, deployed, measure
-from hwnas.pipeline.limits import limits_of, possible_limits
+from hwnas.pipeline.limits import EnergyLimit, limits_of, possible_limits
 from hwnas.pipeline.plots import draw_searches
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
@@ -96,8 +96,8 @@ def phases_of(config: SearchConfig) -> tuple[Phase, ...]:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientStages:
-    """The stages of one run after its preflight. `supernet` makes the supernet as it is before any training of this run;
-    `deployment.networks` are `TrainedNetworks`."""
+    """The stages of one run after its preflight. `new_supernet` makes the supernet as it is before any training of this run,
+    on the CPU; what is trained is on the device of `judge`. `deployment.networks` are `TrainedNetworks`."""
 
     config: SearchConfig
     deployment: Deployment
@@ -114,9 +114,8 @@ class GradientStages:
         run = self.deployment.run
         run.searches.mkdir(exist_ok=True)
         with run.stage("warm up"):
-            search = self._search(min(budgets_ms))
-            self._require_mixable(search)
-            search.warm_up(self._warmed)
+            self._require_mixable()
+            self._search(min(budgets_ms)).warm_up(self._warmed)
         chosen: dict[str, float] = {}
         missed: list[BudgetError] = []
         for budget_ms in sorted(budgets_ms):
@@ -136,21 +135,27 @@ class GradientStages:
             self.reporter.note(f"{arch_id}, found for {chosen[arch_id]:.4g} ms, is beaten by another of the front")
         return front
 
-    def _require_mixable(self, search: GradientSearch) -> None:
-        """Raises SpaceError before anything is trained, unless neither sampler nor selector runs two options at once."""
-        job = self.deployment
+    def _require_mixable(self) -> None:
+        """Raises SpaceError before anything is trained, unless neither sampler nor selector runs two options at once.
+
+        On the CPU: a GPU by default rounds what it convolves to ten bits, about as much as is tolerated here.
+        """
+        job, (supernet, relaxation) = self.deployment, self._untrained()
         if self.config.partial_channels > 1:
             require_partial(job.space, self.config.partial_channels)
-        drawn = search.relaxation.draw(1.0, torch.Generator().manual_seed(self.config.seed))
+        drawn = relaxation.draw(1.0, torch.Generator().manual_seed(self.config.seed))
         if max(len(each.options) for each in drawn.values()) > 1 or self.config.selector in MIXING:
             rng = np.random.default_rng(self.config.seed)
             archs = [job.space.smallest(), *(job.space.sample(rng) for _ in range(CHECKED))]
-            require_mixable(search.supernet, job.data.inputs(job.data.train.raw[:2]), archs)
+            require_mixable(supernet, job.data.inputs(job.data.train.raw[:2]), archs)
 
     # ---- one budget
 
     def _within(self, budget_ms: float) -> Evaluation:
-        """A network that is within the budget when measured: derived again, under a tighter bound, until one is."""
+        """A network that is within the budget when measured: derived again, under a tighter bound, until one is.
+
+        Where the device is not here, it is so by prediction, as the first one is.
+        """
         job = replace(self.deployment, budget_ms=budget_ms)
         with job.run.stage("search"):
             search = self._searched(budget_ms)
@@ -169,15 +174,16 @@ class GradientStages:
                 if arch.id not in job.database.winners():
                     measure(job, [evaluation], self.reporter)
             measured_ms = job.database.winners()[arch.id].statistic_ms(job.budget_on)
+            judged_ms = job.judged_ms(arch, measured_ms)
             upper_ms = float(job.predictor.upper_ms(job.space.encode([arch]), job.budget_on)[0])
             tried.append({"arch_id": arch.id, "upper_ms": upper_ms, "measured_ms": measured_ms})
-            least_ms = min(least_ms, measured_ms)
+            least_ms = min(least_ms, judged_ms)
             self._record(budget_ms, tried)
-            if measured_ms <= budget_ms:
+            if judged_ms <= budget_ms:
                 return evaluation
-            bound_ms = (1 - TIGHTER) * upper_ms * budget_ms / measured_ms
+            bound_ms = (1 - TIGHTER) * upper_ms * budget_ms / judged_ms
             self.reporter.note(
-                f"{arch.id}: predicted up to {upper_ms:.4g} ms, takes {measured_ms:.4g} ms, over the budget of "
+                f"{arch.id}: predicted up to {upper_ms:.4g} ms, takes {judged_ms:.4g} ms, over the budget of "
                 f"{budget_ms:.4g} ms: deriving again for at most {bound_ms:.4g} ms"
             )
         job.database.forget_winners(each["arch_id"] for each in tried)  # so that a resumed run measures anew
@@ -203,11 +209,15 @@ class GradientStages:
         replace_file(self._file(budget_ms, "json"), json.dumps(facts))
         return search
 
+    def _untrained(self) -> tuple[Supernet, Relaxation]:
+        """The same whatever they are trained on, therefore made on the CPU."""
+        of_sampler, *_ = parts_of(self.config)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        return self.new_supernet(), Relaxation(self.deployment.space, of_sampler, generator)
+
     def _search(self, budget_ms: float) -> GradientSearch:
-        config, space = self.config, self.deployment.space
-        of_sampler, of_penalty, _ = parts_of(config)
-        supernet = self.new_supernet()
-        generator = torch.Generator().manual_seed(config.seed)
+        config, (supernet, relaxation) = self.config, self._untrained()
+        _, of_penalty, _ = parts_of(config)
         schedule = Schedule(
             warmup_epochs=config.warmup_epochs,
             phases=phases_of(config),
@@ -215,8 +225,8 @@ class GradientStages:
             mixed_precision=config.mixed_precision,
         )
         return GradientSearch(
-            supernet=supernet,
-            relaxation=Relaxation(space, of_sampler, generator),
+            supernet=supernet.to(self.judge.device),
+            relaxation=relaxation.to(self.judge.device),
             data=self.deployment.data,
             recipe=self.recipe,
             schedule=schedule,
@@ -229,8 +239,13 @@ class GradientStages:
     def _constraints(self, budget_ms: float) -> list[Constraint]:
         """Of the budget, and of the limits that are sums; the peak of memory is none, and only limits what is derived."""
         job = self.deployment
-        limits = [limit for limit in limits_of(self.config) if limit.cost != PEAK]
-        costs = [cost_constraint(job.space, limit.cost, limit.bound) for limit in limits]
+        limits = [limit for limit in limits_of(self.config, job.energy) if limit.cost != PEAK]
+        costs = [
+            energy_constraint(limit.predictor, limit.most)
+            if isinstance(limit, EnergyLimit)
+            else cost_constraint(job.space, limit.cost, limit.bound)
+            for limit in limits
+        ]
         return [latency_constraint(job.predictor, budget_ms, job.budget_on), *costs]
 
     def _derived(self, search: GradientSearch, bound_ms: float) -> Arch:
@@ -240,11 +255,11 @@ class GradientStages:
         probabilities = {
             name: p_K.detach().cpu().double().numpy() for name, p_K in search.relaxation.probabilities().items()
         }
-        limits: list[Limit] = possible_limits(job.space, limits_of(config))
+        limits: list[Limit] = possible_limits(job.space, limits_of(config, job.energy))
         limits.append(latency_constraint(job.predictor, bound_ms, job.budget_on).limit)
         count = min(self.recipe.batch_size, len(job.data.train))
         indices = job.data.calibration_order()[:count]
-        labels = torch.from_numpy(job.data.train.labels[indices])
+        x, labels = job.data.inputs(job.data.train.raw[indices]), torch.from_numpy(job.data.train.labels[indices])
         return select(
             Selection(
                 space=job.space,
@@ -253,7 +268,7 @@ class GradientStages:
                 supernet=search.supernet,
                 validation=partial(validation_loss, search.supernet, self.judge),
                 tune=partial(tuned, search.supernet, job.data, self.recipe, seed=config.seed),
-                batch=(job.data.inputs(job.data.train.raw[indices]), labels),
+                batch=(x.to(self.judge.device), labels.to(self.judge.device)),
                 seed=config.seed,
                 evaluations=config.evaluations,
             )
@@ -267,6 +282,7 @@ class GradientStages:
             return known[arch.id]
         torch.manual_seed(config.seed)
         module = network(job.space, arch) if config.final == "scratch" else supernet.extract(arch)
+        module.to(self.judge.device)
         if config.final != "none":
             checkpoint = job.run.searches / f"{arch.id}.pt"
             share = FINETUNING if config.final == "finetune" else 1.0

@@ -1,4 +1,4 @@
-"""Hard limits of a search besides latency: parameters, bytes of the model, bytes of activations.
+"""Hard limits of a search besides latency: parameters, bytes of the model, bytes of activations, predicted energy.
 
 Shapes: N architectures, C choices.
 """
@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
-from typing import Final
+from typing import ClassVar, Final, final
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from hwnas.core import optimum
 from hwnas.core.cost import PEAK, FloatArray, IntArray, exceeding
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError
+from hwnas.errors import BudgetError, PredictorError
+from hwnas.latency.measurements import ENERGY, STATISTICS
+from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig
 
 MIB: Final = 2**20
@@ -60,16 +62,52 @@ class Limit:
             bounds = np.unique(np.concatenate([factor.values.reshape(-1) for factor in space.peak_factors]))
             sums = [(exceeding(space.peak_factors, bound), 0.5) for bound in bounds]
             least = int(bounds[bisect_left(sums, True, key=lambda limit: _possible(space, [*kept, limit]))])
-        return str(least) if size == 1 else f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal(least / size):f}"
+        return str(least) if size == 1 else _rounded_up(least / size)
 
 
-def limits_of(config: SearchConfig) -> tuple[Limit, ...]:
-    """The limits that a search is given."""
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class EnergyLimit:
+    """At most so many millijoules an inference, at the upper end of the interval that `predictor` gives, of energy and for
+    the space itself. Like a `Limit` in all else."""
+
+    predictor: LatencyPredictor
+    most: float
+    cost: ClassVar[str] = ENERGY
+
+    def __str__(self) -> str:
+        return f"at most {self.most} mJ an inference"
+
+    def over(self, space: SearchSpace, rows_NC: IntArray) -> FloatArray:
+        return self.predictor.upper_mj(rows_NC) / self.most - 1
+
+    def of_sums(self, space: SearchSpace) -> optimum.Limit:
+        return self.predictor.factors, self.most / self.predictor.upper_ratio(STATISTICS[ENERGY])
+
+    def least(self, space: SearchSpace, kept: Sequence[optimum.Limit]) -> str:
+        frugal = minimise(space, self.predictor.factors, kept)
+        return _rounded_up(float(self.predictor.upper_mj(space.encode([frugal]))[0]))
+
+
+HardLimit = Limit | EnergyLimit
+
+
+def _rounded_up(least: float) -> str:
+    return f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal(least):f}"
+
+
+def limits_of(config: SearchConfig, energy: LatencyPredictor | None = None) -> tuple[HardLimit, ...]:
+    """The limits that a search is given; one of energy is by the predictor of that, which it then needs."""
     asked = {"params": config.max_params, "bytes": config.max_model_mib, PEAK: config.max_peak_mib}
-    return tuple(Limit(cost, most) for cost, most in asked.items() if most is not None)
+    limits: list[HardLimit] = [Limit(cost, most) for cost, most in asked.items() if most is not None]
+    if config.max_energy_mj is not None:
+        if energy is None:
+            raise PredictorError("--max-energy-mj needs a predictor of energy; give --energy-predictor")
+        limits.append(EnergyLimit(energy.require(ENERGY), config.max_energy_mj))
+    return tuple(limits)
 
 
-def possible_limits(space: SearchSpace, limits: Sequence[Limit]) -> list[optimum.Limit]:
+def possible_limits(space: SearchSpace, limits: Sequence[HardLimit]) -> list[optimum.Limit]:
     """The limits on sums that say the same. Raises BudgetError, with the least there is, where none is within all."""
     kept: list[optimum.Limit] = []
     for number, limit in enumerate(limits):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
+from hwnas.latency.measurements import STATISTICS
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
 from hwnas.report.held_out import HeldOutPlot
@@ -91,14 +92,17 @@ def draw_searches(run: RunFolder) -> None:
 def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:
     """The held-out predictions of a fit, as values to draw."""
     report = predictor.report
-    measured_ms, predicted_ms = report["points"]["measured_ms"], report["points"]["predicted_ms"]
+    measured, predicted = (report["points"][f"{what}_{predictor.unit.lower()}"] for what in ("measured", "predicted"))
     return HeldOutPlot(
-        title=f"{report.get('source') or Path(predictor.space['reference']).name}: latency, predicted against measured",
+        title=f"{report.get('source') or Path(predictor.space['reference']).name}: {predictor.cost}, predicted against measured",
         device=_device(predictor.conditions),
-        points=tuple(zip(measured_ms, predicted_ms, strict=True)),
+        points=tuple(zip(measured, predicted, strict=True)),
         mape=report["held_out"]["mape"],
         kendall=report["held_out"]["kendall"],
         repeat_noise=report["repeat_noise"],
+        cost=predictor.cost,
+        statistic=STATISTICS[predictor.cost],
+        unit=predictor.unit,
     )
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,16 +14,16 @@ from hwnas.core.arch import Arch
 from hwnas.core.cost import Factor
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
-from hwnas.errors import ArchError, BudgetError, HwnasError, PredictorError, TableError
+from hwnas.errors import ArchError, BudgetError, HwnasError, PredictorError, TableError, UnknownNameError
 from hwnas.latency.cold import cold_predictor
 from hwnas.latency.fit import fit
-from hwnas.latency.measurements import Measurements
+from hwnas.latency.measurements import ENERGY, LATENCY, Measurements
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget
-from hwnas.pipeline.limits import Limit, possible_limits
+from hwnas.pipeline.limits import HardLimit, possible_limits
 from hwnas.profiler.device import differences
 from hwnas.profiler.profile import operators_digest
-from hwnas.profiler.table import Table, read_table, require_conditions
+from hwnas.profiler.table import Row, Table, read_table, require_conditions
 from hwnas.spaces import reload_space
 
 
@@ -37,12 +37,7 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
     def corrected_ms(row: Mapping[str, Any], statistic: str = "p10_ms") -> float:
         return float(row[statistic] * (reference_ms or 1.0) / row["reference_ms"])
 
-    networks: dict[Arch, list[Mapping[str, Any]]] = {}
-    for row in table.rows:
-        arch = _own_arch(row, space)
-        if arch is not None:
-            networks.setdefault(arch, []).append(row)
-    pairs = [(corrected_ms(rows[0]), corrected_ms(rows[1])) for rows in networks.values() if len(rows) > 1]
+    networks = _own_networks(table.rows, space)
     mean_ms = {
         statistic: np.array(
             [np.mean([corrected_ms(row, f"{statistic}_ms") for row in rows]) for rows in networks.values()]
@@ -54,10 +49,48 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
         rows_NC=space.encode(networks),
         network_ms_N=mean_ms.pop("p10"),
         other_ms=mean_ms,
-        repeat_noise=float(np.mean([abs(a - b) / min(a, b) for a, b in pairs])) if pairs else None,
+        repeat_noise=_repeat_noise([[corrected_ms(row) for row in rows] for rows in networks.values()]),
         # The reference was the largest network of the space that was profiled.
         reference_ms=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
     )
+
+
+def energies(table: Table, space: SearchSpace) -> Measurements:
+    """The energies of a table's rows, in millijoules; rows without one are left out, as are networks not the space's.
+
+    The reference's time says nothing of them: on a slower clock a call takes longer, and less power.
+    """
+    measured = [row for row in table.rows if "energy_mj" in row]
+    networks_mj = {
+        arch: [float(row["energy_mj"]) for row in rows] for arch, rows in _own_networks(measured, space).items()
+    }
+    return Measurements(
+        isolated_ms={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
+        rows_NC=space.encode(networks_mj),
+        network_ms_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
+        repeat_noise=_repeat_noise(networks_mj.values()),
+        cost=ENERGY,
+    )
+
+
+# What a table can be asked for.
+COSTS: Final[Mapping[str, Callable[[Table, SearchSpace], Measurements]]] = {LATENCY: measurements, ENERGY: energies}
+
+
+def _own_networks(rows: Iterable[Row], space: SearchSpace) -> dict[Arch, list[Row]]:
+    """The rows of each of the space's architectures."""
+    networks: dict[Arch, list[Row]] = {}
+    for row in rows:
+        arch = _own_arch(row, space)
+        if arch is not None:
+            networks.setdefault(arch, []).append(row)
+    return networks
+
+
+def _repeat_noise(values: Iterable[Sequence[float]]) -> float | None:
+    """The mean relative difference of the first two measurements of a network; None where none has two."""
+    pairs = [each[:2] for each in values if len(each) > 1]
+    return float(np.mean([abs(a - b) / min(a, b) for a, b in pairs])) if pairs else None
 
 
 def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
@@ -72,17 +105,26 @@ def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
 
 
 def fit_table(
-    path: Path, space: SearchSpace | None = None, *, allow_unconverged: bool = False, known: Sequence[Path] = ()
+    path: Path,
+    space: SearchSpace | None = None,
+    *,
+    cost: str = LATENCY,
+    allow_unconverged: bool = False,
+    known: Sequence[Path] = (),
 ) -> LatencyPredictor:
-    """A predictor for the conditions a table was measured under, and for its space, which is loaded where not given.
+    """A predictor of latency, or energy, for the conditions a table was measured under, and for its space, which is loaded
+    where not given.
 
     `known` are files of predictors of other devices, for the same space, which say what to expect of this one. Where the
     table is of another space, and lacks operators of this one, the predictor is a cold one (`latency.cold`).
 
-    Raises TableError where rows did not converge, unless that is allowed; PredictorError of known devices and a cold one.
+    Raises TableError where latencies did not converge, unless that is allowed; PredictorError of known devices and a cold
+    one, and of a cold one of energy; UnknownNameError.
     """
+    if cost not in COSTS:
+        raise UnknownNameError("cost", cost, list(COSTS))
     table = read_table(path)
-    if table.unconverged and not allow_unconverged:
+    if cost == LATENCY and table.unconverged and not allow_unconverged:
         worst = table.unconverged[0]
         raise TableError(
             f"{path}: {len(table.unconverged)} of {len(table.rows)} rows did not converge, the worst is known to "
@@ -95,11 +137,16 @@ def fit_table(
                 f"{path}: measured for another space, so a predictor of {space.name} is cold, and cannot be learned from "
                 f"other devices' as well; leave out --from, or profile {space.name}"
             )
+        if cost == ENERGY:
+            raise PredictorError(
+                f"{path}: measured for another space, and energies are not estimated from those of another; run "
+                f"`hwnas profile --energy` for {space.name}"
+            )
         source, predictors = reload_space(table.space), []
         predictor = cold_predictor(space, source, measurements(table, source), table.conditions, where=str(path))
     else:
         space, predictors = space or reload_space(table.space), [LatencyPredictor.load(file) for file in known]
-        predictor = fit(space, measurements(table, space), table.conditions, known=predictors, where=str(path))
+        predictor = fit(space, COSTS[cost](table, space), table.conditions, known=predictors, where=str(path))
     provenance = {
         "hwnas": hwnas.__version__,
         "table": str(path),
@@ -136,9 +183,11 @@ def usable_table(path: Path, space: SearchSpace, conditions: Mapping[str, Any]) 
     return table
 
 
-def usable_predictor(path: Path, space: SearchSpace, conditions: Mapping[str, Any]) -> LatencyPredictor:
-    """A predictor for this space under these conditions. Raises PredictorError."""
-    predictor = LatencyPredictor.load(path)
+def usable_predictor(
+    path: Path, space: SearchSpace, conditions: Mapping[str, Any], cost: str = LATENCY
+) -> LatencyPredictor:
+    """A predictor of this cost, for this space under these conditions. Raises PredictorError."""
+    predictor = LatencyPredictor.load(path).require(cost, str(path))
     found = differences(conditions, predictor.conditions)
     if found:
         raise PredictorError(f"{path}: fitted under other conditions: {'; '.join(found)}; profile and fit for these")
@@ -162,7 +211,7 @@ def preflight(
     statistic: str,
     *,
     largest_ms: float,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[HardLimit] = (),
 ) -> Preflight:
     """Resolves the budget and proves that it and the limits can be met. Raises BudgetError with the least that can."""
     fastest = minimise(space, predictor.factors, possible_limits(space, limits))
@@ -174,14 +223,14 @@ def preflight(
     if budget_ms < fastest_ms:
         raise BudgetError(
             f"the budget of {budget_ms:.4g} ms cannot be met: the fastest architecture of {space.name} takes up to "
-            f"{fastest_ms:.4g} ms here ({statistic}, upper end of the interval); allow that much, or use a smaller space"
+            f"{fastest_ms:.4g} ms ({statistic}, upper end of the interval); allow that much, or use a smaller space"
         )
     return Preflight(budget_ms=budget_ms, fastest=fastest, fastest_ms=fastest_ms, slowest_ms=slowest_ms)
 
 
 def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Latency, interval and breakdown of architectures given as JSON objects, one per line."""
-    space = reload_space(predictor.space)
+    """Latency or energy, interval and breakdown of architectures given as JSON objects, one per line; units in the names."""
+    space, unit = reload_space(predictor.space), predictor.unit.lower()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -193,11 +242,11 @@ def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[d
         except (ValueError, TypeError, RecursionError, ArchError) as error:
             raise ArchError(f"architecture {number}: {error}") from None
         row = space.encode([arch])[0]
-        predicted_ms = float(predictor.predict_ms(row[None])[0])
-        low, high = (predicted_ms * end for end in predictor.interval)
+        predicted = float(predictor.predict(row[None])[0])
+        low, high = (predicted * end for end in predictor.interval)
         yield {
             "arch_id": arch.id,
-            "predicted_ms": predicted_ms,
-            "interval_ms": [low, high],
-            "layers_ms": predictor.breakdown_ms(row),
+            f"predicted_{unit}": predicted,
+            f"interval_{unit}": [low, high],
+            f"layers_{unit}": predictor.breakdown(row),
         }

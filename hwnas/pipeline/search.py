@@ -13,18 +13,27 @@ import torch
 
 from hwnas.core.arch import Arch
 from hwnas.core.cost import FloatArray, IntArray
-from hwnas.core.operations import restricted
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, DataError, HwnasError, RunError, SpaceError, TrainingError, UnknownNameError
-from hwnas.latency.measurements import FEWEST_NETWORKS
+from hwnas.errors import BudgetError, TrainingError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import GRADIENT, Budget, SearchConfig, parse_budgets
 from hwnas.pipeline.deploy import Deployment, deploy
-from hwnas.pipeline.gradient import GradientStages, TrainedNetworks, parts_of
+from hwnas.pipeline.energy import energy_of
+from hwnas.pipeline.gradient import GradientStages, TrainedNetworks
 from hwnas.pipeline.limits import limits_of
-from hwnas.pipeline.predict import Preflight, fit_table, measurements, preflight, usable_predictor, usable_table
-from hwnas.profiler.device import Conditions, conditions_here
+from hwnas.pipeline.predict import Preflight, fit_table, measurements, preflight, usable_predictor
+from hwnas.pipeline.request import (
+    check_sources,
+    checked_request,
+    configured,
+    known_predictor,
+    known_table,
+    load_trained,
+    reopen,
+)
+from hwnas.pipeline.target import Target
+from hwnas.pipeline.trained_on import device_of_run
 from hwnas.profiler.measure import GroupTimer
 from hwnas.profiler.profile import network_subject, profile
 from hwnas.profiler.protocol import Protocol
@@ -32,11 +41,10 @@ from hwnas.profiler.table import read_table
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
-from hwnas.spaces import load_space, reload_space
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import Dataset, load_data
+from hwnas.train.data import Dataset
 from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES, Recipe
 from hwnas.train.steps import usual_recipe
@@ -64,7 +72,8 @@ def search(
     """Searches a space for architectures that trade validation loss for latency, none over the budget when measured.
 
     `latency_budget_ms` is judged on the median by default. Where it or `device` is None, `config` says it, as it says
-    everything else; by default this CPU, and what the largest network takes.
+    everything else; by default this CPU, and what the largest network takes. A shipped device's name (`hwnas devices`) is
+    searched for by its predictor: then nothing is measured, and the budget is held against the upper ends of intervals.
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
@@ -78,122 +87,35 @@ def search(
     return start(config, space, Path(out), reporter or Silent())
 
 
-def configured(space: SearchSpace | str, config: SearchConfig) -> SearchSpace:
-    """The space, loaded with the configuration's options where it is a name, and restricted as that says."""
-    loaded = load_space(space, config.space_options) if isinstance(space, str) else space
-    return restricted(loaded, fixed=config.fix, dropped=config.drop, tied=config.tie)
-
-
 def start(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
     """A new run. What can be refused is refused before the folder is made."""
-    conditions, data = _checked_request(config, space)
-    _check_sources(config, space, conditions, data)
+    target, data = checked_request(config, space)
+    check_sources(config, space, target, data)
     run = create_run(out, config.describe(), space.describe(), data.describe())
-    return _Search(run, config, space, data, conditions, reporter).finish()
+    return _Search(run, config, space, data, target, reporter).finish()
 
 
 def resume(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> SearchResult:
     """Goes on with a run as it was configured; `given` options that differ from that are an error."""
     run, config, space = reopen(out, given)
-    conditions, data = _checked_request(config, space, run)
-    return _Search(run, config, space, data, conditions, reporter).finish()
-
-
-def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig, SearchSpace]:
-    """A run, its configuration and its space. Raises RunError where `given` options differ from the configuration."""
-    run = RunFolder(out)
-    facts = run.read()
-    try:
-        config = SearchConfig(**facts["config"])
-    except (KeyError, TypeError):
-        raise RunError(f"{run.json}: not a configuration of this version; start again under another --out") from None
-    for name, value in given.items():
-        if getattr(config, name) != value:
-            raise RunError(
-                f"{out} was started with {name} = {getattr(config, name)}, not {value}; leave it out, or start anew"
-            )
-    return run, config, reload_space(facts["space"])
-
-
-def conditions_of(config: SearchConfig) -> Conditions:
-    """The conditions a search asks for, on this machine."""
-    return conditions_here(
-        config.device,
-        threads=config.threads,
-        batch=config.batch,
-        precision=config.precision,
-        runtime_options=config.runtime_options,
-    )
-
-
-def _checked_request(
-    config: SearchConfig, space: SearchSpace, run: RunFolder | None = None
-) -> tuple[Conditions, Dataset]:
-    if config.strategy == GRADIENT:
-        parts_of(config)
-    elif config.strategy not in STRATEGIES:
-        raise UnknownNameError("strategy", config.strategy, [*STRATEGIES, GRADIENT])
-    if space.size < 2:
-        raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
-    return conditions_of(config), load_for(space, config, run)
-
-
-def _check_sources(config: SearchConfig, space: SearchSpace, conditions: Conditions, data: Dataset) -> None:
-    """Raises where a predictor, table or supernet that is to be used cannot be."""
-    if config.predictor is not None:
-        usable_predictor(Path(config.predictor), space, conditions.describe())
-    elif config.table is not None:
-        usable_table(Path(config.table), space, conditions.describe())
-    elif config.networks < min(FEWEST_NETWORKS, space.size):
-        raise HwnasError(f"--networks {config.networks} is too few to fit a predictor; give at least {FEWEST_NETWORKS}")
-    if config.supernet is not None:
-        _load_trained(Supernet(space), Path(config.supernet), data)
-
-
-def _load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:
-    """The supernet of another folder. Raises RunError unless it was trained on this very training split."""
-    run = RunFolder(folder)
-    facts = run.read()
-    if facts.get("data", {}).get("digest") != data.digest():
-        raise RunError(
-            f"{folder}: trained on other data than this ({facts['config']['data']}, seed {facts['config']['seed']}, "
-            f"limit {facts['config']['limit_images']}); test data would be among it: give the same data options"
-        )
-    load_supernet(supernet, run.supernet)
-
-
-def load_for(space: SearchSpace, config: SearchConfig, run: RunFolder | None = None) -> Dataset:
-    """The data of a search, as the space takes it.
-
-    Raises DataError where it does not fit the space, or is not what `run` was started with.
-    """
-    data = load_data(
-        config.data,
-        space.input_shape,
-        classes=space.classes,
-        vocabulary=space.vocabulary,
-        seed=config.seed,
-        limit=config.limit_images,
-    )
-    if run is not None and run.read().get("data", {}).get("digest") != data.digest():
-        raise DataError(f"{config.data} has changed since {run.path} was started; restore it, or start anew")
-    return data
+    target, data = checked_request(config, space, run)
+    return _Search(run, config, space, data, target, reporter).finish()
 
 
 def trained_supernet(
-    run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter
+    run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, device: torch.device, reporter: Reporter
 ) -> Supernet:
-    """The run's supernet: loaded where it is trained already, else trained from the last checkpoint on.
+    """The run's supernet, on the device: loaded where it is trained already, else trained from the last checkpoint on.
 
     How it is trained becomes `recipe` of run.json.
     """
     torch.manual_seed(config.seed)
-    supernet = Supernet(space)
+    supernet = Supernet(space).to(device)
     if run.supernet.exists():
         load_supernet(supernet, run.supernet)
         return supernet
     if config.supernet is not None:
-        _load_trained(supernet, Path(config.supernet), data)
+        load_trained(supernet, Path(config.supernet), data)
     else:
         recipe = training_recipe(config, supernet)
         run.write(run.read() | {"recipe": asdict(recipe)})
@@ -217,7 +139,7 @@ class _Search:
     config: SearchConfig
     space: SearchSpace
     data: Dataset
-    conditions: Conditions
+    target: Target
     reporter: Reporter
 
     def finish(self) -> SearchResult:
@@ -230,12 +152,18 @@ class _Search:
                 front = self._by_gradient(predictor, ready, database)
             else:
                 front = self._by_evaluation(predictor, ready[0], database)
+        if not self.target.timed:
+            self.reporter.note(
+                f"not timed: of {self.config.device} latencies are predicted, and budgets held against the upper ends of their "
+                f"intervals; copy {self.run.path} to that device, and `hwnas verify` it there"
+            )
         return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=max(each.budget_ms for each in ready))
 
     def _by_evaluation(self, predictor: LatencyPredictor, ready: Preflight, database: RunDatabase) -> list[FrontRow]:
         """Trains a supernet, and lets a strategy choose which of its networks to judge."""
+        device = device_of_run(self.run, self.config.train_on, self.run.front, self.reporter)
         with self.run.stage("train"):
-            supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
+            supernet = trained_supernet(self.run, self.config, self.space, self.data, device, self.reporter)
         judge = SubnetJudge(supernet, self.data)
         with self.run.stage("search"):
             self._explore(predictor, ready, judge, database)
@@ -246,7 +174,8 @@ class _Search:
         self, predictor: LatencyPredictor, ready: Sequence[Preflight], database: RunDatabase
     ) -> list[FrontRow]:
         """Trains a supernet together with the probabilities of its options, for every budget."""
-        judge = NetworkJudge(self.data, torch.device("cpu"))
+        device = device_of_run(self.run, self.config.train_on, self.run.front, self.reporter)
+        judge = NetworkJudge(self.data, device)
         networks = TrainedNetworks(self.run, self.space, judge)
         budgets_ms = [each.budget_ms for each in ready]
         recipe = training_recipe(self.config, Supernet(self.space))
@@ -262,11 +191,11 @@ class _Search:
         return stages.finish(budgets_ms)
 
     def _new_supernet(self) -> Supernet:
-        """As another folder has trained it, or untrained."""
+        """As another folder has trained it, or untrained; on the CPU."""
         torch.manual_seed(self.config.seed)
         supernet = Supernet(self.space)
         if self.config.supernet is not None:
-            _load_trained(supernet, Path(self.config.supernet), self.data)
+            load_trained(supernet, Path(self.config.supernet), self.data)
         return supernet
 
     def _deployment(
@@ -276,24 +205,23 @@ class _Search:
             run=self.run,
             space=self.space,
             data=self.data,
-            conditions=self.conditions,
+            target=self.target,
             predictor=predictor,
             networks=networks,
             database=database,
             budget_ms=budget_ms,
             budget_on=self.config.budget_on,
             seed=self.config.seed,
+            energy=self._energy(),
         )
 
     # ---- latency
 
     def _predictor(self) -> LatencyPredictor:
-        conditions = self.conditions.describe()
         if self.run.predictor.exists():
-            return usable_predictor(self.run.predictor, self.space, conditions)
-        if self.config.predictor is not None:
-            predictor = usable_predictor(Path(self.config.predictor), self.space, conditions)
-        else:
+            return usable_predictor(self.run.predictor, self.space, self.target.conditions)
+        predictor = known_predictor(self.config, self.space, self.target)
+        if predictor is None:
             self._table()
             unconverged = len(read_table(self.run.table).unconverged)
             if unconverged:
@@ -303,18 +231,22 @@ class _Search:
         predictor.save(self.run.predictor)
         return predictor
 
+    def _energy(self) -> LatencyPredictor | None:
+        return energy_of(self.run, self.config, self.space, self.target)
+
     def _table(self) -> None:
-        if self.config.table is not None:
-            usable_table(Path(self.config.table), self.space, self.conditions.describe())
-            shutil.copyfile(self.config.table, self.run.table)
+        path = known_table(self.config, self.space, self.target)
+        if path is not None:
+            shutil.copyfile(path, self.run.table)
             return
         profile(
             self.space,
-            self.conditions,
+            self.target.here,
             self.run.table,
             networks=self.config.networks,
             reporter=self.reporter,
             seed=self.config.seed,
+            energy=self.config.max_energy_mj is not None and self.config.energy_predictor is None,
         )
 
     def _preflight(self, predictor: LatencyPredictor) -> list[Preflight]:
@@ -323,39 +255,41 @@ class _Search:
         budgets = parse_budgets(self.config.latency_budget)
         if "latency_budgets_ms" in facts:
             budgets = [Budget(milliseconds=budget_ms) for budget_ms in facts["latency_budgets_ms"]]
-        largest_ms = self._largest_ms() if any(budget.milliseconds is None for budget in budgets) else 0.0
-        limits = limits_of(self.config)
+        largest_ms = self._largest_ms(predictor) if any(budget.milliseconds is None for budget in budgets) else 0.0
+        limits = limits_of(self.config, self._energy())
         try:
             ready = [
                 preflight(predictor, self.space, budget, self.config.budget_on, largest_ms=largest_ms, limits=limits)
                 for budget in budgets
             ]
         except BudgetError:
-            self.reporter.note(f"what was measured is kept: search again with --predictor {self.run.predictor}")
+            if self.run.table.exists():
+                self.reporter.note(f"what was measured is kept: search again with --predictor {self.run.predictor}")
             raise
         budgets_ms = [each.budget_ms for each in ready]
         known = {"latency_budget_ms": max(budgets_ms), "latency_budgets_ms": budgets_ms}
-        self.run.write(facts | known | {"conditions": self.conditions.describe()})
+        self.run.write(facts | known | {"conditions": dict(self.target.conditions)})
         error = predictor.report.get("held_out", {}).get("mape", float("nan"))
         of = f" of {predictor.report['source']}, none of this space" if predictor.report.get("cold") else ""
         self.reporter.note(
-            f"latency of {self.space.name} here ({self.config.budget_on}): {ready[0].fastest_ms:.4g} to "
+            f"latency of {self.space.name} {self.target.place} ({self.config.budget_on}): {ready[0].fastest_ms:.4g} to "
             f"{ready[0].slowest_ms:.4g} ms, predicted within {100 * error:.1f} % on held-out networks{of}; the budget of "
             f"{' and of '.join(f'{budget_ms:.4g} ms' for budget_ms in budgets_ms)} can be met"
         )
         return ready
 
-    def _largest_ms(self) -> float:
-        """The largest network's latency: from the table, or measured now."""
+    def _largest_ms(self, predictor: LatencyPredictor) -> float:
+        """The largest network's latency: from the table, or measured now, or predicted where the device is not here."""
+        largest = self.space.encode([self.space.largest()])
         if self.run.table.exists():
-            found = measurements(read_table(self.run.table), self.space).of_network(
-                self.space.encode([self.space.largest()])[0], self.config.budget_on
-            )
+            found = measurements(read_table(self.run.table), self.space).of_network(largest[0], self.config.budget_on)
             if found is not None:
                 return found
-        subject = network_subject(self.space, self.space.largest(), self.conditions)
+        if not self.target.timed:
+            return float(predictor.predict_ms(largest)[0]) * predictor.statistics[self.config.budget_on]
+        subject = network_subject(self.space, self.space.largest(), self.target.here)
         rng = np.random.default_rng(self.config.seed)
-        timer = GroupTimer(subject, Protocol(), self.conditions.threads, self.reporter, rng)
+        timer = GroupTimer(subject, Protocol(), self.target.here.threads, self.target.here.clock(), self.reporter, rng)
         ((row,), _) = next(timer.groups([subject]))
         return float(row[f"{self.config.budget_on}_ms"])
 
@@ -379,7 +313,7 @@ class _Search:
                 result.append(known[arch.id].loss_val)
             return np.array(result)
 
-        problem = search_problem(self.config, self.space, predictor, ready, loss)
+        problem = search_problem(self.config, self.space, predictor, ready, loss, self._energy())
         STRATEGIES[self.config.strategy](problem, evaluations=self.config.evaluations, seed=self.config.seed)
 
 
@@ -389,9 +323,10 @@ def search_problem(
     predictor: LatencyPredictor,
     ready: Preflight,
     loss: Callable[[IntArray], FloatArray],
+    energy: LatencyPredictor | None = None,
 ) -> Problem:
     """What a strategy is to solve: predicted latency, the budget on its interval's upper end, the other limits."""
-    limits = {limit.cost: partial(limit.over, space) for limit in limits_of(config)}
+    limits = {limit.cost: partial(limit.over, space) for limit in limits_of(config, energy)}
     return Problem(
         space=space,
         latency_ms=predictor.predict_ms,

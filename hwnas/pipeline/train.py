@@ -7,22 +7,31 @@ from typing import Any
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.pipeline.config import SearchConfig
-from hwnas.pipeline.search import load_for, reopen, trained_supernet
-from hwnas.runs.folder import create_run
+from hwnas.pipeline.request import load_for, reopen
+from hwnas.pipeline.search import trained_supernet
+from hwnas.pipeline.trained_on import device_of_run
+from hwnas.runs.folder import RunFolder, create_run
+from hwnas.train.data import Dataset
+from hwnas.train.devices import training_device
 
 
 def train(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
     """Trains a supernet into a new folder; the path of its weights."""
+    training_device(config.train_on)
     data = load_for(space, config)
     run = create_run(out, config.describe(), space.describe(), data.describe())
-    with run.locked(), run.stage("train"):
-        trained_supernet(run, config, space, data, reporter)
+    _finish(run, config, space, data, reporter)
     return run.supernet
 
 
 def resume_training(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> Path:
     """Goes on after the last epoch that was finished."""
     run, config, space = reopen(out, given)
-    with run.locked(), run.stage("train"):
-        trained_supernet(run, config, space, load_for(space, config, run), reporter)
+    _finish(run, config, space, load_for(space, config, run), reporter)
     return run.supernet
+
+
+def _finish(run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter) -> None:
+    with run.locked(), run.stage("train"):
+        device = device_of_run(run, config.train_on, run.supernet, reporter)
+        trained_supernet(run, config, space, data, device, reporter)

@@ -44,16 +44,19 @@ def profile_until(
     protocol: Protocol | None = None,
     reporter: Reporter,
     seed: int = 0,
+    energy: bool = False,
 ) -> ProfileSummary:
     """Measures `operators`, then networks into the table at `path`, until a predictor's mean relative error on others is
     expected to be `error`, or `most` networks are measured.
 
     The error is expected by the posterior, of networks drawn at random, measurement noise included. Networks that the table
-    has already count. Raises TableError as `profile` does.
+    has already count. `energy` as there. Raises TableError as `profile` does.
     """
     candidates = calibration_networks(space, CANDIDATES, seed)
     asked_NC = space.sample_rows(np.random.default_rng(seed), CANDIDATES)
-    measure = partial(measure_works, space, conditions, path, protocol=protocol, reporter=reporter, seed=seed)
+    measure = partial(
+        measure_works, space, conditions, path, protocol=protocol, reporter=reporter, seed=seed, energy=energy
+    )
     archs = _measured(space, path)
     archs += [arch for arch in candidates if arch not in archs][: max(0, min(FIRST, most) - len(archs))]
     summaries = [measure([*operators, *_works(space, archs)])]

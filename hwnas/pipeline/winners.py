@@ -1,22 +1,24 @@
 """After a search: exporting one of its architectures, and measuring the front again."""
 
+import json
 import shutil
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
-from hwnas.errors import RunError
+from hwnas.errors import DeviceError, RunError, UnknownNameError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import GRADIENT, SearchConfig
-from hwnas.pipeline.deploy import export_evaluated, timed_winners
+from hwnas.pipeline.deploy import export_evaluated, loaded_winner, timed_winners
 from hwnas.pipeline.gradient import TrainedNetworks
-from hwnas.pipeline.search import conditions_of, load_for, reopen
-from hwnas.profiler.device import Conditions, differences
+from hwnas.pipeline.request import load_for, reopen
+from hwnas.profiler.device import Conditions, conditions_here, differences
 from hwnas.profiler.protocol import Timing
-from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, named, read_front
@@ -89,16 +91,16 @@ class Verification:
 
 
 def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
-    """Measures the front's ONNX files again, on the device of the run. Raises RunError on another one."""
+    """Measures the front's ONNX files, again or for the first time, on the device of the run. Raises RunError elsewhere."""
     run, config, space = reopen(run_path, {})
     rows = read_front(run.front)
-    facts = run.read("conditions")
-    conditions = conditions_of(config)
-    _require_device(run_path, conditions, facts["conditions"])
-    models = []
-    for row in rows:
-        model = OnnxModel(_model(run, row).read_bytes(), conditions.options)
-        models.append(model)
+    conditions = _conditions(run, config)
+    networks = cache(lambda: _networks(run, config, space, load_for(space, config, run)))
+
+    def extract(row: FrontRow) -> nn.Module:
+        return networks().extract(space.arch(json.loads(row.arch)))
+
+    models = [loaded_winner(conditions, _model(run, row), partial(extract, row)) for row in rows]
     session = timed_winners(space, conditions, models, LatencyPredictor.load(run.predictor), config.seed, reporter)
     return [
         Verification(row=row, timing=timing, within_budget=timing.statistic_ms(config.budget_on) <= row.budget_ms)
@@ -115,7 +117,23 @@ def _model(run: RunFolder, row: FrontRow) -> Path:
     return path
 
 
-def _require_device(run_path: Path, conditions: Conditions, then: dict[str, object]) -> None:
-    found = differences(conditions.describe(), then)
+def _conditions(run: RunFolder, config: SearchConfig) -> Conditions:
+    """Those of the run, on this machine. Raises RunError where it is not the run's device."""
+    then = run.read("conditions")["conditions"]
+    try:
+        here = conditions_here(
+            then["device"],  # of a run for a shipped device, not the configuration's
+            threads=config.threads,
+            batch=config.batch,
+            precision=config.precision,
+            runtime=then["runtime"].split()[0],
+            runtime_options=config.runtime_options,
+        )
+        found = differences(here.describe(), then)
+    except (DeviceError, UnknownNameError) as error:
+        found = [str(error)]
     if found:
-        raise RunError(f"{run_path}: the run was measured elsewhere: {'; '.join(found)}; verify it there")
+        raise RunError(
+            f"{run.path}: the run is of another device than this: {'; '.join(found)}; copy it there, and verify it there"
+        )
+    return here

@@ -13,11 +13,11 @@ from typing import Any, Final, TypeVar, final
 import numpy as np
 
 from hwnas.core.reporter import Reporter
-from hwnas.errors import HwnasError, TableError
+from hwnas.errors import DeviceError, HwnasError, TableError
 from hwnas.profiler.device import Conditions, conditions_here
 from hwnas.profiler.measure import Subject, fill, repeated
 from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.runtime import Forms, Model, require_output
 from hwnas.profiler.store import TableWriter
 
 Item = TypeVar("Item")
@@ -76,7 +76,14 @@ def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Re
         with TableWriter(out, conditions.describe(), contents["space"], contents["provenance"]) as table:
             parts = (subjects, repeated(subjects))
             tally = fill(
-                table, parts, reference, protocol, threads=conditions.threads, reporter=reporter, seed=contents["seed"]
+                table,
+                parts,
+                reference,
+                protocol,
+                threads=conditions.threads,
+                clock=conditions.clock(),
+                reporter=reporter,
+                seed=contents["seed"],
             )
             unconverged = sum(not row["converged"] for row in table.rows.values())
             return {"table": str(out), "rows": len(table.rows), "measured": tally.measured, "unconverged": unconverged}
@@ -84,11 +91,15 @@ def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Re
 
 def _loaded(
     archive: zipfile.ZipFile, conditions: Conditions, tolerance: float, files: dict[str, str]
-) -> tuple[OnnxModel, int]:
+) -> tuple[Model, int]:
     """The model, checked against the output that torch gave where the bundle was made."""
     content = archive.read(files["model"])
     x, expected = (np.load(io.BytesIO(archive.read(files[name]))) for name in ("input", "output"))
-    model = OnnxModel(content, conditions.options)
-    model.require_output(x, expected, tolerance)
+    model, size = conditions.load(Forms(module=_no_torch, onnx=lambda: content))
     model.bind(x)
-    return model, len(content)
+    require_output(model, x, expected, tolerance)
+    return model, size
+
+
+def _no_torch() -> None:
+    raise DeviceError("a bundle has no torch modules")

@@ -20,10 +20,11 @@ import hwnas
 from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
+from hwnas.errors import DeviceError
 from hwnas.profiler.board import CONTENTS, SCHEMA
-from hwnas.profiler.device import known_options
+from hwnas.profiler.device import known_options, tolerance
 from hwnas.profiler.export import example_input, to_onnx
-from hwnas.profiler.precision import PRECISIONS, Precision
+from hwnas.profiler.precision import PRECISIONS, Convert, unchanged
 from hwnas.profiler.profile import (
     FLOOR,
     Workload,
@@ -41,9 +42,13 @@ PROGRAM: Final = (
     "core/*.py",
     *(
         f"profiler/{name}.py"
-        for name in ("__init__", "board", "clock", "device", "measure", "protocol", "runtime_onnx", "store", "table")
+        for name in (
+            *("__init__", "board", "clock", "device", "energy", "measure", "nvml", "protocol", "rounds", "runtime"),
+            *("runtime_onnx", "store", "table"),
+        )
     ),
 )
+BOARD_RUNTIME: Final = "onnxruntime"
 MAIN: Final = """import sys
 from pathlib import Path
 
@@ -68,12 +73,14 @@ def bundle(
     Raises UnknownNameError, DeviceError, ExportError.
     """
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
-    precision = PRECISIONS[conditions["precision"]]
+    if conditions.get("runtime", BOARD_RUNTIME) != BOARD_RUNTIME:
+        raise DeviceError(f"a board measures by {BOARD_RUNTIME} alone, not by {conditions['runtime']}")
+    convert = PRECISIONS.get(conditions["precision"], unchanged)
     works = [FLOOR, *operator_workloads(space), *random_network_workloads(space, networks, seed)]
     contents = {
         "schema": SCHEMA,
         "conditions": dict(conditions),
-        "tolerance": precision.tolerance,
+        "tolerance": tolerance(conditions["device"], conditions["precision"]),
         "space": space.describe(),
         "provenance": provenance(Protocol()),
         "reference": space.largest().key,
@@ -86,7 +93,7 @@ def bundle(
             archive.writestr(name, text)
         subjects = []
         for number, work in enumerate(reporter.track(works, "exporting")):
-            files = _packed(archive, work, conditions["batch"], precision, number)
+            files = _packed(archive, work, conditions["batch"], convert, number)
             subjects.append({"kind": work.kind, "key": work.key, "operators": work.operators, "files": files})
         archive.writestr(CONTENTS, json.dumps(contents | {"subjects": subjects}))
     replace_file(path, content.getvalue())
@@ -105,13 +112,13 @@ def _program() -> Iterator[tuple[str, bytes]]:
 
 
 @torch.no_grad()
-def _packed(archive: zipfile.ZipFile, work: Workload, batch: int, precision: Precision, number: int) -> dict[str, str]:
+def _packed(archive: zipfile.ZipFile, work: Workload, batch: int, convert: Convert, number: int) -> dict[str, str]:
     """Adds the model, its input and its output; the names of their files."""
     module = compressible(like_trained(work.make()))
     x = example_input(work.input_shape, batch, work.vocabulary)
     model = to_onnx(module, work.input_shape, batch=batch, vocabulary=work.vocabulary)
     parts = {
-        "model": (f"models/{number}.onnx", precision.convert(model, [x.numpy()])),
+        "model": (f"models/{number}.onnx", convert(model, [x.numpy()])),
         "input": (f"models/{number}.input.npy", _npy(x.numpy())),
         "output": (f"models/{number}.output.npy", _npy(module.eval()(x).numpy())),
     }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hwnas.profiler.rounds import State
+
 PROC_STAT: Final = Path("/proc/stat")
 # Columns of /proc/stat after a core's name (proc_stat(5)); in ticks, usually of 10 ms.
 IDLE: Final = 3
@@ -32,12 +34,13 @@ def interruptions_here() -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
     """What a measurement reads: monotonic nanoseconds, and a count that grows when other work took the core; and how it
-    waits, in seconds.
+    waits, in seconds; and in what state the device is after a round, where it tells.
     """
 
     now_ns: Callable[[], int] = time.perf_counter_ns
     interruptions: Callable[[], int] = interruptions_here
     sleep: Callable[[float], None] = time.sleep
+    state: Callable[[], State | None] = lambda: None
 
 
 @contextmanager

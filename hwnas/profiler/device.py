@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from hwnas.errors import DeviceError, UnknownNameError
-from hwnas.profiler import runtime_onnx
-from hwnas.profiler.runtime_onnx import OPTIONS, PROVIDERS, RuntimeOptions
+from hwnas.profiler.clock import Clock
+from hwnas.profiler.nvml import Gpu
+from hwnas.profiler.runtime import RUNTIMES, Forms, Model, RuntimeOptions, chosen
+from hwnas.profiler.runtime import runtime as runtime_named
 
 CPUINFO: Final = Path("/proc/cpuinfo")
-RUNTIMES: Final = ("onnxruntime", "torch")
-SUPPORTED: Final = ("fp32", "int8", "fp16")
+DEVICES: Final = ("cpu", "cuda", "tensorrt")
+# What models are computed in, and how far from torch's outputs in float32 those may then be (`runtime.require_output`).
+TOLERANCES: Final[Mapping[str, float]] = {
+    # Sums of float32 products in another order.
+    "fp32": 1e-4,
+    "fp16": 0.05,
+    "bf16": 0.3,
+    # Untrained networks amplify rounding; a larger difference is another network.
+    "int8": 0.5,
+}
+# Tensor cores multiply numbers of 10 bits, unless told not to.
+TF32: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +46,27 @@ class Conditions:
 
     @property
     def options(self) -> RuntimeOptions:
-        return RuntimeOptions(provider=self.provider, threads=self.threads, others=self.runtime_options)
+        return RuntimeOptions(
+            device=self.device, threads=self.threads, precision=self.precision, others=self.runtime_options
+        )
+
+    @property
+    def onnx_precision(self) -> str:
+        """That of an ONNX file under these conditions."""
+        return onnx_precision(self.precision)
+
+    @property
+    def tolerance(self) -> float:
+        """How far outputs may be from torch's in float32 on the CPU; see `runtime.require_output`."""
+        return tolerance(self.device, self.precision)
+
+    def load(self, forms: Forms) -> tuple[Model, int]:
+        """A network, loaded, and its size in bytes. Raises ExportError, DeviceError."""
+        return runtime_named(self.runtime.split()[0]).load(forms, self.options)
+
+    def clock(self) -> Clock:
+        """What a measurement on the device reads. Raises DeviceError."""
+        return Clock() if self.device == "cpu" else Clock(state=Gpu().state)
 
 
 def conditions_here(
@@ -47,13 +79,12 @@ def conditions_here(
     runtime_options: Mapping[str, str] | None = None,
 ) -> Conditions:
     """The conditions of a measurement on this machine. Raises UnknownNameError, DeviceError."""
-    options = known_options(device, batch=batch, precision=precision, runtime=runtime, runtime_options=runtime_options)
-    reason = runtime_onnx.missing_provider(device)
+    values = known_options(device, batch=batch, precision=precision, runtime=runtime, runtime_options=runtime_options)
+    runs = runtime_named(runtime)
+    reason = runs.missing(device)
     if reason is not None:
         raise DeviceError(f"device {device}: {reason}")
-    if device != "cpu":
-        raise DeviceError(f"device {device}: measuring there is not supported by this version; use cpu")
-    if precision == "int8" and not multiplies_int8() and options.value("slow_int8") == "refused":
+    if precision == "int8" and not multiplies_int8() and values["slow_int8"] == "refused":
         raise DeviceError(
             "precision int8 is slower than fp32 on a CPU without instructions for it (VNNI, dot product); use fp32, or "
             "give --runtime-option slow_int8=allowed"
@@ -61,18 +92,17 @@ def conditions_here(
     cores = os.cpu_count() or 1
     if not 1 <= threads <= cores:
         raise DeviceError(f"{threads} threads on {cores} cores; give --threads between 1 and {cores}")
+    usual = {name: options[0] for name, options in runs.options(device).items()}
     return Conditions(
         device=device,
-        hardware=f"{cpu_model()} ({platform.machine()}, {cores} cores, {platform.system()})",
-        runtime=f"{runtime} {runtime_onnx.version()}",
-        provider=PROVIDERS[device][0],
+        hardware=hardware(device),
+        runtime=f"{runtime} {runs.version()}",
+        provider=runs.providers()[device],
         threads=threads,
         precision=precision,
         batch=batch,
         # What is as usual is not said: a table may be older than an option. Nor is a permission.
-        runtime_options={
-            name: value for name, value in options.others.items() if value != OPTIONS[name][0] and name != "slow_int8"
-        },
+        runtime_options={name: value for name, value in values.items() if value != usual[name] and value != "allowed"},
     )
 
 
@@ -83,21 +113,52 @@ def known_options(
     precision: str = "fp32",
     runtime: str = "onnxruntime",
     runtime_options: Mapping[str, str] | None = None,
-) -> RuntimeOptions:
-    """What can be said of conditions without the device at hand. Raises UnknownNameError, DeviceError."""
-    if runtime not in RUNTIMES:
-        raise UnknownNameError("runtime", runtime, list(RUNTIMES))
-    if runtime != "onnxruntime":
-        raise DeviceError(f"runtime {runtime} is not supported by this version; use onnxruntime")
-    if device not in PROVIDERS:
-        raise UnknownNameError("device", device, list(PROVIDERS))
-    if precision not in SUPPORTED:
-        raise UnknownNameError("precision", precision, list(SUPPORTED))
-    if precision == "fp16":
-        raise DeviceError("precision fp16 needs a provider that computes in it; the CPU's does not: use fp32 or int8")
+) -> dict[str, str]:
+    """What can be said of conditions without the device at hand: the value of every option of the runtime.
+
+    Raises UnknownNameError, DeviceError.
+    """
+    runs = runtime_named(runtime)
+    if device not in DEVICES:
+        raise UnknownNameError("device", device, list(DEVICES))
+    if device not in runs.providers():
+        raise DeviceError(f"runtime {runtime} has no device {device}; it has {', '.join(runs.providers())}")
+    if precision not in TOLERANCES:
+        raise UnknownNameError("precision", precision, list(TOLERANCES))
+    if precision not in runs.precisions(device):
+        others = [name for name in RUNTIMES if precision in precisions(name, device)]
+        hint = f"; --runtime {others[0]} does" if others else ""
+        raise DeviceError(
+            f"runtime {runtime} on {device} does not compute in {precision}{hint}; it has "
+            f"{', '.join(runs.precisions(device))}"
+        )
     if batch < 1:
         raise DeviceError(f"batch must be at least 1, not {batch}")
-    return RuntimeOptions(provider=PROVIDERS[device][0], others=runtime_options or {})
+    return chosen(runs.options(device), runtime_options or {})
+
+
+def onnx_precision(precision: str) -> str:
+    """Of ONNX files for what runs in this one: what else a runtime computes in, it converts float32 to itself."""
+    return "int8" if precision == "int8" else "fp32"
+
+
+def tolerance(device: str, precision: str) -> float:
+    """How far outputs may be from torch's in float32 on the CPU; see `runtime.require_output`."""
+    return TF32 if device != "cpu" and precision == "fp32" else TOLERANCES[precision]
+
+
+def precisions(runtime: str, device: str) -> tuple[str, ...]:
+    """What a runtime computes in on a device: nothing where it does not have it."""
+    runs = runtime_named(runtime)
+    return runs.precisions(device) if device in runs.providers() else ()
+
+
+def hardware(device: str) -> str:
+    """What the device is, as far as it tells. Raises DeviceError."""
+    if device == "cpu":
+        return f"{cpu_model()} ({platform.machine()}, {os.cpu_count() or 1} cores, {platform.system()})"
+    gpu = Gpu()
+    return f"{gpu.name()} (driver {gpu.driver()})"
 
 
 def multiplies_int8() -> bool:
@@ -126,12 +187,18 @@ def cpu_model() -> str:
 
 
 def devices() -> list[dict[str, str | bool]]:
-    """What there is, whether it can be used here, and if not, why."""
+    """What there is, whether a runtime can use it here, and if not, why the usual one cannot."""
     rows: list[dict[str, str | bool]] = []
-    for device in PROVIDERS:
-        try:
-            hardware = conditions_here(device).hardware
-            rows.append({"device": device, "usable": True, "detail": hardware})
-        except DeviceError as error:
-            rows.append({"device": device, "usable": False, "detail": str(error)})
+    for device in DEVICES:
+        usable, reasons = [], []
+        for name in RUNTIMES:
+            try:
+                found = conditions_here(device, runtime=name)
+            except DeviceError as error:
+                reasons.append(str(error))
+            else:
+                usable.append((name, found.hardware))
+        only = f"; with --runtime {usable[0][0]} only" if reasons and usable and device != "tensorrt" else ""
+        detail = usable[0][1] + only if usable else reasons[0]
+        rows.append({"device": device, "usable": bool(usable), "detail": detail})
     return rows

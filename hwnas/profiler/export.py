@@ -17,8 +17,10 @@ from torch import nn
 from hwnas.core.files import replace_file
 from hwnas.core.operator import Shape
 from hwnas.errors import UnknownNameError
+from hwnas.profiler.device import TOLERANCES
 from hwnas.profiler.precision import PRECISIONS
-from hwnas.profiler.runtime_onnx import InputArray, OnnxModel, RuntimeOptions
+from hwnas.profiler.runtime import InputArray, RuntimeOptions, require_output
+from hwnas.profiler.runtime_onnx import OnnxModel
 
 OPSET: Final = 17
 
@@ -86,7 +88,7 @@ def checked(
     """
     loaded = OnnxModel(model, options)
     x = example_input(input_shape, batch, vocabulary) if x is None else x
-    loaded.require_output(x.numpy(), module.eval()(x).numpy(), PRECISIONS[precision].tolerance)
+    require_output(loaded, x.numpy(), module.eval()(x).numpy(), TOLERANCES[precision])
     loaded.bind(x.numpy())
     return loaded
 
@@ -112,7 +114,7 @@ def export_onnx(
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, list(PRECISIONS))
     model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
-    model = PRECISIONS[precision].convert(model, calibration)
+    model = PRECISIONS[precision](model, calibration)
     x = torch.from_numpy(calibration[0]) if len(calibration) else None
     checked(model, module, input_shape, RuntimeOptions(), batch=batch, vocabulary=vocabulary, precision=precision, x=x)
     replace_file(Path(path), _with_metadata(model, metadata or {}))

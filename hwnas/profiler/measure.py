@@ -11,11 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from hwnas.core.reporter import Reporter
-from hwnas.profiler.clock import pinned
+from hwnas.profiler.clock import Clock, pinned
+from hwnas.profiler.energy import energy_mj_per_call
 from hwnas.profiler.protocol import Patience, Protocol, Session, Timing, measure_steadily, wait_until_fast
-from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.runtime import Model
 from hwnas.profiler.store import TableWriter
-from hwnas.profiler.table import Identity, Row
+from hwnas.profiler.table import ENERGY, Identity, Row, identity
 
 # Models loaded at a time: bounds memory, and what a killed process has to measure again.
 GROUP_SIZE: Final = 40
@@ -37,7 +38,7 @@ class Subject:
 
     kind: str
     key: str
-    load: Callable[[], tuple[OnnxModel, int]]
+    load: Callable[[], tuple[Model, int]]
     repeat: int = 0
     operators: str | None = None
 
@@ -75,17 +76,22 @@ def fill(
     protocol: Protocol,
     *,
     threads: int,
+    clock: Clock,
     reporter: Reporter,
     seed: int,
+    counter_mj: Callable[[], int] | None = None,
 ) -> Tally:
     """Measures what the table lacks, each part in sessions of its own; then again what did not converge, and what was
-    measured while the device was much slower than at its best.
+    measured while the device was much slower than at its best. Energies, too, where there is a counter of millijoules.
     """
     tally = Tally()
     fastest_ms = min((row["reference_ms"] for row in table.rows.values()), default=None)
-    timer = GroupTimer(reference, protocol, threads, reporter, np.random.default_rng(seed), fastest_ms)
+    rng = np.random.default_rng(seed)
+    timer = GroupTimer(reference, protocol, threads, clock, reporter, rng, fastest_ms, counter_mj)
     for attempt in range(1 + AGAIN):
         unsound = {name for name, row in table.rows.items() if not row["converged"]}
+        if counter_mj is not None:
+            unsound |= {name for name, row in table.rows.items() if "energy_mj" not in row}
         if attempt == 1:
             unsound |= _disturbed(table.rows, timer, patiently=tally.measured > 0)
         for part in parts:
@@ -93,9 +99,15 @@ def fill(
             if todo and attempt > 0:
                 reporter.note(f"measuring {len(todo)} models again, which were measured in disturbed moments")
             for rows, session in timer.groups(todo):
-                table.append(rows)
+                table.append([_with_energy(row, table.rows) for row in rows])
                 tally.add(rows, session, again=attempt > 0)
     return tally
+
+
+def _with_energy(row: Row, known: Mapping[Identity, Row]) -> Row:
+    """A row that was measured again without its energy keeps the one it had."""
+    before = known.get(identity(row), {})
+    return {name: before[name] for name in ENERGY if name in before} | dict(row)
 
 
 def _disturbed(rows: Mapping[Identity, Row], timer: "GroupTimer", *, patiently: bool) -> set[Identity]:
@@ -125,11 +137,13 @@ class GroupTimer:
     reference: Subject
     protocol: Protocol
     threads: int
+    clock: Clock
     reporter: Reporter
     rng: np.random.Generator
     expected_ms: float | None = None
+    counter_mj: Callable[[], int] | None = None
     _patience: Patience = field(init=False)
-    _reference_model: OnnxModel | None = None
+    _reference_model: Model | None = None
 
     def __post_init__(self) -> None:
         self._patience = Patience(self.protocol.patience_s)
@@ -141,15 +155,21 @@ class GroupTimer:
             models = self._loaded(waiting)
             group, waiting = waiting[: len(models)], waiting[len(models) :]
             session = self._timed(models)
+            facts_of_group = [{**model.facts, **self._energy(model)} for model in models]
             models.clear()  # before the next group is loaded
             self.expected_ms = min(session.reference.p10_ms, self.expected_ms or np.inf)
             rows = [
-                row(subject, timing, session.reference) for subject, timing in zip(group, session.timings, strict=True)
+                row(subject, facts, timing, session)
+                for subject, facts, timing in zip(group, facts_of_group, session.timings, strict=True)
             ]
             yield rows, session
 
-    def _loaded(self, waiting: Sequence[Subject]) -> list[OnnxModel]:
-        models: list[OnnxModel] = []
+    def _energy(self, model: Model) -> dict[str, float]:
+        """What a row says of a call's energy: nothing where it is not counted."""
+        return {} if self.counter_mj is None else energy_mj_per_call(model.repeat, self.counter_mj).describe()
+
+    def _loaded(self, waiting: Sequence[Subject]) -> list[Model]:
+        models: list[Model] = []
         total_bytes = 0
         for subject in self.reporter.track(waiting[:GROUP_SIZE], f"preparing, {len(waiting)} models to go"):
             if total_bytes > GROUP_BYTES:
@@ -164,19 +184,22 @@ class GroupTimer:
         fast_ms = (1 + SLOWER) * (self.expected_ms or np.inf)
         patience = self._patience if patiently else Patience(0.0)
         with _on_one_core(self.threads):
-            return wait_until_fast(self._loaded_reference().call, fast_ms, self.protocol, patience)
+            return wait_until_fast(
+                self._loaded_reference().times_ns, fast_ms, self.protocol, patience, clock=self.clock
+            )
 
-    def _loaded_reference(self) -> OnnxModel:
+    def _loaded_reference(self) -> Model:
         if self._reference_model is None:
             self._reference_model = self.reference.load()[0]
         return self._reference_model
 
-    def _timed(self, models: Sequence[OnnxModel]) -> Session:
+    def _timed(self, models: Sequence[Model]) -> Session:
         return timed(
             models,
             self._loaded_reference(),
             self.protocol,
             threads=self.threads,
+            clock=self.clock,
             expected_ms=self.expected_ms,
             slower=SLOWER,
             tries=1,  # at the end, what was slow is measured again anyway
@@ -187,11 +210,12 @@ class GroupTimer:
 
 
 def timed(
-    models: Sequence[OnnxModel],
-    reference: OnnxModel,
+    models: Sequence[Model],
+    reference: Model,
     protocol: Protocol,
     *,
     threads: int,
+    clock: Clock,
     expected_ms: float | None,
     slower: float,
     rng: np.random.Generator,
@@ -202,8 +226,8 @@ def timed(
     """`measure_steadily` of loaded models. Inference on one thread stays on one core."""
     with _on_one_core(threads):
         return measure_steadily(
-            [model.call for model in models],
-            reference.call,
+            [model.times_ns for model in models],
+            reference.times_ns,
             protocol,
             expected_ms=expected_ms,
             slower=slower,
@@ -211,6 +235,7 @@ def timed(
             patience=patience or Patience(protocol.patience_s),
             rng=rng,
             reporter=reporter,
+            clock=clock,
         )
 
 
@@ -219,9 +244,15 @@ def _on_one_core(threads: int) -> AbstractContextManager[None]:
     return pinned() if threads == 1 else nullcontext()
 
 
-def row(subject: Subject, timing: Timing, reference: Timing) -> dict[str, Any]:
-    """A line of the table. `reference_ms` is the p10 of the reference network in the same rounds."""
+def row(subject: Subject, facts: Mapping[str, Any], timing: Timing, session: Session) -> dict[str, Any]:
+    """A line of the table. `reference_ms` is the p10 of the reference network in the same rounds; `clock_mhz`, `celsius` and
+    `throttled` are the state of the device in them, where it tells: medians, and how many rounds were throttled."""
     extra: dict[str, Any] = {"repeat": subject.repeat} if subject.repeat else {}
     if subject.operators is not None:
         extra["operators"] = subject.operators
-    return {"kind": subject.kind, "key": subject.key, **extra, **asdict(timing), "reference_ms": reference.p10_ms}
+    if session.states:
+        extra["clock_mhz"] = float(np.median([state.mhz for state in session.states]))
+        extra["celsius"] = float(np.median([state.celsius for state in session.states]))
+        extra["throttled"] = sum(bool(state.reasons) for state in session.states)
+    timed = asdict(timing) | {"reference_ms": session.reference.p10_ms}
+    return {"kind": subject.kind, "key": subject.key, **extra, **facts, **timed}

@@ -19,11 +19,12 @@ from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.ops.assemble import build, network
 from hwnas.profiler.device import Conditions
-from hwnas.profiler.export import checked, example_input, to_onnx
+from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated
+from hwnas.profiler.nvml import energy_counter
 from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.runtime import Forms, Model, require_output
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.summary import slowest, surprises
 from hwnas.profiler.table import Identity, Row
@@ -73,24 +74,22 @@ class Workload:
         load = partial(self._loaded, conditions)
         return Subject(kind=self.kind, key=self.key, operators=self.operators, load=load)
 
-    def _loaded(self, conditions: Conditions) -> tuple[OnnxModel, int]:
-        """The model, exported, checked and ready to call; and its size in bytes."""
-        module = like_trained(self.make())
-        shape, batch = self.input_shape, conditions.batch
-        model = to_onnx(module, shape, batch=batch, vocabulary=self.vocabulary)
-        # How fast a quantised model is does not depend on the ranges it was calibrated on.
-        x = example_input(shape, batch, self.vocabulary).numpy()
-        model = PRECISIONS[conditions.precision].convert(model, [x])
-        loaded = checked(
-            model,
-            module,
-            shape,
-            conditions.options,
-            batch=batch,
-            vocabulary=self.vocabulary,
-            precision=conditions.precision,
-        )
-        return loaded, len(model)
+    def _loaded(self, conditions: Conditions) -> tuple[Model, int]:
+        """The model, checked and ready to call; and its size in bytes."""
+        module = like_trained(self.make()).eval()
+        x = example_input(self.input_shape, conditions.batch, self.vocabulary)
+        with torch.no_grad():
+            expected = module(x).numpy()
+
+        def onnx_model() -> bytes:
+            model = to_onnx(module, self.input_shape, batch=conditions.batch, vocabulary=self.vocabulary)
+            # How fast a quantised model is does not depend on the ranges it was calibrated on.
+            return PRECISIONS[conditions.onnx_precision](model, [x.numpy()])
+
+        loaded, size = conditions.load(Forms(module=lambda: module, onnx=onnx_model))
+        loaded.bind(x.numpy())
+        require_output(loaded, x.numpy(), expected, conditions.tolerance)
+        return loaded, size
 
 
 def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
@@ -119,14 +118,16 @@ def profile(
     protocol: Protocol | None = None,
     reporter: Reporter | None = None,
     seed: int = 0,
+    energy: bool = False,
 ) -> ProfileSummary:
     """Measures every operator of the space and `networks` random whole networks into the table at `path`.
 
-    What the table has already is not measured again, unless it did not converge, or was measured while the device was
-    much slower than it is now. Raises TableError where it was measured under other conditions.
+    With `energy`, a call's millijoules, too. What the table has already is not measured again, unless it did not converge,
+    or was measured while the device was much slower than it is now, or without the energy that is asked for. Raises
+    TableError where it was measured under other conditions, DeviceError where the device does not count its energy.
     """
     works = [*operator_workloads(space), *random_network_workloads(space, networks, seed)]
-    return measure_works(space, conditions, path, works, protocol=protocol, reporter=reporter, seed=seed)
+    return measure_works(space, conditions, path, works, protocol=protocol, reporter=reporter, seed=seed, energy=energy)
 
 
 def measure_works(
@@ -138,8 +139,10 @@ def measure_works(
     protocol: Protocol | None = None,
     reporter: Reporter | None = None,
     seed: int = 0,
+    energy: bool = False,
 ) -> ProfileSummary:
     """Measures an empty call and these operators and networks of a space into the table at `path`, as `profile` does."""
+    counter_mj = energy_counter(conditions.device) if energy else None
     protocol = protocol or Protocol()
     first = [workload.subject(conditions) for workload in (FLOOR, *works)]
     repeats = repeated(first)
@@ -150,8 +153,10 @@ def measure_works(
             network_subject(space, space.largest(), conditions),
             protocol,
             threads=conditions.threads,
+            clock=conditions.clock(),
             reporter=reporter or Silent(),
             seed=seed,
+            counter_mj=counter_mj,
         )
         return summary(space, path, table.rows, tally, len(first) + len(repeats))
 

@@ -1,7 +1,7 @@
 """How latency is measured: bursts, round-robin over all subjects in random order, a reference in every round.
 
-Knows nothing of models or runtimes: subjects are functions; the clock, the counters of interruptions and the randomness
-come in as arguments.
+Knows nothing of models or runtimes: subjects are functions that time some calls; the clock, the counters of interruptions
+and the randomness come in as arguments.
 
 Shapes: R rounds, K calls of one burst, B resamples.
 """
@@ -16,8 +16,11 @@ from hwnas.core.cost import FloatArray
 from hwnas.core.reporter import Reporter
 from hwnas.errors import MeasurementError
 from hwnas.profiler.clock import Clock
+from hwnas.profiler.rounds import State, on_clock
 
 Call = Callable[[], None]
+# Nanoseconds of so many calls, one after the other; where only several can be timed, the mean of each several.
+Timer = Callable[[int, Clock], FloatArray]
 
 # Bursts of which a median is worth having.
 ENOUGH: Final = 4
@@ -96,11 +99,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What one round-robin session measured: the subjects in their order, the reference, the rounds it discarded."""
+    """What one round-robin session measured: the subjects in their order, the reference, the rounds it discarded, and the
+    state of the device after each round, where that can be known."""
 
     timings: tuple[Timing, ...]
     reference: Timing
     discarded_rounds: int
+    states: tuple[State, ...] = ()
 
 
 @dataclass(slots=True)
@@ -112,9 +117,9 @@ class Patience:
 
 @dataclass(slots=True)
 class _Subject:
-    """A call, and what its bursts were: rounds, p10, median and p90 in ms, and whether they were interrupted."""
+    """What times a call, and what its bursts were: rounds, p10, median and p90 in ms, and whether they were interrupted."""
 
-    call: Call
+    timer: Timer
     calls: int
     dropped: int
     rounds: list[int] = field(default_factory=list)
@@ -123,15 +128,11 @@ class _Subject:
     half_widths: list[float] = field(default_factory=list)
 
     def burst(self, number: int, clock: Clock) -> None:
-        stamps = np.empty(self.calls + 1, dtype=np.int64)
         before = clock.interruptions()
-        stamps[0] = clock.now_ns()
-        for i in range(self.calls):
-            self.call()
-            stamps[i + 1] = clock.now_ns()
+        times_ns = self.timer(self.calls, clock)
         self.interrupted.append(clock.interruptions() > before)
         self.rounds.append(number)
-        self.percentiles_ms.append(np.percentile(np.diff(stamps)[self.dropped :] / 1e6, (10, 50, 90)))
+        self.percentiles_ms.append(np.percentile(times_ns[self.dropped :] / 1e6, (10, 50, 90)))
 
     def counting(self, kept: Sequence[bool]) -> list[int]:
         """The bursts of kept rounds that nothing interrupted; of all kept rounds, where these are too few."""
@@ -174,9 +175,23 @@ class _Subject:
         )
 
 
+def stamped(call: Call) -> Timer:
+    """Reads the clock after every call: for what is done when it returns."""
+
+    def times_ns(calls: int, clock: Clock) -> FloatArray:
+        stamps = np.empty(calls + 1, dtype=np.int64)
+        stamps[0] = clock.now_ns()
+        for i in range(calls):
+            call()
+            stamps[i + 1] = clock.now_ns()
+        return np.diff(stamps).astype(float)
+
+    return times_ns
+
+
 def measure(
-    subjects: Sequence[Call],
-    reference: Call,
+    subjects: Sequence[Timer],
+    reference: Timer,
     protocol: Protocol,
     *,
     rng: np.random.Generator,
@@ -188,34 +203,41 @@ def measure(
     Each round visits the subjects that are still needed and the reference in random order, one burst each. A round's
     times are scaled by (median reference) / (its reference), which cancels slow drift of the clock speed. The statistics
     are medians over rounds of each round's percentiles: one disturbed round moves them little, a fast lucky one not at
-    all. Rounds of slow phases do not count, nor those whose reference is an outlier, nor bursts that other work
-    interrupted.
+    all. Rounds of slow phases do not count, nor those whose reference is an outlier or that ran off the device's clock, nor
+    bursts that other work interrupted.
     """
     clock = clock or Clock()
     everyone = [
-        _Subject(call, _warm_up(call, protocol, clock), protocol.dropped_calls) for call in (reference, *subjects)
+        _Subject(timer, _warm_up(timer, protocol, clock), protocol.dropped_calls) for timer in (reference, *subjects)
     ]
+    states: list[State | None] = []
     needed = list(range(len(everyone)))
     checks = range(protocol.rounds, protocol.most_rounds, max(1, protocol.rounds // 2))
     for number in reporter.track(range(protocol.most_rounds), f"measuring {len(subjects)} models"):
         for i in rng.permutation(needed):
             everyone[i].burst(number, clock)
+        states.append(clock.state())
         if number + 1 not in checks:
             continue
-        scale_R, kept = _drift(everyone[0], protocol)
+        scale_R, kept = _drift(everyone[0], states, protocol)
         # Of all: what was precise in a slow phase is needed again in a fast one.
         done = [subject.is_done(scale_R, kept, protocol) for subject in everyone[1:]]
         needed = [0, *(i for i, enough in enumerate(done, start=1) if not enough)]
         if needed == [0]:
             break
-    scale_R, kept = _drift(everyone[0], protocol)
+    scale_R, kept = _drift(everyone[0], states, protocol)
     reference_timing, *timings = (subject.timing(scale_R, kept, protocol) for subject in everyone)
-    return Session(timings=tuple(timings), reference=reference_timing, discarded_rounds=len(kept) - sum(kept))
+    return Session(
+        timings=tuple(timings),
+        reference=reference_timing,
+        discarded_rounds=len(kept) - sum(kept),
+        states=tuple(state for state in states if state is not None),
+    )
 
 
 def measure_steadily(
-    subjects: Sequence[Call],
-    reference: Call,
+    subjects: Sequence[Timer],
+    reference: Timer,
     protocol: Protocol,
     *,
     expected_ms: float | None,
@@ -251,7 +273,7 @@ def measure_steadily(
 
 
 def wait_until_fast(
-    reference: Call, fast_ms: float, protocol: Protocol, patience: Patience, *, clock: Clock | None = None
+    reference: Timer, fast_ms: float, protocol: Protocol, patience: Patience, *, clock: Clock | None = None
 ) -> bool:
     """Waits until the reference takes at most that long, while there is patience; whether it does."""
     clock = clock or Clock()
@@ -275,19 +297,18 @@ def bootstrap_half_width(values_R: FloatArray) -> float:
     return float((high - low) / 2 / np.median(values_R))
 
 
-def _warm_up(call: Call, protocol: Protocol, clock: Clock) -> int:
+def _warm_up(timer: Timer, protocol: Protocol, clock: Clock) -> int:
     """Runs until no call has been notably faster than all before for `warmup_ms`; the number of calls of a burst."""
     start = improved = clock.now_ns()
     calls, fastest_ns = 0, float("inf")
     warmup_ns = protocol.warmup_ms * 1e6
     while True:
-        before = clock.now_ns()
-        call()
+        (took_ns,) = timer(1, clock)
         now = clock.now_ns()
         calls += 1
-        if now - before < fastest_ns * (1 - protocol.warming):
+        if took_ns < fastest_ns * (1 - protocol.warming):
             improved = now
-        fastest_ns = min(fastest_ns, now - before)
+        fastest_ns = min(fastest_ns, took_ns)
         if calls < protocol.warmup_calls:
             continue
         if now <= start:
@@ -296,7 +317,7 @@ def _warm_up(call: Call, protocol: Protocol, clock: Clock) -> int:
             return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(fastest_ns, 1)))
 
 
-def _drift(reference: _Subject, protocol: Protocol) -> tuple[FloatArray, list[bool]]:
+def _drift(reference: _Subject, states: Sequence[State | None], protocol: Protocol) -> tuple[FloatArray, list[bool]]:
     """What each round's times are multiplied by, (R,), and which rounds were not disturbed."""
     reference_ms_R = np.array([percentiles_ms[0] for percentiles_ms in reference.percentiles_ms])
     if not (reference_ms_R > 0).all():
@@ -306,4 +327,4 @@ def _drift(reference: _Subject, protocol: Protocol) -> tuple[FloatArray, list[bo
     mad = float(np.median(np.abs(fast_ms_R - np.median(fast_ms_R))))
     # Below half a percent a difference is the clock's, not another process's.
     kept_R = distance_R <= max(protocol.outlier_mads * 1.4826 * mad, 0.005 * float(np.median(fast_ms_R)))
-    return np.median(reference_ms_R[kept_R]) / reference_ms_R, kept_R.tolist()
+    return np.median(reference_ms_R[kept_R]) / reference_ms_R, (kept_R & on_clock(states)).tolist()

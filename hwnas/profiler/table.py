@@ -18,6 +18,8 @@ from hwnas.profiler.device import differences
 SCHEMA: Final = 2
 SPACE_FACTS: Final = {"reference", "options", "fingerprint"}
 KINDS: Final = ("floor", "operator", "network")
+# What a row has both of, or neither.
+ENERGY: Final = ("energy_mj", "energy_uncertainty")
 CHECKED: Final = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
 
 Row = Mapping[str, Any]
@@ -29,7 +31,7 @@ class Table:
     """Conditions, the space's description, how it was measured, and rows.
 
     A row has at least `kind`, `key`, `p10_ms`, `median_ms`, `p90_ms`, `reference_ms` (of the reference network in the
-    same rounds) and `converged`.
+    same rounds) and `converged`; where energy was measured, `energy_mj` of one call and the relative `energy_uncertainty`.
     """
 
     path: Path
@@ -134,14 +136,19 @@ def _check_header(header: Mapping[str, Any], path: Path) -> None:
 
 def _check_row(row: Row, path: Path, number: int) -> None:
     times: list[Any] = [row.get(name) for name in ("p10_ms", "median_ms", "p90_ms", "reference_ms")]
-    if not all(type(time) in (float, int) and 0 < time < float("inf") for time in times) or times[:3] != sorted(
-        times[:3]
-    ):
+    if not all(map(_is_positive, times)) or times[:3] != sorted(times[:3]):
         raise TableError(f"{path}: line {number} has no positive times in order; delete that line and profile again")
     if row.get("kind") not in KINDS or not isinstance(row.get("key"), str):
         raise TableError(f"{path}: line {number} is neither an operator's nor a network's; delete it and profile again")
+    energy = [row[name] for name in ENERGY if name in row]
+    if energy and (len(energy) < len(ENERGY) or not all(map(_is_positive, energy))):
+        raise TableError(f"{path}: line {number} has no positive energy and uncertainty; delete it and profile again")
     if type(row.get("converged")) is not bool or type(row.get("half_width")) not in (float, int):
         raise TableError(f"{path}: line {number} does not say how precise it is; delete it and profile again")
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def require_conditions(table: Table, conditions: Mapping[str, Any]) -> None:

@@ -33,16 +33,17 @@ _INK: Final = "#333333"
 
 
 def draw_front(plot: FrontPlot) -> Figure:
-    """Validation loss against latency, and beside it predicted against measured latency."""
+    """Validation loss against latency, and beside it, where that was measured, predicted against measured latency."""
     # 10 inches at 200 dpi: 2000 pixels, sharp at the 1000 that a README shows.
     figure = Figure(figsize=(10, 4.7), dpi=200, layout="constrained")
     figure.suptitle(plot.title, x=0.012, ha="left", fontsize=12.5, weight="bold", color=_INK, parse_math=False)
-    figure.text(0.988, 0.98, plot.device, ha="right", va="top", fontsize=9, color="#666666", parse_math=False)
-    trade_off, prediction = figure.subplots(1, 2, width_ratios=(1.6, 1), gridspec_kw={"wspace": 0.06})
-    for axes in (trade_off, prediction):
-        _style(axes)
+    figure.text(0.988, 0.98, plot.subtitle, ha="right", va="top", fontsize=9, color="#666666", parse_math=False)
+    if plot.timed:
+        trade_off, prediction = figure.subplots(1, 2, width_ratios=(1.6, 1), gridspec_kw={"wspace": 0.06})
+        _draw_prediction(prediction, plot)
+    else:
+        trade_off = figure.subplots()
     _draw_trade_off(trade_off, plot)
-    _draw_prediction(prediction, plot)
     handles, labels = trade_off.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9, labelcolor=_INK)
     _label_accuracies(figure, trade_off, plot)
@@ -55,7 +56,7 @@ def draw_held_out(plot: HeldOutPlot) -> Figure:
     axes = figure.subplots()
     _style(axes)
     _draw_heading(axes, plot)
-    axes.set(xlabel="measured latency, p10 (ms)", ylabel="predicted latency (ms)")
+    axes.set(xlabel=plot.labels[0], ylabel=plot.labels[1])
     _draw_equality(axes, plot.latencies_ms, BANDS)
     _draw_hollow(axes, plot.points, gid="held-out", size=5)
     if plot.logarithmic:
@@ -116,10 +117,11 @@ def _style(axes: Axes) -> None:
 
 
 def _draw_trade_off(axes: Axes, plot: FrontPlot) -> None:
+    _style(axes)
     axes.set(xlabel="latency (ms)", ylabel="validation cross-entropy (nats)")
     _draw_evaluated(axes, plot.evaluated)
     _draw_intervals(axes, plot.points)
-    _draw_measured(axes, plot)
+    _draw_found(axes, plot)
     if plot.budget_ms is not None:
         _draw_budget(axes, plot.budget_ms, plot.budget_label)
     axes.margins(x=0.06)
@@ -165,14 +167,14 @@ def _draw_intervals(axes: Axes, points: Sequence[FrontRow]) -> None:
     )
 
 
-def _draw_measured(axes: Axes, plot: FrontPlot) -> None:
+def _draw_found(axes: Axes, plot: FrontPlot) -> None:
     corners = zip(*plot.staircase, strict=True)
     axes.plot(*corners, color=COLOURS["measured"], linewidth=1.6, zorder=2.5, gid="staircase")
     for within, gid, colour, marker, label in (
-        (True, "within", "measured", "o", "front, as measured (p10)"),
+        (True, "within", "measured", "o", f"front, {plot.latency_kind}"),
         (False, "over", "budget", "X", "front, over budget"),
     ):
-        chosen = [(point.measured_ms, point.loss_val) for point in plot.points if point.within_budget == within]
+        chosen = [(point.latency_ms, point.loss_val) for point in plot.points if point.within_budget == within]
         if chosen:
             axes.plot(
                 *zip(*chosen, strict=True),
@@ -202,8 +204,9 @@ def _draw_budget(axes: Axes, budget_ms: float, label: str) -> None:
 
 
 def _draw_prediction(axes: Axes, plot: FrontPlot) -> None:
+    _style(axes)
     axes.set(xlabel="measured latency, p10 (ms)", ylabel="predicted latency (ms)")
-    measured, predicted = [point.measured_ms for point in plot.points], [point.predicted_ms for point in plot.points]
+    measured, predicted = [point.latency_ms for point in plot.points], [point.predicted_ms for point in plot.points]
     low, high = [point.interval_low_ms for point in plot.points], [point.interval_high_ms for point in plot.points]
     _draw_equality(axes, plot.latencies_ms, [TOLERANCE])
     axes.vlines(measured, low, high, colors=COLOURS["predicted"], linewidth=2, zorder=3, gid="intervals-2")
@@ -257,13 +260,13 @@ def _label_accuracies(figure: Figure, axes: Axes, plot: FrontPlot) -> None:
     figure.draw_without_rendering()  # fixes the layout, and with it where every point is in pixels
     points = plot.highlights
     texts = [_tested(point) for point in points]
-    anchors_L2 = _pixels(axes, [(point.measured_ms, point.loss_val) for point in points])
+    anchors_L2 = _pixels(axes, [(point.latency_ms, point.loss_val) for point in points])
     sizes_L2 = np.array([_text_size(axes, text) for text in texts])
     centres_L2 = place_labels(anchors_L2, sizes_L2, *_obstacles(axes, plot), axes.bbox.get_points())
     for text, point, offset_2 in zip(texts, points, (centres_L2 - anchors_L2) * 72 / figure.dpi, strict=True):
         axes.annotate(
             text,
-            (point.measured_ms, point.loss_val),
+            (point.latency_ms, point.loss_val),
             xytext=tuple(offset_2),
             textcoords="offset points",
             ha="center",
@@ -293,7 +296,7 @@ def _text_size(axes: Axes, text: str) -> tuple[float, float]:
 
 def _obstacles(axes: Axes, plot: FrontPlot) -> tuple[FloatArray, FloatArray]:
     """What a label should not hide, as pixels and their weights; shapes (P, 2) and (P,)."""
-    front = [(point.measured_ms, point.loss_val) for point in plot.points]
+    front = [(point.latency_ms, point.loss_val) for point in plot.points]
     front += [(point.predicted_ms, point.loss_val) for point in plot.points]
     lines = _along(plot.staircase)
     for point in plot.points:

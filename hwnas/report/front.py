@@ -45,6 +45,21 @@ class FrontPlot:
             raise UnknownNameError("latency statistic", self.budget_on, list(STATISTICS))
 
     @property
+    def timed(self) -> bool:
+        """Whether the front was measured. Where its device was not at hand, it is drawn at predicted latencies."""
+        return all(point.measured_ms is not None for point in self.points)
+
+    @property
+    def subtitle(self) -> str:
+        """The device, and where nothing was measured on it, that."""
+        return self.device if self.timed else f"not timed: predicted for {self.device}"
+
+    @property
+    def latency_kind(self) -> str:
+        """What the latencies of the front are, in words."""
+        return "as measured (p10)" if self.timed else "as predicted"
+
+    @property
     def budget_label(self) -> str:
         """The budget in words; empty where there is none."""
         return "" if self.budget_ms is None else f"budget {self.budget_ms:.4g} ms ({STATISTICS[self.budget_on]})"
@@ -53,14 +68,14 @@ class FrontPlot:
     def accuracy_of_predictions(self) -> str:
         """How well the measured latencies were predicted, in words."""
         inside = sum(point.in_interval for point in self.points)
-        worst = max(abs(point.error) for point in self.points)
+        worst = max(abs(point.error or 0.0) for point in self.points)
         return f"largest error {100 * worst:.1f} %\n{inside} of {len(self.points)} in their interval"
 
     @property
     def latencies_ms(self) -> tuple[float, float]:
         """Ends of an axis that holds every measurement and every prediction interval of the front."""
-        least = min(min(point.measured_ms, point.interval_low_ms) for point in self.points)
-        most = max(max(point.measured_ms, point.interval_high_ms) for point in self.points)
+        least = min(min(point.latency_ms, point.interval_low_ms) for point in self.points)
+        most = max(max(point.latency_ms, point.interval_high_ms) for point in self.points)
         return with_margin(least, most)
 
     @property
@@ -85,23 +100,23 @@ class FrontPlot:
 
     @property
     def attained(self) -> tuple[FrontRow, ...]:
-        """The points that no other beats in measured latency and loss, fastest first.
+        """The points that no other beats in latency and loss, fastest first.
 
         Fewer than `points` where the measurement reorders what the prediction had put on the front.
         """
         kept: list[FrontRow] = []
-        for point in sorted(self.points, key=lambda point: (point.measured_ms, point.loss_val)):
+        for point in sorted(self.points, key=lambda point: (point.latency_ms, point.loss_val)):
             if not kept or point.loss_val < kept[-1].loss_val:
                 kept.append(point)
         return tuple(kept)
 
     @property
     def staircase(self) -> tuple[tuple[float, float], ...]:
-        """Corners (measured_ms, loss_val) of the line below which nothing was found."""
+        """Corners (latency_ms, loss_val) of the line below which nothing was found."""
         attained = self.attained
-        corners = [(attained[0].measured_ms, attained[0].loss_val)]
+        corners = [(attained[0].latency_ms, attained[0].loss_val)]
         for point in attained[1:]:
-            corners += [(point.measured_ms, corners[-1][1]), (point.measured_ms, point.loss_val)]
+            corners += [(point.latency_ms, corners[-1][1]), (point.latency_ms, point.loss_val)]
         return tuple(corners)
 
     @property

@@ -16,7 +16,8 @@ _MOST_TICKS: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutPlot:
-    """Predictions to draw: `points` has (measured_ms, predicted_ms) of networks the prediction was not fitted to.
+    """Predictions to draw: `points` has (measured, predicted) of networks the prediction was not fitted to, in milliseconds,
+    or the `unit` of another `cost`.
 
     `repeat_noise` is None where no network was measured twice, `kendall` where there is no order. Raises HwnasError for
     no points.
@@ -28,6 +29,14 @@ class HeldOutPlot:
     mape: float
     kendall: float | None
     repeat_noise: float | None
+    cost: str = "latency"
+    statistic: str = "p10"
+    unit: str = "ms"
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Of what was measured, and what was predicted."""
+        return f"measured {self.cost}, {self.statistic} ({self.unit})", f"predicted {self.cost} ({self.unit})"
 
     def __post_init__(self) -> None:
         if not self.points:

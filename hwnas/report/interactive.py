@@ -35,12 +35,13 @@ _PAGE: Final = """<!doctype html>
 
 def front_html(plot: FrontPlot) -> str:
     """The page as text, about 5 MB: all of plotly.js is in it. Equal plots give equal pages."""
-    figure = make_subplots(rows=1, cols=2, column_widths=[0.62, 0.38], horizontal_spacing=0.09)
-    for trace in (_evaluated(plot), _staircase(plot), _predictions(plot), *_measurements(plot)):
+    layout: dict[str, Any] = {"cols": 2, "column_widths": [0.62, 0.38]} if plot.timed else {"cols": 1}
+    figure = make_subplots(rows=1, horizontal_spacing=0.09, **layout)
+    for trace in (_evaluated(plot), _staircase(plot), _predictions(plot), *_found(plot)):
         figure.add_trace(trace, row=1, col=1)
-    for trace in (_band(plot.latencies_ms, TOLERANCE), _diagonal(plot.latencies_ms), _calibration(plot)):
-        figure.add_trace(trace, row=1, col=2)
     _lay_out(figure, plot)
+    if plot.timed:
+        _add_calibration(figure, plot)
     if plot.budget_ms is not None:
         figure.add_vline(
             plot.budget_ms,
@@ -69,8 +70,8 @@ def held_out_html(plot: HeldOutPlot) -> str:
     if plot.logarithmic:
         axis = {"type": "log", "range": [log10(end) for end in ends_ms], "tickvals": plot.ticks_ms}
         axis["ticktext"] = [f"{tick:g}" for tick in plot.ticks_ms]
-    figure.update_xaxes(title_text="measured latency, p10 (ms)", constrain="domain", **axis)
-    figure.update_yaxes(title_text="predicted latency (ms)", scaleanchor="x", constrain="domain", **axis)
+    figure.update_xaxes(title_text=plot.labels[0], constrain="domain", **axis)
+    figure.update_yaxes(title_text=plot.labels[1], scaleanchor="x", constrain="domain", **axis)
     return _page(figure, plot.title, "held-out")
 
 
@@ -109,16 +110,16 @@ def _predictions(plot: FrontPlot) -> Any:
     )
 
 
-def _measurements(plot: FrontPlot) -> list[Any]:
+def _found(plot: FrontPlot) -> list[Any]:
     traces = []
     for within, name, colour, symbol in (
-        (True, "front, as measured (p10)", "measured", "circle"),
+        (True, f"front, {plot.latency_kind}", "measured", "circle"),
         (False, "front, over budget", "budget", "x"),
     ):
         chosen = [point for point in plot.points if point.within_budget == within]
         marker = {"color": COLOURS[colour], "symbol": symbol, "size": 11, "line": {"color": "white", "width": 1}}
         trace = go.Scatter(name=name, mode="markers", marker=marker, hoverinfo="text", visible=bool(chosen))
-        trace.update(x=[point.measured_ms for point in chosen], y=[point.loss_val for point in chosen])
+        trace.update(x=[point.latency_ms for point in chosen], y=[point.loss_val for point in chosen])
         trace.update(ids=[point.arch_id for point in chosen], hovertext=[_describe(point) for point in chosen])
         traces.append(trace)
     return traces
@@ -151,14 +152,15 @@ def _held_out(plot: HeldOutPlot) -> Any:
         customdata=[100 * (predicted_ms / measured_ms - 1) for measured_ms, predicted_ms in plot.points],
         mode="markers",
         marker=_hollow(9),
-        hovertemplate="measured %{x:.4g} ms<br>predicted %{y:.4g} ms<br>%{customdata:+.1f} %<extra></extra>",
+        hovertemplate=f"measured %{{x:.4g}} {plot.unit}<br>predicted %{{y:.4g}} {plot.unit}"
+        "<br>%{customdata:+.1f} %<extra></extra>",
     )
 
 
 def _calibration(plot: FrontPlot) -> Any:
     return go.Scatter(
         name="predicted and measured",
-        x=[point.measured_ms for point in plot.points],
+        x=[point.latency_ms for point in plot.points],
         y=[point.predicted_ms for point in plot.points],
         error_y=_intervals(plot.points),
         mode="markers",
@@ -193,7 +195,9 @@ def _describe(point: FrontRow) -> str:
             f"accuracy: validation {100 * point.accuracy_val:.2f} %, test {100 * point.accuracy_test:.2f} %",
             f"cross-entropy: {point.loss_val:.4g} nats",
             f"predicted: {point.predicted_ms:.4g} ms [{interval}]",
-            f"measured: p10 {point.measured_ms:.4g}, median {point.measured_median_ms:.4g}, "
+            "not timed"
+            if point.measured_ms is None
+            else f"measured: p10 {point.measured_ms:.4g}, median {point.measured_median_ms:.4g}, "
             f"p90 {point.measured_p90_ms:.4g} ms",
             f"parameters: {point.params:,}, FLOPs: {point.flops:,}",
             f"within budget: {'yes' if point.within_budget else 'no'}",
@@ -210,7 +214,7 @@ def _perplexities(point: FrontRow) -> list[str]:
 def _lay_out(figure: Any, plot: FrontPlot) -> None:
     figure.update_layout(
         template="plotly_white",
-        title={"text": f"<b>{escape(plot.title)}</b>", "subtitle": {"text": escape(plot.device)}},
+        title={"text": f"<b>{escape(plot.title)}</b>", "subtitle": {"text": escape(plot.subtitle)}},
         font={"color": "#333333"},
         legend={"orientation": "h", "y": -0.15, "x": 0.5, "xanchor": "center"},
         hoverlabel={"align": "left", "bgcolor": "white"},
@@ -223,6 +227,12 @@ def _lay_out(figure: Any, plot: FrontPlot) -> None:
         figure.update_yaxes(type="log", range=[log10(loss) for loss in plot.losses], row=1, col=1, **ticks)
     else:
         figure.update_yaxes(range=plot.losses, row=1, col=1)
+
+
+def _add_calibration(figure: Any, plot: FrontPlot) -> None:
+    """Predicted against measured, in a panel of its own."""
+    for trace in (_band(plot.latencies_ms, TOLERANCE), _diagonal(plot.latencies_ms), _calibration(plot)):
+        figure.add_trace(trace, row=1, col=2)
     figure.update_xaxes(title_text="measured latency, p10 (ms)", range=plot.latencies_ms, row=1, col=2)
     figure.update_yaxes(title_text="predicted latency (ms)", range=plot.latencies_ms, row=1, col=2)
     figure.add_annotation(

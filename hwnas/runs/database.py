@@ -16,8 +16,8 @@ CREATE TABLE IF NOT EXISTS evaluations (
     predicted_ms REAL NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
 );
 CREATE TABLE IF NOT EXISTS winners (
-    arch_id TEXT PRIMARY KEY, loss_test REAL NOT NULL, accuracy_test REAL NOT NULL, measured_ms REAL NOT NULL,
-    measured_median_ms REAL NOT NULL, measured_p90_ms REAL NOT NULL, within_budget INTEGER NOT NULL,
+    arch_id TEXT PRIMARY KEY, loss_test REAL NOT NULL, accuracy_test REAL NOT NULL, measured_ms REAL,
+    measured_median_ms REAL, measured_p90_ms REAL, within_budget INTEGER NOT NULL,
     at TEXT DEFAULT CURRENT_TIMESTAMP
 );
 """
@@ -37,16 +37,19 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """One exported model: test loss (nats), accuracy and latency of the ONNX file. `measured_ms` is the p10."""
+    """One exported model: test loss (nats), accuracy and latency of the ONNX file. `measured_ms` is the p10.
+
+    Latencies are None where the device is not here, `within_budget` then by prediction.
+    """
 
     loss_test: float
     accuracy_test: float
-    measured_ms: float
-    measured_median_ms: float
-    measured_p90_ms: float
+    measured_ms: float | None
+    measured_median_ms: float | None
+    measured_p90_ms: float | None
     within_budget: bool
 
-    def statistic_ms(self, name: str) -> float:
+    def statistic_ms(self, name: str) -> float | None:
         """`p10`, `median` or `p90`."""
         return {"p10": self.measured_ms, "median": self.measured_median_ms, "p90": self.measured_p90_ms}[name]
 

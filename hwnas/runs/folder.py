@@ -45,6 +45,10 @@ class RunFolder:
         return self.path / "predictor.json"
 
     @property
+    def energy_predictor(self) -> Path:
+        return self.path / "energy.json"
+
+    @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
 

@@ -24,8 +24,11 @@ class FrontRow:
     """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10;
     `budget_ms`: of the budget's statistic).
 
+    What was measured is None, in the file empty, where the device was not at hand; `within_budget` then says that the upper
+    end of the interval is.
     `model_mib` is of weights and statistics, `peak_mib` of activations alive at once for one sample
-    (`SearchSpace.costs`). Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
+    (`SearchSpace.costs`), `energy_mj` of one inference, as predicted; None, in the file empty, where nothing predicts it.
+    Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
     """
 
     arch_id: str
@@ -38,26 +41,32 @@ class FrontRow:
     predicted_ms: float
     interval_low_ms: float
     interval_high_ms: float
-    measured_ms: float
-    measured_median_ms: float
-    measured_p90_ms: float
+    measured_ms: float | None
+    measured_median_ms: float | None
+    measured_p90_ms: float | None
     within_budget: bool
     budget_ms: float
     params: int
     flops: int
     model_mib: float
     peak_mib: float
+    energy_mj: float | None = None
     onnx: str
 
     @property
-    def error(self) -> float:
-        """Of the prediction, relative to the measurement: 0.05 is predicted 5 % too slow."""
-        return self.predicted_ms / self.measured_ms - 1
+    def latency_ms(self) -> float:
+        """As measured (p10); as predicted where it was not."""
+        return self.predicted_ms if self.measured_ms is None else self.measured_ms
+
+    @property
+    def error(self) -> float | None:
+        """Of the prediction, relative to the measurement: 0.05 is predicted 5 % too slow. None where nothing was measured."""
+        return None if self.measured_ms is None else self.predicted_ms / self.measured_ms - 1
 
     @property
     def in_interval(self) -> bool:
-        """Whether the measurement lies in the interval that was predicted for it."""
-        return self.interval_low_ms <= self.measured_ms <= self.interval_high_ms
+        """Whether the latency lies in the interval that was predicted for it."""
+        return self.interval_low_ms <= self.latency_ms <= self.interval_high_ms
 
 
 def named(rows: Sequence[FrontRow]) -> dict[str, FrontRow]:
@@ -66,14 +75,14 @@ def named(rows: Sequence[FrontRow]) -> dict[str, FrontRow]:
     The knee is furthest below the straight line between the other two, both axes scaled to 0..1
     (Branke et al., "Finding knees in multi-objective optimization", 2004).
     """
-    fastest = min(rows, key=lambda row: (row.measured_ms, row.loss_val))
-    best = min(rows, key=lambda row: (row.loss_val, row.measured_ms))
-    span_ms = (best.measured_ms - fastest.measured_ms) or 1.0
+    fastest = min(rows, key=lambda row: (row.latency_ms, row.loss_val))
+    best = min(rows, key=lambda row: (row.loss_val, row.latency_ms))
+    span_ms = (best.latency_ms - fastest.latency_ms) or 1.0
     span_loss = (fastest.loss_val - best.loss_val) or 1.0
     between = [row for row in rows if row not in (fastest, best)] or [best]
 
     def height(row: FrontRow) -> float:
-        return (row.measured_ms - fastest.measured_ms) / span_ms + (row.loss_val - best.loss_val) / span_loss
+        return (row.latency_ms - fastest.latency_ms) / span_ms + (row.loss_val - best.loss_val) / span_loss
 
     return {"fastest": fastest, "knee": min(between, key=height), "best": best}
 
@@ -83,7 +92,7 @@ def write_front(path: Path, rows: Sequence[FrontRow]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(FrontRow)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.measured_ms))
+    writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.latency_ms))
     replace_file(path, text.getvalue())
 
 

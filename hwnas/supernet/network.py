@@ -52,7 +52,6 @@ class Supernet(nn.Module):
 
     def drawn(self, mixture: Mapping[str, Tensor | Drawn]) -> dict[str, Drawn]:
         """Of every choice that is not tied."""
-        parameter = next(self.parameters(), torch.ones(1))
         result = {}
         for choice in self.space.choices:
             given = mixture.get(choice.name)
@@ -61,7 +60,7 @@ class Supernet(nn.Module):
             if given is None and len(choice.options) > 1:
                 raise SpaceError(f"a mixture of {self.space.name} needs probabilities of {choice.name!r}")
             if given is None:
-                given = parameter.new_ones(1)
+                given = self._certain()
             if isinstance(given, Tensor):
                 given = Drawn(tuple(range(len(choice.options))), given)
             known = range(len(choice.options))
@@ -82,8 +81,7 @@ class Supernet(nn.Module):
         scope = tuple(self.space.choice(name).tied_to or name for name in layer.scope)
         names = tuple(dict.fromkeys(scope))
         kept = tuple(drawn[name].options for name in names)
-        like = drawn[names[0]].weights if names else next(self.elastic(layer).parameters(), torch.ones(1))
-        weights_K = like.new_ones(1) if not names else drawn[names[0]].weights
+        like = weights_K = drawn[names[0]].weights if names else self._certain()
         for name in names[1:]:
             weights_K = (weights_K[:, None] * drawn[name].weights).reshape(-1)
         key = (layer.name, kept, like.dtype, like.device, partial)
@@ -101,7 +99,7 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def extract(self, arch: Arch) -> nn.Module:
         """The plain network of one architecture with a copy of its weights; same output as `supernet(x, arch)`."""
-        plain = network(self.space, arch)
+        plain = network(self.space, arch).to(self._certain())  # its device and type
         plain.train(self.training)
         for layer in self.space.layers:
             operator = layer.operator(arch)
@@ -110,8 +108,12 @@ class Supernet(nn.Module):
             module = plain.get_submodule(module_name(layer.name))
             targets = dict(module.named_parameters()) | dict(module.named_buffers())
             for tensor_name, tensor in self.elastic(layer).slices(operator).items():
-                targets[tensor_name].data = tensor.clone()  # not copy_: keeps the supernet's dtype and device
+                targets[tensor_name].copy_(tensor)
         return plain
+
+    def _certain(self) -> Tensor:
+        """The probability of what is the only option, (1,), of the weights' type and on their device."""
+        return next(self.parameters(), torch.ones(1)).new_ones(1)
 
     def elastic(self, layer: Layer) -> ElasticLayer:
         """The entangled weights of a layer."""

@@ -31,6 +31,7 @@ from hwnas.train.steps import (
     set_rate,
     shuffled_batches,
     steps_of,
+    torch_seed,
 )
 
 
@@ -43,7 +44,7 @@ def train_supernet(
     teaches all others (in-place distillation), with the labels where the recipe says so. Raises TrainingError where the
     loss stops being a number; the checkpoint is then that of the last good epoch.
     """
-    optimizer = optimizer_of(supernet, recipe)
+    optimizer, device = optimizer_of(supernet, recipe), device_of(supernet)
     parts = {"weights": supernet, "optimizer": optimizer}
     done = restored(checkpoint, parts)["epoch"]
     smallest, largest = supernet.space.smallest(), supernet.space.largest()
@@ -53,6 +54,7 @@ def train_supernet(
     for step in reporter.track(range(done * steps_per_epoch, recipe.epochs * steps_per_epoch), "training"):
         epoch, number = divmod(step, steps_per_epoch)
         if number == 0:
+            torch.manual_seed(torch_seed(seed, epoch, 4))  # dropout
             rng = np.random.default_rng((seed, epoch))
             batches = shuffled_batches(np.arange(len(data.train)), recipe, rng)
             losses = []
@@ -60,7 +62,7 @@ def train_supernet(
         x, labels = data.training_batch(next(batches), rng)
         others = [smallest, *(supernet.space.sample(rng) for _ in range(recipe.random_subnets))]
         optimizer.zero_grad()
-        losses.append(_sandwich_step(supernet, x, labels, largest, others, recipe))
+        losses.append(_sandwich_step(supernet, x.to(device), labels.to(device), largest, others, recipe))
         nn.utils.clip_grad_norm_(supernet.parameters(), recipe.clip_norm)
         optimizer.step()
         if number == steps_per_epoch - 1:
@@ -120,12 +122,13 @@ class Score:
 
 
 class NetworkJudge:
-    """Judges plain networks by the validation split: the same network always gets the same score."""
+    """Judges plain networks by the validation split, which it keeps on a device: the same network always gets the same
+    score, on a GPU to rounding."""
 
     def __init__(
         self, data: Dataset, device: torch.device, *, batch_size: int = 64, calibration_batches: int = 8
     ) -> None:
-        self._device = device
+        self.device = device
         self._batch_size = batch_size
         # Whole batches: statistics are averages over batches, whatever a batch's size.
         order = data.calibration_order()
@@ -140,10 +143,11 @@ class NetworkJudge:
     def _labelled(self, data: Dataset, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         raw, labels = split.raw, split.labels
         for rows in self._chunks(len(split)):
-            yield data.inputs(raw[rows]).to(self._device), torch.from_numpy(labels[rows]).to(self._device)
+            yield data.inputs(raw[rows]).to(self.device), torch.from_numpy(labels[rows]).to(self.device)
 
     def prepared(self, module: nn.Module) -> nn.Module:
-        """In eval mode; where it has batch-norms, with statistics of its own."""
+        """On the judge's device, in eval mode; where it has batch-norms, with statistics of its own."""
+        module.to(self.device)
         if has_batch_norm(module):
             recalibrate(module, self._calibration)
         return module.eval()

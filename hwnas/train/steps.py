@@ -103,15 +103,21 @@ def save_checkpoint(path: Path, epoch: int, parts: Mapping[str, Any], **facts: A
 
 
 def restored(path: Path, parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A checkpoint's facts, its parts given their states; `epoch` is 0 where there is none. Raises RunError where it is
-    damaged."""
+    """A checkpoint's facts, its parts given their states, each on its own device; `epoch` is 0 where there is none.
+
+    Raises RunError where it is damaged.
+    """
     if not path.exists():
         return {"epoch": 0}
     try:
-        facts: Mapping[str, Any] = torch.load(path, weights_only=True)
+        # To the CPU, from where parts take their states: the file may be of a device that is not here, and optimisers
+        # leave their counters where they are, on a GPU one wait for each parameter in every step.
+        facts: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(facts[name])
         return {"epoch": int(facts["epoch"])} | {name: value for name, value in facts.items() if name not in parts}
+    except torch.OutOfMemoryError:
+        raise  # nothing is wrong with the file
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
         raise RunError(
             f"{path}: damaged or of another space ({type(error).__name__}); delete it to train afresh"

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from hwnas.pipeline.search import load_for, reopen
+from hwnas.pipeline.request import load_for, reopen
 from hwnas.runs.front import read_front
 from hwnas.supernet.network import Supernet
 from hwnas.train.loop import SubnetJudge, load_supernet
@@ -40,19 +40,24 @@ def main() -> None:
         differences.append(float(np.abs(logits - expected).max()))
         accuracy = float((logits.argmax(-1) == data.test.labels).mean())
         assert abs(accuracy - row.accuracy_test) < 1e-6, (row.arch_id, accuracy, row.accuracy_test)
-    points = np.array([(row.loss_val, row.predicted_ms, row.measured_ms) for row in rows])
+    timed = all(row.measured_ms is not None for row in rows)
+    points = np.array([(row.loss_val, row.predicted_ms, row.latency_ms) for row in rows])
     for latency in (1, 2):
         for point in points:
             beaten = (points[:, [0, latency]] <= point[[0, latency]]).all(1) & (points != point).any(1)
             assert not beaten.any(), f"{point} is dominated"
     budget_ms = run.read()["latency_budget_ms"]
     column = {"p10": "measured_ms", "median": "measured_median_ms", "p90": "measured_p90_ms"}[config.budget_on]
-    assert all(getattr(row, column) <= budget_ms for row in rows)
+    assert all(row.within_budget for row in rows)
+    assert not timed or all(getattr(row, column) <= budget_ms for row in rows)
     assert max(differences) <= 1e-4
-    errors = np.abs([row.error for row in rows])
-    inside = sum(row.in_interval for row in rows)
     print(f"{len(rows)} models, none dominated, all within {budget_ms:.4f} ms ({config.budget_on})")
     print(f"ONNX against torch: largest difference {max(differences):.1e}; test accuracies equal the table's")
+    if not timed:
+        print("not timed: this is a run for another device")
+        return
+    errors = np.abs([row.error for row in rows])
+    inside = sum(row.in_interval for row in rows)
     print(f"predicted against measured: median {100 * np.median(errors):.2f} %, worst {100 * errors.max():.2f} %")
     print(f"measured inside the predicted 90 % interval: {inside} of {len(rows)}")
 

@@ -35,6 +35,7 @@ from hwnas.strategies.problem import Problem
 from hwnas.strategies.tabular import TabularBenchmark, conv_macro
 from hwnas.supernet.network import Supernet
 from hwnas.train.data import Dataset, load_data
+from hwnas.train.devices import TRAINS_ON, training_device
 from hwnas.train.loop import SubnetJudge
 from hwnas.train.recipes import RECIPES
 
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--evaluations", type=int, default=200, help="of the evolution after uniform")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", choices=TRAINS_ON, help="to train on")
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"))
@@ -112,9 +113,9 @@ def searched(
         f"parquet:{arguments.data / 'cifar10'}", space.input_shape, classes=10, seed=seed, limit=arguments.images
     )
     torch.manual_seed(seed)
-    supernet = Supernet(space).to(arguments.device)
-    generator = torch.Generator(arguments.device).manual_seed(seed)
-    relaxation = Relaxation(space, sampler(method), generator)
+    device = training_device(arguments.device)
+    supernet = Supernet(space).to(device)
+    relaxation = Relaxation(space, sampler(method), torch.Generator().manual_seed(seed)).to(device)
     epochs = max(1, round(arguments.scale * PUBLISHED[method]))
     warmup = round(arguments.warmup * epochs) if relaxation.learns else 0
     recipe = replace(

@@ -67,7 +67,9 @@ def measured(space: SearchSpace, archs: list[Arch], path: Path) -> Measurements:
     reference = network_subject(space, space.largest(), conditions)
     with TableWriter(path, conditions.describe(), space.describe(), provenance(protocol)) as table:
         parts = [operators, [networks[i] for i in order]]
-        fill(table, parts, reference, protocol, threads=1, reporter=TerminalReporter(), seed=0)
+        fill(
+            table, parts, reference, protocol, threads=1, clock=conditions.clock(), reporter=TerminalReporter(), seed=0
+        )
     return measurements(read_table(path), space)
 
 

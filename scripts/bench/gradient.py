@@ -140,19 +140,25 @@ def budgets(arguments: argparse.Namespace) -> None:
 
 
 def searched(
-    space: SearchSpace, constraint: Constraint, of_penalty: Penalty, arguments: argparse.Namespace, name: str = "drnas"
+    space: SearchSpace,
+    constraint: Constraint,
+    of_penalty: Penalty,
+    arguments: argparse.Namespace,
+    *,
+    seed: int = 0,
+    name: str = "drnas",
 ) -> tuple[GradientSearch, list[Progress]]:
     data = load_data("digits", space.input_shape, classes=space.classes, seed=0)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     search = GradientSearch(
         supernet=Supernet(space),
-        relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(0)),
+        relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(seed)),
         data=data,
         recipe=replace(RECIPES["sgd"], epochs=arguments.epochs),
         schedule=Schedule(warmup_epochs=3),
         penalty=of_penalty,
         constraints=[constraint],
-        seed=0,
+        seed=seed,
         reporter=Quiet(),
     )
     return search, search.run(Path(mkdtemp()) / "search.pt")
@@ -167,16 +173,19 @@ def penalties(arguments: argparse.Namespace) -> None:
     predictor, space = LatencyPredictor.load(predictor_of(arguments)), hwnas.space("mobilenet")
     largest_ms = float(predictor.upper_ms(space.encode([space.largest()]), "median")[0])
     constraint = latency_constraint(predictor, 0.4 * largest_ms, "median")
-    print("| penalty | weight | expected latency, ms | derived without a limit, ms |\n|---|---|---|---|")
+    print("| penalty | weight | expected latency, ms | mean | derived without a limit, ms |\n|---|---|---|---|---|")
     for name, weights in (("fbnet", BETAS), ("proxyless-linear", LAMBDAS)):
         for weight in weights:
-            search, history = searched(space, constraint, replace(penalty(name), weight=weight), arguments)
-            likeliest = derive(space, log_scores(probabilities_of(search)))
-            derived_ms = float(predictor.predict_ms(space.encode([likeliest]))[0])
-            print(
-                f"| {name} | {weight:g} | {history[-1].ratios[0] * constraint.bound:.4f} | {derived_ms:.4f} |",
-                flush=True,
-            )
+            expected_ms, derived_ms = [], []
+            for seed in range(arguments.seeds):
+                search, history = searched(
+                    space, constraint, replace(penalty(name), weight=weight), arguments, seed=seed
+                )
+                likeliest = derive(space, log_scores(probabilities_of(search)))
+                expected_ms.append(history[-1].ratios[0] * constraint.bound)
+                derived_ms.append(float(predictor.predict_ms(space.encode([likeliest]))[0]))
+            each, derived = (", ".join(f"{ms:.4f}" for ms in found) for found in (expected_ms, derived_ms))
+            print(f"| {name} | {weight:g} | {each} | {np.mean(expected_ms):.4f} | {derived} |", flush=True)
 
 
 # ---- selectors
@@ -251,7 +260,7 @@ def devices(arguments: argparse.Namespace) -> None:
         constraint = Constraint(
             "latency", ExpectedCost(space.choices, factors), bound_ms[device], (factors, bound_ms[device])
         )
-        search, _ = searched(space, constraint, penalty("budget"), arguments, "gates")
+        search, _ = searched(space, constraint, penalty("budget"), arguments, name="gates")
         found[device] = derive(space, log_scores(probabilities_of(search)), [constraint.limit])
     print(f"| searched for | {' | '.join(f'{device}, ms' for device in DEVICES)} |\n|---|{'---|' * len(DEVICES)}")
     for device, arch in found.items():

@@ -19,7 +19,8 @@ from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget
 from hwnas.pipeline.limits import limits_of
 from hwnas.pipeline.predict import preflight
-from hwnas.pipeline.search import load_for, reopen, search_problem
+from hwnas.pipeline.request import load_for, reopen
+from hwnas.pipeline.search import search_problem
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet

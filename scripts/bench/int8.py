@@ -15,6 +15,7 @@ import numpy as np
 import hwnas
 from hwnas.core.space import SearchSpace
 from hwnas.ops.assemble import network
+from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import timed
@@ -41,6 +42,7 @@ def main() -> None:
         models[2],  # the largest network, in float32
         Protocol(),
         threads=1,
+        clock=Clock(),
         expected_ms=None,
         slower=0.0,
         rng=np.random.default_rng(0),
@@ -60,7 +62,7 @@ def converted(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, fl
     x = example_input(space.input_shape, 1, space.vocabulary).numpy()
     plain = to_onnx(module, space.input_shape, vocabulary=space.vocabulary)
     options = conditions_here("cpu").options
-    models = [OnnxModel(PRECISIONS[name].convert(plain, [x]), options) for name in ("fp32", "int8")]
+    models = [OnnxModel(PRECISIONS[name](plain, [x]), options) for name in ("fp32", "int8")]
     answers = [model.run(x) for model in models]
     for model in models:
         model.bind(x)

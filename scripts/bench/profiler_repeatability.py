@@ -1,7 +1,7 @@
 """How far two profiles of one space agree, each by a process of its own.
 
     python scripts/bench/profiler_repeatability.py                       # mobilenet at 32 px, about two minutes
-    python scripts/bench/profiler_repeatability.py vit --networks 20
+    python scripts/bench/profiler_repeatability.py vit --networks 20 --device cuda --runtime torch
     python scripts/bench/profiler_repeatability.py --bundle bare/bin/python     # the second by a bundle, in a Python
                                                                                 # with numpy and onnxruntime alone
 
@@ -29,19 +29,22 @@ def main() -> None:
     parser.add_argument(
         "--bundle", type=Path, metavar="PYTHON", help="Measure the second table by a bundle, with this."
     )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--runtime", default="onnxruntime")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         what = ["--space", arguments.space, "--networks", arguments.networks]
         paths = [Path(folder) / f"{number}.jsonl" for number in range(2)]
-        seconds = [profiled(what, paths[0])]
+        where = ["--device", arguments.device, "--runtime", arguments.runtime]
+        seconds = [profiled([*what, *where], paths[0])]
         if arguments.bundle:
             bundle = Path(folder) / "bundle.zip"
-            ran([sys.executable, "-m", "hwnas", "bundle", *what, "--out", str(bundle)])
+            ran([sys.executable, "-m", "hwnas", "bundle", *what, "--device", arguments.device, "--out", str(bundle)])
             print(f"the bundle has {bundle.stat().st_size / 2**20:.1f} MiB")
             seconds.append(ran([str(arguments.bundle), str(bundle), "--out", str(paths[1])], environment={}))
         else:
-            seconds.append(profiled(what, paths[1]))
-        again = profiled(what, paths[0])
+            seconds.append(profiled([*what, *where], paths[1]))
+        again = profiled([*what, *where], paths[0])
         first, second = (read_table(path) for path in paths)
     print(f"first {seconds[0]:.1f} s, second {seconds[1]:.1f} s, nothing to do {again:.1f} s; {len(first.rows)} rows")
     print(f"unconverged: {len(first.unconverged)} and {len(second.unconverged)}")

@@ -19,6 +19,7 @@ import numpy as np
 
 import hwnas
 from hwnas.core.reporter import Silent
+from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import timed
 from hwnas.profiler.profile import calibration_networks, network_subject
@@ -39,7 +40,17 @@ def main() -> None:
 
     def protocol() -> Session:
         rng = np.random.default_rng(0)
-        return timed(models, reference, Protocol(), threads=1, expected_ms=None, slower=0, rng=rng, reporter=Silent())
+        return timed(
+            models,
+            reference,
+            Protocol(),
+            threads=1,
+            clock=Clock(),
+            expected_ms=None,
+            slower=0,
+            rng=rng,
+            reporter=Silent(),
+        )
 
     everywhere = os.sched_getaffinity(0)
     core = min(everywhere)

@@ -37,6 +37,32 @@ def test_the_held_out_error_is_near_the_noise_and_below_the_isolated_sums(predic
     assert held_out["spearman"] > 0.985
 
 
+def test_a_fit_of_power_times_latency_is_power_times_the_fit(tiny_space, interacting) -> None:
+    """Nothing but ratios is fitted: so energies are fitted like latencies."""
+    of_latency, watts = interacting(60), 137.0
+    of_energy = Measurements(
+        isolated_ms={key: watts * ms for key, ms in of_latency.isolated_ms.items()},
+        rows_NC=of_latency.rows_NC,
+        network_ms_N=watts * of_latency.network_ms_N,
+        repeat_noise=of_latency.repeat_noise,
+        cost="energy",
+    )
+    latency, energy = fit(tiny_space, of_latency, {}), fit(tiny_space, of_energy, {})
+    rows = tiny_space.sample_rows(np.random.default_rng(0), 100)
+    assert energy.predict_mj(rows) == pytest.approx(watts * latency.predict_ms(rows), rel=1e-4)
+    assert energy.upper_mj(rows) == pytest.approx(watts * latency.upper_ms(rows, "p10"), rel=1e-4)
+    assert (energy.unit, energy.statistics) == ("mJ", {"mean": 1.0})
+    assert set(energy.report["points"]) == {"predicted_mj", "measured_mj"}
+
+
+def test_a_known_device_of_another_cost_is_refused(tiny_space, measured, predictor) -> None:
+    of_energy = replace(measured(20, 0.01), other_ms={}, cost="energy")
+    with pytest.raises(
+        PredictorError, match=r"^a known device: predicts latency, not energy; `hwnas fit --cost energy`"
+    ):
+        fit(tiny_space, of_energy, {}, known=[predictor])
+
+
 def test_the_held_out_error_is_honest(tiny_space, predictor, true_ms) -> None:
     rows = tiny_space.sample_rows(np.random.default_rng(99), 300)
     noisy = true_ms(rows) * np.random.default_rng(98).lognormal(0, 0.01, 300)

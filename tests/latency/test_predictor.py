@@ -238,6 +238,39 @@ def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
 # ---- predictions
 
 
+def test_a_predictor_knows_its_cost_and_answers_for_no_other(predictor, rows, tmp_path) -> None:
+    energy = replace(predictor, cost="energy", statistics={"mean": 1.0})
+    energy.save(tmp_path / "e.json")
+    read = LatencyPredictor.load(tmp_path / "e.json")
+    assert (read.cost, read.unit, predictor.unit) == ("energy", "mJ", "ms")
+    assert np.array_equal(read.predict_mj(rows), predictor.predict_ms(rows))
+    assert np.array_equal(read.upper_mj(rows), predictor.interval[1] * read.predict(rows))
+    assert read.breakdown(rows[0]) == predictor.breakdown_ms(rows[0])
+    for ask in (lambda: read.predict_ms(rows), lambda: read.upper_ms(rows, "p10"), lambda: read.breakdown_ms(rows[0])):
+        with pytest.raises(
+            PredictorError, match=r"^the predictor: predicts energy, not latency; `hwnas fit --cost lat"
+        ):
+            ask()
+    with pytest.raises(PredictorError, match="predicts latency, not energy"):
+        predictor.predict_mj(rows)
+
+
+def test_a_file_that_names_no_cost_is_of_latency(content, load, predictor, rows) -> None:
+    older = {name: value for name, value in json.loads(content).items() if name != "cost"}
+    assert np.array_equal(load(json.dumps(older).encode()).predict_ms(rows), predictor.predict_ms(rows))
+
+
+@pytest.mark.parametrize("cost", ["energy", "money", ["latency"], None])
+def test_a_file_of_a_cost_that_is_not_its_own_is_damaged(content, load, cost) -> None:
+    with pytest.raises(PredictorError, match=r"damaged \("):
+        load(json.dumps(json.loads(content) | {"cost": cost}).encode())
+
+
+def test_a_part_of_a_space_has_the_same_cost(predictor, tiny_space) -> None:
+    energy = replace(predictor, cost="energy", statistics={"mean": 1.0})
+    assert energy.for_space(tiny_space).cost == "energy"
+
+
 def test_a_breakdown_sums_to_the_prediction(any_predictor, rows) -> None:
     for row, predicted_ms in zip(rows, any_predictor.predict_ms(rows), strict=True):
         assert sum(any_predictor.breakdown_ms(row).values()) == pytest.approx(predicted_ms, rel=1e-12)

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from hwnas.__main__ import main
-from hwnas.pipeline.search import reopen
+from hwnas.pipeline.request import reopen
 from hwnas.runs.front import read_front
 from hwnas.spaces import SPACES
 

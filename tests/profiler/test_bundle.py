@@ -125,7 +125,7 @@ def test_a_model_that_answers_otherwise_on_the_board_is_an_error(packed: Path, b
             swapped = {"models/3.output.npy": "models/3.input.npy"}.get(item.filename, item.filename)
             target.writestr(item.filename, source.read(swapped))
     found = python(bare, str(other), cwd=tmp_path)
-    assert found.returncode == 2 and "the ONNX model's output" in found.stderr
+    assert found.returncode == 2 and "the loaded model's output" in found.stderr
 
 
 def test_threads_the_board_does_not_have_are_refused(packed: Path, bare: Path, tmp_path: Path) -> None:

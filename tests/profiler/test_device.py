@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +14,8 @@ from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler import device as device_module
 from hwnas.profiler.device import conditions_here, devices, differences
 from hwnas.profiler.export import to_onnx
-from hwnas.profiler.runtime_onnx import PROVIDERS, OnnxModel, missing_provider
+from hwnas.profiler.runtime import Forms
+from hwnas.profiler.runtime_onnx import PROVIDERS, RUNTIME
 
 CORES = os.cpu_count() or 1
 
@@ -23,7 +25,7 @@ def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
         conditions_here("toaster")
 
 
-@pytest.mark.skipif(missing_provider("cuda") is None, reason="onnxruntime here has CUDA")
+@pytest.mark.skipif(RUNTIME.missing("cuda") is None, reason="onnxruntime here has CUDA")
 def test_cuda_on_a_wheel_without_it_is_an_error_that_names_the_wheel() -> None:
     with pytest.raises(DeviceError, match=r"device cuda: .*CUDAExecutionProvider; install the wheel onnxruntime-gpu"):
         conditions_here("cuda")
@@ -38,9 +40,12 @@ def test_threads_the_machine_has_not_are_refused(threads: int) -> None:
 def test_a_batch_of_nothing_and_a_precision_that_is_not_supported_are_refused() -> None:
     with pytest.raises(DeviceError, match="batch must be at least 1, not 0"):
         conditions_here("cpu", batch=0)
-    with pytest.raises(UnknownNameError, match="unknown precision 'fp8'; known: fp16, fp32, int8"):
+    with pytest.raises(UnknownNameError, match="unknown precision 'fp8'; known: bf16, fp16, fp32, int8"):
         conditions_here("cpu", precision="fp8")
-    with pytest.raises(DeviceError, match="precision fp16 needs a provider that computes in it"):
+    with pytest.raises(
+        DeviceError,
+        match="on cpu does not compute in fp16; --runtime torch does; it has fp32, int8",
+    ):
         conditions_here("cpu", precision="fp16")
 
 
@@ -70,9 +75,9 @@ def test_options_of_the_runtime_are_conditions_where_they_are_not_the_usual_ones
         conditions_here("cpu", runtime_options={"allow_spinning": "yes"})
 
 
-def test_a_runtime_that_is_not_supported_or_not_known_is_refused() -> None:
-    with pytest.raises(DeviceError, match="runtime torch is not supported by this version; use onnxruntime"):
-        conditions_here("cpu", runtime="torch")
+def test_a_runtime_that_is_not_known_or_has_not_the_device_is_refused() -> None:
+    with pytest.raises(DeviceError, match="runtime torch has no device tensorrt; it has cpu, cuda"):
+        conditions_here("tensorrt", runtime="torch")
     with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'; known: onnxruntime, torch"):
         conditions_here("cpu", runtime="tvm")
 
@@ -83,7 +88,7 @@ def test_conditions_are_the_same_when_asked_twice_and_differ_in_what_was_asked()
     assert differences(conditions.describe(), conditions_here("cpu", threads=CORES, batch=3).describe()) == [
         "batch 3 (here 2)"
     ]
-    assert (conditions.options.provider, conditions.options.threads) == (PROVIDERS["cpu"][0], CORES)
+    assert (conditions.provider, conditions.options.threads) == (PROVIDERS["cpu"][0], CORES)
 
 
 def test_conditions_name_the_processor_and_the_runtime() -> None:
@@ -129,4 +134,7 @@ def test_a_device_that_is_usable_runs_a_model() -> None:
     content = to_onnx(torch.nn.Linear(2, 3), (2,))
     for row in devices():
         if row["usable"]:
-            assert OnnxModel(content, conditions_here(str(row["device"])).options).input_shape == (1, 2)
+            forms = Forms(module=lambda: torch.nn.Linear(2, 3), onnx=lambda: content)
+            model, _ = conditions_here(str(row["device"])).load(forms)
+            model.bind(np.ones((1, 2), np.float32))
+            assert model.run(np.ones((1, 2), np.float32)).shape == (1, 3)

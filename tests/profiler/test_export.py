@@ -19,7 +19,8 @@ from hwnas.core.operator import Operator
 from hwnas.errors import ExportError
 from hwnas.ops.assemble import build
 from hwnas.profiler.export import annotate, checked, example_input, export_onnx, to_onnx
-from hwnas.profiler.runtime_onnx import OnnxModel, RuntimeOptions
+from hwnas.profiler.runtime import RuntimeOptions
+from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
 OPTIONS = RuntimeOptions()

@@ -19,7 +19,8 @@ from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, export_onnx, to_onnx
 from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.profile import like_trained, network_subject
-from hwnas.profiler.runtime_onnx import OnnxModel, RuntimeOptions
+from hwnas.profiler.runtime import RuntimeOptions, require_output
+from hwnas.profiler.runtime_onnx import OnnxModel
 
 
 def small() -> SearchSpace:
@@ -69,13 +70,13 @@ def test_networks_of_every_space_answer_alike_in_int8(name: str, options: dict[s
     module = built(space, space.largest())
     x = example_input(space.input_shape, 1, space.vocabulary)
     plain = to_onnx(module, space.input_shape, vocabulary=space.vocabulary)
-    quantised = OnnxModel(PRECISIONS["int8"].convert(plain, [x.numpy()]), RuntimeOptions())
-    quantised.require_output(x.numpy(), module(x).detach().numpy(), tolerance=0.1)
+    quantised = OnnxModel(PRECISIONS["int8"](plain, [x.numpy()]), RuntimeOptions())
+    require_output(quantised, x.numpy(), module(x).detach().numpy(), tolerance=0.1)
 
 
 def test_a_model_stays_as_it_is_in_fp32() -> None:
     model = to_onnx(torch.nn.Linear(2, 2), (2,))
-    assert PRECISIONS["fp32"].convert(model, []) is model
+    assert PRECISIONS["fp32"](model, []) is model
 
 
 def test_what_is_profiled_in_int8_is_the_quantised_model() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -22,9 +23,11 @@ from hwnas.core.operator import Operator
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
-from hwnas.errors import TableError
+from hwnas.errors import DeviceError, TableError
 from hwnas.pipeline.predict import fit_table
 from hwnas.profiler import measure as measure_module
+from hwnas.profiler import profile as profile_module
+from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import REPEATED, GroupTimer
 from hwnas.profiler.profile import (
@@ -213,7 +216,7 @@ def test_groups_are_bounded_in_number_and_in_bytes_and_lose_nothing(
     monkeypatch.setattr(measure_module, "GROUP_BYTES", room)
     space = tiny(1)
     subjects = [network_subject(space, arch, CONDITIONS) for arch in calibration_networks(space, 4)]
-    timer = GroupTimer(subjects[1], QUICK, 1, Silent(), np.random.default_rng(0))
+    timer = GroupTimer(subjects[1], QUICK, 1, Clock(), Silent(), np.random.default_rng(0))
     groups = [rows for rows, _ in timer.groups(subjects)]
     assert [row["key"] for rows in groups for row in rows] == [subject.key for subject in subjects]
     assert [len(rows) for rows in groups] == ([3, 1] if size == 3 else [1, 1, 1, 1])
@@ -227,6 +230,27 @@ def test_larger_batches_take_longer_and_are_measured_as_asked(tmp_path: Path) ->
         return min(row["p10_ms"] for row in rows if row["key"] == tiny(1).largest().key)
 
     assert largest_ms(64) > 3 * largest_ms(1)
+
+
+def test_energies_are_measured_where_they_are_counted_and_where_a_table_lacks_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter of a device that draws 50 W all the time, brought up to date every 5 ms."""
+    path = tmp_path / "t.jsonl"
+    with pytest.raises(DeviceError, match="device cpu has no counter of energy"):
+        quickly(path, 0, tiny(1), energy=True)
+    plain = quickly(path, 0, tiny(1))
+    monkeypatch.setattr(
+        profile_module, "energy_counter", lambda device: lambda: 250 * (time.perf_counter_ns() // 5_000_000)
+    )
+    counted = quickly(path, 0, tiny(1), energy=True)
+    assert counted.measured == plain.measured > 0
+    rows = read_table(path).rows
+    for row in rows:
+        assert 0 < row["energy_uncertainty"] <= 0.1
+        # A call by itself, not in a burst, so that the machine may have been slower or faster then.
+        assert row["energy_mj"] == pytest.approx(50 * row["p10_ms"], rel=2)
+    assert quickly(path, 0, tiny(1), energy=True).measured == 0
 
 
 # ---- what is measured again

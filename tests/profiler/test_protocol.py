@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 from hwnas.core.reporter import Silent
 from hwnas.errors import MeasurementError
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.protocol import Patience, Protocol, Session, Timing, bootstrap_half_width, measure, measure_steadily
+from hwnas.profiler.protocol import (
+    Patience,
+    Protocol,
+    Session,
+    Timer,
+    Timing,
+    bootstrap_half_width,
+    measure,
+    measure_steadily,
+    stamped,
+)
+from hwnas.profiler.rounds import State
 
 REFERENCE = 0
 
@@ -32,13 +44,13 @@ class Machine:
     def sleep(self, seconds: float) -> None:
         self.ns += int(seconds * 1e9)
 
-    def call(self, who: int, nominal_ms: Callable[[], float], immune: bool = False) -> Callable[[], None]:
+    def call(self, who: int, nominal_ms: Callable[[], float], immune: bool = False) -> Timer:
         def run() -> None:
             factor = 1.0 if immune else self.slowness(self.ns / 1e6) * (3.0 if self.round in self.disturbed else 1.0)
             self.ns += int(nominal_ms() * factor * 1e6)
             self.log.append((self.round, who))
 
-        return run
+        return stamped(run)
 
     # a reporter sees the rounds begin
 
@@ -273,7 +285,9 @@ def test_a_clock_that_stands_still_or_runs_backwards_is_an_error_not_a_hang(step
     clock = itertools.count(0, step_ns)
     rng = np.random.default_rng(0)
     with pytest.raises(MeasurementError, match="5 calls took no time; the clock is broken"):
-        measure([], lambda: None, Protocol(), rng=rng, reporter=Silent(), clock=Clock(now_ns=lambda: next(clock)))
+        measure(
+            [], stamped(lambda: None), Protocol(), rng=rng, reporter=Silent(), clock=Clock(now_ns=lambda: next(clock))
+        )
 
 
 @pytest.mark.parametrize("who", ["reference", "subject"])
@@ -327,6 +341,34 @@ def test_a_timing_is_positive_and_its_percentiles_are_in_order(p10: float, media
 def test_a_protocol_that_measures_nothing_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
         Protocol(**wrong)
+
+
+# ---- devices that tell their state
+
+
+def test_rounds_off_the_clock_do_not_count_and_states_are_kept() -> None:
+    machine = Machine(slowness=lambda ms: 1.0)
+
+    def off() -> bool:
+        return machine.round in (2, 5, 6)
+
+    def state() -> State:
+        reasons = ("power cap",) if machine.round == 6 else ()
+        return State(1400.0 if off() and not reasons else 1980.0, 50.0 + machine.round, reasons)
+
+    # A subject that the clock slows down, beside a reference that it does not: scaling would not help.
+    slowed = machine.call(1, lambda: 1.3 if off() else 1.0)
+    found = measure(
+        [slowed],
+        machine.call(REFERENCE, constant(1.0)),
+        Protocol(rounds=12, most_rounds=12),
+        rng=np.random.default_rng(0),
+        reporter=machine,
+        clock=replace(machine.clock, state=state),
+    )
+    assert found.discarded_rounds == 3
+    assert len(found.states) == 12 and found.states[4] == State(1980.0, 54.0)
+    assert found.timings[0].rounds_ms == (1.0,) * 9
 
 
 # ---- machines with slow minutes

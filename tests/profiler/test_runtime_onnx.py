@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hwnas.errors import DeviceError, ExportError
+from hwnas.profiler.clock import Clock
 from hwnas.profiler.export import to_onnx
-from hwnas.profiler.runtime_onnx import PROVIDERS, OnnxModel, RuntimeOptions, missing_provider, version
+from hwnas.profiler.runtime import RuntimeOptions
+from hwnas.profiler.runtime_onnx import PROVIDERS, RUNTIME, OnnxModel, provider_options
 
 SHAPE = (3, 6, 6)
 OUTPUT = (2, 4, 4, 4)
@@ -120,17 +122,48 @@ def test_fewer_threads_than_one_are_refused(threads: int) -> None:
         RuntimeOptions(threads=threads)
 
 
+@pytest.mark.skipif(RUNTIME.missing("cuda") is None, reason="onnxruntime here has CUDA")
 def test_a_provider_that_is_not_here_is_an_error_before_anything_runs_elsewhere() -> None:
-    with pytest.raises(DeviceError, match="no QuantumExecutionProvider"):
-        OnnxModel(model_bytes(), RuntimeOptions(provider="QuantumExecutionProvider"))
+    with pytest.raises(DeviceError, match="no CUDAExecutionProvider"):
+        OnnxModel(model_bytes(), RuntimeOptions(device="cuda"))
+
+
+def test_a_provider_is_told_all_that_defaults_could_change() -> None:
+    asked = RuntimeOptions(device="cuda", others={"tf32": "0"})
+    told = provider_options(asked, graph=True)
+    assert (told["use_tf32"], told["enable_cuda_graph"], told["cudnn_conv_algo_search"]) == ("0", "1", "EXHAUSTIVE")
+    assert provider_options(asked, graph=False) == told | {"enable_cuda_graph": "0"}
+    half = RuntimeOptions(device="tensorrt", precision="fp16")
+    assert provider_options(half, graph=False)["trt_fp16_enable"] == "1"
+    assert provider_options(RuntimeOptions(), graph=False) == {}
 
 
 def test_every_device_is_usable_or_says_which_wheel_has_it() -> None:
-    assert missing_provider("cpu") is None
+    assert RUNTIME.missing("cpu") is None
     for device, (provider, wheel) in PROVIDERS.items():
-        reason = missing_provider(device)
+        reason = RUNTIME.missing(device)
         assert reason is None or (provider in reason and f"wheel {wheel} " in reason)
 
 
 def test_the_version_is_the_installed_one() -> None:
-    assert version() == installed(packages_distributions()["onnxruntime"][0])
+    assert RUNTIME.version() == installed(packages_distributions()["onnxruntime"][0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(RUNTIME.missing("cuda") is not None, reason="needs onnxruntime-gpu and a CUDA device")
+@pytest.mark.parametrize("changed", [{}, {"cuda_graph": "0"}, {"synchronise": "burst"}, {"tf32": "0"}])
+def test_on_cuda_outputs_are_those_of_the_cpu_under_every_option(changed: dict[str, str]) -> None:
+    model = OnnxModel(model_bytes(), RuntimeOptions(device="cuda", others=changed))
+    for seed in (0, 1):
+        model.bind(batch(seed))
+        np.testing.assert_allclose(model.run(batch(seed)), loaded().run(batch(seed)), atol=5e-3)
+    assert (model.times_ns(20, Clock()) > 0).all() and model.facts == {}
+
+
+def test_repeating_computes_what_a_call_does() -> None:
+    model = loaded()
+    model.bind(batch(0))
+    written = torch.from_dlpack(model._result)
+    written.zero_()
+    model.repeat(2)
+    np.testing.assert_array_equal(bound_output(model), model.run(batch(0)))

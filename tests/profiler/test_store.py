@@ -239,6 +239,28 @@ def test_a_row_without_one_of_its_times_is_refused(tmp_path: Path, name: str) ->
         read_table(tmp_path / "t")
 
 
+def test_an_energy_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write(tmp_path / "t", [row(0), row(1, energy_mj=2.5, energy_uncertainty=0.04)])
+    plain, with_energy = read_table(tmp_path / "t").rows
+    assert "energy_mj" not in plain
+    assert (with_energy["energy_mj"], with_energy["energy_uncertainty"]) == (2.5, 0.04)
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE, ids=repr)
+@pytest.mark.parametrize("name", ["energy_mj", "energy_uncertainty"])
+def test_an_energy_that_cannot_be_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    write(tmp_path / "t", [row(0), row(1, **{"energy_mj": 2.5, "energy_uncertainty": 0.04, name: value})])
+    with pytest.raises(TableError, match="line 3 has no positive energy"):
+        read_table(tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["energy_mj", "energy_uncertainty"])
+def test_an_energy_without_its_uncertainty_is_refused_and_the_other_way_round(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "t", [row(0, **{name: 0.1})])
+    with pytest.raises(TableError, match="line 2 has no positive energy and uncertainty"):
+        read_table(tmp_path / "t")
+
+
 @pytest.mark.parametrize("changes", [{"converged": None}, {"converged": 1}, {"half_width": "1 %"}])
 def test_a_row_that_does_not_say_how_precise_it_is_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     write(tmp_path / "t", [row(0, **changes)])

@@ -171,6 +171,35 @@ def test_drawing_leaves_no_global_state() -> None:
     assert dict(matplotlib.rcParams) == before
 
 
+def untimed(plot: FrontPlot) -> FrontPlot:
+    nothing = {"measured_ms": None, "measured_median_ms": None, "measured_p90_ms": None}
+    return replace(plot, points=tuple(replace(point, **nothing) for point in plot.points))
+
+
+@every_plot
+def test_what_was_not_timed_is_drawn_at_predicted_latencies_and_says_so(plot: FrontPlot) -> None:
+    plot = untimed(plot)
+    figure = draw_front(plot)
+    (trade_off,) = figure.axes
+    predicted = {(point.predicted_ms, point.loss_val) for point in plot.points}
+    assert drawn(trade_off, "within", "over") == drawn(trade_off, "predicted") == predicted
+    assert "not timed: predicted for cpu <1 thread>" in [text.get_text() for text in figure.texts]
+    labels = [handle.get_label() for handle in trade_off.get_legend_handles_labels()[0]]
+    assert not any("measured" in label for label in labels)
+
+
+@every_plot
+def test_the_page_of_what_was_not_timed_has_one_panel_and_says_so(plot: FrontPlot) -> None:
+    plot = untimed(plot)
+    page = front_html(plot)
+    traces, layout = page_traces(page)
+    assert "xaxis2" not in layout and {trace["xaxis"] for trace in traces} == {"x"}
+    places = [(x, y) for trace in traces if trace.get("ids") for x, y in zip(trace["x"], trace["y"], strict=True)]
+    assert sorted(places) == sorted((point.predicted_ms, point.loss_val) for point in plot.points)
+    assert layout["title"]["subtitle"]["text"].startswith("not timed: predicted for cpu")
+    assert "measured: p10" not in page[page.rindex("Plotly.newPlot(") :]
+
+
 # --- Files.
 
 

@@ -17,7 +17,8 @@ from hwnas.runs.front import FrontRow, named, read_front, write_front
 
 HEADER = (
     "arch_id,arch,loss_val,accuracy_val,accuracy_test,perplexity_val,perplexity_test,predicted_ms,interval_low_ms,"
-    "interval_high_ms,measured_ms,measured_median_ms,measured_p90_ms,within_budget,budget_ms,params,flops,model_mib,peak_mib,onnx"
+    "interval_high_ms,measured_ms,measured_median_ms,measured_p90_ms,within_budget,budget_ms,params,flops,"
+    "model_mib,peak_mib,energy_mj,onnx"
 )
 
 
@@ -71,7 +72,7 @@ def front_file(rows: Sequence[FrontRow]) -> Iterator[Path]:
 @settings(max_examples=60, deadline=None)
 def test_a_front_comes_back_exactly_fastest_first(rows: list[FrontRow]) -> None:
     with front_file(rows) as path:
-        assert read_front(path) == sorted(rows, key=lambda row: row.measured_ms)
+        assert read_front(path) == sorted(rows, key=lambda row: row.latency_ms)
 
 
 def test_the_columns_are_those_of_the_contract_and_any_program_can_read_them(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_front_cut_at_any_byte_is_damaged_or_a_shorter_front(rows: list[FrontR
         except RunError as error:
             assert str(error).startswith(f"{path}: damaged (")
         else:
-            assert found == sorted(rows, key=lambda row: row.measured_ms)[: len(found)] and len(found) < len(rows)
+            assert found == sorted(rows, key=lambda row: row.latency_ms)[: len(found)] and len(found) < len(rows)
 
 
 @given(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6))
@@ -238,3 +239,14 @@ def test_the_error_is_positive_where_the_prediction_was_too_slow() -> None:
 )
 def test_the_ends_of_the_interval_belong_to_it(measured_ms: float, inside: bool) -> None:
     assert front_row(measured_ms, 0.5).in_interval is inside
+
+
+def test_what_was_not_measured_is_empty_and_the_prediction_stands_for_it(tmp_path: Path) -> None:
+    nothing = {"measured_ms": None, "measured_median_ms": None, "measured_p90_ms": None}
+    slow = replace(front_row(1.0, 0.5, predicted_ms=2.0), **nothing)
+    fast = replace(front_row(2.0, 0.75, predicted_ms=1.0), **nothing)
+    write_front(tmp_path / "front.csv", [slow, fast])
+    found = read_front(tmp_path / "front.csv")
+    assert found == [fast, slow] and [row.latency_ms for row in found] == [1.0, 2.0]
+    assert [row.error for row in found] == [None, None]
+    assert named(found)["fastest"] == fast and named(found)["best"] == slow

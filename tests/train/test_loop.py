@@ -86,6 +86,16 @@ def test_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_training_with_dropout_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    space = hwnas.space("conv_macro", resolution=16)
+    data = load_data("digits", space.input_shape, limit=100)
+    whole = weights(train(space, data, tmp_path / "whole.pt", 2))
+    train(space, data, tmp_path / "stopped.pt", 1, of=2)
+    torch.rand(1)  # what another process has drawn
+    resumed = weights(train(space, data, tmp_path / "stopped.pt", 2))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_training_learns(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = SubnetJudge(Supernet(space), data).validation(space.largest())

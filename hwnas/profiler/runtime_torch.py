@@ -1,0 +1,227 @@
+"""PyTorch as what runs networks: on the CPU, and on CUDA by graph replay or eagerly, timed by events."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hwnas.core.cost import FloatArray
+from hwnas.profiler.clock import Clock
+from hwnas.profiler.protocol import stamped
+from hwnas.profiler.runtime import (
+    SAMPLE_NS,
+    ArrayF32,
+    Forms,
+    InputArray,
+    Model,
+    RuntimeOptions,
+    chosen,
+    several,
+    with_graph,
+)
+
+DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+MEMORY_FORMATS: Final[Mapping[str, torch.memory_format]] = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "cpu": {"memory_format": tuple(MEMORY_FORMATS)},
+    "cuda": {
+        "memory_format": tuple(MEMORY_FORMATS),
+        # Replayed, a network's kernels follow each other; what eager takes more is the launching of them.
+        "launch": ("graph", "eager"),
+        "tf32": ("1", "0"),
+        "cudnn_benchmark": ("1", "0"),
+        # Whole networks find their weights in cache when they are deployed, so it is not emptied unless asked for.
+        "flush_l2": ("0", "1"),
+    },
+}
+# Before a graph is captured: libraries choose their algorithms, and allocate, on first use.
+WARMUP_CALLS: Final = 3
+
+
+@final
+class TorchModel:
+    """One module, loaded for inference."""
+
+    facts: Mapping[str, str]
+
+    def __init__(self, module: nn.Module, options: RuntimeOptions) -> None:
+        values = chosen(OPTIONS[options.device], options.others)
+        self._options, self._values = options, values
+        self._device, self._dtype = torch.device(options.device), DTYPES[options.precision]
+        self._format = MEMORY_FORMATS[values["memory_format"]]
+        with torch.no_grad():
+            self._module = module.eval().to(self._device, self._dtype)
+            if any(parameter.dim() == 4 for parameter in module.parameters()):
+                self._module = self._module.to(memory_format=self._format)  # type: ignore[call-overload]
+        self._mean_ns = SAMPLE_NS
+        self.facts = {}
+
+    def bind(self, x: InputArray) -> None:
+        """See `Model.bind`. A graph that cannot be captured is a fact, and runs eagerly."""
+        self._input = self._placed(x)
+        with self._running():
+            if self._device.type == "cuda":
+                wanted = self._values["launch"] == "graph"
+                self._call, self.facts = with_graph(wanted, self._launched)
+            else:
+                self._call = self._eager
+            self._call()
+
+    def _placed(self, x: InputArray) -> Tensor:
+        placed = torch.from_numpy(np.ascontiguousarray(x)).to(self._device)
+        if placed.is_floating_point():
+            placed = placed.to(self._dtype)
+        return placed.contiguous(memory_format=self._format) if placed.dim() == 4 else placed
+
+    def _eager(self) -> None:
+        self._output = self._module(self._input)
+
+    def _launched(self, graph: bool) -> Callable[[], Any]:
+        """What launches the network on the GPU, warm."""
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARMUP_CALLS):
+                self._eager()
+        torch.cuda.current_stream().wait_stream(side)
+        if not graph:
+            return self._eager
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            self._eager()
+        return captured.replay
+
+    def times_ns(self, calls: int, clock: Clock) -> FloatArray:
+        """See `Model.times_ns`. On CUDA between events, so that the GPU never waits for the clock to be read."""
+        with self._running():
+            if self._device.type == "cpu":
+                return stamped(self._call)(calls, clock)
+            flush = self._flushing()
+            counts = several(calls, self._mean_ns) if flush is None else [1] * calls
+            times_ns = event_times_ns(self._call, counts, partial(torch.cuda.Event, enable_timing=True), flush)
+            self._mean_ns = max(1.0, float(times_ns.min()))
+            return times_ns
+
+    def repeat(self, calls: int) -> None:
+        """See `Model.repeat`."""
+        with self._running():
+            for _ in range(calls):
+                self._call()
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+
+    def _flushing(self) -> Callable[[], object] | None:
+        """What empties the L2 cache before a call, where that is asked for."""
+        if self._values["flush_l2"] == "0":
+            return None
+        size = torch.cuda.get_device_properties(self._device).L2_cache_size
+        return torch.empty(2 * size, dtype=torch.int8, device=self._device).zero_
+
+    def run(self, x: InputArray) -> ArrayF32:
+        """The output for an input of the model's shape; float32, whatever it was computed in."""
+        with self._running():
+            output = self._module(self._placed(x))
+            return output.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """torch as the options say; what it was for others, afterwards."""
+        threads = torch.get_num_threads()
+        with torch.inference_mode(), self._arithmetic():
+            if self._device.type == "cpu":
+                torch.set_num_threads(self._options.threads)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """TF32, and how cuDNN chooses its algorithms."""
+        if self._device.type == "cpu":
+            yield
+            return
+        tf32, matmul = self._values["tf32"] == "1", torch.backends.cuda.matmul
+        before, matmul.allow_tf32 = matmul.allow_tf32, tf32
+        benchmark = self._values["cudnn_benchmark"] == "1"
+        try:
+            with torch.backends.cudnn.flags(enabled=True, benchmark=benchmark, allow_tf32=tf32):
+                yield
+        finally:
+            matmul.allow_tf32 = before
+
+
+def event_times_ns(
+    call: Callable[[], object],
+    counts: list[int],
+    new_event: Callable[[], Any],
+    flush: Callable[[], object] | None = None,
+) -> FloatArray:
+    """Nanoseconds of a call in each sample, the mean of so many calls; shape of `counts`.
+
+    Samples follow each other without a pause, an event before and after each (they share one where nothing is flushed);
+    the host waits for the last alone. `new_event()` makes an event as `torch.cuda.Event` is one: milliseconds between two.
+    """
+    pairs = []
+    after = None
+    for count in counts:
+        if flush is not None:
+            flush()
+            after = None
+        before = after
+        if before is None:
+            before = new_event()
+            before.record()
+        for _ in range(count):
+            call()
+        after = new_event()
+        after.record()
+        pairs.append((before, after))
+    if after is not None:
+        after.synchronize()
+    elapsed_ms = np.array([before.elapsed_time(after) for before, after in pairs])
+    times_ns: FloatArray = 1e6 * elapsed_ms / np.array(counts)
+    return times_ns
+
+
+@final
+class TorchRuntime:
+    """See `hwnas.profiler.runtime.Runtime`."""
+
+    def providers(self) -> Mapping[str, str]:
+        return {"cpu": "torch", "cuda": "torch with CUDA"}
+
+    def options(self, device: str) -> Mapping[str, tuple[str, ...]]:
+        return OPTIONS[device]
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        return tuple(DTYPES)
+
+    def version(self) -> str:
+        return torch.__version__
+
+    def missing(self, device: str) -> str | None:
+        if device == "cpu" or torch.cuda.is_available():
+            return None
+        if torch.version.cuda is None:
+            return f"torch {torch.__version__} is built without CUDA; install the wheel that has it"
+        return "torch finds no GPU; install the device's driver"
+
+    def load(self, forms: Forms, options: RuntimeOptions) -> tuple[Model, int]:
+        module = forms.module()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+        return TorchModel(module, options), size
+
+
+RUNTIME: Final = TorchRuntime()

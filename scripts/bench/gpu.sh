@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# What only a machine with an NVIDIA GPU can show, in steps of less than nine minutes each:
+#
+#     scripts/bench/gpu.sh STEP DIR        # DIR gets the step's files; its table is printed last
+#     scripts/bench/gpu.sh list
+#
+# Needs this package with the extra `cuda`, torch with CUDA, and, for the steps whose names have `ort`, onnxruntime-gpu
+# instead of onnxruntime. Steps continue what they left in DIR. PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of
+# the benchmark tables and CIFAR-10 (`conv_macro` alone).
+set -euo pipefail
+step=${1:?usage: scripts/bench/gpu.sh STEP DIR; `list` lists the steps}
+bench=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python}
+
+names="tests predictors_32 predictors_32_batch32 predictors_224 predictors_224_batch32 predictors_vit predictors_gpt
+predictors_ort repeat runtimes runtimes_batch32 runtimes_224 swap entanglement conv_macro ship search"
+if [ "$step" = list ]; then
+    printf '%s\n' $names
+    exit
+fi
+out=${2:?usage: scripts/bench/gpu.sh STEP DIR}
+mkdir -p "$out"
+log=$out/$step.log
+
+predictors() { "$python" "$bench/predictors.py" "$1" --conditions "$2" --out "$out/$step"; }
+
+run() {
+    case $step in
+    tests) "$python" -m pytest -q -m gpu "$bench/../../tests" ;;
+    predictors_32) predictors mobilenet cuda/torch ;;
+    predictors_32_batch32) predictors mobilenet cuda/torch/batch=32 ;;
+    predictors_224) predictors mobilenet@224 cuda/torch ;;
+    predictors_224_batch32) predictors mobilenet@224 cuda/torch/batch=32 ;;
+    predictors_vit) predictors vit cuda/torch ;;
+    predictors_gpt) predictors gpt cuda/torch ;;
+    predictors_ort) predictors mobilenet cuda ;;
+    repeat) "$python" "$bench/profiler_repeatability.py" mobilenet --device cuda --runtime torch ;;
+    runtimes) "$python" "$bench/runtimes.py" --gpu ;;
+    runtimes_batch32) "$python" "$bench/runtimes.py" --gpu --batch 32 ;;
+    runtimes_224) "$python" "$bench/runtimes.py" --gpu --options '{"resolution": 224}' ;;
+    swap) "$python" "$bench/swap.py" cuda/torch cpu --out "$out/$step" ;;
+    entanglement) "$python" "$bench/entanglement.py" --device cuda --batch 256 ;;
+    conv_macro)
+        # Several calls, each from where the last one was stopped; the table is complete when none is left.
+        timeout -k 10 500 "$python" "$bench/conv_macro.py" --device cuda --seeds 3 --batch 256 --out "$out/$step" ||
+            echo "not finished: run this step again"
+        ;;
+    ship) "$python" "$bench/../ship_device.py" "${DEVICE_NAME:-h200}" --device cuda --runtime torch --out "$out/$step" ;;
+    search)
+        "$python" -m hwnas search --space mobilenet --data digits --device cuda --runtime torch --latency-budget 60% \
+            --out "$out/$step" --resume || "$python" -m hwnas search --space mobilenet --data digits --device cuda \
+            --runtime torch --latency-budget 60% --out "$out/$step"
+        ;;
+    *)
+        echo "no step $step; there are:" $names >&2
+        exit 2
+        ;;
+    esac
+}
+
+start=$SECONDS
+run 2>&1 | tee "$log"
+echo "$step: $((SECONDS - start)) s" | tee -a "$log"

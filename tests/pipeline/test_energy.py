@@ -1,0 +1,232 @@
+"""Laws of energy as a second cost: no network over its limit is asked for or derived, and what cannot be limited is told.
+
+The tables are of networks that were really timed; their energies are what a device of so many watts would take.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import hwnas
+from hwnas.cli import cli
+from hwnas.core.optimum import minimise
+from hwnas.core.space import SearchSpace
+from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
+from hwnas.latency.predictor import LatencyPredictor
+from hwnas.pipeline.config import SearchConfig
+from hwnas.pipeline.limits import EnergyLimit, limits_of, possible_limits
+from hwnas.pipeline.predict import energies, fit_table, predictions
+from hwnas.pipeline.search import SearchResult, search
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.profile import profile
+from hwnas.profiler.store import TableWriter
+from hwnas.profiler.table import Row, Table, read_table
+from hwnas.runs.database import RunDatabase
+
+WATTS = 40.0
+
+
+def with_energy(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a device that takes more power for an operator by itself than within a network."""
+    mj = WATTS * row["p10_ms"] * (1.0 if row["kind"] == "network" else 1.2)
+    return {**row, "energy_mj": mj, "energy_uncertainty": 0.04}
+
+
+def rewritten(table: Table, path: Path, rows: list[Row]) -> Path:
+    with TableWriter(path, table.conditions, table.space) as writer:
+        writer.append(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return hwnas.space("mobilenet", resolution=16, width=0.25)
+
+
+@pytest.fixture(scope="module")
+def plain(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table without energies."""
+    path = tmp_path_factory.mktemp("plain") / "table.jsonl"
+    profile(space, conditions_here("cpu"), path, networks=10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = read_table(plain)
+    return rewritten(found, tmp_path_factory.mktemp("energy") / "table.jsonl", [with_energy(row) for row in found.rows])
+
+
+@pytest.fixture(scope="module")
+def energy(space: SearchSpace, table: Path) -> LatencyPredictor:
+    return fit_table(table, space, cost="energy")
+
+
+@pytest.fixture(scope="module")
+def most_mj(space: SearchSpace, energy: LatencyPredictor) -> float:
+    """A limit that one in five architectures keeps."""
+    return float(np.quantile(energy.upper_mj(space.spread_rows(np.random.default_rng(1), 500)), 0.2))
+
+
+def searched(space: SearchSpace, out: Path, **changes: Any) -> SearchResult:
+    usual = {"limit_images": 128, "epochs": 2, "latency_budget": "1s"}
+    return search(space, "digits", out=out, config=SearchConfig(**usual | changes))
+
+
+# ---- rows become energies, and a predictor
+
+
+def test_energies_are_those_of_the_rows_that_have_one(space: SearchSpace, table: Path) -> None:
+    found = read_table(table)
+    rows = [row for row in found.rows if row["kind"] != "network"]
+    networks = [row for row in found.rows if row["kind"] == "network"][:4]
+    without = [{name: row[name] for name in row if not name.startswith("energy")} for row in networks[2:]]
+    half = [*rows, *networks[:2], *without]
+    measured = energies(Table(path=table, conditions={}, space=found.space, provenance={}, rows=tuple(half)), space)
+    assert measured.cost == "energy" and measured.reference_ms is None
+    assert measured.network_ms_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
+    assert measured.isolated_ms == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
+
+
+def test_a_predictor_of_energy_predicts_what_was_measured_in_millijoules(
+    space: SearchSpace, table: Path, energy: LatencyPredictor
+) -> None:
+    measured = energies(read_table(table), space)
+    assert energy.predict_mj(measured.rows_NC) == pytest.approx(measured.network_ms_N, rel=0.2)
+    arch = space.largest()
+    (answer,) = predictions(energy, [arch.key])
+    assert set(answer) == {"arch_id", "predicted_mj", "interval_mj", "layers_mj"}
+    assert sum(answer["layers_mj"].values()) == pytest.approx(answer["predicted_mj"])
+
+
+def test_a_table_without_energies_is_refused_with_what_measures_them(space: SearchSpace, plain: Path) -> None:
+    message = rf"^{plain}: the energy of 0 whole networks is measured, a fit needs 8; run `hwnas profile --energy --net"
+    with pytest.raises(PredictorError, match=message):
+        fit_table(plain, space, cost="energy")
+
+
+def test_an_unknown_cost_and_a_cold_fit_of_energy_are_refused(table: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown cost 'money'; known: energy, latency"):
+        fit_table(table, cost="money")
+    with pytest.raises(PredictorError, match="energies are not estimated from those of another"):
+        fit_table(table, hwnas.space("fbnet", resolution=16), cost="energy")
+
+
+def test_the_commands_fit_plot_and_predict_energies(space: SearchSpace, table: Path, tmp_path: Path) -> None:
+    out, plot = tmp_path / "e.json", tmp_path / "e.svg"
+    fitted = CliRunner().invoke(
+        cli, ["fit", "--table", str(table), "--cost", "energy", "--out", str(out), "--plot", str(plot)]
+    )
+    assert fitted.exit_code == 0, fitted.output
+    assert LatencyPredictor.load(out).unit == "mJ"
+    asked = CliRunner().invoke(cli, ["predict", "--predictor", str(out), "--arch", space.smallest().key])
+    assert json.loads(asked.output)["predicted_mj"] > 0
+    assert plot.stat().st_size > 1000
+
+
+# ---- the limit
+
+
+def test_the_least_energy_is_told_and_enough(space: SearchSpace, energy: LatencyPredictor) -> None:
+    with pytest.raises(
+        BudgetError, match=r"^no architecture of mobilenet has at most 0\.001 mJ an inference; "
+    ) as refusal:
+        possible_limits(space, [EnergyLimit(energy, 0.001)])
+    least_mj = float(str(refusal.value).rpartition("the least is ")[2])
+    (limit,) = possible_limits(space, [EnergyLimit(energy, least_mj)])
+    frugal = space.encode([minimise(space, (), [limit])])
+    assert energy.upper_mj(frugal)[0] <= least_mj * (1 + 1e-6)
+    assert (energy.upper_mj(space.spread_rows(np.random.default_rng(0), 500)) >= least_mj * 0.999).all()
+
+
+def test_an_architecture_is_over_the_limit_where_its_upper_end_is(
+    space: SearchSpace, energy: LatencyPredictor, most_mj: float
+) -> None:
+    rows = space.spread_rows(np.random.default_rng(2), 200)
+    (limit,) = limits_of(SearchConfig(max_energy_mj=most_mj), energy)
+    assert np.array_equal(limit.over(space, rows) <= 0, energy.upper_mj(rows) <= most_mj)
+    assert str(limit) == f"at most {most_mj} mJ an inference"
+    with pytest.raises(PredictorError, match="predicts latency, not energy"):
+        limits_of(SearchConfig(max_energy_mj=1.0), replace(energy, cost="latency"))
+
+
+@pytest.mark.parametrize("strategy", ["nsga2", "random"])
+def test_no_network_over_the_limit_is_evaluated_and_the_front_says_its_energy(
+    space: SearchSpace, table: Path, energy: LatencyPredictor, most_mj: float, tmp_path: Path, strategy: str
+) -> None:
+    result = searched(
+        space, tmp_path / "run", table=str(table), max_energy_mj=most_mj, evaluations=20, strategy=strategy
+    )
+    database = RunDatabase(result.run.database)
+    asked = space.encode([evaluation.arch for evaluation in database.evaluations().values()])
+    database.close()
+    assert len(asked) > 1
+    assert (energy.upper_mj(asked) <= most_mj * (1 + 1e-6)).all()  # the solver's tolerance
+    for row in result.front:
+        arch = space.arch(json.loads(row.arch))
+        assert row.energy_mj == pytest.approx(energy.predict_mj(space.encode([arch]))[0])
+
+
+def test_a_derived_network_keeps_the_limit_which_has_a_multiplier_of_its_own(
+    space: SearchSpace, table: Path, energy: LatencyPredictor, most_mj: float, tmp_path: Path
+) -> None:
+    energy.save(tmp_path / "e.json")
+    options = {
+        "strategy": "gradient",
+        "warmup_epochs": 1,
+        "final": "none",
+        "energy_predictor": str(tmp_path / "e.json"),
+    }
+    result = searched(space, tmp_path / "run", table=str(table), max_energy_mj=most_mj, **options)
+    (row,) = result.front
+    assert energy.upper_mj(space.encode([space.arch(json.loads(row.arch))]))[0] <= most_mj * (1 + 1e-6)
+    facts = json.loads((result.run.searches / "1000ms.json").read_text())
+    assert facts["constraints"] == ["latency", "energy"]
+    assert all(len(epoch["multipliers"]) == 2 for epoch in facts["epochs"])
+
+
+def test_a_predictor_of_energy_alone_limits_nothing(energy: LatencyPredictor) -> None:
+    assert limits_of(SearchConfig(energy_predictor="e.json"), energy) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({}, DeviceError, "^device cpu has no counter of energy that can be read"),
+        ({"table": "plain"}, HwnasError, "the energy of 0 whole networks is measured"),
+        (
+            {"predictor": "latency"},
+            PredictorError,
+            "^--max-energy-mj needs energies, and a predictor of latency has none",
+        ),
+        ({"energy_predictor": "latency"}, PredictorError, "latency.json: predicts latency, not energy"),
+        ({"predictor": "energy"}, PredictorError, "energy.json: predicts energy, not latency"),
+        ({"energy_predictor": "nowhere"}, PredictorError, "nowhere.json: cannot be read"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_refused_before_a_folder_is_made(
+    space: SearchSpace,
+    plain: Path,
+    energy: LatencyPredictor,
+    tmp_path: Path,
+    given: dict[str, str],
+    error: type[HwnasError],
+    message: str,
+) -> None:
+    energy.save(tmp_path / "energy.json")
+    fit_table(plain, space, allow_unconverged=True).save(tmp_path / "latency.json")
+    paths = {name: str(plain if name == "table" else tmp_path / f"{what}.json") for name, what in given.items()}
+    with pytest.raises(error, match=message):
+        searched(space, tmp_path / "run", max_energy_mj=1.0, **paths)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(HwnasError, match=r"^--max-energy-mj must be positive, not 0$"):
+        SearchConfig(max_energy_mj=0)

@@ -1,0 +1,284 @@
+"""Searching for a device that is not here, by what is shipped of it."""
+
+import json
+import runpy
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+import hwnas
+from hwnas.cli import cli
+from hwnas.core.operations import restricted
+from hwnas.core.space import SearchSpace
+from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, UnknownNameError
+from hwnas.latency.predictor import LatencyPredictor
+from hwnas.latency.shipped import FOLDERS, predictor_path, table_path
+from hwnas.pipeline.config import SearchConfig
+from hwnas.pipeline.request import known_predictor, known_table
+from hwnas.pipeline.search import SearchResult, resume, search
+from hwnas.pipeline.target import target_of
+from hwnas.pipeline.winners import verify
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.profile import profile
+from hwnas.profiler.table import header_line, line, read_table
+from hwnas.runs.front import read_front
+from hwnas.train.data import load_data
+
+SHIP = runpy.run_path(str(Path(__file__).parents[2] / "scripts/ship_device.py"))
+MADE = {"command": "python scripts/ship_device.py board", "date": "2026-01-01", "hwnas": "0"}
+QUICK: dict[str, Any] = {"device": "board", "limit_images": 128, "epochs": 1, "evaluations": 12}
+GRADIENT: dict[str, Any] = {"strategy": "gradient", "warmup_epochs": 1, "final_epochs": 1, "evaluations": 200}
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
+        return items
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return hwnas.space("nasbench201", resolution=8, width=8, cells=1)
+
+
+@pytest.fixture(scope="module")
+def folder(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board, of which this machine's times are told."""
+    folder = tmp_path_factory.mktemp("devices")
+    path = table_path(folder, "board", "nasbench201")
+    profile(space, conditions_here("cpu"), path, networks=10)
+    table = read_table(path)
+    conditions = {**table.conditions, "hardware": "a board"}
+    path.write_bytes(header_line(conditions, table.space, table.provenance) + b"".join(line(row) for row in table.rows))
+    SHIP["ship"](space, path, predictor_path(folder, "board", "nasbench201"), MADE, True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def known_board(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDERS, str(folder))
+
+
+@pytest.fixture(scope="module")
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture(scope="module")
+def finished(space: SearchSpace, folder: Path, notes: Notes, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDERS, str(folder))
+        config = SearchConfig(**QUICK, latency_budget="90%")
+        return search(space, "digits", out=tmp_path_factory.mktemp("runs") / "run", config=config, reporter=notes)
+
+
+@pytest.fixture(scope="module")
+def predictor(folder: Path) -> LatencyPredictor:
+    return LatencyPredictor.load(predictor_path(folder, "board", "nasbench201"))
+
+
+# ---- the artefacts
+
+
+def test_a_shipped_table_is_small_and_gives_the_shipped_predictor_again(
+    folder: Path, space: SearchSpace, predictor: LatencyPredictor, tmp_path: Path
+) -> None:
+    path = table_path(folder, "board", "nasbench201")
+    table = read_table(path)
+    assert not any("rounds_ms" in row for row in table.rows)
+    assert {**table.provenance, **MADE} == table.provenance and predictor.provenance["table"] == "board/nasbench201"
+    before = path.read_bytes()
+    SHIP["ship"](space, path, tmp_path / "again.json", {**MADE, "date": "later"}, True)
+    assert path.read_bytes() == before
+    again = LatencyPredictor.load(tmp_path / "again.json")
+    rows = space.sample_rows(np.random.default_rng(0), 20)
+    assert np.array_equal(again.predict_ms(rows), predictor.predict_ms(rows))
+
+
+def test_a_name_of_a_local_device_or_of_other_hardware_is_not_shipped(folder: Path) -> None:
+    conditions = conditions_here("cpu")
+    for name in ("cpu", "cuda", "a/b"):
+        with pytest.raises(DeviceError, match=f"{name} is no name for a shipped device"):
+            SHIP["require_new"](name, folder, conditions)
+    with pytest.raises(DeviceError, match=r"has a board measured under other conditions: hardware a board \(here "):
+        SHIP["require_new"]("board", folder, conditions)
+    SHIP["require_new"]("another", folder, conditions)
+
+
+# ---- a search
+
+
+def test_nothing_is_measured_and_the_budget_is_held_by_the_upper_end_of_the_interval(
+    finished: SearchResult, space: SearchSpace, predictor: LatencyPredictor, notes: Notes
+) -> None:
+    assert not finished.run.table.exists()
+    largest_ms = float(predictor.predict_ms(space.encode([space.largest()]))[0]) * predictor.statistics["median"]
+    assert finished.latency_budget_ms == pytest.approx(0.9 * largest_ms)
+    assert finished.front
+    for row in finished.front:
+        assert (row.measured_ms, row.measured_median_ms, row.measured_p90_ms) == (None, None, None)
+        arch = space.encode([space.arch(json.loads(row.arch))])
+        upper_ms = float(predictor.for_space(space).upper_ms(arch, "median")[0])
+        assert row.within_budget and upper_ms <= finished.latency_budget_ms
+    assert finished.run.read("conditions")["conditions"]["hardware"] == "a board"
+    assert "latency of nasbench201 on board (median)" in notes.texts[0]
+    assert notes.texts[-1].startswith("not timed: of board latencies are predicted")
+
+
+def test_the_front_is_written_and_drawn_without_what_was_not_measured(finished: SearchResult) -> None:
+    assert tuple(read_front(finished.run.front)) == finished.front
+    first = finished.run.front.read_text().splitlines()[1]
+    assert ",,,True," in first
+    page = (finished.run.path / "front.html").read_text()
+    assert "not timed: predicted for a board" in page and "front, as predicted" in page
+    assert (finished.run.path / "front.png").stat().st_size > 10_000
+
+
+def test_models_are_judged_on_test_data_here_and_say_what_was_predicted(
+    finished: SearchResult, space: SearchSpace
+) -> None:
+    data = load_data("digits", space.input_shape, limit=128)
+    for row in finished.front:
+        session = onnxruntime.InferenceSession(finished.run.path / row.onnx)
+        inputs = data.inputs(data.test.raw).numpy()
+        logits = np.concatenate([session.run(None, {"input": x[None]})[0] for x in inputs])
+        assert (logits.argmax(1) == data.test.labels).mean() == pytest.approx(row.accuracy_test, abs=1e-6)
+        said = {item.key: item.value for item in onnx.load(finished.run.path / row.onnx).metadata_props}
+        assert float(said["hwnas.predicted_ms"]) == row.predicted_ms and "hwnas.measured_ms" not in said
+
+
+def test_a_finished_run_resumes_to_itself_and_an_unfinished_one_to_the_same(
+    finished: SearchResult, tmp_path: Path
+) -> None:
+    again = shutil.copytree(finished.run.path, tmp_path / "run")
+    for name in ("front.csv", "predictor.json", "supernet.safetensors"):
+        (again / name).unlink()
+    assert resume(again, Notes(), {}).front == finished.front
+
+
+def test_the_strategy_gradient_takes_the_first_network_that_it_derives(space: SearchSpace, tmp_path: Path) -> None:
+    config = SearchConfig(**QUICK | GRADIENT, latency_budget="90%")
+    result = search(space, "digits", out=tmp_path / "run", config=config)
+    (row,) = result.front
+    (tried,) = result.run.read()["derived"].values()
+    assert [(each["arch_id"], each["measured_ms"]) for each in tried] == [(row.arch_id, None)]
+    assert row.measured_ms is None and row.within_budget
+
+
+# ---- what a run of another device is refused, and where it is not
+
+
+def test_verify_names_the_device_it_needs(finished: SearchResult) -> None:
+    with pytest.raises(RunError, match=r"is of another device than this: hardware a board \(here .*; copy it there"):
+        verify(finished.run.path, Notes())
+
+
+def test_on_the_device_itself_verify_measures_for_the_first_time(finished: SearchResult, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.run.path, tmp_path / "run"))
+    facts = json.loads((run / "run.json").read_text())
+    facts["conditions"] = conditions_here("cpu").describe()
+    (run / "run.json").write_text(json.dumps(facts))
+    found = verify(run, Notes())
+    assert [each.row for each in found] == list(finished.front)
+    assert all(each.timing.p10_ms > 0 and each.describe()["measured_then_ms"] is None for each in found)
+
+
+# ---- requests
+
+
+def config_of(space: SearchSpace, **changes: Any) -> SearchConfig:
+    return SearchConfig(**QUICK | {"space": space.reference, "space_options": space.options} | changes)
+
+
+def test_a_part_of_a_space_uses_the_predictor_of_the_whole(space: SearchSpace, predictor: LatencyPredictor) -> None:
+    part = restricted(space, dropped=["*=nor_conv_3x3"])
+    assert part.size < space.size
+    found = target_of(config_of(space)).predictor(part)
+    assert found is not None
+    rows = part.sample_rows(np.random.default_rng(0), 20)
+    whole = space.encode([part.decode(row) for row in rows])
+    assert found.predict_ms(rows) == pytest.approx(predictor.predict_ms(whole))
+
+
+def test_a_space_at_other_options_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    other = hwnas.space("nasbench201", resolution=8, width=16, cells=1)
+    message = (
+        r"device board is known for built-in spaces at default options, and their parts: the predictor was fitted to "
+        r"other operators than .*; profile the space there, or estimate it: `hwnas fit --table board/nasbench201 --space "
+        r"nasbench201 --out cold.json`, and search with --predictor cold.json"
+    )
+    with pytest.raises(PredictorError, match=message) as error:
+        search(other, "digits", out=tmp_path / "run", config=SearchConfig(**QUICK))
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+    with pytest.raises(PredictorError, match="device board has no predictor of 'conv_macro'; it has nasbench201"):
+        target_of(config_of(other)).predictor(hwnas.space("conv_macro"))
+
+
+def test_other_conditions_and_names_are_refused(space: SearchSpace) -> None:
+    with pytest.raises(DeviceError, match="device board was measured with threads 1, not 2; leave that option out"):
+        target_of(config_of(space, threads=2))
+    with pytest.raises(UnknownNameError, match=r"unknown device 'bored'; known: board, cpu, cuda"):
+        target_of(config_of(space, device="bored"))
+    with pytest.raises(UnknownNameError, match="unknown precision 'int4'"):
+        target_of(config_of(space, device="cpu", precision="int4"))
+
+
+def test_a_table_or_predictor_that_is_given_goes_before_the_shipped_one(space: SearchSpace, folder: Path) -> None:
+    config = config_of(space, table="board/nasbench201")
+    target = target_of(config)
+    assert known_predictor(config, space, target) is None
+    assert known_table(config, space, target) == table_path(folder, "board", "nasbench201")
+    by_name = replace(config, table=None, predictor="board/nasbench201")
+    assert known_predictor(by_name, space, target) is not None
+    with pytest.raises(HwnasError, match="fitted under other conditions: hardware a board"):
+        known_predictor(by_name, space, target_of(replace(by_name, device="cpu")))
+
+
+# ---- commands
+
+
+def printed(*arguments: object) -> str:
+    outcome = CliRunner().invoke(cli, [str(each) for each in arguments], catch_exceptions=False)
+    assert outcome.exit_code == 0
+    return outcome.stdout
+
+
+def test_devices_are_listed_with_the_shipped_ones() -> None:
+    listed = json.loads(printed("devices", "--json"))
+    assert listed["devices"][0]["device"] == "cpu"
+    (board,) = [row for row in listed["shipped"] if row["device"] == "board"]
+    runtime = conditions_here("cpu").runtime
+    assert board == {
+        "device": "board",
+        "hardware": "a board",
+        "runtime": runtime,
+        "precision": "fp32",
+        "spaces": ["nasbench201"],
+    }
+    assert "a board" in printed("devices") and "nasbench201" in printed("devices")
+
+
+def test_shipped_predictors_and_tables_are_given_by_name(space: SearchSpace, tmp_path: Path) -> None:
+    answer = json.loads(printed("predict", "--predictor", "board/nasbench201", "--arch", space.smallest().key))
+    assert answer["predicted_ms"] > 0
+    printed("fit", "--table", "board/nasbench201", "--allow-unconverged", "--out", tmp_path / "p.json")
+    assert LatencyPredictor.load(tmp_path / "p.json").conditions["hardware"] == "a board"
+
+
+def test_a_shipped_device_is_profiled_where_it_is(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="device board is measured where it is, as --device cpu; what is known of it"):
+        printed("profile", "--device", "board", "--out", tmp_path / "table.jsonl")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,114 @@
+"""Laws of what a run is trained on: it is recorded, told where it changes, and refused before anything is made."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import hwnas
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.errors import DeviceError, RunError
+from hwnas.pipeline import trained_on
+from hwnas.pipeline.config import SearchConfig
+from hwnas.pipeline.predict import fit_table
+from hwnas.pipeline.request import reopen
+from hwnas.pipeline.search import resume, search
+from hwnas.pipeline.train import resume_training, train
+from hwnas.pipeline.trained_on import device_of_run
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.profile import profile
+from hwnas.runs.folder import RunFolder, create_run
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+QUICK: dict[str, Any] = {"limit_images": 128, "epochs": 2}
+
+
+class Notes(Silent):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return hwnas.space("mobilenet", resolution=16, width=0.25)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return create_run(tmp_path / "run", {}, {}, {})
+
+
+def test_what_a_run_is_trained_on_is_kept_and_told_where_it_changes(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Notes()
+    for name in ("cpu", "cpu", "cuda (A GPU)", "cuda (A GPU)"):
+        monkeypatch.setattr(trained_on, "described", lambda device, name=name: name)
+        assert device_of_run(run, "cpu", run.front, notes) == torch.device("cpu")
+    assert run.read()["trained_on"] == ["cpu", "cuda (A GPU)"]
+    assert notes.texts == ["trained on cpu so far and on cuda (A GPU) from here on: not what either alone would find"]
+
+
+def test_a_finished_run_is_trained_on_nothing_more(run: RunFolder) -> None:
+    run.front.touch()
+    assert device_of_run(run, "cpu", run.front, Silent()) == torch.device("cpu")
+    assert "trained_on" not in run.read()
+
+
+def test_a_run_goes_on_on_another_device_but_not_otherwise_changed(space: SearchSpace, tmp_path: Path) -> None:
+    config = SearchConfig(**QUICK, space=space.reference, space_options=space.options)
+    out = tmp_path / "run"
+    weights = train(config, space, out, Silent())
+    assert RunFolder(out).read()["trained_on"] == [trained_on.described(trained_on.training_device("auto"))]
+    assert reopen(out, {"train_on": "cpu"})[1].train_on == "cpu"
+    assert resume_training(out, Silent(), {"train_on": "cpu"}) == weights
+    with pytest.raises(RunError, match="was started with epochs = 2, not 3"):
+        reopen(out, {"train_on": "cpu", "epochs": 3})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_gpu_that_is_not_there_is_refused_before_a_folder_is_made(space: SearchSpace, tmp_path: Path) -> None:
+    config = SearchConfig(**QUICK, train_on="cuda")
+    with pytest.raises(DeviceError, match="--train-on cuda: PyTorch"):
+        search(space, "digits", out=tmp_path / "run", config=config)
+    with pytest.raises(DeviceError, match="--train-on cuda: PyTorch"):
+        train(config, space, tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"evaluations": 12},
+        {"strategy": "gradient", "final_epochs": 1, "warmup_epochs": 1},
+        {"strategy": "gradient", "final_epochs": 1, "warmup_epochs": 1, "mixed_precision": True, "sampler": "gates"},
+    ],
+)
+def test_a_search_on_a_gpu_leaves_models_of_a_cpu_and_goes_on_there(
+    space: SearchSpace, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    profile(space, conditions_here("cpu"), tmp_path / "t.jsonl", networks=10)
+    fit_table(tmp_path / "t.jsonl", space, allow_unconverged=True).save(tmp_path / "p.json")
+    given = QUICK | asked | {"predictor": str(tmp_path / "p.json"), "latency_budget": "1s", "train_on": "cuda"}
+
+    class StoppedError(Exception):
+        pass
+
+    class StopAfterAnEpoch(Silent):  # type: ignore[misc]
+        def note(self, text: str) -> None:
+            if text.startswith("epoch 1/"):
+                raise StoppedError
+
+    with pytest.raises(StoppedError):
+        search(space, "digits", out=tmp_path / "run", config=SearchConfig(**given), reporter=StopAfterAnEpoch())
+    found = resume(tmp_path / "run", Silent(), {})
+    assert found.run.read()["trained_on"] == [trained_on.described(torch.device("cuda"))]
+    assert all((found.run.path / row.onnx).stat().st_size > 1000 for row in found.front)
+    assert resume(tmp_path / "run", Silent(), {"train_on": "cpu"}).front == found.front
