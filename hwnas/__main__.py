@@ -44,6 +44,8 @@ def _told(error: BaseException) -> int:
             message = " ".join(error.format_message().split())
         case HwnasError():
             message, code = str(error), error.exit_code
+        case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            message = f"{str(error).split('. ')[0]}; free the GPU's memory, or give --train-on cpu; {KEPT}"
         case BrokenPipeError():
             return 0
         case OSError():

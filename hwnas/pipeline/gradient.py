@@ -80,6 +80,10 @@ def parts_of(config: SearchConfig) -> tuple[Sampler, Penalty, Selector]:
         raise HwnasError("--sampler uniform trains no probabilities: neither --progressive nor --unrolled goes with it")
     if config.partial_channels > 1 and config.epochs < 2:
         raise HwnasError("--partial-channels needs 2 --epochs or more: in the second half all channels are trained")
+    if config.penalty == "none" and config.penalty_weight is not None:
+        raise HwnasError("--penalty none has no weight; leave --penalty-weight out")
+    if config.final == "none" and config.final_epochs != SearchConfig().final_epochs:
+        raise HwnasError("--final none trains nothing further; leave --final-epochs out")
     chosen = penalty(config.penalty)
     if config.penalty_weight is not None:
         chosen = replace(chosen, weight=config.penalty_weight)

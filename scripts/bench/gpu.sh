@@ -5,7 +5,7 @@
 #     scripts/bench/gpu.sh list
 #
 # Needs this package with the extra `cuda`, torch with CUDA, and, for the steps whose names have `ort`, onnxruntime-gpu
-# instead of onnxruntime. Steps continue what they left in DIR. PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of
+# instead of onnxruntime. A step that was not finished goes on when it is run again. PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of
 # the benchmark tables and CIFAR-10 (`conv_macro` alone).
 set -euo pipefail
 step=${1:?usage: scripts/bench/gpu.sh STEP DIR; `list` lists the steps}
@@ -22,11 +22,18 @@ out=${2:?usage: scripts/bench/gpu.sh STEP DIR}
 mkdir -p "$out"
 log=$out/$step.log
 
-predictors() { "$python" "$bench/predictors.py" "$1" --conditions "$2" --out "$out/$step"; }
+# In less than nine minutes: what is not finished then goes on when the step is run again.
+within() {
+    local code=0
+    timeout -k 20 500 "$python" "$@" || code=$?
+    [ "$code" = 124 ] || return "$code"
+    echo "not finished: run this step again"
+}
+predictors() { within "$bench/predictors.py" "$1" --conditions "$2" --out "$out/$step"; }
 
 run() {
     case $step in
-    tests) "$python" -m pytest -q -m gpu "$bench/../../tests" ;;
+    tests) within -m pytest -q -m gpu "$bench/../../tests" ;;
     predictors_32) predictors mobilenet cuda/torch ;;
     predictors_32_batch32) predictors mobilenet cuda/torch/batch=32 ;;
     predictors_224) predictors mobilenet@224 cuda/torch ;;
@@ -34,22 +41,18 @@ run() {
     predictors_vit) predictors vit cuda/torch ;;
     predictors_gpt) predictors gpt cuda/torch ;;
     predictors_ort) predictors mobilenet cuda ;;
-    repeat) "$python" "$bench/profiler_repeatability.py" mobilenet --device cuda --runtime torch ;;
-    runtimes) "$python" "$bench/runtimes.py" --gpu ;;
-    runtimes_batch32) "$python" "$bench/runtimes.py" --gpu --batch 32 ;;
-    runtimes_224) "$python" "$bench/runtimes.py" --gpu --options '{"resolution": 224}' ;;
-    swap) "$python" "$bench/swap.py" cuda/torch cpu --out "$out/$step" ;;
-    entanglement) "$python" "$bench/entanglement.py" --device cuda --batch 256 ;;
-    conv_macro)
-        # Several calls, each from where the last one was stopped; the table is complete when none is left.
-        timeout -k 10 500 "$python" "$bench/conv_macro.py" --device cuda --seeds 3 --batch 256 --out "$out/$step" ||
-            echo "not finished: run this step again"
-        ;;
-    ship) "$python" "$bench/../ship_device.py" "${DEVICE_NAME:-h200}" --device cuda --runtime torch --out "$out/$step" ;;
+    repeat) within "$bench/profiler_repeatability.py" mobilenet --device cuda --runtime torch ;;
+    runtimes) within "$bench/runtimes.py" --gpu ;;
+    runtimes_batch32) within "$bench/runtimes.py" --gpu --batch 32 ;;
+    runtimes_224) within "$bench/runtimes.py" --gpu --options '{"resolution": 224}' ;;
+    swap) within "$bench/swap.py" cuda/torch cpu --out "$out/$step" ;;
+    entanglement) within "$bench/entanglement.py" --device cuda --batch 256 ;;
+    conv_macro) within "$bench/conv_macro.py" --device cuda --seeds 3 --batch 256 --out "$out/$step" ;;
+    ship) within "$bench/../ship_device.py" "${DEVICE_NAME:-h200}" --device cuda --runtime torch --out "$out/$step" ;;
     search)
-        "$python" -m hwnas search --space mobilenet --data digits --device cuda --runtime torch --latency-budget 60% \
-            --out "$out/$step" --resume || "$python" -m hwnas search --space mobilenet --data digits --device cuda \
-            --runtime torch --latency-budget 60% --out "$out/$step"
+        local what=(--space mobilenet --data digits --device cuda --runtime torch --latency-budget "60%")
+        [ ! -e "$out/$step/run.json" ] || what=(--resume)
+        within -m hwnas search "${what[@]}" --out "$out/$step"
         ;;
     *)
         echo "no step $step; there are:" $names >&2

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
-from hwnas.__main__ import main
+from hwnas.__main__ import _told, main
 from hwnas.cli import cli
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.folder import create_run
@@ -632,3 +633,13 @@ def test_a_front_of_unknown_architectures_is_refused(hwnas: Run, finished: Path,
     assert "architecture 1: 'block1.kernel' cannot be 9; options: (0, 3, 5, 7)" in outcome.message
     assert "evaluated no architecture 'nobody'" in hwnas("export", finished, "--arch", "nobody").message
     assert "unknown plot format" in hwnas("plot", finished, "--out", tmp_path / "front.gif").message
+
+
+def test_a_gpu_without_memory_left_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB"
+    )
+    assert _told(error) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("hwnas: CUDA out of memory; free the GPU's memory, or give --train-on cpu; what was")
+    assert message.count("\n") == 1

@@ -164,6 +164,8 @@ def test_samplers_that_draw_single_options_come_to_a_network_too(
         ({"penalty": "lagrange"}, r"unknown penalty 'lagrange'; known: budget, fbnet"),
         ({"sampler": "uniform", "progressive": True}, r"--sampler uniform trains no probabilities"),
         ({"partial_channels": 2, "epochs": 1}, r"--partial-channels needs 2 --epochs"),
+        ({"penalty": "none", "penalty_weight": 2.0}, r"--penalty none has no weight"),
+        ({"final": "none", "final_epochs": 3}, r"--final none trains nothing further"),
         ({"selector": "best"}, r"unknown selector 'best'; known: evolution, magnitude"),
     ],
 )
