@@ -53,7 +53,7 @@ class TerminalReporter:
 
 
 def front_table(rows: Sequence[FrontRow]) -> Table:
-    """The front, fastest first; the points with a name carry it. What was not measured has no columns."""
+    """The front, fastest first; the points with a name carry it. What was not measured, or predicted, has no columns."""
     names = {row.arch_id: name for name, row in named(rows).items()}
     cells = [{"id": row.arch_id, "": names.get(row.arch_id, ""), **_front_cells(row)} for row in rows]
     table = Table(title=None, header_style="bold")
@@ -77,6 +77,7 @@ def _front_cells(row: FrontRow) -> dict[str, str]:
         f"test {quality}": _quality(row.accuracy_test, row.perplexity_test),
         "predicted ms (interval)": f"{row.predicted_ms:.4f} ({row.interval_low_ms:.4f} to {row.interval_high_ms:.4f})",
         **(measured if row.measured_ms is not None else {}),
+        **({"energy mJ": f"{row.energy_mj:.4g}"} if row.energy_mj is not None else {}),
         "in budget": "yes" if row.within_budget else "NO",
         "params": f"{row.params:,}",
     }
@@ -90,14 +91,21 @@ def _quality(accuracy: float, perplexity: float | None) -> str:
     return f"{100 * accuracy:.1f} %" if perplexity is None else f"{perplexity:.3f}"
 
 
-def plain_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Any rows with the same keys."""
-    table = Table(header_style="bold")
-    for name in rows[0] if rows else ():
+def plain_table(rows: Sequence[Mapping[str, object]], title: str | None = None) -> Table:
+    """Any rows with the same keys; one of which no row has a value (None, or empty) is no column."""
+    names = [name for name in (rows[0] if rows else ()) if any(row[name] not in (None, "") for row in rows)]
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in names:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(", ".join(value) if isinstance(value, list) else str(value) for value in row.values()))
+        table.add_row(*(_plain(row[name]) for name in names))
     return table
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def print_table(table: Table) -> None:
@@ -107,13 +115,14 @@ def print_table(table: Table) -> None:
 
 
 def print_rows(lists: Mapping[str, Sequence[Mapping[str, Any]]], as_json: bool) -> None:
-    """Lists by name, each of rows with the same keys; for people, one table after the other, without the empty ones."""
+    """Lists by name, each of rows with the same keys; for people, one table after the other, without the empty ones, under
+    their names where these are several."""
     if as_json:
         click.echo(json.dumps(lists))
         return
-    for rows in lists.values():
+    for name, rows in lists.items():
         if rows:
-            print_table(plain_table(rows))
+            print_table(plain_table(rows, name if len(lists) > 1 else None))
 
 
 def print_path(path: Path, as_json: bool) -> None:

@@ -37,35 +37,58 @@ def test_a_report_of_little_says_what_is_not_known(capsys: pytest.CaptureFixture
     ]
 
 
+ROW = FrontRow(
+    arch_id="a",
+    arch="{}",
+    loss_val=0.5,
+    accuracy_val=0.9,
+    accuracy_test=0.9,
+    predicted_ms=1.0,
+    interval_low_ms=0.9,
+    interval_high_ms=1.1,
+    measured_ms=None,
+    measured_median_ms=None,
+    measured_p90_ms=None,
+    within_budget=True,
+    budget_ms=2.0,
+    params=10,
+    flops=10,
+    model_mib=0.1,
+    peak_mib=0.1,
+    onnx="a.onnx",
+)
+
+
 def test_a_front_that_was_not_timed_has_no_columns_of_what_was_measured() -> None:
-    row = FrontRow(
-        arch_id="a",
-        arch="{}",
-        loss_val=0.5,
-        accuracy_val=0.9,
-        accuracy_test=0.9,
-        predicted_ms=1.0,
-        interval_low_ms=0.9,
-        interval_high_ms=1.1,
-        measured_ms=None,
-        measured_median_ms=None,
-        measured_p90_ms=None,
-        within_budget=True,
-        budget_ms=2.0,
-        params=10,
-        flops=10,
-        model_mib=0.1,
-        peak_mib=0.1,
-        onnx="a.onnx",
-    )
-    untimed = [column.header for column in front_table([row]).columns]
-    timed = replace(row, measured_ms=1.0, measured_median_ms=1.1, measured_p90_ms=1.2)
+    untimed = [column.header for column in front_table([ROW]).columns]
+    timed = replace(ROW, measured_ms=1.0, measured_median_ms=1.1, measured_p90_ms=1.2)
     headers = [column.header for column in front_table([timed]).columns]
     assert [header for header in headers if header not in untimed] == ["measured ms", "median", "error"]
 
 
-def test_lists_are_printed_one_after_the_other_without_the_empty_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_energy_that_is_predicted_has_a_column() -> None:
+    (energy,) = [
+        column for column in front_table([replace(ROW, energy_mj=1.23456)]).columns if column.header == "energy mJ"
+    ]
+    assert list(energy.cells) == ["1.235"]
+    assert "energy mJ" not in [column.header for column in front_table([ROW]).columns]
+
+
+def test_lists_are_printed_one_after_the_other_under_their_names_without_the_empty_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_rows({"devices": [{"device": "cpu"}], "shipped": [{"spaces": ["gpt", "vit"]}]}, as_json=False)
-    assert "gpt, vit" in capsys.readouterr().out
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines.index("devices") < lines.index("shipped") and "│ gpt, vit │" in lines
     print_rows({"devices": [{"device": "cpu"}], "shipped": []}, as_json=False)
     assert capsys.readouterr().out.count("┏") == 1
+    print_rows({"spaces": [{"space": "vit"}]}, as_json=False)
+    assert "spaces" not in capsys.readouterr().out
+
+
+def test_what_no_row_has_is_no_column(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows({"verified": [{"then_ms": None, "ms": 1.0}, {"then_ms": None, "ms": 2.0}]}, as_json=False)
+    assert "then_ms" not in capsys.readouterr().out
+    print_rows({"verified": [{"then_ms": None, "ms": 1.0}, {"then_ms": 0.5, "ms": 2.0}]}, as_json=False)
+    out = capsys.readouterr().out
+    assert "then_ms" in out and "None" not in out

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from hwnas.cli.options import JSON, SPACE_OPTIONS, made_space
-from hwnas.terminal import print_rows
+from hwnas.terminal import TerminalReporter, print_rows
 
 
 @click.command()
@@ -39,8 +39,10 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
 @JSON
 def devices(as_json: bool) -> None:
     """List the devices, whether they can be used here, and those that searches can be for without having them."""
-    from hwnas.latency.shipped import shipped_devices
+    from hwnas.latency.shipped import missing_folders, shipped_devices
     from hwnas.profiler.device import devices as known
 
+    for missing in missing_folders():
+        TerminalReporter().note(missing)
     shipped = [device.describe() for device in shipped_devices().values()]
     print_rows({"devices": known(), "shipped": shipped}, as_json)

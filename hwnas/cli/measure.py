@@ -6,12 +6,24 @@ from typing import Any
 
 import click
 
-from hwnas.cli.options import CONDITIONS, JSON, NETWORKS, PATH, SEED, SPACE, made_space, parsed_share, parsed_texts
+from hwnas.cli.options import (
+    CONDITIONS,
+    JSON,
+    NETWORKS,
+    PATH,
+    RUNTIME,
+    SEED,
+    SPACE,
+    made_space,
+    parsed_share,
+    parsed_texts,
+)
 from hwnas.terminal import TerminalReporter, print_facts
 
 
 @click.command()
 @SPACE
+@RUNTIME
 @CONDITIONS
 @NETWORKS
 @click.option(
@@ -80,6 +92,7 @@ def profile(
 
 @click.command()
 @SPACE
+@RUNTIME
 @CONDITIONS
 @NETWORKS
 @SEED
@@ -109,8 +122,10 @@ def bundle(
 @click.option("--out", type=PATH, required=True, help="A new table.")
 @JSON
 def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Merge tables of the same space and conditions."""
+    """Merge tables, or shipped ones as DEVICE/SPACE, of the same space and conditions."""
+    from hwnas.latency.shipped import shipped_devices, table_file
     from hwnas.profiler.store import merge_tables
 
-    merged = merge_tables(tables, out)
+    devices = shipped_devices()
+    merged = merge_tables([table_file(table, devices) for table in tables], out)
     print_facts({"path": str(out), "rows": len(merged.rows), "unconverged": len(merged.unconverged)}, as_json)

@@ -71,11 +71,11 @@ DATA = all_of(
         "--train-on", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where PyTorch finds one."
     ),
 )
+RUNTIME = click.option(
+    "--runtime", default="onnxruntime", show_default=True, help="What runs models: onnxruntime, or torch."
+)
 CONDITIONS = all_of(
     click.option("--device", default="cpu", show_default=True, help="See `hwnas devices`."),
-    click.option(
-        "--runtime", default="onnxruntime", show_default=True, help="What runs models: onnxruntime, or torch."
-    ),
     click.option("--threads", type=POSITIVE, default=1, show_default=True, help="Threads of one inference."),
     click.option("--batch", type=POSITIVE, default=1, show_default=True, help="Inputs per inference."),
     click.option(

@@ -48,6 +48,9 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @click.command()
 @SPACE
 @DATA
+@click.option(
+    "--runtime", help="What runs models: onnxruntime, or torch; default onnxruntime, a shipped device's its own."
+)
 @CONDITIONS
 @click.option(
     "--latency-budget",

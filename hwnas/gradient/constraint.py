@@ -9,7 +9,7 @@ from torch import Tensor
 from hwnas.core import optimum
 from hwnas.core.space import SearchSpace
 from hwnas.latency.expected import ExpectedCost
-from hwnas.latency.measurements import ENERGY, LATENCY, STATISTICS
+from hwnas.latency.measurements import LATENCY
 from hwnas.latency.predictor import LatencyPredictor
 
 
@@ -32,14 +32,7 @@ def latency_constraint(predictor: LatencyPredictor, budget_ms: float, budget_on:
     return Constraint("latency", ExpectedCost(predictor.choices, factors), bound_ms, (factors, bound_ms))
 
 
-def energy_constraint(predictor: LatencyPredictor, bound_mj: float) -> Constraint:
-    """The upper end of the interval of an inference's energy is at most the bound, in millijoules."""
-    bound = bound_mj / predictor.require(ENERGY).upper_ratio(STATISTICS[ENERGY])
-    factors = predictor.factors
-    return Constraint(ENERGY, ExpectedCost(predictor.choices, factors), bound, (factors, bound))
-
-
-def cost_constraint(space: SearchSpace, cost: str, bound: float) -> Constraint:
-    """At most `bound` FLOPs, parameters, or bytes (`SearchSpace.cost_factors`)."""
-    factors = space.cost_factors(cost)
-    return Constraint(cost, ExpectedCost(space.choices, factors), bound, (factors, bound))
+def sum_constraint(name: str, space: SearchSpace, limit: optimum.Limit) -> Constraint:
+    """A limit on a sum of factors over the space's choices."""
+    factors, bound = limit
+    return Constraint(name, ExpectedCost(space.choices, factors), bound, limit)

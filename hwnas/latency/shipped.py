@@ -30,6 +30,11 @@ class ShippedDevice:
     spaces: tuple[str, ...]
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """The spaces of which the folder has a table."""
+        return tuple(sorted(path.stem for path in table_path(self.folder, self.name, "").parent.glob("*.jsonl")))
+
+    @property
     def conditions(self) -> Mapping[str, Any]:
         """All that its latencies depend on besides the model. Raises PredictorError where its file is damaged."""
         return LatencyPredictor.load(self.predictor(self.spaces[0])).conditions
@@ -48,9 +53,14 @@ class ShippedDevice:
         return path
 
     def describe(self) -> dict[str, Any]:
-        conditions = self.conditions
+        """For a list of devices; of a damaged one, `detail` is the error, and else empty."""
+        detail, conditions = "", dict[str, Any]()
+        try:
+            conditions.update(self.conditions)
+        except PredictorError as error:
+            detail = str(error)
         said = {name: conditions.get(name) for name in ("hardware", "runtime", "precision")}
-        return {"device": self.name, **said, "spaces": list(self.spaces)}
+        return {"device": self.name, **said, "spaces": list(self.spaces), "detail": detail}
 
 
 def predictor_path(folder: Path, device: str, space: str) -> Path:
@@ -67,6 +77,12 @@ def known_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ..
     """hwnas's own, then those of HWNAS_DEVICES, which are separated as in PATH."""
     more = environment.get(FOLDERS, "").split(os.pathsep)
     return (Path(str(files("hwnas"))), *(Path(each) for each in more if each))
+
+
+def missing_folders(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Those of `known_folders` that are not there, each in a sentence: what they are to know is not found."""
+    missing = [folder for folder in known_folders(environment) if not folder.is_dir()]
+    return [f"{FOLDERS} names {folder}, which is no folder; correct it, or leave it out" for folder in missing]
 
 
 def shipped_devices(folders: Sequence[Path] | None = None) -> dict[str, ShippedDevice]:

@@ -76,6 +76,7 @@ class SearchConfig:
 
     `fix`, `drop` and `tie` are operations on the space in words, as on the command line.
     `recipe` is a name of `RECIPES`, or `auto`: what suits the supernet. `learning_rate` is the recipe's where it is None.
+    `runtime` is the device's own where it is None, for one of this machine onnxruntime.
     `train_on` is one of `TRAINS_ON` in train/devices.py, and all that may differ where a run is resumed.
     `max_model_mib` is of weights and statistics, `max_peak_mib` of activations alive at once for one sample;
     `max_energy_mj` is of one inference, as predicted (upper end of the interval) by `energy_predictor`, or by what the run's
@@ -97,7 +98,7 @@ class SearchConfig:
     threads: int = 1
     batch: int = 1
     precision: str = "fp32"
-    runtime: str = "onnxruntime"
+    runtime: str | None = None
     runtime_options: Mapping[str, str] = field(default_factory=dict)
     latency_budget: str = "100%"
     budget_on: str = "median"

@@ -1,4 +1,4 @@
-"""From evaluated architectures to a front of ONNX files, each timed on the device as it will be deployed, if it is here."""
+"""From evaluated architectures to a front of ONNX files, each network timed as the run's runtime runs it, where its device is."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,7 +68,8 @@ class Deployment:
 
 
 def deploy(job: Deployment, reporter: Reporter) -> list[FrontRow]:
-    """Exports and measures the front, until every point of it is measured and within budget; writes all its files.
+    """Exports and measures the front, until every point of it is measured and within budget; writes all its files. Where the
+    device is not here, what is said of latencies is by prediction.
 
     What is over budget when measured leaves, and so do architectures that would miss the budget by as much as the worst
     so far: points behind them take their places. Raises BudgetError where nothing is left.
@@ -114,7 +115,9 @@ def deployed(job: Deployment, budgets_ms: Mapping[str, float]) -> list[FrontRow]
     rows = [_row(job, evaluations[i], winners[i], budget_ms) for i, budget_ms in budgets_ms.items()]
     rows = _undominated(rows, LATENCIES if job.target.timed else LATENCIES[:1])
     for row in rows if job.target.timed else ():
-        annotate(job.run.path / row.onnx, {"hwnas.measured_ms": repr(row.measured_ms)})
+        measured_by = ", ".join(job.target.conditions[name] for name in ("runtime", "precision", "hardware"))
+        facts = {"hwnas.measured_ms": repr(row.measured_ms), "hwnas.measured_by": measured_by}
+        annotate(job.run.path / row.onnx, facts)  # another runtime than the file's may have run the network
     _discard_models(job.run, keep=rows)
     write_front(job.run.front, rows)
     draw(job.run, "png", "html")
@@ -223,7 +226,7 @@ def timed_winners(
     seed: int,
     reporter: Reporter,
 ) -> Session:
-    """Latencies of exported models, interleaved with the space's largest network as the reference of every round.
+    """Latencies of loaded networks, interleaved with the space's largest network as the reference of every round.
 
     Where that is slower than it was when the device was profiled, another try is worth more than a number of a disturbed
     machine; what remains of the drift is noted.

@@ -23,7 +23,7 @@ from hwnas.core.optimum import Limit
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, HwnasError, TrainingError
-from hwnas.gradient.constraint import Constraint, cost_constraint, energy_constraint, latency_constraint
+from hwnas.gradient.constraint import Constraint, latency_constraint, sum_constraint
 from hwnas.gradient.penalties import Penalty, penalty
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import Sampler, sampler
@@ -33,7 +33,7 @@ from hwnas.gradient.tuning import tuned, validation_loss
 from hwnas.ops.assemble import network
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.deploy import Deployment, deployed, measure
-from hwnas.pipeline.limits import EnergyLimit, limits_of, possible_limits
+from hwnas.pipeline.limits import limits_of, possible_limits
 from hwnas.pipeline.plots import draw_searches
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
@@ -244,13 +244,8 @@ class GradientStages:
         """Of the budget, and of the limits that are sums; the peak of memory is none, and only limits what is derived."""
         job = self.deployment
         limits = [limit for limit in limits_of(self.config, job.energy) if limit.cost != PEAK]
-        costs = [
-            energy_constraint(limit.predictor, limit.most)
-            if isinstance(limit, EnergyLimit)
-            else cost_constraint(job.space, limit.cost, limit.bound)
-            for limit in limits
-        ]
-        return [latency_constraint(job.predictor, budget_ms, job.budget_on), *costs]
+        sums = [sum_constraint(limit.cost, job.space, limit.of_sums(job.space)) for limit in limits]
+        return [latency_constraint(job.predictor, budget_ms, job.budget_on), *sums]
 
     def _derived(self, search: GradientSearch, bound_ms: float) -> Arch:
         """The selector's network whose latency is predicted to be at most `bound_ms`."""

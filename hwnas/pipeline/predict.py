@@ -187,11 +187,16 @@ def usable_predictor(
     path: Path, space: SearchSpace, conditions: Mapping[str, Any], cost: str = LATENCY
 ) -> LatencyPredictor:
     """A predictor of this cost, for this space under these conditions. Raises PredictorError."""
+    return load_predictor(path, conditions, cost).for_space(space)
+
+
+def load_predictor(path: Path, conditions: Mapping[str, Any], cost: str = LATENCY) -> LatencyPredictor:
+    """The same, for the space that it was fitted for."""
     predictor = LatencyPredictor.load(path).require(cost, str(path))
     found = differences(conditions, predictor.conditions)
     if found:
         raise PredictorError(f"{path}: fitted under other conditions: {'; '.join(found)}; profile and fit for these")
-    return predictor.for_space(space)
+    return predictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,11 @@ from typing import Any
 
 from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
-from hwnas.errors import DataError, HwnasError, RunError, SpaceError, UnknownNameError
-from hwnas.latency.measurements import FEWEST_NETWORKS
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.shipped import predictor_file, shipped_devices, table_file
+from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
 from hwnas.pipeline.config import GRADIENT, SearchConfig
-from hwnas.pipeline.energy import check_energy
+from hwnas.pipeline.costs import check_costs
 from hwnas.pipeline.gradient import parts_of
-from hwnas.pipeline.predict import usable_predictor, usable_table
-from hwnas.pipeline.target import Target, target_of
+from hwnas.pipeline.target import Target, target_of, target_of_run
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces import load_space, reload_space
 from hwnas.strategies.registry import STRATEGIES
@@ -58,39 +54,15 @@ def checked_request(config: SearchConfig, space: SearchSpace, run: RunFolder | N
     if space.size < 2:
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
     training_device(config.train_on)
-    return target_of(config), load_for(space, config, run)
+    target = target_of(config) if run is None else target_of_run(run, config)
+    return target, load_for(space, config, run)
 
 
 def check_sources(config: SearchConfig, space: SearchSpace, target: Target, data: Dataset) -> None:
     """Raises where a predictor, table or supernet that is to be used cannot be."""
-    if known_predictor(config, space, target) is None and known_table(config, space, target) is None:
-        fewest = min(FEWEST_NETWORKS, space.size)
-        if config.networks < fewest:
-            raise HwnasError(
-                f"--networks {config.networks} is too few to fit a predictor; give at least {FEWEST_NETWORKS}"
-            )
-    check_energy(config, space, target, known_table(config, space, target))
+    check_costs(config, space, target)
     if config.supernet is not None:
         load_trained(Supernet(space), Path(config.supernet), data)
-
-
-def known_predictor(config: SearchConfig, space: SearchSpace, target: Target) -> LatencyPredictor | None:
-    """The predictor that is given, or the device's shipped one; None where a table is to be fitted.
-
-    Raises PredictorError where it cannot be used.
-    """
-    if config.predictor is not None:
-        return usable_predictor(predictor_file(config.predictor, shipped_devices()), space, target.conditions)
-    return target.predictor(space) if config.table is None else None
-
-
-def known_table(config: SearchConfig, space: SearchSpace, target: Target) -> Path | None:
-    """The table that is given, if one is. Raises TableError where it cannot be used."""
-    if config.table is None:
-        return None
-    path = table_file(config.table, shipped_devices())
-    usable_table(path, space, target.conditions)
-    return path
 
 
 def load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:

@@ -1,6 +1,5 @@
 """A search, from a budget to measured models: profile, fit, train, explore, deploy. Every stage resumes."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -18,26 +17,14 @@ from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, TrainingError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import GRADIENT, Budget, SearchConfig, parse_budgets
+from hwnas.pipeline.costs import Costs
 from hwnas.pipeline.deploy import Deployment, deploy
-from hwnas.pipeline.energy import energy_of
 from hwnas.pipeline.gradient import GradientStages, TrainedNetworks
 from hwnas.pipeline.limits import limits_of
-from hwnas.pipeline.predict import Preflight, fit_table, measurements, preflight, usable_predictor
-from hwnas.pipeline.request import (
-    check_sources,
-    checked_request,
-    configured,
-    known_predictor,
-    known_table,
-    load_trained,
-    reopen,
-)
+from hwnas.pipeline.predict import Preflight, preflight
+from hwnas.pipeline.request import check_sources, checked_request, configured, load_trained, reopen
 from hwnas.pipeline.target import Target
-from hwnas.pipeline.trained_on import device_of_run
-from hwnas.profiler.measure import GroupTimer
-from hwnas.profiler.profile import network_subject, profile
-from hwnas.profiler.protocol import Protocol
-from hwnas.profiler.table import read_table
+from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
@@ -45,6 +32,7 @@ from hwnas.strategies.problem import Problem
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet
 from hwnas.train.data import Dataset
+from hwnas.train.devices import training_device
 from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES, Recipe
 from hwnas.train.steps import usual_recipe
@@ -103,12 +91,14 @@ def resume(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> SearchRes
 
 
 def trained_supernet(
-    run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, device: torch.device, reporter: Reporter
+    run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter
 ) -> Supernet:
-    """The run's supernet, on the device: loaded where it is trained already, else trained from the last checkpoint on.
+    """The run's supernet, on the device it is trained on: loaded where it is trained already, else trained from the last
+    checkpoint on.
 
-    How it is trained becomes `recipe` of run.json.
+    How it is trained, and on what, becomes `recipe` and `trained_on` of run.json. Raises UnknownNameError, DeviceError.
     """
+    device = training_device(config.train_on)
     torch.manual_seed(config.seed)
     supernet = Supernet(space).to(device)
     if run.supernet.exists():
@@ -119,6 +109,7 @@ def trained_supernet(
     else:
         recipe = training_recipe(config, supernet)
         run.write(run.read() | {"recipe": asdict(recipe)})
+        record_training(run, device, reporter)
         train_supernet(supernet, data, recipe, seed=config.seed, checkpoint=run.checkpoint, reporter=reporter)
     save_supernet(supernet, run.supernet)
     run.checkpoint.unlink(missing_ok=True)
@@ -144,14 +135,17 @@ class _Search:
 
     def finish(self) -> SearchResult:
         with self.run.locked(), closing(RunDatabase(self.run.database)) as database:
+            costs = Costs(
+                run=self.run, config=self.config, space=self.space, target=self.target, reporter=self.reporter
+            )
             with self.run.stage("profile and fit"):
-                predictor = self._predictor()
+                predictor, energy = costs.latency(), costs.energy()
             with self.run.stage("preflight"):
-                ready = self._preflight(predictor)
+                ready = self._preflight(costs, predictor, energy)
             if self.config.strategy == GRADIENT:
-                front = self._by_gradient(predictor, ready, database)
+                front = self._by_gradient(predictor, energy, ready, database)
             else:
-                front = self._by_evaluation(predictor, ready[0], database)
+                front = self._by_evaluation(predictor, energy, ready[0], database)
         if not self.target.timed:
             self.reporter.note(
                 f"not timed: of {self.config.device} latencies are predicted, and budgets held against the upper ends of their "
@@ -159,22 +153,29 @@ class _Search:
             )
         return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=max(each.budget_ms for each in ready))
 
-    def _by_evaluation(self, predictor: LatencyPredictor, ready: Preflight, database: RunDatabase) -> list[FrontRow]:
+    def _by_evaluation(
+        self, predictor: LatencyPredictor, energy: LatencyPredictor | None, ready: Preflight, database: RunDatabase
+    ) -> list[FrontRow]:
         """Trains a supernet, and lets a strategy choose which of its networks to judge."""
-        device = device_of_run(self.run, self.config.train_on, self.run.front, self.reporter)
         with self.run.stage("train"):
-            supernet = trained_supernet(self.run, self.config, self.space, self.data, device, self.reporter)
+            supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
         judge = SubnetJudge(supernet, self.data)
         with self.run.stage("search"):
-            self._explore(predictor, ready, judge, database)
+            self._explore(predictor, energy, ready, judge, database)
         with self.run.stage("deploy"):
-            return deploy(self._deployment(predictor, judge, database, ready.budget_ms), self.reporter)
+            return deploy(self._deployment(predictor, energy, judge, database, ready.budget_ms), self.reporter)
 
     def _by_gradient(
-        self, predictor: LatencyPredictor, ready: Sequence[Preflight], database: RunDatabase
+        self,
+        predictor: LatencyPredictor,
+        energy: LatencyPredictor | None,
+        ready: Sequence[Preflight],
+        database: RunDatabase,
     ) -> list[FrontRow]:
         """Trains a supernet together with the probabilities of its options, for every budget."""
-        device = device_of_run(self.run, self.config.train_on, self.run.front, self.reporter)
+        device = training_device(self.config.train_on)
+        if not self.run.front.exists():
+            record_training(self.run, device, self.reporter)
         judge = NetworkJudge(self.data, device)
         networks = TrainedNetworks(self.run, self.space, judge)
         budgets_ms = [each.budget_ms for each in ready]
@@ -182,7 +183,7 @@ class _Search:
         self.run.write(self.run.read() | {"recipe": asdict(recipe)})
         stages = GradientStages(
             config=self.config,
-            deployment=self._deployment(predictor, networks, database, max(budgets_ms)),
+            deployment=self._deployment(predictor, energy, networks, database, max(budgets_ms)),
             judge=judge,
             recipe=recipe,
             new_supernet=self._new_supernet,
@@ -199,7 +200,12 @@ class _Search:
         return supernet
 
     def _deployment(
-        self, predictor: LatencyPredictor, networks: Networks, database: RunDatabase, budget_ms: float
+        self,
+        predictor: LatencyPredictor,
+        energy: LatencyPredictor | None,
+        networks: Networks,
+        database: RunDatabase,
+        budget_ms: float,
     ) -> Deployment:
         return Deployment(
             run=self.run,
@@ -212,51 +218,17 @@ class _Search:
             budget_ms=budget_ms,
             budget_on=self.config.budget_on,
             seed=self.config.seed,
-            energy=self._energy(),
+            energy=energy,
         )
 
-    # ---- latency
-
-    def _predictor(self) -> LatencyPredictor:
-        if self.run.predictor.exists():
-            return usable_predictor(self.run.predictor, self.space, self.target.conditions)
-        predictor = known_predictor(self.config, self.space, self.target)
-        if predictor is None:
-            self._table()
-            unconverged = len(read_table(self.run.table).unconverged)
-            if unconverged:
-                self.reporter.note(f"{unconverged} measurements of the table did not converge: is the device busy?")
-            # Winners are measured in any case; the predictor's held-out error says what noise has done to it.
-            predictor = fit_table(self.run.table, self.space, allow_unconverged=True)
-        predictor.save(self.run.predictor)
-        return predictor
-
-    def _energy(self) -> LatencyPredictor | None:
-        return energy_of(self.run, self.config, self.space, self.target)
-
-    def _table(self) -> None:
-        path = known_table(self.config, self.space, self.target)
-        if path is not None:
-            shutil.copyfile(path, self.run.table)
-            return
-        profile(
-            self.space,
-            self.target.here,
-            self.run.table,
-            networks=self.config.networks,
-            reporter=self.reporter,
-            seed=self.config.seed,
-            energy=self.config.max_energy_mj is not None and self.config.energy_predictor is None,
-        )
-
-    def _preflight(self, predictor: LatencyPredictor) -> list[Preflight]:
+    def _preflight(self, costs: Costs, predictor: LatencyPredictor, energy: LatencyPredictor | None) -> list[Preflight]:
         """Of every budget, each resolved once and for all."""
         facts = self.run.read()
         budgets = parse_budgets(self.config.latency_budget)
         if "latency_budgets_ms" in facts:
             budgets = [Budget(milliseconds=budget_ms) for budget_ms in facts["latency_budgets_ms"]]
-        largest_ms = self._largest_ms(predictor) if any(budget.milliseconds is None for budget in budgets) else 0.0
-        limits = limits_of(self.config, self._energy())
+        largest_ms = costs.largest_ms(predictor) if any(budget.milliseconds is None for budget in budgets) else 0.0
+        limits = limits_of(self.config, energy)
         try:
             ready = [
                 preflight(predictor, self.space, budget, self.config.budget_on, largest_ms=largest_ms, limits=limits)
@@ -264,11 +236,14 @@ class _Search:
             ]
         except BudgetError:
             if self.run.table.exists():
-                self.reporter.note(f"what was measured is kept: search again with --predictor {self.run.predictor}")
+                again = f"--predictor {self.run.predictor}"
+                if energy is not None:
+                    again += f" --energy-predictor {self.run.energy_predictor}"
+                self.reporter.note(f"what was measured is kept: search again with {again}")
             raise
         budgets_ms = [each.budget_ms for each in ready]
         known = {"latency_budget_ms": max(budgets_ms), "latency_budgets_ms": budgets_ms}
-        self.run.write(facts | known | {"conditions": dict(self.target.conditions)})
+        self.run.write(facts | known)
         error = predictor.report.get("held_out", {}).get("mape", float("nan"))
         of = f" of {predictor.report['source']}, none of this space" if predictor.report.get("cold") else ""
         self.reporter.note(
@@ -278,25 +253,13 @@ class _Search:
         )
         return ready
 
-    def _largest_ms(self, predictor: LatencyPredictor) -> float:
-        """The largest network's latency: from the table, or measured now, or predicted where the device is not here."""
-        largest = self.space.encode([self.space.largest()])
-        if self.run.table.exists():
-            found = measurements(read_table(self.run.table), self.space).of_network(largest[0], self.config.budget_on)
-            if found is not None:
-                return found
-        if not self.target.timed:
-            return float(predictor.predict_ms(largest)[0]) * predictor.statistics[self.config.budget_on]
-        subject = network_subject(self.space, self.space.largest(), self.target.here)
-        rng = np.random.default_rng(self.config.seed)
-        timer = GroupTimer(subject, Protocol(), self.target.here.threads, self.target.here.clock(), self.reporter, rng)
-        ((row,), _) = next(timer.groups([subject]))
-        return float(row[f"{self.config.budget_on}_ms"])
-
-    # ---- accuracy
-
     def _explore(
-        self, predictor: LatencyPredictor, ready: Preflight, judge: SubnetJudge, database: RunDatabase
+        self,
+        predictor: LatencyPredictor,
+        energy: LatencyPredictor | None,
+        ready: Preflight,
+        judge: SubnetJudge,
+        database: RunDatabase,
     ) -> None:
         """Replays what was evaluated before: the strategy asks for the same architectures again, and the database answers."""
         known = database.evaluations()
@@ -313,7 +276,7 @@ class _Search:
                 result.append(known[arch.id].loss_val)
             return np.array(result)
 
-        problem = search_problem(self.config, self.space, predictor, ready, loss, self._energy())
+        problem = search_problem(self.config, self.space, predictor, ready, loss, energy)
         STRATEGIES[self.config.strategy](problem, evaluations=self.config.evaluations, seed=self.config.seed)
 
 

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from hwnas.core.space import SearchSpace
-from hwnas.errors import DeviceError, PredictorError, UnknownNameError
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.shipped import ShippedDevice, shipped_devices, table_path
+from hwnas.errors import DeviceError, UnknownNameError
+from hwnas.latency.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
 from hwnas.pipeline.config import SearchConfig
-from hwnas.pipeline.predict import usable_predictor
-from hwnas.profiler.device import Conditions, conditions_here, devices
+from hwnas.profiler.device import DEVICES, Conditions, conditions_here
+from hwnas.profiler.runtime import chosen, runtime
+from hwnas.runs.folder import RunFolder
 
 # What every machine has, to run models on whose latency is asked for elsewhere.
 HOME: Final = "cpu"
+# What runs models on a device of this machine where nothing else is asked for.
+RUNTIME: Final = "onnxruntime"
+# An option that permits something, and is no condition.
+PERMISSION: Final = "slow_int8"
 
 
 @final
@@ -21,12 +24,12 @@ HOME: Final = "cpu"
 class Target:
     """`conditions` are those that latencies are asked for under, `here` those that models run under on this machine.
 
-    Where the device is a `shipped` one, these are others: what is predicted is never measured.
+    Where the device is a shipped one, of the name `shipped`, these are others: what is predicted is never measured.
     """
 
     conditions: Mapping[str, Any]
     here: Conditions
-    shipped: ShippedDevice | None = None
+    shipped: str | None = None
 
     @property
     def timed(self) -> bool:
@@ -36,64 +39,81 @@ class Target:
     @property
     def place(self) -> str:
         """Where they are to run, in words."""
-        return "here" if self.shipped is None else f"on {self.shipped.name}"
-
-    def predictor(self, space: SearchSpace) -> LatencyPredictor | None:
-        """The shipped predictor, for this space or the part of one that it is; None for a device of this machine.
-
-        Raises PredictorError where there is none of this space.
-        """
-        if self.shipped is None:
-            return None
-        try:
-            return usable_predictor(self.shipped.predictor(space.reference), space, self.conditions)
-        except PredictorError as error:
-            raise PredictorError(
-                f"device {self.shipped.name} is known for built-in spaces at default options, and their parts: {error}; "
-                f"profile the space there, or estimate it: `hwnas fit --table {self.shipped.name}/{self.shipped.spaces[0]} "
-                f"--space {space.reference or 'FILE.py:FUNCTION'} --out cold.json`, and search with --predictor cold.json"
-            ) from None
+        return "here" if self.shipped is None else f"on {self.shipped}"
 
 
 def target_of(config: SearchConfig) -> Target:
     """Raises UnknownNameError; DeviceError where a device cannot be used, or is shipped for other conditions."""
-    shipped = shipped_devices().get(config.device)
-    if shipped is None:
-        here = _conditions_of(config)
-        return Target(conditions=here.describe(), here=here)
-    conditions = shipped.conditions
-    asked = {name: getattr(config, name) for name in ("threads", "batch", "precision", "runtime_options")}
-    known = {name: conditions.get(name) for name in asked}
-    found = [f"{name} {known[name]}, not {value}" for name, value in asked.items() if value != known[name]]
-    if found:
-        raise DeviceError(f"device {config.device} was measured with {'; '.join(found)}; leave that option out")
-    return Target(conditions=conditions, here=conditions_here(HOME, batch=config.batch), shipped=shipped)
-
-
-def _conditions_of(config: SearchConfig) -> Conditions:
-    """The conditions a search asks for, on this machine."""
-    try:
-        return conditions_here(
+    device = shipped_device(config.device)
+    if device is None:
+        here = conditions_here(
             config.device,
             threads=config.threads,
             batch=config.batch,
             precision=config.precision,
-            runtime=config.runtime,
+            runtime=config.runtime or RUNTIME,
             runtime_options=config.runtime_options,
         )
-    except UnknownNameError:
-        local = [str(row["device"]) for row in devices()]
-        if config.device in local:  # then it is another name
-            raise
-        raise UnknownNameError("device", config.device, [*local, *shipped_devices()]) from None
+        return Target(conditions=here.describe(), here=here)
+    conditions = device.conditions
+    needed = _needed(config, conditions)
+    if needed:
+        raise DeviceError(f"device {device.name} was measured under other conditions; give {' '.join(needed)}")
+    return _elsewhere(device.name, conditions)
 
 
-def require_here(device: str) -> None:
+def target_of_run(run: RunFolder, config: SearchConfig) -> Target:
+    """Of a run that goes on. A shipped device is as the run knows it, whatever is shipped by now."""
+    conditions = run.read().get("conditions")
+    if config.device in DEVICES or conditions is None:
+        return target_of(config)
+    return _elsewhere(config.device, conditions)
+
+
+def _elsewhere(name: str, conditions: Mapping[str, Any]) -> Target:
+    return Target(conditions=conditions, here=conditions_here(HOME, batch=conditions["batch"]), shipped=name)
+
+
+def _needed(config: SearchConfig, conditions: Mapping[str, Any]) -> list[str]:
+    """The options that ask for what conditions have and a configuration has not, as the command line writes them.
+
+    Raises UnknownNameError, DeviceError for a runtime's option that it has not.
+    """
+    runs = conditions["runtime"].split()[0]
+    had = {name: conditions[name] for name in ("threads", "batch", "precision")} | {"runtime": runs}
+    asked = {name: getattr(config, name) for name in had} | {"runtime": config.runtime or runs}
+    needed = [f"--{name} {value}" for name, value in had.items() if asked[name] != value]
+    if asked["runtime"] != runs:
+        return needed  # whose options are others
+    options = runtime(runs).options(conditions["device"])
+    wanted = chosen(options, config.runtime_options)
+    for name, value in ({name: values[0] for name, values in options.items()} | conditions["runtime_options"]).items():
+        if wanted.get(name) != value and name != PERMISSION:
+            needed.append(f"--runtime-option {name}={value}")
+    return needed
+
+
+def shipped_device(name: str) -> ShippedDevice | None:
+    """The shipped device of a name; None for the names of this machine's devices, whatever is shipped under them.
+
+    Raises UnknownNameError; DeviceError where it may be in a folder that is not there.
+    """
+    if name in DEVICES:
+        return None
+    devices = shipped_devices()
+    if name not in devices:
+        for missing in missing_folders():
+            raise DeviceError(f"device {name} is not found: {missing}")
+        raise UnknownNameError("device", name, [*DEVICES, *devices])
+    return devices[name]
+
+
+def require_here(name: str) -> None:
     """Raises DeviceError for a device that is shipped: it is measured where it is, under its runtime's name."""
-    shipped = shipped_devices().get(device)
+    shipped = None if name in DEVICES else shipped_devices().get(name)
     if shipped is not None:
         own = shipped.conditions["device"]
         raise DeviceError(
-            f"device {device} is measured where it is, as --device {own}; what is known of it is "
-            f"{table_path(shipped.folder, device, '').parent}"
+            f"device {name} is measured where it is, as --device {own}; what is known of it is "
+            f"{table_path(shipped.folder, name, '').parent}"
         )

@@ -9,7 +9,6 @@ from hwnas.core.space import SearchSpace
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.request import load_for, reopen
 from hwnas.pipeline.search import trained_supernet
-from hwnas.pipeline.trained_on import device_of_run
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.train.data import Dataset
 from hwnas.train.devices import training_device
@@ -33,5 +32,4 @@ def resume_training(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> 
 
 def _finish(run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter) -> None:
     with run.locked(), run.stage("train"):
-        device = device_of_run(run, config.train_on, run.supernet, reporter)
-        trained_supernet(run, config, space, data, device, reporter)
+        trained_supernet(run, config, space, data, reporter)

@@ -91,7 +91,10 @@ class Verification:
 
 
 def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
-    """Measures the front's ONNX files, again or for the first time, on the device of the run. Raises RunError elsewhere."""
+    """Measures the front's networks as the run's runtime runs them, again or for the first time, on the device of the run.
+
+    Raises RunError elsewhere.
+    """
     run, config, space = reopen(run_path, {})
     rows = read_front(run.front)
     conditions = _conditions(run, config)

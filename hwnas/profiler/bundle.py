@@ -43,7 +43,8 @@ PROGRAM: Final = (
     *(
         f"profiler/{name}.py"
         for name in (
-            *("__init__", "board", "clock", "device", "energy", "measure", "nvml", "protocol", "rounds", "runtime"),
+            *("__init__", "board", "clock", "device", "energy", "measure", "nvml", "patience"),
+            *("protocol", "rounds", "runtime"),
             *("runtime_onnx", "store", "table"),
         )
     ),
@@ -80,7 +81,7 @@ def bundle(
     contents = {
         "schema": SCHEMA,
         "conditions": dict(conditions),
-        "tolerance": tolerance(conditions["device"], conditions["precision"]),
+        "tolerance": tolerance(conditions["device"], conditions["precision"], conditions.get("runtime_options", {})),
         "space": space.describe(),
         "provenance": provenance(Protocol()),
         "reference": space.largest().key,

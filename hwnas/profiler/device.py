@@ -2,14 +2,15 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.nvml import Gpu
+from hwnas.profiler.nvml import Gpu, energy_counter
 from hwnas.profiler.runtime import RUNTIMES, Forms, Model, RuntimeOptions, chosen
 from hwnas.profiler.runtime import runtime as runtime_named
 
@@ -26,6 +27,8 @@ TOLERANCES: Final[Mapping[str, float]] = {
 }
 # Tensor cores multiply numbers of 10 bits, unless told not to.
 TF32: Final = 0.05
+# Without them, sums of other kernels than the CPU's.
+OTHER_KERNELS: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +61,28 @@ class Conditions:
     @property
     def tolerance(self) -> float:
         """How far outputs may be from torch's in float32 on the CPU; see `runtime.require_output`."""
-        return tolerance(self.device, self.precision)
+        return tolerance(self.device, self.precision, self.runtime_options)
 
     def load(self, forms: Forms) -> tuple[Model, int]:
         """A network, loaded, and its size in bytes. Raises ExportError, DeviceError."""
-        return runtime_named(self.runtime.split()[0]).load(forms, self.options)
+        return runtime_named(self.runtime_name).load(forms, self.options)
+
+    @property
+    def runtime_name(self) -> str:
+        """Without its version."""
+        return self.runtime.split()[0]
 
     def clock(self) -> Clock:
-        """What a measurement on the device reads. Raises DeviceError."""
-        return Clock() if self.device == "cpu" else Clock(state=Gpu().state)
+        """What a measurement on the device reads: of a GPU its state, too, where it tells."""
+        if self.device == "cpu":
+            return Clock()
+        with suppress(DeviceError):
+            return Clock(state=_gpu(self.runtime_name, self.device).state)
+        return Clock()
+
+    def counter_mj(self) -> Callable[[], int]:
+        """What reads the energy counter of the device, in millijoules. Raises DeviceError where it has none."""
+        return energy_counter(self.device, uuid=_uuid(self.runtime_name, self.device))
 
 
 def conditions_here(
@@ -95,14 +111,14 @@ def conditions_here(
     usual = {name: options[0] for name, options in runs.options(device).items()}
     return Conditions(
         device=device,
-        hardware=hardware(device),
+        hardware=hardware(device, runtime),
         runtime=f"{runtime} {runs.version()}",
         provider=runs.providers()[device],
         threads=threads,
         precision=precision,
         batch=batch,
         # What is as usual is not said: a table may be older than an option. Nor is a permission.
-        runtime_options={name: value for name, value in values.items() if value != usual[name] and value != "allowed"},
+        runtime_options={name: value for name, value in values.items() if value != usual[name] and name != "slow_int8"},
     )
 
 
@@ -142,9 +158,11 @@ def onnx_precision(precision: str) -> str:
     return "int8" if precision == "int8" else "fp32"
 
 
-def tolerance(device: str, precision: str) -> float:
+def tolerance(device: str, precision: str, runtime_options: Mapping[str, str]) -> float:
     """How far outputs may be from torch's in float32 on the CPU; see `runtime.require_output`."""
-    return TF32 if device != "cpu" and precision == "fp32" else TOLERANCES[precision]
+    if device == "cpu" or precision != "fp32":
+        return TOLERANCES[precision]
+    return TF32 if runtime_options.get("tf32") != "0" else OTHER_KERNELS
 
 
 def precisions(runtime: str, device: str) -> tuple[str, ...]:
@@ -153,12 +171,25 @@ def precisions(runtime: str, device: str) -> tuple[str, ...]:
     return runs.precisions(device) if device in runs.providers() else ()
 
 
-def hardware(device: str) -> str:
-    """What the device is, as far as it tells. Raises DeviceError."""
+def hardware(device: str, runtime: str) -> str:
+    """What the device is, as far as it tells."""
     if device == "cpu":
         return f"{cpu_model()} ({platform.machine()}, {os.cpu_count() or 1} cores, {platform.system()})"
-    gpu = Gpu()
-    return f"{gpu.name()} (driver {gpu.driver()})"
+    try:
+        gpu = _gpu(runtime, device)
+        return f"{gpu.name()} (driver {gpu.driver()})"
+    except DeviceError:  # NVML is missing, or knows no such board: then it is known by its runtime or its host
+        told = runtime_named(runtime).gpu(device)
+        return told[0] if told else f"GPU of {platform.node()}"
+
+
+def _uuid(runtime: str, device: str) -> str | None:
+    told = runtime_named(runtime).gpu(device) if device in runtime_named(runtime).providers() else None
+    return told[1] if told else None
+
+
+def _gpu(runtime: str, device: str) -> Gpu:
+    return Gpu(uuid=_uuid(runtime, device))
 
 
 def multiplies_int8() -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 from hwnas.core.reporter import Reporter
 from hwnas.profiler.clock import Clock, pinned
 from hwnas.profiler.energy import energy_mj_per_call
-from hwnas.profiler.protocol import Patience, Protocol, Session, Timing, measure_steadily, wait_until_fast
+from hwnas.profiler.patience import Patience, measure_steadily, wait_until_fast
+from hwnas.profiler.protocol import Protocol, Session, Timing
 from hwnas.profiler.runtime import Model
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import ENERGY, Identity, Row, identity
@@ -225,7 +226,7 @@ def timed(
 ) -> Session:
     """`measure_steadily` of loaded models. Inference on one thread stays on one core."""
     with _on_one_core(threads):
-        return measure_steadily(
+        session = measure_steadily(
             [model.times_ns for model in models],
             reference.times_ns,
             protocol,
@@ -237,6 +238,11 @@ def timed(
             reporter=reporter,
             clock=clock,
         )
+    reasons = sorted({reason for state in session.states for reason in state.reasons})
+    if reasons:
+        throttled = sum(bool(state.reasons) for state in session.states)
+        reporter.note(f"the device was held down in {throttled} of {len(session.states)} rounds: {', '.join(reasons)}")
+    return session
 
 
 def _on_one_core(threads: int) -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ pynvml is the module of the wheel nvidia-ml-py, an extra of this package, and lo
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, final
 
 from hwnas.errors import DeviceError
@@ -38,12 +38,25 @@ class Gpu:
 
     def __init__(self, index: int = 0, uuid: str | None = None) -> None:
         self._nvml = _initialised()
+        if uuid is None:
+            self._require_one_order()
         listed = os.environ.get("CUDA_VISIBLE_DEVICES")
         which = full_uuid(uuid) if uuid is not None else visible(index, listed)
         with self._telling(f"no GPU {which}; `nvidia-smi -L` lists those there are"):
             by_name = isinstance(which, str)
             find = self._nvml.nvmlDeviceGetHandleByUUID if by_name else self._nvml.nvmlDeviceGetHandleByIndex
             self._handle = find(which)
+
+    def _require_one_order(self) -> None:
+        """Raises DeviceError where CUDA may number the GPUs otherwise than NVML does, by speed and not by the bus."""
+        nvml = self._nvml
+        with self._telling("the GPUs do not tell their names"):
+            handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+            names = {str(nvml.nvmlDeviceGetName(handle)) for handle in handles}
+        if len(names) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            raise DeviceError(
+                f"NVML: which of {', '.join(sorted(names))} is used is not told; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+            )
 
     def name(self) -> str:
         with self._telling("the GPU does not tell its name"):
@@ -54,15 +67,19 @@ class Gpu:
         with self._telling("the driver does not tell its version"):
             return str(self._nvml.nvmlSystemGetDriverVersion())
 
-    def state(self) -> State:
-        """Clock, temperature and throttling now."""
+    def state(self) -> State | None:
+        """Clock, temperature and throttling now; None where it does not tell: parts of GPUs, virtual and embedded ones."""
         nvml = self._nvml
-        with self._telling("the GPU does not tell its clock, temperature and throttling"):
+        with (
+            self._telling("the GPU does not tell its clock, temperature and throttling"),
+            suppress(nvml.NVMLError_NotSupported),
+        ):
             return State(
                 mhz=float(nvml.nvmlDeviceGetClockInfo(self._handle, nvml.NVML_CLOCK_SM)),
                 celsius=float(nvml.nvmlDeviceGetTemperature(self._handle, nvml.NVML_TEMPERATURE_GPU)),
                 reasons=throttling(self._reasons()),
             )
+        return None
 
     def energy_mj(self) -> int:
         """Millijoules since the driver was loaded, of the whole board; it grows in steps of 20 to 100 ms."""
@@ -132,7 +149,7 @@ def _initialised() -> Any:
     try:
         import pynvml
     except ImportError:
-        raise DeviceError("NVML: the wheel nvidia-ml-py is not installed; `pip install hwnas[cuda]`") from None
+        raise DeviceError("NVML: the wheel nvidia-ml-py is not installed; `pip install nvidia-ml-py`") from None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

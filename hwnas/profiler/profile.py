@@ -21,7 +21,6 @@ from hwnas.ops.assemble import build, network
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated
-from hwnas.profiler.nvml import energy_counter
 from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
@@ -38,8 +37,9 @@ class ProfileSummary:
     """What a profile did, and what stands out in its table.
 
     `measured` and `reused` rows, those measured `again`; rounds and bursts that other work disturbed; rows that are left
-    `unconverged`, and rows measured while the device was `slow`, much slower than at its best; the median `half_width` of
-    all rows; the `slowest` operators, and `surprises`: smaller operators that are slower.
+    `unconverged`, rows measured while the device was `slow`, much slower than at its best, and rows without the CUDA graph
+    that was asked for; the median `half_width` of all rows; the `slowest` operators, and `surprises`: smaller operators that
+    are slower.
     """
 
     path: Path
@@ -50,6 +50,7 @@ class ProfileSummary:
     discarded_bursts: int
     unconverged: int
     slow: int
+    graphs_refused: int
     median_half_width: float
     slowest: tuple[str, ...]
     surprises: tuple[str, ...]
@@ -142,7 +143,7 @@ def measure_works(
     energy: bool = False,
 ) -> ProfileSummary:
     """Measures an empty call and these operators and networks of a space into the table at `path`, as `profile` does."""
-    counter_mj = energy_counter(conditions.device) if energy else None
+    counter_mj = conditions.counter_mj() if energy else None
     protocol = protocol or Protocol()
     first = [workload.subject(conditions) for workload in (FLOOR, *works)]
     repeats = repeated(first)
@@ -194,6 +195,7 @@ def summary(space: SearchSpace, path: Path, rows: Mapping[Identity, Row], tally:
         discarded_bursts=tally.discarded_bursts,
         unconverged=sum(not row["converged"] for row in rows.values()),
         slow=len(measured_while_slow(rows)),
+        graphs_refused=sum("cuda_graph" in row for row in rows.values()),
         median_half_width=float(np.median([row["half_width"] for row in rows.values()])),
         slowest=slowest(operator_ms),
         surprises=surprises(space.operators(), operator_ms),

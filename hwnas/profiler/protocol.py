@@ -7,7 +7,7 @@ Shapes: R rounds, K calls of one burst, B resamples.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -24,8 +24,6 @@ Timer = Callable[[int, Clock], FloatArray]
 
 # Bursts of which a median is worth having.
 ENOUGH: Final = 4
-# Between looks at a machine that is slow.
-LOOK_S: Final = 0.25
 # Resamples of a bootstrap interval: its ends are then known to about a tenth of its width.
 RESAMPLES: Final = 400
 # Times the warm-up of a call that gets no faster; what is not warm by then varies by itself.
@@ -109,14 +107,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Patience:
-    """Seconds that are left to wait for a machine that was faster before; shared by the sessions of a table."""
-
-    left_s: float
-
-
-@dataclass(slots=True)
-class _Subject:
+class Bursts:
     """What times a call, and what its bursts were: rounds, p10, median and p90 in ms, and whether they were interrupted."""
 
     timer: Timer
@@ -208,7 +199,7 @@ def measure(
     """
     clock = clock or Clock()
     everyone = [
-        _Subject(timer, _warm_up(timer, protocol, clock), protocol.dropped_calls) for timer in (reference, *subjects)
+        Bursts(timer, warmed_up(timer, protocol, clock), protocol.dropped_calls) for timer in (reference, *subjects)
     ]
     states: list[State | None] = []
     needed = list(range(len(everyone)))
@@ -235,60 +226,6 @@ def measure(
     )
 
 
-def measure_steadily(
-    subjects: Sequence[Timer],
-    reference: Timer,
-    protocol: Protocol,
-    *,
-    expected_ms: float | None,
-    slower: float,
-    tries: int,
-    patience: Patience,
-    rng: np.random.Generator,
-    reporter: Reporter,
-    clock: Clock | None = None,
-) -> Session:
-    """`measure`, when the reference is not slower than `expected_ms` by a share: shared machines have slow minutes.
-
-    Waits for that while there is patience. Of at most `tries` sessions the one with the fastest reference counts; the
-    rounds of the others are discarded.
-    """
-    fast_ms = np.inf if expected_ms is None else expected_ms * (1 + slower)
-    sessions: list[Session] = []
-    while len(sessions) < tries:
-        fast = wait_until_fast(reference, fast_ms, protocol, patience, clock=clock)
-        session = measure(subjects, reference, protocol, rng=rng, reporter=reporter, clock=clock)
-        sessions.append(session)
-        if expected_ms is None or session.reference.p10_ms <= fast_ms:
-            break
-        percent = 100 * (session.reference.p10_ms / expected_ms - 1)
-        reporter.note(f"the reference network was {percent:.0f} % slower than expected: is the device busy?")
-        if not fast:
-            break
-    best = min(sessions, key=lambda session: session.reference.p10_ms)
-    others = sum(
-        session.discarded_rounds + len(session.reference.rounds_ms) for session in sessions if session is not best
-    )
-    return replace(best, discarded_rounds=best.discarded_rounds + others)
-
-
-def wait_until_fast(
-    reference: Timer, fast_ms: float, protocol: Protocol, patience: Patience, *, clock: Clock | None = None
-) -> bool:
-    """Waits until the reference takes at most that long, while there is patience; whether it does."""
-    clock = clock or Clock()
-    probe = _Subject(reference, _warm_up(reference, protocol, clock), protocol.dropped_calls)
-    while True:
-        start = clock.now_ns()
-        probe.burst(0, clock)
-        if probe.percentiles_ms[-1][0] <= fast_ms:
-            return True
-        if patience.left_s <= 0:
-            return False
-        clock.sleep(LOOK_S)
-        patience.left_s -= (clock.now_ns() - start) / 1e9
-
-
 def bootstrap_half_width(values_R: FloatArray) -> float:
     """Half of the 95 % bootstrap interval of the median, relative to it (Efron and Tibshirani 1993, section 13.3)."""
     rng = np.random.default_rng(0)
@@ -297,7 +234,7 @@ def bootstrap_half_width(values_R: FloatArray) -> float:
     return float((high - low) / 2 / np.median(values_R))
 
 
-def _warm_up(timer: Timer, protocol: Protocol, clock: Clock) -> int:
+def warmed_up(timer: Timer, protocol: Protocol, clock: Clock) -> int:
     """Runs until no call has been notably faster than all before for `warmup_ms`; the number of calls of a burst."""
     start = improved = clock.now_ns()
     calls, fastest_ns = 0, float("inf")
@@ -317,7 +254,7 @@ def _warm_up(timer: Timer, protocol: Protocol, clock: Clock) -> int:
             return protocol.dropped_calls + max(3, int(protocol.burst_ms * 1e6 / max(fastest_ns, 1)))
 
 
-def _drift(reference: _Subject, states: Sequence[State | None], protocol: Protocol) -> tuple[FloatArray, list[bool]]:
+def _drift(reference: Bursts, states: Sequence[State | None], protocol: Protocol) -> tuple[FloatArray, list[bool]]:
     """What each round's times are multiplied by, (R,), and which rounds were not disturbed."""
     reference_ms_R = np.array([percentiles_ms[0] for percentiles_ms in reference.percentiles_ms])
     if not (reference_ms_R > 0).all():

@@ -12,6 +12,8 @@ import numpy as np
 # nvbench discards samples below 75 % of the default clock, and recommends to lock it. Here it is a share of the upper quartile
 # of the session, which a locked clock never leaves, and which a short boost at its start does not raise.
 SLOWEST: Final = 0.9
+# A power cap is where large batches settle: it is known by its clock alone.
+STEADY: Final = frozenset({"power cap"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class State:
 
 
 def on_clock(states: Sequence[State | None], *, slowest: float = SLOWEST) -> list[bool]:
-    """Whether each round counts: its SM clock is at least that share of the upper quartile of all, and nothing throttled
-    it.
+    """Whether each round counts: its SM clock is at least that share of the upper quartile of all, and nothing but a
+    power cap throttled it.
 
     A round without a state counts: nothing is known against it. Where every round was throttled, none counts; that is for
     the caller to say.
@@ -35,4 +37,4 @@ def on_clock(states: Sequence[State | None], *, slowest: float = SLOWEST) -> lis
     """
     known_mhz = [state.mhz for state in states if state is not None]
     usual_mhz = float(np.percentile(known_mhz, 75)) if known_mhz else 0.0
-    return [state is None or (state.mhz >= slowest * usual_mhz and not state.reasons) for state in states]
+    return [state is None or (state.mhz >= slowest * usual_mhz and not set(state.reasons) - STEADY) for state in states]

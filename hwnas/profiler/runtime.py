@@ -53,7 +53,8 @@ class Model(Protocol):
         """What a table's row says of how it runs, where that is not as asked for."""
 
     def bind(self, x: InputArray) -> None:
-        """Puts the input in its place, and makes room for the output: what `times_ns` times is the model's work alone."""
+        """Puts an input in its place, and makes room for the output: what `times_ns` times is the model's work alone. Bound
+        again, to another of the same shape."""
 
     def times_ns(self, calls: int, clock: Clock) -> FloatArray:
         """Nanoseconds of so many inferences on the bound input, one after the other; where the device can only be timed over
@@ -63,7 +64,7 @@ class Model(Protocol):
         """So many inferences on the bound input, and waits for the last."""
 
     def run(self, x: InputArray) -> ArrayF32:
-        """The output for an input of the model's shape."""
+        """The output for an input of the model's shape, which may take the place of the bound one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,9 @@ class Runtime(Protocol):
 
     def missing(self, device: str) -> str | None:
         """Why a device cannot be used here, or None where it can."""
+
+    def gpu(self, device: str) -> tuple[str, str] | None:
+        """Name and UUID of the GPU that models are loaded on; None where the runtime does not tell, or there is none."""
 
     def load(self, forms: Forms, options: RuntimeOptions) -> tuple[Model, int]:
         """The network, loaded, and its size in bytes. Raises ExportError, DeviceError."""
@@ -142,12 +146,14 @@ def several(calls: int, mean_ns: float) -> list[int]:
 def with_graph(wanted: bool, make: Callable[[bool], T]) -> tuple[T, Mapping[str, str]]:
     """`make(True)` where a CUDA graph is wanted; where that cannot be made, `make(False)` and a row's fact of why not.
 
-    Raises what `make(False)` raises.
+    Raises what `make(False)` raises, and where memory ran out: that has nothing to do with graphs.
     """
     if not wanted:
         return make(False), {}
     try:
         return make(True), {}
     except Exception as error:  # runtimes' own classes have no common base
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            raise
         reason = " ".join(str(error).split())
     return make(False), {"cuda_graph": f"refused: {reason[:REASON]}"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final, final
 
 import numpy as np
@@ -27,7 +28,7 @@ from hwnas.profiler.runtime import (
 PROVIDERS: Final = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
     "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
-    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu, and TensorRT's libraries"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu and TensorRT"),
 }
 
 LEVELS: Final[Mapping[str, ort.GraphOptimizationLevel]] = {
@@ -40,10 +41,7 @@ LEVELS: Final[Mapping[str, ort.GraphOptimizationLevel]] = {
 ON_A_GPU: Final[Mapping[str, tuple[str, ...]]] = {
     "graph_optimization": tuple(LEVELS),
     "cuda_graph": ("1", "0"),
-    "tf32": ("1", "0"),
     "cpu_nodes": ("refused", "allowed"),
-    # What a service sees is a synchronised call; of a burst, only the throughput.
-    "synchronise": ("call", "burst"),
 }
 OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "cpu": {
@@ -52,8 +50,15 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "denormal_as_zero": ("0", "1"),
         "slow_int8": ("refused", "allowed"),
     },
-    "cuda": {**ON_A_GPU, "conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT")},
-    "tensorrt": {name: values for name, values in ON_A_GPU.items() if name != "tf32"},
+    "cuda": {
+        **ON_A_GPU,
+        "tf32": ("1", "0"),
+        "conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
+        # What a service sees is a synchronised call; of a burst, only the throughput. Without a graph: versions up to the
+        # summer of 2026 wait for every replay, whatever they are told.
+        "synchronise": ("call", "burst"),
+    },
+    "tensorrt": ON_A_GPU,
 }
 CONFIG_KEYS: Final[Mapping[str, str]] = {
     "allow_spinning": "session.intra_op.allow_spinning",
@@ -74,17 +79,20 @@ class OnnxModel:
         """Raises ExportError if the model cannot be loaded, DeviceError if it would run elsewhere than asked."""
         self._options = options
         self._values = chosen(OPTIONS[options.device], options.others)
-        self._graph = self._values.get("cuda_graph") == "1"
+        self._graph = self._values.get("cuda_graph") == "1" and self._values.get("synchronise") != "burst"
         self._reload = partial(self._load, model)
         provider, _ = PROVIDERS[options.device]
         if provider not in ort.get_available_providers():
             raise DeviceError(f"onnxruntime here has no {provider}")
+        if options.device != "cpu" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # of CUDA and cuDNN, where they are wheels
         try:
             _, self.facts = with_graph(self._graph, self._reload)
             self._input = self._session.get_inputs()[0].name
             self._output = self._session.get_outputs()[0].name
         except Exception as error:  # its own classes have no common base, and damaged names are UnicodeDecodeErrors
-            raise ExportError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise ExportError(f"ONNX Runtime cannot load the model: {reason}{_advice(options, reason)}") from error
         if self._session.get_providers()[0] != provider:
             raise DeviceError(f"{provider} was asked for, ONNX Runtime took {self._session.get_providers()[0]}")
         self._mean_ns = SAMPLE_NS
@@ -101,6 +109,10 @@ class OnnxModel:
 
     def bind(self, x: InputArray) -> None:
         """Fixes the input and preallocates the output, both on the device: see `Model.bind`."""
+        if self._bound is not None and self._options.device != "cpu":  # where a captured graph reads it
+            self._bound.update_inplace(np.ascontiguousarray(x))
+            self.call()
+            return
 
         def bound(graph: bool) -> None:
             if graph != self._graph:
@@ -156,11 +168,7 @@ class OnnxModel:
         """The output for an input of the model's shape."""
         if self._options.device == "cpu":
             return self._session.run([self._output], {self._input: x})[0]  # type: ignore[no-any-return]
-        if self._bound is None:
-            self.bind(x)
-        assert self._bound is not None
-        self._bound.update_inplace(np.ascontiguousarray(x))
-        self._session.run_with_iobinding(self._binding)
+        self.bind(x)
         return self._result.numpy()  # type: ignore[no-any-return]
 
 
@@ -183,7 +191,7 @@ def _session(model: bytes, options: RuntimeOptions, graph: bool) -> ort.Inferenc
 
 
 def provider_options(options: RuntimeOptions, graph: bool) -> dict[str, str]:
-    """What the execution provider is told. Defaults of ONNX Runtime change between versions, so nothing is left to them."""
+    """What the execution provider is told: what changes its speed, so that a version's other defaults do not."""
     values, capture = chosen(OPTIONS[options.device], options.others), "1" if graph else "0"
     if options.device == "cuda":
         return {
@@ -192,11 +200,34 @@ def provider_options(options: RuntimeOptions, graph: bool) -> dict[str, str]:
             "cudnn_conv_algo_search": values["conv_algo_search"],
             "cudnn_conv_use_max_workspace": "1",
             "use_tf32": values["tf32"],
+            "prefer_nhwc": "0",
+            "fuse_conv_bias": "0",
+            "tunable_op_enable": "0",
+            "arena_extend_strategy": "kNextPowerOfTwo",
         }
     if options.device == "tensorrt":
         half = "1" if options.precision == "fp16" else "0"
-        return {"device_id": "0", "trt_cuda_graph_enable": capture, "trt_fp16_enable": half}
+        cache = Path.home() / ".cache" / "hwnas" / "tensorrt"  # of tactics: without it every process chooses anew
+        cache.mkdir(parents=True, exist_ok=True)
+        return {
+            "device_id": "0",
+            "trt_cuda_graph_enable": capture,
+            "trt_fp16_enable": half,
+            "trt_builder_optimization_level": "3",
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
     return {}
+
+
+def _advice(options: RuntimeOptions, reason: str) -> str:
+    """What may help where a session was refused because nodes were left to the CPU; nothing where it was not."""
+    if options.device == "cpu" or "CPU EP" not in reason:
+        return ""
+    return (
+        "; either the provider's libraries cannot be loaded (pip install 'onnxruntime-gpu[cuda,cudnn]'), or it leaves nodes "
+        "to the CPU: then give --runtime-option cpu_nodes=allowed"
+    )
 
 
 @final
@@ -219,7 +250,12 @@ class OnnxRuntime:
         provider, wheel = PROVIDERS[device]
         if provider in ort.get_available_providers():
             return None
-        return f"onnxruntime here has no {provider}; install the wheel {wheel} and the device's driver"
+        return (
+            f"onnxruntime here has no {provider}; install {wheel} in the place of onnxruntime, and the device's driver"
+        )
+
+    def gpu(self, device: str) -> tuple[str, str] | None:
+        return None
 
     def load(self, forms: Forms, options: RuntimeOptions) -> tuple[Model, int]:
         model = forms.onnx()

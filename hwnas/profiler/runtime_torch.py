@@ -1,8 +1,8 @@
 """PyTorch as what runs networks: on the CPU, and on CUDA by graph replay or eagerly, timed by events."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 from typing import Any, Final, final
 
 import numpy as np
@@ -65,41 +65,53 @@ class TorchModel:
             if any(parameter.dim() == 4 for parameter in module.parameters()):
                 self._module = self._module.to(memory_format=self._format)  # type: ignore[call-overload]
         self._mean_ns = SAMPLE_NS
+        self._input: Tensor | None = None
         self.facts = {}
 
     def bind(self, x: InputArray) -> None:
         """See `Model.bind`. A graph that cannot be captured is a fact, and runs eagerly."""
-        self._input = self._placed(x)
+        placed = self._placed(x)
         with self._running():
-            if self._device.type == "cuda":
-                wanted = self._values["launch"] == "graph"
-                self._call, self.facts = with_graph(wanted, self._launched)
+            if self._input is not None and self._input.shape == placed.shape:
+                self._input.copy_(placed)
+            elif self._device.type == "cuda":
+                self._input = placed
+                self._call, self.facts = with_graph(self._values["launch"] == "graph", self._launched)
             else:
-                self._call = self._eager
+                self._input, self._call = placed, self._eager
             self._call()
 
     def _placed(self, x: InputArray) -> Tensor:
         placed = torch.from_numpy(np.ascontiguousarray(x)).to(self._device)
         if placed.is_floating_point():
             placed = placed.to(self._dtype)
-        return placed.contiguous(memory_format=self._format) if placed.dim() == 4 else placed
+        if placed.dim() == 4:
+            placed = placed.contiguous(memory_format=self._format)
+        return placed.clone() if placed.device.type == "cpu" else placed  # not the caller's memory
 
     def _eager(self) -> None:
-        self._output = self._module(self._input)
+        assert self._input is not None
+        output = self._module(self._input)
+        # Of a network that does nothing: a graph must not be empty.
+        self._output = output.clone() if output is self._input else output
 
     def _launched(self, graph: bool) -> Callable[[], Any]:
         """What launches the network on the GPU, warm."""
+        before = torch.cuda.current_stream()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
+        side.wait_stream(before)
         with torch.cuda.stream(side):
             for _ in range(WARMUP_CALLS):
                 self._eager()
-        torch.cuda.current_stream().wait_stream(side)
+        before.wait_stream(side)
         if not graph:
             return self._eager
         captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
-            self._eager()
+        try:
+            with torch.cuda.graph(captured, pool=_pool()):
+                self._eager()
+        finally:
+            torch.cuda.set_stream(before)  # where capturing fails, torch stays on the stream it captured
         return captured.replay
 
     def times_ns(self, calls: int, clock: Clock) -> FloatArray:
@@ -130,9 +142,8 @@ class TorchModel:
 
     def run(self, x: InputArray) -> ArrayF32:
         """The output for an input of the model's shape; float32, whatever it was computed in."""
-        with self._running():
-            output = self._module(self._placed(x))
-            return output.float().cpu().numpy()  # type: ignore[no-any-return]
+        self.bind(x)
+        return self._output.float().cpu().numpy()
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -146,20 +157,40 @@ class TorchModel:
             finally:
                 torch.set_num_threads(threads)
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
+    def _arithmetic(self) -> AbstractContextManager[None]:
         """TF32, and how cuDNN chooses its algorithms."""
         if self._device.type == "cpu":
-            yield
-            return
-        tf32, matmul = self._values["tf32"] == "1", torch.backends.cuda.matmul
-        before, matmul.allow_tf32 = matmul.allow_tf32, tf32
-        benchmark = self._values["cudnn_benchmark"] == "1"
-        try:
-            with torch.backends.cudnn.flags(enabled=True, benchmark=benchmark, allow_tf32=tf32):
-                yield
-        finally:
-            matmul.allow_tf32 = before
+            return nullcontext()
+        benchmark = (torch.backends.cudnn, "benchmark", self._values["cudnn_benchmark"] == "1")
+        return _set_while([benchmark, *tf32_settings(self._values["tf32"] == "1")])
+
+
+def tf32_settings(allowed: bool) -> list[tuple[Any, str, Any]]:
+    """Where torch is told of TF32, by which attribute, and what: since 2.9 there is another interface, and the two do not mix."""
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    if hasattr(matmul, "fp32_precision"):
+        precision = "tf32" if allowed else "ieee"
+        return [(matmul, "fp32_precision", precision), (cudnn.conv, "fp32_precision", precision)]
+    return [(matmul, "allow_tf32", allowed), (cudnn, "allow_tf32", allowed)]
+
+
+@contextmanager
+def _set_while(settings: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    before = [getattr(place, name) for place, name, _ in settings]
+    for place, name, value in settings:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for (place, name, _), value in zip(settings, before, strict=True):
+            setattr(place, name, value)
+
+
+@cache
+def _pool() -> Any:
+    """Memory that all graphs share: no two are replayed at once, and what is between their inputs and outputs need not last."""
+    return torch.cuda.graph_pool_handle()
 
 
 def event_times_ns(
@@ -195,6 +226,18 @@ def event_times_ns(
     return times_ns
 
 
+def missing_cuda() -> str | None:
+    """What torch lacks to use CUDA here, and what to do about it; None where it lacks nothing."""
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        return f"PyTorch {torch.__version__} is built without CUDA; install one that has it (pytorch.org/get-started)"
+    if not torch.cuda.is_available():
+        return (
+            f"PyTorch {torch.__version__} finds no GPU, or no driver for it; `nvidia-smi` and CUDA_VISIBLE_DEVICES say "
+            "which there are"
+        )
+    return None
+
+
 @final
 class TorchRuntime:
     """See `hwnas.profiler.runtime.Runtime`."""
@@ -212,11 +255,13 @@ class TorchRuntime:
         return torch.__version__
 
     def missing(self, device: str) -> str | None:
-        if device == "cpu" or torch.cuda.is_available():
+        return None if device == "cpu" else missing_cuda()
+
+    def gpu(self, device: str) -> tuple[str, str] | None:
+        if device == "cpu":
             return None
-        if torch.version.cuda is None:
-            return f"torch {torch.__version__} is built without CUDA; install the wheel that has it"
-        return "torch finds no GPU; install the device's driver"
+        found = torch.cuda.get_device_properties(0)
+        return found.name, str(found.uuid)
 
     def load(self, forms: Forms, options: RuntimeOptions) -> tuple[Model, int]:
         module = forms.module()

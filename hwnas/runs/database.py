@@ -27,7 +27,7 @@ DAMAGE: Final = (sqlite3.DatabaseError, TypeError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One architecture, judged with the supernet's weights on the validation split."""
+    """One architecture, judged on the validation split: with the supernet's weights, or with its own."""
 
     arch: Arch
     loss_val: float
@@ -37,9 +37,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """One exported model: test loss (nats), accuracy and latency of the ONNX file. `measured_ms` is the p10.
+    """One exported network: test loss (nats), accuracy and latencies as the run's runtime runs it. `measured_ms` is the p10.
 
-    Latencies are None where the device is not here, `within_budget` then by prediction.
+    Latencies are None where the device is not here, `within_budget` then by prediction, and the rest as run here.
     """
 
     loss_test: float

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +97,7 @@ def write_front(path: Path, rows: Sequence[FrontRow]) -> None:
 
 
 def read_front(path: Path) -> list[FrontRow]:
-    """Raises RunError where the file is missing or damaged."""
+    """What an older file has no column of is as where nothing is known. Raises RunError where it is missing or damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return _rows(file.read())
@@ -115,7 +115,8 @@ def _rows(text: str) -> list[FrontRow]:
     if not text.endswith("\n"):  # a shorter last word would be read as a whole one
         raise ValueError("the last line is torn")
     lines = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [field.name for field in fields(FrontRow) if field.name not in (lines.fieldnames or ())]
+    needed = [field.name for field in fields(FrontRow) if field.default is MISSING]  # older files lack the others
+    missing = [name for name in needed if name not in (lines.fieldnames or ())]
     if missing:
         raise ValueError(f"no column {missing[0]}")
     rows = [_row(line) for line in lines]
@@ -130,6 +131,7 @@ def _row(line: Mapping[str, str]) -> FrontRow:
     if None in line.values():
         raise ValueError("a line has fewer columns than the header")
     try:
-        return FrontRow(**{field.name: _PARSE[str(field.type)](line[field.name]) for field in fields(FrontRow)})
+        known = [field for field in fields(FrontRow) if field.name in line]
+        return FrontRow(**{field.name: _PARSE[str(field.type)](line[field.name]) for field in known})
     except KeyError as error:
         raise ValueError(f"no {error}") from None

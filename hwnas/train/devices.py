@@ -5,6 +5,7 @@ from typing import Final
 import torch
 
 from hwnas.errors import DeviceError, UnknownNameError
+from hwnas.profiler.runtime_torch import missing_cuda
 
 TRAINS_ON: Final = ("auto", "cpu", "cuda")
 
@@ -20,18 +21,6 @@ def training_device(name: str) -> torch.device:
     if name == "cuda" and missing:
         raise DeviceError(f"--train-on cuda: {missing}; or give --train-on cpu")
     return torch.device("cpu" if name == "cpu" or missing else "cuda")
-
-
-def missing_cuda() -> str | None:
-    """What training on CUDA lacks here, and what to do about it; None where nothing does."""
-    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
-        return f"PyTorch {torch.__version__} is built without CUDA; install one that has it (pytorch.org/get-started)"
-    if not torch.cuda.is_available():
-        return (
-            f"PyTorch {torch.__version__} finds no GPU, or no driver for it; `nvidia-smi` and CUDA_VISIBLE_DEVICES say "
-            "which there are"
-        )
-    return None
 
 
 def described(device: torch.device) -> str:

@@ -4,11 +4,12 @@
 #     scripts/bench/gpu.sh STEP DIR        # DIR gets the step's files; its table is printed last
 #     scripts/bench/gpu.sh list
 #
-# Needs this package with the extra `cuda`, torch with CUDA, and, for the steps whose names have `ort`, onnxruntime-gpu
-# instead of onnxruntime. A step that was not finished goes on when it is run again. PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of
-# the benchmark tables and CIFAR-10 (`conv_macro` alone).
+# Needs this package with nvidia-ml-py and torch with CUDA; `predictors_ort` and `runtimes*` also onnxruntime-gpu in the place
+# of onnxruntime. A step that was not finished goes on when it is run again: from its last row, network or epoch (`repeat`,
+# `runtimes*` and `entanglement`, which are short, anew). PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of the
+# benchmark tables and CIFAR-10 (`conv_macro` alone), DEVICE_NAME what `ship` calls the device.
 set -euo pipefail
-step=${1:?usage: scripts/bench/gpu.sh STEP DIR; `list` lists the steps}
+step=${1:?usage: scripts/bench/gpu.sh STEP DIR, or list}
 bench=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python}
 
@@ -48,7 +49,7 @@ run() {
     swap) within "$bench/swap.py" cuda/torch cpu --out "$out/$step" ;;
     entanglement) within "$bench/entanglement.py" --device cuda --batch 256 ;;
     conv_macro) within "$bench/conv_macro.py" --device cuda --seeds 3 --batch 256 --out "$out/$step" ;;
-    ship) within "$bench/../ship_device.py" "${DEVICE_NAME:-h200}" --device cuda --runtime torch --out "$out/$step" ;;
+    ship) within "$bench/../ship_device.py" "${DEVICE_NAME:?name the device that is shipped}" --device cuda --runtime torch --out "$out/$step" ;;
     search)
         local what=(--space mobilenet --data digits --device cuda --runtime torch --latency-budget "60%")
         [ ! -e "$out/$step/run.json" ] || what=(--resume)

@@ -4,8 +4,9 @@
     python scripts/bench/swap.py cpu cpu/torch --out DIR --networks 30 --epochs 8     # two runtimes of one CPU
 
 Conditions are written as `asked.py` says. Each gets a profile and a predictor of its own; a gradient search on digits is
-held to the same place between its fastest and its slowest network, and the best network within that is derived. Home is
-where a network takes a smaller share of that bound than the other one does; `gain` is how much less.
+held to the same place between its fastest and its slowest network, and the best network within that is derived. Both are
+measured on both; `gain` is how much less time a network takes on its own device than the other one does there. A network
+that is smaller gains on both, so each device's times are also given as shares of its bound.
 """
 
 import argparse
@@ -56,7 +57,9 @@ def main() -> None:
     print(f"| searched for | {' | '.join(f'{name}, ms' for name in found)} | FLOPs, M |\n|---|{'---|' * 3}")
     times_ms = {name: measured_ms(space, conditions_of(name), list(found.values())) for name in found}
     for number, (name, arch) in enumerate(found.items()):
-        cells = " | ".join(f"{times_ms[other][number]:.4f}" for other in found)
+        cells = " | ".join(
+            f"{times_ms[other][number]:.4f} ({times_ms[other][number] / bound_ms[other]:.0%})" for other in found
+        )
         print(f"| {name} | {cells} | {space.cost('flops', arch) / 1e6:.2f} |")
     for number, name in enumerate(found):
         mine, other = times_ms[name][number], times_ms[name][1 - number]

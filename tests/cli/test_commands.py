@@ -16,6 +16,7 @@ import torch
 
 from hwnas.__main__ import _told, main
 from hwnas.cli import cli
+from hwnas.profiler.device import conditions_here
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.folder import create_run
 from hwnas.runs.front import read_front
@@ -128,6 +129,8 @@ def test_an_onnx_file_has_the_accuracy_the_front_says_and_carries_its_provenance
         assert properties["hwnas.arch"] == row.arch
         assert float(properties["hwnas.predicted_ms"]) == row.predicted_ms
         assert float(properties["hwnas.measured_ms"]) == row.measured_ms
+        here = conditions_here("cpu")
+        assert properties["hwnas.measured_by"] == f"onnxruntime {ort.__version__}, fp32, {here.hardware}"
         assert json.loads(properties["hwnas.mean"]) == pytest.approx(data.mean)
         assert {"hwnas.space", "hwnas.version", "hwnas.std", "hwnas.classes"} <= set(properties)
 
@@ -355,7 +358,7 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--space-option", "size"], "is not NAME=VALUE"),
         (["--data", "imagenet"], "unknown data set 'imagenet'; known: digits"),
         (["--data", "parquet:/nowhere"], "/nowhere"),
-        (["--device", "tpu"], "unknown device 'tpu'; known: "),
+        (["--device", "tpu"], "unknown device 'tpu'; known: amd-epyc, cpu, cuda"),
         (["--threads", "1000"], "1000 threads on"),
         (["--strategy", "luck"], "unknown strategy 'luck'; known: gradient, nsga2, random"),
         (["--latency-budget", "0.4"], "has no unit; write 0.4ms"),

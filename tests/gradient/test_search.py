@@ -14,7 +14,7 @@ import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import TrainingError
-from hwnas.gradient.constraint import cost_constraint
+from hwnas.gradient.constraint import sum_constraint
 from hwnas.gradient.penalties import penalty
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import SAMPLERS, sampler
@@ -53,7 +53,7 @@ def search(
         "recipe": RECIPE,
         "schedule": Schedule(warmup_epochs=1),
         "penalty": penalty("budget"),
-        "constraints": [cost_constraint(space, "flops", bound)],
+        "constraints": [sum_constraint("flops", space, (space.cost_factors("flops"), bound))],
         "seed": 0,
         "reporter": Silent(),
     }
@@ -128,7 +128,7 @@ def test_expected_costs_come_within_their_bound_and_without_a_penalty_they_do_no
 
 def test_two_constraints_are_held_at_once(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:
     constraints = [
-        cost_constraint(space, name, share * space.cost(name, space.largest()))
+        sum_constraint(name, space, (space.cost_factors(name), share * space.cost(name, space.largest())))
         for name, share in (("flops", 0.4), ("params", 0.25))
     ]
     recipe, schedule = replace(RECIPE, epochs=15), Schedule(warmup_epochs=0, arch_rate=0.1)

@@ -9,6 +9,7 @@ from hwnas.errors import PredictorError, TableError
 from hwnas.latency.predictor import LatencyPredictor
 from hwnas.latency.shipped import (
     known_folders,
+    missing_folders,
     predictor_file,
     predictor_path,
     shipped_devices,
@@ -70,6 +71,26 @@ def test_hwnas_own_folder_comes_first_and_the_environments_follow() -> None:
     assert known_folders({"HWNAS_DEVICES": f"/a{os.pathsep}/b"}) == (own, Path("/a"), Path("/b"))
 
 
+def test_folders_that_are_not_there_are_told(tmp_path: Path) -> None:
+    told = missing_folders({"HWNAS_DEVICES": f"{tmp_path}{os.pathsep}{tmp_path / 'a'}"})
+    assert told == [f"HWNAS_DEVICES names {tmp_path / 'a'}, which is no folder; correct it, or leave it out"]
+    assert missing_folders({}) == []
+
+
+def test_a_device_that_is_damaged_is_described_with_the_error(folder: Path) -> None:
+    predictor_path(folder, "phone", "mobilenet").write_text("{")
+    board, phone = (device.describe() for device in shipped_devices([folder]).values())
+    assert board["detail"] == ""
+    assert phone["spaces"] == ["mobilenet"] and phone["detail"].endswith("damaged; fit it again")
+
+
+def test_tables_are_those_of_the_folder(folder: Path) -> None:
+    assert {name: device.tables for name, device in shipped_devices([folder]).items()} == {
+        "board": ("mobilenet",),
+        "phone": (),
+    }
+
+
 def test_a_device_and_a_space_name_a_file(folder: Path) -> None:
     devices = shipped_devices([folder])
     assert predictor_file("board/fbnet", devices) == predictor_path(folder, "board", "fbnet")
@@ -98,7 +119,9 @@ def test_a_space_that_a_device_has_not_is_answered_with_those_it_has(folder: Pat
 
 def test_all_that_comes_with_hwnas_is_of_a_space_as_it_is_at_default_options_and_small() -> None:
     """One device's conditions are the same for all of its spaces; what is shipped says how it was made."""
-    for device in shipped_devices(known_folders({})).values():
+    shipped = shipped_devices(known_folders({}))
+    assert "amd-epyc" in shipped
+    for device in shipped.values():
         for name in device.spaces:
             assert name in SPACES
             predictor, table = LatencyPredictor.load(device.predictor(name)), read_table(device.table(name))

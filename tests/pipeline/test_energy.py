@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import hwnas
 from hwnas.cli import cli
 from hwnas.core.optimum import minimise
+from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
 from hwnas.latency.predictor import LatencyPredictor
@@ -154,6 +155,36 @@ def test_an_architecture_is_over_the_limit_where_its_upper_end_is(
     assert str(limit) == f"at most {most_mj} mJ an inference"
     with pytest.raises(PredictorError, match="predicts latency, not energy"):
         limits_of(SearchConfig(max_energy_mj=1.0), replace(energy, cost="latency"))
+
+
+def test_a_limit_is_by_the_tables_energies_also_where_the_predictor_of_latency_is_given(
+    space: SearchSpace, table: Path, plain: Path, energy: LatencyPredictor, most_mj: float, tmp_path: Path
+) -> None:
+    fit_table(plain, space, allow_unconverged=True).save(tmp_path / "latency.json")
+    given = {"table": str(table), "predictor": str(tmp_path / "latency.json"), "evaluations": 8}
+    result = searched(space, tmp_path / "run", max_energy_mj=most_mj, **given)
+    assert result.run.table.read_bytes() == table.read_bytes()
+    for row in result.front:
+        arch = space.encode([space.arch(json.loads(row.arch))])
+        assert (
+            row.energy_mj == pytest.approx(energy.predict_mj(arch)[0])
+            and energy.upper_mj(arch)[0] <= most_mj * 1.000001
+        )
+
+
+def test_a_budget_that_is_missed_under_a_limit_is_answered_with_both_predictors(
+    space: SearchSpace, table: Path, most_mj: float, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    reporter = Silent()
+    reporter.note = notes.append
+    config = SearchConfig(limit_images=128, latency_budget="1ns", table=str(table), max_energy_mj=most_mj)
+    with pytest.raises(BudgetError, match="cannot be met"):
+        search(space, "digits", out=tmp_path / "run", config=config, reporter=reporter)
+    told = notes[-1].partition("search again with ")[2]
+    assert told == f"--predictor {tmp_path}/run/predictor.json --energy-predictor {tmp_path}/run/energy.json"
+    given = dict(zip(("predictor", "energy_predictor"), told.split()[1::2], strict=True))
+    assert searched(space, tmp_path / "again", max_energy_mj=most_mj, evaluations=4, **given).front
 
 
 @pytest.mark.parametrize("strategy", ["nsga2", "random"])

@@ -33,6 +33,7 @@ QUICK: dict[str, Any] = {
     "epochs": 2,
     "final_epochs": 1,
 }
+UNTRAINED: dict[str, Any] = {"final": "none", "final_epochs": SearchConfig().final_epochs}
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,8 @@ def test_what_is_over_budget_when_measured_is_derived_again_under_a_tighter_boun
     """Or, on a machine that has become too slow for any, given up after as many attempts; each is recorded."""
     path, largest_ms = optimistic(predictor, tmp_path / "p.json", space)
     budget_ms, notes = 0.6 * largest_ms, Notes()
-    config = SearchConfig(**QUICK, predictor=str(path), latency_budget=f"{budget_ms}ms", penalty="none", final="none")
+    given = QUICK | UNTRAINED | {"predictor": str(path), "latency_budget": f"{budget_ms}ms", "penalty": "none"}
+    config = SearchConfig(**given)
     within = True
     try:
         search(space, "digits", out=tmp_path / "run", config=config, reporter=notes)
@@ -140,11 +142,11 @@ def test_what_is_over_budget_when_measured_is_derived_again_under_a_tighter_boun
         assert export(run.path, tried[0]["arch_id"], tmp_path / "first.onnx").exists()
 
 
-@pytest.mark.parametrize("final", ["none", "scratch"])
+@pytest.mark.parametrize("final", [UNTRAINED, {"final": "scratch"}], ids=["none", "scratch"])
 def test_a_derived_network_can_keep_the_supernets_weights_or_begin_afresh(
-    space: SearchSpace, predictor: Path, tmp_path: Path, final: str
+    space: SearchSpace, predictor: Path, tmp_path: Path, final: dict[str, Any]
 ) -> None:
-    result = searched(space, tmp_path / "run", predictor, final=final, sampler="gdas")
+    result = searched(space, tmp_path / "run", predictor, **final, sampler="gdas")
     assert len(result.front) == 1
     assert not list(result.run.searches.glob("*-*.pt"))
 

@@ -41,5 +41,7 @@ def test_winners_are_timed_by_the_runtime_that_is_asked_for(strategy: str, preci
     for row in found.front:
         session = ort.InferenceSession(run / row.onnx, providers=["CPUExecutionProvider"])
         assert session.get_inputs()[0].type == "tensor(float)"
+        said = session.get_modelmeta().custom_metadata_map
+        assert said["hwnas.measured_by"].startswith(f"torch {torch.__version__}, {precision}, ")
     verified = verify(run, Silent())
     assert [each.row for each in verified] == list(found.front)

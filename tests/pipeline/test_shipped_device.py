@@ -1,7 +1,10 @@
 """Searching for a device that is not here, by what is shipped of it."""
 
 import json
+import os
+import re
 import runpy
+import shlex
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -20,11 +23,12 @@ from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, UnknownNameError
 from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.shipped import FOLDERS, predictor_path, table_path
+from hwnas.latency.shipped import FOLDERS, predictor_path, shipped_devices, table_path
 from hwnas.pipeline.config import SearchConfig
-from hwnas.pipeline.request import known_predictor, known_table
+from hwnas.pipeline.costs import known_energy, known_predictor, known_table
+from hwnas.pipeline.request import configured
 from hwnas.pipeline.search import SearchResult, resume, search
-from hwnas.pipeline.target import target_of
+from hwnas.pipeline.target import require_here, target_of
 from hwnas.pipeline.winners import verify
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
@@ -169,6 +173,21 @@ def test_a_finished_run_resumes_to_itself_and_an_unfinished_one_to_the_same(
     assert resume(again, Notes(), {}).front == finished.front
 
 
+@pytest.mark.parametrize("shipped", ["nothing", "other conditions"])
+def test_a_run_goes_on_whatever_is_shipped_by_now(
+    finished: SearchResult, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: str
+) -> None:
+    monkeypatch.setenv(FOLDERS, str(tmp_path / "devices"))
+    if shipped != "nothing":
+        put(predictor, tmp_path / "devices", "board", runtime="onnxruntime 99")
+    again = shutil.copytree(finished.run.path, tmp_path / "run")
+    (again / "front.csv").unlink()
+    notes = Notes()
+    assert resume(again, notes, {}).front == finished.front
+    assert notes.texts[-1].startswith("not timed: of board latencies are predicted")
+    assert json.loads((again / "run.json").read_text())["conditions"] == predictor.conditions
+
+
 def test_the_strategy_gradient_takes_the_first_network_that_it_derives(space: SearchSpace, tmp_path: Path) -> None:
     config = SearchConfig(**QUICK | GRADIENT, latency_budget="90%")
     result = search(space, "digits", out=tmp_path / "run", config=config)
@@ -199,6 +218,13 @@ def test_on_the_device_itself_verify_measures_for_the_first_time(finished: Searc
 # ---- requests
 
 
+def put(predictor: LatencyPredictor, folder: Path, name: str, space: str = "nasbench201", **conditions: Any) -> None:
+    """A device in the folder, measured under these conditions."""
+    path = predictor_path(folder, name, space)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(predictor, conditions={**predictor.conditions, **conditions}).save(path)
+
+
 def config_of(space: SearchSpace, **changes: Any) -> SearchConfig:
     return SearchConfig(**QUICK | {"space": space.reference, "space_options": space.options} | changes)
 
@@ -206,34 +232,127 @@ def config_of(space: SearchSpace, **changes: Any) -> SearchConfig:
 def test_a_part_of_a_space_uses_the_predictor_of_the_whole(space: SearchSpace, predictor: LatencyPredictor) -> None:
     part = restricted(space, dropped=["*=nor_conv_3x3"])
     assert part.size < space.size
-    found = target_of(config_of(space)).predictor(part)
+    found = known_predictor(config_of(space), part, target_of(config_of(space)))
     assert found is not None
     rows = part.sample_rows(np.random.default_rng(0), 20)
     whole = space.encode([part.decode(row) for row in rows])
     assert found.predict_ms(rows) == pytest.approx(predictor.predict_ms(whole))
 
 
-def test_a_space_at_other_options_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    other = hwnas.space("nasbench201", resolution=8, width=16, cells=1)
+OTHER: dict[str, Any] = {"space_options": {"resolution": 8, "width": 16, "cells": 1}, "drop": ("*=nor_conv_3x3",)}
+
+
+def test_a_space_that_is_not_shipped_is_refused_with_a_command_that_estimates_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SearchConfig(**QUICK | OTHER)
     message = (
-        r"device board is known for built-in spaces at default options, and their parts: the predictor was fitted to "
-        r"other operators than .*; profile the space there, or estimate it: `hwnas fit --table board/nasbench201 --space "
-        r"nasbench201 --out cold.json`, and search with --predictor cold.json"
+        "^device board has no predictor of this nasbench201: the predictor was fitted to other operators than .* has; p"
     )
-    with pytest.raises(PredictorError, match=message) as error:
-        search(other, "digits", out=tmp_path / "run", config=SearchConfig(**QUICK))
-    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
-    with pytest.raises(PredictorError, match="device board has no predictor of 'conv_macro'; it has nasbench201"):
-        target_of(config_of(other)).predictor(hwnas.space("conv_macro"))
+    with pytest.raises(PredictorError, match=message) as refusal:
+        search("nasbench201", "digits", out=tmp_path / "run", config=config)
+    assert "\n" not in str(refusal.value) and not (tmp_path / "run").exists()
+    told = re.search(
+        r"; profile the space there, or estimate it: `hwnas (.*)`, and search with (.*)$", str(refusal.value)
+    )
+    assert told is not None
+    assert told[1] == (
+        "fit --table board/nasbench201 --space nasbench201 --space-option resolution=8 --space-option width=16 "
+        "--space-option cells=1 --drop '*=nor_conv_3x3' --out cold.json"
+    )
+    monkeypatch.chdir(tmp_path)
+    printed(*shlex.split(told[1]), "--allow-unconverged")
+    assert told[2] == "--predictor cold.json"
+    config = replace(config, predictor="cold.json", space="nasbench201")
+    found = known_predictor(config, configured("nasbench201", config), target_of(config))
+    assert found is not None and found.report["cold"]
 
 
-def test_other_conditions_and_names_are_refused(space: SearchSpace) -> None:
-    with pytest.raises(DeviceError, match="device board was measured with threads 1, not 2; leave that option out"):
-        target_of(config_of(space, threads=2))
-    with pytest.raises(UnknownNameError, match=r"unknown device 'bored'; known: board, cpu, cuda"):
+def test_another_space_is_estimated_from_the_table_that_there_is_or_only_profiled(
+    space: SearchSpace, folder: Path, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(space, device="board")
+    with pytest.raises(
+        PredictorError,
+        match=r"^device board has no predictor of this conv_macro: it has nasbench201; profile the space there, or estimate "
+        r"it: `hwnas fit --table board/nasbench201 --space conv_macro --out cold.json`, and search with --predictor cold.json$",
+    ):
+        known_predictor(config, hwnas.space("conv_macro"), target_of(config))
+    put(predictor, tmp_path, "board")  # the same, without its table
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    with pytest.raises(PredictorError, match=r": it has nasbench201; profile the space there$"):
+        known_predictor(config, hwnas.space("conv_macro"), target_of(config))
+
+
+def test_a_damaged_predictor_is_called_that(
+    space: SearchSpace, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(predictor, tmp_path, "board", "fbnet")
+    predictor_path(tmp_path, "board", "nasbench201").write_text("{")
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    config = config_of(space)
+    with pytest.raises(PredictorError, match=r"nasbench201.json: not a predictor's JSON, or damaged; fit it again$"):
+        known_predictor(config, space, target_of(config))
+
+
+def test_other_names_are_refused(space: SearchSpace) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown device 'bored'; known: amd-epyc, board, cpu, cuda"):
         target_of(config_of(space, device="bored"))
     with pytest.raises(UnknownNameError, match="unknown precision 'int4'"):
         target_of(config_of(space, device="cpu", precision="int4"))
+
+
+def test_other_conditions_are_refused_with_those_of_the_device(
+    space: SearchSpace, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(predictor, tmp_path, "wide", threads=4, batch=32)
+    put(predictor, tmp_path, "gpu", device="cuda", runtime="torch 2.0", precision="bf16")
+    put(predictor, tmp_path, "still", runtime_options={"allow_spinning": "0"})
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+
+    def refused(**asked: Any) -> str:
+        with pytest.raises(DeviceError, match=r"^device \w+ was measured under other conditions; give ") as refusal:
+            target_of(config_of(space, **asked))
+        return str(refusal.value).partition("; give ")[2]
+
+    assert refused(device="wide") == "--threads 4 --batch 32"
+    assert refused(device="wide", threads=4, batch=1) == "--batch 32"
+    assert target_of(config_of(space, device="wide", threads=4, batch=32)).here.batch == 32
+    assert refused(device="wide", threads=4, batch=32, runtime="torch") == "--runtime onnxruntime"
+    assert refused(device="gpu", runtime="onnxruntime") == "--precision bf16 --runtime torch"
+    assert target_of(config_of(space, device="gpu", precision="bf16")).conditions["runtime"] == "torch 2.0"
+    assert refused(device="still") == "--runtime-option allow_spinning=0"
+    asked = {"allow_spinning": "0", "denormal_as_zero": "1"}
+    assert refused(device="still", runtime_options=asked) == "--runtime-option denormal_as_zero=0"
+
+
+def test_usual_values_of_options_and_permissions_are_no_other_conditions(space: SearchSpace) -> None:
+    options = {"graph_optimization": "all", "slow_int8": "allowed"}
+    assert target_of(config_of(space, runtime_options=options, runtime="onnxruntime")).shipped == "board"
+    with pytest.raises(UnknownNameError, match="unknown runtime option 'graph'"):
+        target_of(config_of(space, runtime_options={"graph": "all"}))
+
+
+def test_names_of_this_machines_devices_are_never_shipped_ones(
+    space: SearchSpace, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(predictor, tmp_path, "cpu")
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    assert "cpu" in shipped_devices()
+    target = target_of(config_of(space, device="cpu"))
+    assert target.timed and target.conditions == conditions_here("cpu").describe()
+    require_here("cpu")
+
+
+def test_a_device_that_is_not_found_may_be_in_a_folder_that_is_not_there(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDERS, str(tmp_path / "nowhere"))
+    with pytest.raises(
+        DeviceError, match=r"^device board is not found: HWNAS_DEVICES names .*nowhere, which is no folder"
+    ):
+        target_of(config_of(space))
+    assert target_of(config_of(space, device="cpu")).timed
 
 
 def test_a_table_or_predictor_that_is_given_goes_before_the_shipped_one(space: SearchSpace, folder: Path) -> None:
@@ -267,13 +386,33 @@ def test_devices_are_listed_with_the_shipped_ones() -> None:
         "runtime": runtime,
         "precision": "fp32",
         "spaces": ["nasbench201"],
+        "detail": "",
     }
     assert "a board" in printed("devices") and "nasbench201" in printed("devices")
 
 
-def test_shipped_predictors_and_tables_are_given_by_name(space: SearchSpace, tmp_path: Path) -> None:
+def test_a_damaged_device_and_a_folder_that_is_not_there_are_told_beside_the_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = predictor_path(tmp_path, "broken", "vit")
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    monkeypatch.setenv(FOLDERS, os.pathsep.join(map(str, (folder, tmp_path, tmp_path / "nowhere"))))
+    outcome = CliRunner().invoke(cli, ["devices", "--json"], catch_exceptions=False)
+    rows = {row["device"]: row for row in json.loads(outcome.stdout)["shipped"]}
+    assert rows["board"]["hardware"] == "a board"
+    assert rows["broken"]["detail"] == f"{damaged}: not a predictor's JSON, or damaged; fit it again"
+    assert f"HWNAS_DEVICES names {tmp_path / 'nowhere'}, which is no folder" in outcome.stderr
+    assert "or damaged; fit it again" in printed("devices")
+
+
+def test_shipped_predictors_and_tables_are_given_by_name(space: SearchSpace, folder: Path, tmp_path: Path) -> None:
     answer = json.loads(printed("predict", "--predictor", "board/nasbench201", "--arch", space.smallest().key))
     assert answer["predicted_ms"] > 0
+    merged = json.loads(printed("merge", "board/nasbench201", "--out", tmp_path / "merged.jsonl", "--json"))
+    assert merged["rows"] == len(read_table(table_path(folder, "board", "nasbench201")).rows)
+    with pytest.raises(PredictorError, match=r"board.nasbench201.json: predicts latency, not energy"):
+        known_energy(config_of(space, energy_predictor="board/nasbench201"), space, target_of(config_of(space)))
     printed("fit", "--table", "board/nasbench201", "--allow-unconverged", "--out", tmp_path / "p.json")
     assert LatencyPredictor.load(tmp_path / "p.json").conditions["hardware"] == "a board"
 

@@ -1,5 +1,6 @@
 """Laws of what a run is trained on: it is recorded, told where it changes, and refused before anything is made."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from hwnas.errors import DeviceError, RunError
 from hwnas.pipeline import trained_on
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
-from hwnas.pipeline.request import reopen
-from hwnas.pipeline.search import resume, search
+from hwnas.pipeline.request import load_for, reopen
+from hwnas.pipeline.search import resume, search, trained_supernet
 from hwnas.pipeline.train import resume_training, train
-from hwnas.pipeline.trained_on import device_of_run
+from hwnas.pipeline.trained_on import record_training
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
 from hwnas.runs.folder import RunFolder, create_run
+from hwnas.train.devices import training_device
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 QUICK: dict[str, Any] = {"limit_images": 128, "epochs": 2}
@@ -49,22 +51,31 @@ def test_what_a_run_is_trained_on_is_kept_and_told_where_it_changes(
     notes = Notes()
     for name in ("cpu", "cpu", "cuda (A GPU)", "cuda (A GPU)"):
         monkeypatch.setattr(trained_on, "described", lambda device, name=name: name)
-        assert device_of_run(run, "cpu", run.front, notes) == torch.device("cpu")
+        record_training(run, torch.device("cpu"), notes)
     assert run.read()["trained_on"] == ["cpu", "cuda (A GPU)"]
     assert notes.texts == ["trained on cpu so far and on cuda (A GPU) from here on: not what either alone would find"]
 
 
-def test_a_finished_run_is_trained_on_nothing_more(run: RunFolder) -> None:
-    run.front.touch()
-    assert device_of_run(run, "cpu", run.front, Silent()) == torch.device("cpu")
+def test_where_networks_are_only_judged_nothing_is_trained(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SearchConfig(**QUICK, space=space.reference, space_options=space.options)
+    train(config, space, tmp_path / "trained", Silent())
+    run = create_run(tmp_path / "run", {}, {}, {})
+    data = load_for(space, config)
+    monkeypatch.setattr(trained_on, "described", lambda device: "elsewhere")
+    trained_supernet(run, replace(config, supernet=str(tmp_path / "trained")), space, data, Silent())
     assert "trained_on" not in run.read()
+    notes = Notes()
+    resume_training(tmp_path / "trained", notes, {})
+    assert RunFolder(tmp_path / "trained").read()["trained_on"] != ["elsewhere"] and not notes.texts
 
 
 def test_a_run_goes_on_on_another_device_but_not_otherwise_changed(space: SearchSpace, tmp_path: Path) -> None:
     config = SearchConfig(**QUICK, space=space.reference, space_options=space.options)
     out = tmp_path / "run"
     weights = train(config, space, out, Silent())
-    assert RunFolder(out).read()["trained_on"] == [trained_on.described(trained_on.training_device("auto"))]
+    assert RunFolder(out).read()["trained_on"] == [trained_on.described(training_device("auto"))]
     assert reopen(out, {"train_on": "cpu"})[1].train_on == "cpu"
     assert resume_training(out, Silent(), {"train_on": "cpu"}) == weights
     with pytest.raises(RunError, match="was started with epochs = 2, not 3"):

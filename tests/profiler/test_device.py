@@ -14,7 +14,7 @@ from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler import device as device_module
 from hwnas.profiler.device import conditions_here, devices, differences
 from hwnas.profiler.export import to_onnx
-from hwnas.profiler.runtime import Forms
+from hwnas.profiler.runtime import RUNTIMES, Forms, runtime
 from hwnas.profiler.runtime_onnx import PROVIDERS, RUNTIME
 
 CORES = os.cpu_count() or 1
@@ -27,7 +27,7 @@ def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.skipif(RUNTIME.missing("cuda") is None, reason="onnxruntime here has CUDA")
 def test_cuda_on_a_wheel_without_it_is_an_error_that_names_the_wheel() -> None:
-    with pytest.raises(DeviceError, match=r"device cuda: .*CUDAExecutionProvider; install the wheel onnxruntime-gpu"):
+    with pytest.raises(DeviceError, match=r"device cuda: .*CUDAExecutionProvider; install onnxruntime-gpu"):
         conditions_here("cuda")
 
 
@@ -138,3 +138,11 @@ def test_a_device_that_is_usable_runs_a_model() -> None:
             model, _ = conditions_here(str(row["device"])).load(forms)
             model.bind(np.ones((1, 2), np.float32))
             assert model.run(np.ones((1, 2), np.float32)).shape == (1, 3)
+
+
+def test_every_option_that_is_not_the_usual_one_reaches_the_runtime() -> None:
+    for name in RUNTIMES:
+        for option, values in runtime(name).options("cpu").items():
+            for value in values[1:]:
+                conditions = conditions_here("cpu", runtime=name, runtime_options={option: value})
+                assert conditions.options.others == ({} if option == "slow_int8" else {option: value})

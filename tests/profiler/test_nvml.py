@@ -34,7 +34,7 @@ def test_without_a_driver_one_line_says_so(make) -> None:
 def test_without_the_wheel_one_line_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(
-        DeviceError, match=r"^NVML: the wheel nvidia-ml-py is not installed; `pip install hwnas\[cuda\]`$"
+        DeviceError, match=r"^NVML: the wheel nvidia-ml-py is not installed; `pip install nvidia-ml-py`$"
     ):
         Gpu()
 

@@ -25,8 +25,8 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import DeviceError, TableError
 from hwnas.pipeline.predict import fit_table
+from hwnas.profiler import device as device_module
 from hwnas.profiler import measure as measure_module
-from hwnas.profiler import profile as profile_module
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import REPEATED, GroupTimer
@@ -241,7 +241,7 @@ def test_energies_are_measured_where_they_are_counted_and_where_a_table_lacks_th
         quickly(path, 0, tiny(1), energy=True)
     plain = quickly(path, 0, tiny(1))
     monkeypatch.setattr(
-        profile_module, "energy_counter", lambda device: lambda: 250 * (time.perf_counter_ns() // 5_000_000)
+        device_module, "energy_counter", lambda device, uuid: lambda: 250 * (time.perf_counter_ns() // 5_000_000)
     )
     counted = quickly(path, 0, tiny(1), energy=True)
     assert counted.measured == plain.measured > 0

@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from hwnas.core.reporter import Silent
 from hwnas.errors import MeasurementError
 from hwnas.profiler.clock import Clock
+from hwnas.profiler.patience import Patience, measure_steadily
 from hwnas.profiler.protocol import (
-    Patience,
     Protocol,
     Session,
     Timer,
     Timing,
     bootstrap_half_width,
     measure,
-    measure_steadily,
     stamped,
 )
 from hwnas.profiler.rounds import State
@@ -353,7 +352,7 @@ def test_rounds_off_the_clock_do_not_count_and_states_are_kept() -> None:
         return machine.round in (2, 5, 6)
 
     def state() -> State:
-        reasons = ("power cap",) if machine.round == 6 else ()
+        reasons = ("power brake",) if machine.round == 6 else ()
         return State(1400.0 if off() and not reasons else 1980.0, 50.0 + machine.round, reasons)
 
     # A subject that the clock slows down, beside a reference that it does not: scaling would not help.

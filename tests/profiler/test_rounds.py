@@ -34,7 +34,7 @@ def test_rounds_that_count_are_unthrottled_and_near_the_upper_quartile_of_clocks
 ) -> None:
     usual_mhz = np.percentile([state.mhz for state in states], 75)
     for count, state in zip(on_clock(states, slowest=slowest), states, strict=True):
-        assert count == (not state.reasons and state.mhz >= slowest * usual_mhz)
+        assert count == ("brake" not in state.reasons and state.mhz >= slowest * usual_mhz)
 
 
 @given(st.lists(STATES, min_size=1, max_size=8), st.randoms())
@@ -47,6 +47,11 @@ def test_whether_a_round_counts_does_not_depend_on_the_order(states: list[State]
 def test_a_clock_that_ramps_up_loses_its_first_rounds_alone() -> None:
     ramp = [345.0, 1200.0, 1770.0, 1785.0, 1980.0, 1965.0, 1980.0]
     assert on_clock([State(mhz, 50) for mhz in ramp]) == [False, False, False, True, True, True, True]
+
+
+def test_a_power_cap_is_known_by_its_clock() -> None:
+    states = [State(1700, 70, ("power cap",))] * 4 + [State(1300, 70, ("power cap",))]
+    assert on_clock(states) == [True] * 4 + [False]
 
 
 def test_where_all_rounds_are_throttled_none_counts() -> None:

@@ -44,6 +44,18 @@ def test_a_graph_that_cannot_be_made_is_done_without_and_said(wanted: bool) -> N
     assert facts == (said if wanted else {})
 
 
+class OutOfMemoryError(Exception):
+    """As torch's is called."""
+
+
+def test_a_graph_without_memory_left_is_an_error_not_a_fact() -> None:
+    def make(graph: bool) -> None:
+        raise OutOfMemoryError
+
+    with pytest.raises(OutOfMemoryError):
+        with_graph(True, make)
+
+
 def test_what_fails_without_a_graph_too_is_an_error() -> None:
     def make(graph: bool) -> None:
         raise CaptureError(str(graph))

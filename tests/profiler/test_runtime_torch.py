@@ -15,7 +15,15 @@ from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import TOLERANCES, conditions_here
 from hwnas.profiler.profile import network_subject
 from hwnas.profiler.runtime import Forms, RuntimeOptions, require_output
-from hwnas.profiler.runtime_torch import DTYPES, MEMORY_FORMATS, RUNTIME, TorchModel, event_times_ns
+from hwnas.profiler.runtime_torch import (
+    DTYPES,
+    MEMORY_FORMATS,
+    RUNTIME,
+    TorchModel,
+    _set_while,
+    event_times_ns,
+    tf32_settings,
+)
 
 SHAPE = (2, 3, 6, 6)
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -57,9 +65,41 @@ def test_on_cuda_too(precision: str, launch: str) -> None:
     model, _ = conditions.load(Forms(module=module, onnx=lambda: b""))
     model.bind(batch(0))
     assert model.facts == {}
-    require_output(model, batch(0), answer(batch(0)), conditions.tolerance)
+    for seed in (0, 1):  # bound once: the second is another input of the graph
+        require_output(model, batch(seed), answer(batch(seed)), conditions.tolerance)
     times_ns = model.times_ns(20, Clock())
     assert (times_ns > 0).all() and times_ns.max() < 1e8
+
+
+class Reading(nn.Module):
+    """Waits for the GPU, which a graph cannot."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * float(x.sum().item() > 0)
+
+
+@pytest.mark.gpu
+@NEEDS_CUDA
+def test_a_network_that_cannot_be_captured_runs_without_a_graph_and_the_next_has_one() -> None:
+    stream = torch.cuda.current_stream()
+    refused = TorchModel(Reading(), RuntimeOptions(device="cuda"))
+    refused.bind(batch(0))
+    assert refused.facts["cuda_graph"].startswith("refused: ")
+    assert torch.cuda.current_stream() == stream
+    for plain in (module(), nn.Identity()):
+        model = TorchModel(plain, RuntimeOptions(device="cuda"))
+        model.bind(batch(0))
+        assert model.facts == {} and (model.times_ns(20, Clock()) > 0).all()
+
+
+def test_torch_is_told_of_tf32_for_a_while_alone() -> None:
+    before = [getattr(place, name) for place, name, _ in tf32_settings(True)]
+    for allowed in (True, False):
+        settings = tf32_settings(allowed)
+        with _set_while(settings):
+            assert [getattr(place, name) for place, name, _ in settings] == [value for *_, value in settings]
+        assert [getattr(place, name) for place, name, _ in settings] == before
+    assert torch.backends.cuda.matmul.allow_tf32 in (True, False)  # the older interface can still be read
 
 
 def test_a_call_computes_the_bound_input_anew() -> None:
@@ -156,7 +196,7 @@ def test_a_gpu_that_torch_does_not_find_is_named_with_what_is_missing() -> None:
     if torch.cuda.is_available():
         assert reason is None
         return
-    with pytest.raises(DeviceError, match=r"device cuda: torch .*(is built without CUDA|finds no GPU)"):
+    with pytest.raises(DeviceError, match=r"device cuda: PyTorch .*(is built without CUDA|finds no GPU)"):
         conditions_here("cuda", runtime="torch")
 
 

@@ -98,6 +98,18 @@ def test_columns_that_people_add_and_their_order_do_not_matter(tmp_path: Path) -
     assert read_front(path) == rows
 
 
+def test_a_front_of_an_older_version_is_read_without_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    path, newer = tmp_path / "front.csv", {"energy_mj", "perplexity_val", "perplexity_test"}
+    write_front(path, [front_row(1.0, 0.5, energy_mj=3.0)])
+    with path.open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in HEADER.split(",") if name not in newer], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerow(line)
+    assert read_front(path) == [front_row(1.0, 0.5)]
+
+
 # ---- damage
 
 

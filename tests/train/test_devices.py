@@ -23,7 +23,7 @@ from hwnas.core.operations import restricted
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, UnknownNameError
-from hwnas.gradient.constraint import cost_constraint
+from hwnas.gradient.constraint import sum_constraint
 from hwnas.gradient.penalties import penalty
 from hwnas.gradient.relaxation import Relaxation
 from hwnas.gradient.samplers import SAMPLERS, sampler
@@ -32,11 +32,12 @@ from hwnas.gradient.selectors import SELECTORS, Selection, selector
 from hwnas.gradient.tuning import tuned, validation_loss
 from hwnas.latency.expected import ExpectedCost
 from hwnas.ops.assemble import network
+from hwnas.profiler.runtime_torch import missing_cuda
 from hwnas.supernet.entangle import Superposition
 from hwnas.supernet.network import Supernet
 from hwnas.train.alone import train_network
 from hwnas.train.data import load_data
-from hwnas.train.devices import described, missing_cuda, training_device
+from hwnas.train.devices import described, training_device
 from hwnas.train.images import ImageData
 from hwnas.train.loop import NetworkJudge, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES
@@ -221,7 +222,9 @@ def searched(
         recipe=replace(RECIPE, epochs=1),
         schedule=Schedule(warmup_epochs=1, **changes),
         penalty=penalty("budget"),
-        constraints=[cost_constraint(space, "flops", 0.5 * space.cost("flops", space.largest()))],
+        constraints=[
+            sum_constraint("flops", space, (space.cost_factors("flops"), 0.5 * space.cost("flops", space.largest())))
+        ],
         seed=0,
         reporter=Silent(),
     )
