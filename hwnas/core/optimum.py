@@ -50,13 +50,17 @@ def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[L
         scale = abs(bound) or np.abs(weights).max() or 1.0
         constraints.append(LinearConstraint(weights[None] / scale, -np.inf, bound / scale))
     weights = _weights(tables, 0, cells)
-    solution = milp(
-        weights / max(np.abs(weights).max(), 1e-300),
-        constraints=constraints,
-        integrality=np.arange(cells[-1]) < offsets[-1],
-        bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 0.0},
-    )
+    # HiGHS's presolve has called a program infeasible that is not (docs/log.md), so that is believed without it alone.
+    for presolve in (True, False):
+        solution = milp(
+            weights / max(np.abs(weights).max(), 1e-300),
+            constraints=constraints,
+            integrality=np.arange(cells[-1]) < offsets[-1],
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0.0, "presolve": presolve},
+        )
+        if solution.x is not None:
+            break
     if solution.x is None:
         raise BudgetError(f"no architecture of {space.name} meets the limits: {solution.message}")
     return space.decode([int(solution.x[a:b].argmax()) for a, b in pairwise(offsets)])

@@ -99,7 +99,9 @@ def conditions_here(
     runs = runtime_named(runtime)
     reason = runs.missing(device)
     if reason is not None:
-        raise DeviceError(f"device {device}: {reason}")
+        others = [name for name in RUNTIMES if precisions(name, device) and runtime_named(name).missing(device) is None]
+        hint = f"; --runtime {others[0]} can use it here" if others else ""
+        raise DeviceError(f"device {device}: {reason}{hint}")
     if precision == "int8" and not multiplies_int8() and values["slow_int8"] == "refused":
         raise DeviceError(
             "precision int8 is slower than fp32 on a CPU without instructions for it (VNNI, dot product); use fp32, or "

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hwnas.core.choice import Choice, only_if
 from hwnas.core.cost import Factor, total
+from hwnas.core.layer import Layer
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
@@ -53,6 +54,28 @@ def box_factors(space: SearchSpace, rng: np.random.Generator, count: int = 4) ->
 @settings(max_examples=60)
 def test_options_that_factors_do_not_tell_apart_change_no_optimum(tied_spaces, every_row, data, seed, share) -> None:
     space = data.draw(tied_spaces)
+    require_optimum_among(space, every_row(space), seed, share)
+
+
+def test_what_presolving_calls_infeasible_is_found(every_row) -> None:
+    """A drawn example for which HiGHS's presolve is wrong."""
+    options = (0, 1, 2.0)
+    conditions = {
+        "choice0": (),
+        "choice1": ((("choice0", options),), (("choice0", (0,)),)),
+        "choice2": ((("choice1", options), ("choice0", options)),),
+        "choice3": (),
+    }
+    choices = tuple(
+        Choice(name, options, when, tied_to="" if name == "choice0" else "choice0") for name, when in conditions.items()
+    )
+    layer = Layer("layer", tuple(conditions), lambda options: None)
+    space = SearchSpace("drawn", choices, Chain((layer,)), (1,), 1)
+    require_optimum_among(space, every_row(space), seed=2025329, share=0.5)
+
+
+def require_optimum_among(space: SearchSpace, rows: np.ndarray, seed: int, share: float) -> None:
+    """Of factors that cannot tell some options apart, under a limit that this share of the rows meets."""
     rng = np.random.default_rng(seed)
     boxes, others = box_factors(space, rng), whole_factors(space, rng)
     # One factor of each is over the same choices: told apart by the limit, if not by the objective.
@@ -60,7 +83,6 @@ def test_options_that_factors_do_not_tell_apart_change_no_optimum(tied_spaces, e
         *box_factors(space, rng),
         Factor("same", boxes[0].scope, boxes[0].values[::-1] if boxes[0].scope else boxes[0].values),
     )
-    rows = every_row(space)
     sums = total(limited, rows, space.columns)
     bound = float(np.quantile(sums, share, method="nearest"))
     for objective in (boxes, (*boxes, *others)):
