@@ -105,6 +105,8 @@ def plain_table(rows: Sequence[Mapping[str, object]], title: str | None = None) 
 def _plain(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

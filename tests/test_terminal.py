@@ -1,5 +1,6 @@
 """What is printed where something is not known."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,3 +93,12 @@ def test_what_no_row_has_is_no_column(capsys: pytest.CaptureFixture[str]) -> Non
     print_rows({"verified": [{"then_ms": None, "ms": 1.0}, {"then_ms": 0.5, "ms": 2.0}]}, as_json=False)
     out = capsys.readouterr().out
     assert "then_ms" in out and "None" not in out
+
+
+def test_numbers_for_people_have_four_digits_and_those_for_programs_all(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"verified": [{"measured_ms": 0.029063901595976008, "networks": 123456}]}
+    print_rows(rows, as_json=False)
+    printed = capsys.readouterr().out
+    assert "0.02906 " in printed and "123456 " in printed
+    print_rows(rows, as_json=True)
+    assert json.loads(capsys.readouterr().out) == rows
