@@ -248,8 +248,10 @@ def test_energies_are_measured_where_they_are_counted_and_where_a_table_lacks_th
     rows = read_table(path).rows
     for row in rows:
         assert 0 < row["energy_uncertainty"] <= 0.1
-        # A call by itself, not in a burst, so that the machine may have been slower or faster then.
-        assert row["energy_mj"] == pytest.approx(50 * row["p10_ms"], rel=2)
+        # At a steady 50 W energy is time; not the fastest, and of a busy machine any that is longer.
+        assert row["energy_mj"] > 0.5 * 50 * row["p10_ms"]
+    energy_mj = {row["kind"]: row["energy_mj"] for row in rows}
+    assert energy_mj["network"] > energy_mj["floor"]
     assert quickly(path, 0, tiny(1), energy=True).measured == 0
 
 
