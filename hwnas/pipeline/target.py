@@ -7,16 +7,12 @@ from typing import Any, Final, final
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.latency.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
 from hwnas.pipeline.config import SearchConfig
-from hwnas.profiler.device import DEVICES, Conditions, conditions_here
-from hwnas.profiler.runtime import chosen, runtime
+from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here
+from hwnas.profiler.runtime import USUAL, chosen, runtime
 from hwnas.runs.folder import RunFolder
 
 # What every machine has, to run models on whose latency is asked for elsewhere.
 HOME: Final = "cpu"
-# What runs models on a device of this machine where nothing else is asked for.
-RUNTIME: Final = "onnxruntime"
-# An option that permits something, and is no condition.
-PERMISSION: Final = "slow_int8"
 
 
 @final
@@ -51,7 +47,7 @@ def target_of(config: SearchConfig) -> Target:
             threads=config.threads,
             batch=config.batch,
             precision=config.precision,
-            runtime=config.runtime or RUNTIME,
+            runtime=config.runtime or USUAL,
             runtime_options=config.runtime_options,
         )
         return Target(conditions=here.describe(), here=here)
@@ -87,8 +83,8 @@ def _needed(config: SearchConfig, conditions: Mapping[str, Any]) -> list[str]:
         return needed  # whose options are others
     options = runtime(runs).options(conditions["device"])
     wanted = chosen(options, config.runtime_options)
-    for name, value in ({name: values[0] for name, values in options.items()} | conditions["runtime_options"]).items():
-        if wanted.get(name) != value and name != PERMISSION:
+    for name, value in chosen(options, conditions["runtime_options"]).items():
+        if wanted[name] != value and name != PERMISSION:
             needed.append(f"--runtime-option {name}={value}")
     return needed
 

@@ -34,6 +34,7 @@ from hwnas.profiler.profile import (
     random_network_workloads,
 )
 from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.runtime import USUAL
 
 # What the board needs of hwnas: no torch, no scipy.
 PROGRAM: Final = (
@@ -49,7 +50,6 @@ PROGRAM: Final = (
         )
     ),
 )
-BOARD_RUNTIME: Final = "onnxruntime"
 MAIN: Final = """import sys
 from pathlib import Path
 
@@ -74,8 +74,8 @@ def bundle(
     Raises UnknownNameError, DeviceError, ExportError.
     """
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
-    if conditions.get("runtime", BOARD_RUNTIME) != BOARD_RUNTIME:
-        raise DeviceError(f"a board measures by {BOARD_RUNTIME} alone, not by {conditions['runtime']}")
+    if conditions.get("runtime", USUAL) != USUAL:
+        raise DeviceError(f"a board measures by {USUAL} alone, not by {conditions['runtime']}")
     convert = PRECISIONS.get(conditions["precision"], unchanged)
     works = [FLOOR, *operator_workloads(space), *random_network_workloads(space, networks, seed)]
     contents = {

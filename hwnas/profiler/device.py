@@ -11,11 +11,13 @@ from typing import Any, Final
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.nvml import Gpu, energy_counter
-from hwnas.profiler.runtime import RUNTIMES, Forms, Model, RuntimeOptions, chosen
+from hwnas.profiler.runtime import RUNTIMES, USUAL, Forms, Model, RuntimeOptions, chosen
 from hwnas.profiler.runtime import runtime as runtime_named
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 DEVICES: Final = ("cpu", "cuda", "tensorrt")
+# An option of the runtime that permits something, and is no condition.
+PERMISSION: Final = "slow_int8"
 # What models are computed in, and how far from torch's outputs in float32 those may then be (`runtime.require_output`).
 TOLERANCES: Final[Mapping[str, float]] = {
     # Sums of float32 products in another order.
@@ -91,7 +93,7 @@ def conditions_here(
     threads: int = 1,
     batch: int = 1,
     precision: str = "fp32",
-    runtime: str = "onnxruntime",
+    runtime: str = USUAL,
     runtime_options: Mapping[str, str] | None = None,
 ) -> Conditions:
     """The conditions of a measurement on this machine. Raises UnknownNameError, DeviceError."""
@@ -102,7 +104,7 @@ def conditions_here(
         others = [name for name in RUNTIMES if precisions(name, device) and runtime_named(name).missing(device) is None]
         hint = f"; --runtime {others[0]} can use it here" if others else ""
         raise DeviceError(f"device {device}: {reason}{hint}")
-    if precision == "int8" and not multiplies_int8() and values["slow_int8"] == "refused":
+    if precision == "int8" and not multiplies_int8() and values[PERMISSION] == "refused":
         raise DeviceError(
             "precision int8 is slower than fp32 on a CPU without instructions for it (VNNI, dot product); use fp32, or "
             "give --runtime-option slow_int8=allowed"
@@ -110,7 +112,7 @@ def conditions_here(
     cores = os.cpu_count() or 1
     if not 1 <= threads <= cores:
         raise DeviceError(f"{threads} threads on {cores} cores; give --threads between 1 and {cores}")
-    usual = {name: options[0] for name, options in runs.options(device).items()}
+    usual = chosen(runs.options(device), {})
     return Conditions(
         device=device,
         hardware=hardware(device, runtime),
@@ -120,7 +122,7 @@ def conditions_here(
         precision=precision,
         batch=batch,
         # What is as usual is not said: a table may be older than an option. Nor is a permission.
-        runtime_options={name: value for name, value in values.items() if value != usual[name] and name != "slow_int8"},
+        runtime_options={name: value for name, value in values.items() if value != usual[name] and name != PERMISSION},
     )
 
 
@@ -129,7 +131,7 @@ def known_options(
     *,
     batch: int = 1,
     precision: str = "fp32",
-    runtime: str = "onnxruntime",
+    runtime: str = USUAL,
     runtime_options: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """What can be said of conditions without the device at hand: the value of every option of the runtime.
@@ -186,7 +188,7 @@ def hardware(device: str, runtime: str) -> str:
 
 
 def _uuid(runtime: str, device: str) -> str | None:
-    told = runtime_named(runtime).gpu(device) if device in runtime_named(runtime).providers() else None
+    told = runtime_named(runtime).gpu(device)
     return told[1] if told else None
 
 
@@ -224,14 +226,14 @@ def devices() -> list[dict[str, str | bool]]:
     rows: list[dict[str, str | bool]] = []
     for device in DEVICES:
         usable, reasons = [], []
-        for name in RUNTIMES:
+        for name in (name for name in RUNTIMES if precisions(name, device)):
             try:
                 found = conditions_here(device, runtime=name)
             except DeviceError as error:
                 reasons.append(str(error))
             else:
                 usable.append((name, found.hardware))
-        only = f"; with --runtime {usable[0][0]} only" if reasons and usable and device != "tensorrt" else ""
+        only = f"; with --runtime {usable[0][0]} only" if reasons and usable else ""
         detail = usable[0][1] + only if usable else reasons[0]
         rows.append({"device": device, "usable": bool(usable), "detail": detail})
     return rows

@@ -21,6 +21,8 @@ RUNTIMES: Final[Mapping[str, str]] = {
     "onnxruntime": "hwnas.profiler.runtime_onnx",
     "torch": "hwnas.profiler.runtime_torch",
 }
+# What runs models where nothing else is asked for; boards have no other.
+USUAL: Final = "onnxruntime"
 
 # Where only several calls can be timed: so long, and so many of them in a burst.
 SAMPLE_NS: Final = 1e6
