@@ -9,17 +9,17 @@ __all__ = ["ExpectedLatency", "LatencyPredictor", "SearchConfig", "Supernet", "e
 if TYPE_CHECKING:
     from hwnas.core.choice import Option
     from hwnas.core.space import SearchSpace
-    from hwnas.latency.expected import ExpectedLatency
-    from hwnas.latency.predictor import LatencyPredictor
     from hwnas.pipeline.config import SearchConfig
     from hwnas.pipeline.search import search
+    from hwnas.predict.expected import ExpectedLatency
+    from hwnas.predict.predictor import LatencyPredictor
     from hwnas.profiler.export import export_onnx
     from hwnas.supernet.network import Supernet
 
 # Loaded when first used: importing hwnas loads no torch.
 _HOMES = {
-    "ExpectedLatency": "hwnas.latency.expected",
-    "LatencyPredictor": "hwnas.latency.predictor",
+    "ExpectedLatency": "hwnas.predict.expected",
+    "LatencyPredictor": "hwnas.predict.predictor",
     "SearchConfig": "hwnas.pipeline.config",
     "Supernet": "hwnas.supernet.network",
     "export_onnx": "hwnas.profiler.export",

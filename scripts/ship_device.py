@@ -20,8 +20,8 @@ import hwnas
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, HwnasError
-from hwnas.latency.shipped import predictor_path, shipped_devices, table_path
 from hwnas.pipeline.predict import fit_table
+from hwnas.predict.shipped import predictor_path, shipped_devices, table_path
 from hwnas.profiler.device import Conditions, conditions_here, devices, differences
 from hwnas.profiler.profile import profile
 from hwnas.profiler.table import Row, Table, header_line, line, read_table

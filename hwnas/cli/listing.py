@@ -39,7 +39,7 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
 @JSON
 def devices(as_json: bool) -> None:
     """List the devices, whether they can be used here, and those that searches can be for without having them."""
-    from hwnas.latency.shipped import missing_folders, shipped_devices
+    from hwnas.predict.shipped import missing_folders, shipped_devices
     from hwnas.profiler.device import devices as known
 
     for missing in missing_folders():

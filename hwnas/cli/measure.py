@@ -123,7 +123,7 @@ def bundle(
 @JSON
 def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Merge tables, or shipped ones as DEVICE/SPACE, of the same space and conditions."""
-    from hwnas.latency.shipped import shipped_devices, table_file
+    from hwnas.predict.shipped import shipped_devices, table_file
     from hwnas.profiler.store import merge_tables
 
     devices = shipped_devices()

@@ -49,9 +49,9 @@ def fit(
     **written: Sequence[str],
 ) -> None:
     """Fit a predictor of latency, or energy, to a table; prints its held-out errors beside those of simpler predictions."""
-    from hwnas.latency.shipped import predictor_file, shipped_devices, table_file
     from hwnas.pipeline.plots import PICTURES, draw_held_out_to, require_format
     from hwnas.pipeline.predict import fit_table
+    from hwnas.predict.shipped import predictor_file, shipped_devices, table_file
 
     devices = shipped_devices()
     table, known = table_file(table, devices), tuple(predictor_file(each, devices) for each in known)
@@ -90,9 +90,9 @@ def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "Se
 @click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: the output is JSON lines either way.")
 def predict(predictor: Path, arch: str) -> None:
     """Predict latencies, or energies, as the predictor does: one JSON line per architecture."""
-    from hwnas.latency.predictor import LatencyPredictor
-    from hwnas.latency.shipped import predictor_file, shipped_devices
     from hwnas.pipeline.predict import predictions
+    from hwnas.predict.predictor import LatencyPredictor
+    from hwnas.predict.shipped import predictor_file, shipped_devices
 
     path = predictor_file(predictor, shipped_devices())
     lines = sys.stdin if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hwnas.core.arrays import BoolArray, IntArray
 from hwnas.core.choice import Choice, Condition
-from hwnas.core.cost import BoolArray, IntArray
 
 
 def independent_groups(scope: Sequence[str], by_name: Mapping[str, Choice]) -> list[tuple[str, ...]]:

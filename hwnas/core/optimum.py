@@ -19,8 +19,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from hwnas.core.arch import Arch
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.choice import Condition, Option
-from hwnas.core.cost import Factor, FloatArray, IntArray
+from hwnas.core.factors import Factor
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 

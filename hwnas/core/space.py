@@ -14,9 +14,11 @@ from typing import Any, Final, final
 import numpy as np
 
 from hwnas.core.arch import Arch
+from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 from hwnas.core.choice import Argument, Choice, Condition, Option
-from hwnas.core.cost import PEAK, BoolArray, Factor, FloatArray, IntArray, cost_factors, highest, peak_factors, total
+from hwnas.core.costs import PEAK, cost_factors, peak_factors
 from hwnas.core.expectation import holds
+from hwnas.core.factors import Factor, highest, total
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.wiring import Chain, Flow

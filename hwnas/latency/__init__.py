@@ -1,10 +1,5 @@
-"""Predicting latency: measurements to factors, and the errors of the prediction."""
+"""Public names of latency prediction that stay where they are; the code is in `hwnas.predict`."""
 
-from importlib import import_module
-from typing import Any
+from hwnas.latency import transfer
 
-
-def __getattr__(name: str) -> Any:
-    if name != "transfer":
-        raise AttributeError(f"module 'hwnas.latency' has no attribute {name!r}")
-    return import_module("hwnas.latency.transfer")
+__all__ = ["transfer"]

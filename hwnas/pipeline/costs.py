@@ -12,12 +12,12 @@ import numpy as np
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError
-from hwnas.latency.measurements import ENERGY, FEWEST_NETWORKS
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.shipped import ShippedDevice, predictor_file, shipped_devices, table_file
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import energies, fit_table, load_predictor, measurements, usable_predictor, usable_table
 from hwnas.pipeline.target import Target, shipped_device
+from hwnas.predict.measurements import ENERGY, FEWEST_NETWORKS
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.shipped import ShippedDevice, predictor_file, shipped_devices, table_file
 from hwnas.profiler.measure import GroupTimer
 from hwnas.profiler.profile import network_subject, profile
 from hwnas.profiler.protocol import Protocol

@@ -15,11 +15,12 @@ import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
 from hwnas.errors import BudgetError
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.limits import MIB
 from hwnas.pipeline.plots import draw
 from hwnas.pipeline.target import Target
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import Conditions, onnx_precision
 from hwnas.profiler.export import annotate, example_input, export_onnx
 from hwnas.profiler.measure import timed
@@ -30,7 +31,6 @@ from hwnas.runs.database import Evaluation, RunDatabase, Winner
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front, write_front
 from hwnas.strategies.pareto import non_dominated
-from hwnas.train.data import Dataset
 from hwnas.train.loop import Networks, score
 
 GROUP_SIZE: Final = 16  # models loaded at a time

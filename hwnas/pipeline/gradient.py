@@ -17,20 +17,13 @@ import torch
 from torch import nn
 
 from hwnas.core.arch import Arch
-from hwnas.core.cost import PEAK
+from hwnas.core.costs import PEAK
 from hwnas.core.files import replace_file
 from hwnas.core.optimum import Limit
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, HwnasError, TrainingError
-from hwnas.gradient.constraint import Constraint, latency_constraint, sum_constraint
-from hwnas.gradient.penalties import Penalty, penalty
-from hwnas.gradient.relaxation import Relaxation
-from hwnas.gradient.samplers import Sampler, sampler
-from hwnas.gradient.search import GradientSearch, Phase, Schedule
-from hwnas.gradient.selectors import Selection, Selector, selector
-from hwnas.gradient.tuning import tuned, validation_loss
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.deploy import Deployment, deployed, measure
 from hwnas.pipeline.limits import limits_of, possible_limits
@@ -38,6 +31,13 @@ from hwnas.pipeline.plots import draw_searches
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
+from hwnas.strategies.gradient.constraint import Constraint, latency_constraint, sum_constraint
+from hwnas.strategies.gradient.penalties import Penalty, penalty
+from hwnas.strategies.gradient.relaxation import Relaxation
+from hwnas.strategies.gradient.samplers import Sampler, sampler
+from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
+from hwnas.strategies.gradient.selectors import Selection, Selector, selector
+from hwnas.strategies.gradient.tuning import tuned, validation_loss
 from hwnas.supernet.check import require_mixable, require_partial
 from hwnas.supernet.network import Supernet
 from hwnas.train.alone import train_network

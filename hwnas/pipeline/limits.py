@@ -12,13 +12,15 @@ from typing import ClassVar, Final, final
 import numpy as np
 
 from hwnas.core import optimum
-from hwnas.core.cost import PEAK, FloatArray, IntArray, exceeding
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.costs import PEAK
+from hwnas.core.factors import exceeding
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, PredictorError
-from hwnas.latency.measurements import ENERGY, STATISTICS
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig
+from hwnas.predict.measurements import ENERGY, STATISTICS
+from hwnas.predict.predictor import LatencyPredictor
 
 MIB: Final = 2**20
 # Of each cost: the unit in which people ask, and its name.

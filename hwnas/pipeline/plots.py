@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
-from hwnas.latency.measurements import STATISTICS
-from hwnas.latency.predictor import LatencyPredictor
+from hwnas.predict.measurements import STATISTICS
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
 from hwnas.report.held_out import HeldOutPlot
 from hwnas.report.progress import SearchCurve, SearchPlot

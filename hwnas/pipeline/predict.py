@@ -11,16 +11,16 @@ import numpy as np
 
 import hwnas
 from hwnas.core.arch import Arch
-from hwnas.core.cost import Factor
+from hwnas.core.factors import Factor
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, BudgetError, HwnasError, PredictorError, TableError, UnknownNameError
-from hwnas.latency.cold import cold_predictor
-from hwnas.latency.fit import fit
-from hwnas.latency.measurements import ENERGY, LATENCY, Measurements
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import Budget
 from hwnas.pipeline.limits import HardLimit, possible_limits
+from hwnas.predict.cold import cold_predictor
+from hwnas.predict.fit import fit
+from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import differences
 from hwnas.profiler.profile import operators_digest
 from hwnas.profiler.table import Row, Table, read_table, require_conditions

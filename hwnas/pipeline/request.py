@@ -7,6 +7,7 @@ from typing import Any
 
 from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset, load_data
 from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
 from hwnas.pipeline.config import GRADIENT, SearchConfig
 from hwnas.pipeline.costs import check_costs
@@ -16,7 +17,6 @@ from hwnas.runs.folder import RunFolder
 from hwnas.spaces import load_space, reload_space
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import Dataset, load_data
 from hwnas.train.devices import training_device
 from hwnas.train.loop import load_supernet
 

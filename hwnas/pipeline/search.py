@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from hwnas.core.arch import Arch
-from hwnas.core.cost import FloatArray, IntArray
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
 from hwnas.errors import BudgetError, TrainingError
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import GRADIENT, Budget, SearchConfig, parse_budgets
 from hwnas.pipeline.costs import Costs
 from hwnas.pipeline.deploy import Deployment, deploy
@@ -25,17 +25,17 @@ from hwnas.pipeline.predict import Preflight, preflight
 from hwnas.pipeline.request import check_sources, checked_request, configured, load_trained, reopen
 from hwnas.pipeline.target import Target
 from hwnas.pipeline.trained_on import record_training
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import Dataset
 from hwnas.train.devices import training_device
 from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES, Recipe
-from hwnas.train.steps import usual_recipe
+from hwnas.train.step import usual_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

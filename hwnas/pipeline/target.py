@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from hwnas.errors import DeviceError, UnknownNameError
-from hwnas.latency.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
 from hwnas.pipeline.config import SearchConfig
+from hwnas.predict.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
 from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here
 from hwnas.profiler.runtime import USUAL, chosen, runtime
 from hwnas.runs.folder import RunFolder

@@ -6,11 +6,11 @@ from typing import Any
 
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.request import load_for, reopen
 from hwnas.pipeline.search import trained_supernet
 from hwnas.runs.folder import RunFolder, create_run
-from hwnas.train.data import Dataset
 from hwnas.train.devices import training_device
 
 

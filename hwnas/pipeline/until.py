@@ -10,11 +10,11 @@ import numpy as np
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
-from hwnas.latency.active import expected_error, most_telling
-from hwnas.latency.additive import AdditiveModel, fit_additive
-from hwnas.latency.features import space_basis
-from hwnas.latency.measurements import Measurements
 from hwnas.pipeline.predict import measurements
+from hwnas.predict.active import expected_error, most_telling
+from hwnas.predict.additive import AdditiveModel, fit_additive
+from hwnas.predict.features import space_basis
+from hwnas.predict.measurements import Measurements
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.profile import (
     ProfileSummary,

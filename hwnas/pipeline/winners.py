@@ -11,19 +11,19 @@ from torch import nn
 
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
 from hwnas.errors import DeviceError, RunError, UnknownNameError
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import GRADIENT, SearchConfig
 from hwnas.pipeline.deploy import export_evaluated, loaded_winner, timed_winners
 from hwnas.pipeline.gradient import TrainedNetworks
 from hwnas.pipeline.request import load_for, reopen
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import Conditions, conditions_here, differences
 from hwnas.profiler.protocol import Timing
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, named, read_front
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import Dataset
 from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet
 
 

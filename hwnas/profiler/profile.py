@@ -17,7 +17,7 @@ import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.ops.assemble import build, network
+from hwnas.modules.assemble import build, network
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated

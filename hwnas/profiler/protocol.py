@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 from hwnas.core.reporter import Reporter
 from hwnas.errors import MeasurementError
 from hwnas.profiler.clock import Clock

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 from hwnas.errors import DeviceError, ExportError, UnknownNameError
 from hwnas.profiler.clock import Clock
 

@@ -8,7 +8,7 @@ from typing import Final, final
 import numpy as np
 import onnxruntime as ort
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 from hwnas.errors import DeviceError, ExportError
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.protocol import stamped

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.protocol import stamped
 from hwnas.profiler.runtime import (

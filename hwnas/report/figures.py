@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
 from hwnas.report.front import COLOURS, LOSS_TICKS, TOLERANCE, FrontPlot

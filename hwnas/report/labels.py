@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 
 # Below a falling front nothing was found, so there is room: left and below come first where places are equally good.
 _DIRECTIONS: Final = ((-1, -1), (-1, 0), (0, -1), (1, 1), (0, 1), (1, 0), (1, -1), (-1, 1))

@@ -7,7 +7,7 @@ from typing import Final
 
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import FlattenClassifier, PlainConv
+from hwnas.operators.conv import FlattenClassifier, PlainConv
 from hwnas.spaces.compose import compose, pick, place
 
 WIDTHS: Final = ((8, 16, 32), (16, 32, 64), (32, 64, 128), (64, 128, 256))

@@ -7,7 +7,7 @@ shape, `skip` is a 1x1 convolution. Below 64 px fewer stages halve the image.
 from typing import Final
 
 from hwnas.core.space import SearchSpace
-from hwnas.spaces.blocks import ConvBlock, widened
+from hwnas.operators.conv import ConvBlock, widened
 from hwnas.spaces.compose import place
 from hwnas.spaces.layerwise import layers_of, layerwise
 

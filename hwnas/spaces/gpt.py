@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from hwnas.core.choice import Choice
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
+from hwnas.operators.transformer import Attention, LanguageHead, TokenEmbedding
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
-from hwnas.spaces.tokens import Attention, LanguageHead, TokenEmbedding
 from hwnas.spaces.vit import feed_forward
 
 

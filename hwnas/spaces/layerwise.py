@@ -7,7 +7,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier, widened
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier, widened
 from hwnas.spaces.compose import Place, compose, place
 
 

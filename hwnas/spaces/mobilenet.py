@@ -11,7 +11,7 @@ from typing import Final
 from hwnas.core.choice import Choice
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier, widened
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier, widened
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 
 KERNELS: Final = (3, 5, 7)

@@ -13,8 +13,8 @@ from hwnas.core.choice import Choice, Condition, Option, only_if
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, SpaceError
-from hwnas.spaces.blocks import ConvBlock
-from hwnas.spaces.cells import AveragePool, NormClassifier, Reduction, ReluConv, Skip
+from hwnas.operators.cells import AveragePool, NormClassifier, Reduction, ReluConv, Skip
+from hwnas.operators.conv import ConvBlock
 from hwnas.spaces.compose import Cell, Place, cell, compose, place
 
 OPERATORS: Final = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

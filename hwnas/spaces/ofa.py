@@ -13,7 +13,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.operator import Shape
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier, Resize, widened
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier, Resize, widened
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 
 KERNELS: Final = (3, 5, 7)

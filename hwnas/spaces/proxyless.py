@@ -6,7 +6,7 @@ Below 64 px fewer stages halve the image.
 from typing import Final
 
 from hwnas.core.space import SearchSpace
-from hwnas.spaces.blocks import ConvBlock, MBConv, widened
+from hwnas.operators.conv import ConvBlock, MBConv, widened
 from hwnas.spaces.compose import place
 from hwnas.spaces.layerwise import layers_of, layerwise
 

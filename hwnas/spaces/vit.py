@@ -11,8 +11,8 @@ from typing import Final
 from hwnas.core.choice import Choice
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError, UnknownNameError
+from hwnas.operators.transformer import Attention, FeedForward, PatchEmbedding, TokenClassifier
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
-from hwnas.spaces.tokens import Attention, FeedForward, PatchEmbedding, TokenClassifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pymoo.core.repair import Repair
 from pymoo.operators.crossover.ux import UX
 from pymoo.problems.static import StaticProblem
 
-from hwnas.core.cost import FloatArray, IntArray
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.strategies.problem import Problem
 

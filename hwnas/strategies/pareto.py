@@ -6,7 +6,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.core.cost import FloatArray
+from hwnas.core.arrays import FloatArray
 
 
 def non_dominated(points_ND: FloatArray) -> NDArray[np.bool_]:

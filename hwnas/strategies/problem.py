@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from hwnas.core.cost import FloatArray, IntArray
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 
 # Rows drawn at a time when feasible ones are looked for, and how often before giving up on chance.

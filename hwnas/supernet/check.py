@@ -12,7 +12,7 @@ from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Flow, Graph, units
 from hwnas.errors import SpaceError
-from hwnas.ops.assemble import sum_of
+from hwnas.modules.assemble import sum_of
 from hwnas.supernet.mixture import fitted, partly
 from hwnas.supernet.network import Supernet
 

@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
-from hwnas.ops.assemble import build
-from hwnas.supernet.entangle import KERNEL_AXES_FROM
+from hwnas.modules.assemble import build
+from hwnas.supernet.masks import KERNEL_AXES_FROM
 from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes
 
 

@@ -14,9 +14,9 @@ from torch.func import functional_call
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.errors import SpaceError
-from hwnas.ops.assemble import build
+from hwnas.modules.assemble import build
 from hwnas.supernet.elastic import ElasticLayer
-from hwnas.supernet.entangle import Superposition, mask_layer_norms
+from hwnas.supernet.masks import Superposition, mask_layer_norms
 from hwnas.supernet.nesting import parameter_shapes, positions
 
 

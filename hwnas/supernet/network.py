@@ -14,7 +14,7 @@ from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Flow
 from hwnas.errors import SpaceError
-from hwnas.ops.assemble import module_name, network, sum_of
+from hwnas.modules.assemble import module_name, network, sum_of
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.mixture import Drawn, Mixture, added, partly, shares
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from hwnas.core.reporter import Reporter
-from hwnas.train.data import Dataset
+from hwnas.data.dataset import Dataset
 from hwnas.train.recipes import Recipe
-from hwnas.train.steps import (
+from hwnas.train.step import (
     device_of,
     optimizer_of,
     require_number,

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from hwnas.core.arch import Arch
 from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter
+from hwnas.data.dataset import Dataset, Split
 from hwnas.errors import RunError
 from hwnas.supernet.network import Supernet
 from hwnas.supernet.recalibrate import recalibrate
-from hwnas.train.data import Dataset, Split
 from hwnas.train.recipes import Recipe
-from hwnas.train.steps import (
+from hwnas.train.step import (
     device_of,
     has_batch_norm,
     optimizer_of,

@@ -15,12 +15,12 @@ from typing import Final
 
 import numpy as np
 
-from hwnas.core.cost import FloatArray, IntArray
-from hwnas.latency.active import expected_error, most_telling
-from hwnas.latency.additive import AdditiveModel, fit_additive
-from hwnas.latency.features import space_basis
-from hwnas.latency.published import TABLES, PublishedLatencies
+from hwnas.benchmarks.published import TABLES, PublishedLatencies
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.pipeline.until import BATCH, FIRST
+from hwnas.predict.active import expected_error, most_telling
+from hwnas.predict.additive import AdditiveModel, fit_additive
+from hwnas.predict.features import space_basis
 
 CANDIDATES: Final = 600
 MOST: Final = FIRST + 8 * BATCH

@@ -17,10 +17,10 @@ from typing import Final
 import numpy as np
 
 from hwnas.core.space import SearchSpace
-from hwnas.latency.cold import cold_predictor, estimated_ms
-from hwnas.latency.measurements import Measurements
-from hwnas.latency.report import baselines_ms, errors
 from hwnas.pipeline.predict import measurements
+from hwnas.predict.cold import cold_predictor, estimated_ms
+from hwnas.predict.measurements import Measurements
+from hwnas.predict.report import baselines_ms, errors
 from hwnas.profiler.table import Table, read_table, require_conditions
 from hwnas.spaces import reload_space
 

@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
-from hwnas.gradient.derive import derive, log_scores
-from hwnas.gradient.penalties import penalty
-from hwnas.gradient.relaxation import Relaxation
-from hwnas.gradient.samplers import sampler
-from hwnas.gradient.search import GradientSearch, Schedule
+from hwnas.data.dataset import Dataset, load_data
+from hwnas.strategies.gradient.derive import derive, log_scores
+from hwnas.strategies.gradient.penalties import penalty
+from hwnas.strategies.gradient.relaxation import Relaxation
+from hwnas.strategies.gradient.samplers import sampler
+from hwnas.strategies.gradient.search import GradientSearch, Schedule
 from hwnas.strategies.nsga2 import nsga2
 from hwnas.strategies.problem import Problem
-from hwnas.strategies.tabular import TabularBenchmark, conv_macro
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import Dataset, load_data
 from hwnas.train.devices import TRAINS_ON, training_device
 from hwnas.train.loop import SubnetJudge
 from hwnas.train.recipes import RECIPES

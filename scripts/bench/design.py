@@ -20,10 +20,10 @@ import numpy as np
 import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
-from hwnas.latency.fit import fit
-from hwnas.latency.measurements import Measurements
-from hwnas.latency.report import errors
 from hwnas.pipeline.predict import measurements
+from hwnas.predict.fit import fit
+from hwnas.predict.measurements import Measurements
+from hwnas.predict.report import errors
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import fill
 from hwnas.profiler.profile import calibration_networks, network_subject, operator_workloads, provenance

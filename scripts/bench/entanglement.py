@@ -30,9 +30,9 @@ import hwnas
 from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.gradient.relaxation import Relaxation
-from hwnas.gradient.samplers import sampler
-from hwnas.latency.expected import ExpectedCost
+from hwnas.predict.expected import ExpectedCost
+from hwnas.strategies.gradient.relaxation import Relaxation
+from hwnas.strategies.gradient.samplers import sampler
 from hwnas.supernet.check import require_partial
 from hwnas.supernet.network import Supernet
 

@@ -14,10 +14,10 @@ import torch
 
 import hwnas
 from hwnas.core.space import SearchSpace
-from hwnas.latency.expected import ExpectedLatency
-from hwnas.latency.features import space_basis
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.trees import fit_trees, tree_factors
+from hwnas.predict.expected import ExpectedLatency
+from hwnas.predict.features import space_basis
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.trees import fit_trees, tree_factors
 from hwnas.spaces import SPACES
 
 REPEATS = 200

@@ -21,32 +21,32 @@ import numpy as np
 import torch
 
 import hwnas
+from hwnas.benchmarks.published import fbnet
 from hwnas.core.arch import Arch
-from hwnas.core.cost import Factor
+from hwnas.core.factors import Factor
 from hwnas.core.operations import restricted
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import load_data
 from hwnas.errors import HwnasError
-from hwnas.gradient.constraint import Constraint, latency_constraint
-from hwnas.gradient.derive import derive, log_scores
-from hwnas.gradient.penalties import Penalty, penalty
-from hwnas.gradient.relaxation import Relaxation
-from hwnas.gradient.samplers import sampler
-from hwnas.gradient.search import GradientSearch, Progress, Schedule
-from hwnas.gradient.selectors import SELECTORS
-from hwnas.latency.expected import ExpectedCost
-from hwnas.latency.fit import fit
-from hwnas.latency.measurements import Measurements
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.published import fbnet
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import resume, start
+from hwnas.predict.expected import ExpectedCost
+from hwnas.predict.fit import fit
+from hwnas.predict.measurements import Measurements
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
+from hwnas.strategies.gradient.constraint import Constraint, latency_constraint
+from hwnas.strategies.gradient.derive import derive, log_scores
+from hwnas.strategies.gradient.penalties import Penalty, penalty
+from hwnas.strategies.gradient.relaxation import Relaxation
+from hwnas.strategies.gradient.samplers import sampler
+from hwnas.strategies.gradient.search import GradientSearch, Progress, Schedule
+from hwnas.strategies.gradient.selectors import SELECTORS
 from hwnas.supernet.network import Supernet
 from hwnas.terminal import TerminalReporter
-from hwnas.train.data import load_data
 from hwnas.train.recipes import RECIPES
 
 BUDGETS: Final = "40%,55%,70%"

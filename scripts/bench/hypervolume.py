@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.core.arch import Arch
-from hwnas.core.cost import FloatArray, IntArray
-from hwnas.latency.predictor import LatencyPredictor
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.pipeline.config import Budget
 from hwnas.pipeline.limits import limits_of
 from hwnas.pipeline.predict import preflight
 from hwnas.pipeline.request import load_for, reopen
 from hwnas.pipeline.search import search_problem
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.supernet.network import Supernet

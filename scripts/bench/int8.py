@@ -14,7 +14,7 @@ import numpy as np
 
 import hwnas
 from hwnas.core.space import SearchSpace
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, to_onnx

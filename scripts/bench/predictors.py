@@ -25,13 +25,13 @@ import numpy as np
 from asked import conditions_of
 
 import hwnas
-from hwnas.core.cost import FloatArray, IntArray
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
-from hwnas.latency.fit import fit
-from hwnas.latency.measurements import Measurements
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.report import errors
 from hwnas.pipeline.predict import measurements
+from hwnas.predict.fit import fit
+from hwnas.predict.measurements import Measurements
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.report import errors
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.profile import calibration_networks, measure_works, network_workload, profile
 from hwnas.profiler.table import read_table

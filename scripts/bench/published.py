@@ -7,7 +7,7 @@ Per space, device and number of samples: networks drawn at random are known, all
 over --seeds draws. Tables are in Markdown, a cell is mean absolute relative error and Spearman's rank correlation.
 
 ours      additive, and boosted trees on what that leaves, where they prove themselves: what `hwnas fit` does
-additive  what operators cost, learned from whole networks: features of `hwnas.latency.features`, Bayesian regression
+additive  what operators cost, learned from whole networks: features of `hwnas.predict.features`, Bayesian regression
 trees     XGBoost on the options alone
 FLOPs     the line through FLOPs of least relative error
 normalised, written  the additive model on only one of the views, where a table has two
@@ -30,14 +30,15 @@ import numpy as np
 from scipy.sparse import csr_array
 from xgboost import XGBRegressor
 
-from hwnas.core.cost import FloatArray, IntArray, total
+from hwnas.benchmarks.published import TABLES, PublishedLatencies
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
-from hwnas.latency.additive import default_scales, relative
-from hwnas.latency.bayes import LogScales
-from hwnas.latency.published import TABLES, PublishedLatencies
-from hwnas.latency.report import cross_validated, errors
-from hwnas.latency.transfer import features_of_rows, fitted_ms, unit_basis, view_groups
-from hwnas.latency.trees import chosen_trees, fit_trees, tree_factors
+from hwnas.predict.additive import default_scales, relative
+from hwnas.predict.bayes import LogScales
+from hwnas.predict.report import cross_validated, errors
+from hwnas.predict.transfer import features_of_rows, fitted_ms, unit_basis, view_groups
+from hwnas.predict.trees import chosen_trees, fit_trees, tree_factors
 
 SAMPLES: Final = (10, 20, 50, 100, 300, 900)
 # Edges of NAS-Bench-201's cell are 0>1, 0>2, 1>2, 0>3, 1>3, 2>3: this is their order when nodes 1 and 2 are exchanged.

@@ -20,14 +20,14 @@ from gradient import between, probabilities_of, searched
 import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
-from hwnas.gradient.constraint import latency_constraint
-from hwnas.gradient.derive import derive, log_scores
-from hwnas.gradient.penalties import penalty
 from hwnas.pipeline.predict import fit_table
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.measure import timed
 from hwnas.profiler.profile import network_subject, profile
 from hwnas.profiler.protocol import Protocol
+from hwnas.strategies.gradient.constraint import latency_constraint
+from hwnas.strategies.gradient.derive import derive, log_scores
+from hwnas.strategies.gradient.penalties import penalty
 from hwnas.terminal import TerminalReporter
 
 # Where the bound is between the fastest and the slowest network of a device.

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.core.cost import FloatArray, IntArray
+from hwnas.benchmarks.tabular import BENCHMARKS, TabularBenchmark
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.registry import STRATEGIES
-from hwnas.strategies.tabular import BENCHMARKS, TabularBenchmark
 
 NEAR = 0.99
 

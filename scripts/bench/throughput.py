@@ -16,9 +16,9 @@ import numpy as np
 import xgboost
 
 import hwnas
-from hwnas.core.cost import absorbed, total
-from hwnas.latency.features import space_basis
-from hwnas.latency.trees import fit_trees, tree_factors
+from hwnas.core.factors import absorbed, total
+from hwnas.predict.features import space_basis
+from hwnas.predict.trees import fit_trees, tree_factors
 
 TREES = 300
 NETWORKS = 2000

@@ -7,7 +7,7 @@ The protocol is HELP's (Lee et al. 2021): known devices are known by the first n
 some drawn at random are measured on the new device. Tables are in Markdown, a cell is mean absolute relative error and
 Spearman's rank correlation, mean over --seeds draws.
 
-10        so many networks measured; `hwnas.latency.transfer` with the known devices
+10        so many networks measured; `hwnas.predict.transfer` with the known devices
 alone     the same networks measured; nothing is known of other devices
 
 Tested are all networks that were not measured, or, as in HELP, the next thousand after the pool, without those that the
@@ -24,9 +24,9 @@ from typing import Final
 import numpy as np
 from published import Figures, Networks, Task, additive_ms, figures_of, lines, median, parsed
 
-from hwnas.core.cost import FloatArray, IntArray
-from hwnas.latency.published import TABLES, PublishedLatencies
-from hwnas.latency.transfer import KnownDevices
+from hwnas.benchmarks.published import TABLES, PublishedLatencies
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.predict.transfer import KnownDevices
 
 SAMPLES: Final = (5, 10, 20, 50)
 # The first networks of a table, which are known; HELP asks for those after them.

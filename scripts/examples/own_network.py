@@ -4,7 +4,7 @@ hwnas search --space scripts/examples/own_network.py:build --data digits --laten
 """
 
 from hwnas.core.space import SearchSpace
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.spaces.compose import compose, pick, place, stage
 
 

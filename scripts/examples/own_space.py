@@ -17,7 +17,7 @@ from hwnas.core.layer import Layer
 from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
-from hwnas.spaces.blocks import ConvBlock, PoolClassifier
+from hwnas.operators.conv import ConvBlock, PoolClassifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

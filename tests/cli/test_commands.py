@@ -16,12 +16,12 @@ import torch
 
 from hwnas.__main__ import _told, main
 from hwnas.cli import cli
+from hwnas.data.dataset import load_data
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.folder import create_run
 from hwnas.runs.front import read_front
 from hwnas.spaces import load_space
-from hwnas.train.data import load_data
 
 ROOT = Path(__file__).parents[2]
 OWN_SPACE = f"{ROOT / 'scripts/examples/own_space.py'}:build"

@@ -20,9 +20,9 @@ from hwnas.core.operations import condition, drop, keep, tie
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Flow, Graph, Stage
-from hwnas.ops.assemble import build, network
+from hwnas.modules.assemble import build, network
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.profiler.export import export_onnx
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
 from hwnas.supernet.recalibrate import recalibrate

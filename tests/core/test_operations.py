@@ -12,9 +12,9 @@ import hwnas
 from hwnas.core.operations import condition, drop, fix, keep, replayed, restricted, split, tie
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, SpaceError
+from hwnas.operators.cells import NormClassifier
+from hwnas.operators.conv import ConvBlock, MBConv
 from hwnas.spaces import reload_space
-from hwnas.spaces.blocks import ConvBlock, MBConv
-from hwnas.spaces.cells import NormClassifier
 from hwnas.spaces.compose import compose, pick, place, stage
 
 

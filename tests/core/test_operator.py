@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 
 SHAPES = st.tuples(st.integers(1, 64), st.integers(1, 32), st.integers(1, 32))
 OPERATORS = st.one_of(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.core.choice import Choice, only_if
-from hwnas.core.cost import Factor, total
+from hwnas.core.factors import Factor, total
 from hwnas.core.layer import Layer
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace

@@ -19,8 +19,8 @@ from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Stage
 from hwnas.errors import ArchError, SpaceError
+from hwnas.operators.conv import ConvBlock
 from hwnas.spaces import reload_space
-from hwnas.spaces.blocks import ConvBlock
 
 SEEDS = st.integers(0, 2**32 - 1)
 LIVE = ("conv", "skip")

@@ -27,7 +27,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 
 
 def fixed(operator, options):

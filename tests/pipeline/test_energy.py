@@ -19,11 +19,11 @@ from hwnas.core.optimum import minimise
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.limits import EnergyLimit, limits_of, possible_limits
 from hwnas.pipeline.predict import energies, fit_table, predictions
 from hwnas.pipeline.search import SearchResult, search
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
 from hwnas.profiler.store import TableWriter

@@ -12,19 +12,19 @@ import pytest
 import torch
 
 import hwnas
-from hwnas.core.cost import Factor
+from hwnas.core.factors import Factor
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import load_data
 from hwnas.errors import BudgetError, HwnasError
-from hwnas.latency.predictor import LatencyPredictor
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.winners import _networks, export
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
 from hwnas.runs.folder import RunFolder
-from hwnas.train.data import load_data
 
 QUICK: dict[str, Any] = {
     "strategy": "gradient",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwnas
-from hwnas.core.cost import FloatArray, IntArray
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError

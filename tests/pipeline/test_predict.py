@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.choice import Choice
-from hwnas.core.cost import Factor
+from hwnas.core.factors import Factor
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import ArchError, BudgetError, MissingMeasurementError, PredictorError, SpaceError, TableError
-from hwnas.latency.predictor import LatencyPredictor
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.pipeline.config import Budget, parse_budget
 from hwnas.pipeline.limits import Limit
 from hwnas.pipeline.predict import fit_table, measurements, predictions, preflight, usable_predictor, usable_table
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Table
 from hwnas.spaces import load_space
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
 CONDITIONS = {"device": "cpu", "threads": 1}
 

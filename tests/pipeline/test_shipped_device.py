@@ -21,20 +21,20 @@ import hwnas
 from hwnas.cli import cli
 from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import load_data
 from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, UnknownNameError
-from hwnas.latency.predictor import LatencyPredictor
-from hwnas.latency.shipped import FOLDERS, predictor_path, shipped_devices, table_path
 from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.costs import known_energy, known_predictor, known_table
 from hwnas.pipeline.request import configured
 from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.target import require_here, target_of
 from hwnas.pipeline.winners import verify
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.shipped import FOLDERS, predictor_path, shipped_devices, table_path
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import profile
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.front import read_front
-from hwnas.train.data import load_data
 
 SHIP = runpy.run_path(str(Path(__file__).parents[2] / "scripts/ship_device.py"))
 MADE = {"command": "python scripts/ship_device.py board", "date": "2026-01-01", "hwnas": "0"}

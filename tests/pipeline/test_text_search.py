@@ -10,12 +10,12 @@ import pytest
 
 import hwnas
 from hwnas.core.reporter import Silent
+from hwnas.data.dataset import load_data
 from hwnas.errors import DataError
 from hwnas.pipeline.search import SearchResult, resume
 from hwnas.pipeline.winners import export, verify
 from hwnas.runs.database import RunDatabase
 from hwnas.terminal import front_table
-from hwnas.train.data import load_data
 
 SPACE = f"{Path(__file__).parents[1] / 'train/token_space.py'}:build"
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from hwnas.core.operator import Operator
 from hwnas.errors import ExportError
-from hwnas.ops.assemble import build
+from hwnas.modules.assemble import build
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.profiler.export import annotate, checked, example_input, export_onnx, to_onnx
 from hwnas.profiler.runtime import RuntimeOptions
 from hwnas.profiler.runtime_onnx import OnnxModel
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
 OPTIONS = RuntimeOptions()
 SHAPE = (8, 7, 7)

@@ -14,7 +14,7 @@ import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ExportError, UnknownNameError
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, export_onnx, to_onnx
 from hwnas.profiler.precision import PRECISIONS

@@ -24,6 +24,7 @@ from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import DeviceError, TableError
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.pipeline.predict import fit_table
 from hwnas.profiler import device as device_module
 from hwnas.profiler import measure as measure_module
@@ -40,7 +41,6 @@ from hwnas.profiler.profile import (
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.table import identity, line, read_table
 from hwnas.spaces import load_space
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
 
 QUICK = Protocol(rounds=3, most_rounds=3, burst_ms=0.5, warmup_ms=0.5, unconverged=10.0)
 CONDITIONS = conditions_here("cpu")

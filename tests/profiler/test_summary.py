@@ -1,8 +1,8 @@
 """What stands out in a table: slow operators, and small ones that are slower than large ones."""
 
 from hwnas.core.operator import Operator
+from hwnas.operators.conv import MBConv
 from hwnas.profiler.summary import slowest, surprises
-from hwnas.spaces.blocks import MBConv
 
 
 def block(kernel: int, expansion: int = 3) -> Operator:

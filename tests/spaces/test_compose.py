@@ -9,8 +9,8 @@ from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Stage
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
-from hwnas.spaces.cells import ReluConv
+from hwnas.operators.cells import ReluConv
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.spaces.compose import Place, cell, compose, pick, place, stage
 
 HEAD = place("head", PoolClassifier, features=16, classes=4)

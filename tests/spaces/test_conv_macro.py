@@ -9,10 +9,10 @@ import torch
 from torch import fx, nn
 
 import hwnas
+from hwnas.benchmarks import tabular
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.ops.assemble import network
-from hwnas.strategies import tabular
+from hwnas.modules.assemble import network
 
 # The published network, TangleNAS toy_search_spaces/conv_macro/kernel_channel_bench.py, less a second ReLU after a ReLU.
 PUBLISHED = (

@@ -8,7 +8,7 @@ import torch
 
 import hwnas
 from hwnas.errors import ArchError, SpaceError, UnknownNameError
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
 from hwnas.spaces import load_space, reload_space
 from hwnas.supernet.network import Supernet
 

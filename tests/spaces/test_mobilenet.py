@@ -8,7 +8,7 @@ from hwnas.core.choice import Option
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Stage
 from hwnas.errors import ArchError, SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 
 
 def archs(space: SearchSpace, count: int = 30) -> list:

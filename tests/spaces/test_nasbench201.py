@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import hwnas
-from hwnas.core.cost import IntArray, total
+from hwnas.benchmarks import tabular
+from hwnas.benchmarks.tabular import TabularBenchmark
+from hwnas.core.arrays import IntArray
+from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, SpaceError
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
 from hwnas.spaces.nasbench201 import EDGES, OPERATORS, from_string, to_string
-from hwnas.strategies import tabular
-from hwnas.strategies.tabular import TabularBenchmark
 
 # Numbers in one copy of a cell's feature maps, over all 15 cells.
 ELEMENTS = 5 * (16 * 32 * 32 + 32 * 16 * 16 + 64 * 8 * 8)

@@ -7,8 +7,8 @@ import hwnas
 from hwnas.core.choice import Option
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.latency.features import role_of
-from hwnas.spaces.blocks import MBConv, Resize
+from hwnas.operators.conv import MBConv, Resize
+from hwnas.predict.features import role_of
 
 
 @pytest.fixture(scope="module")

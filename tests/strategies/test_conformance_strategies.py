@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.choice import Choice, only_if
-from hwnas.core.cost import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.strategies.pareto import hypervolume

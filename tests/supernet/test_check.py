@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import hwnas
 from hwnas.core.operator import Cost, Operator, Shape, linear_cost
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, PoolClassifier
+from hwnas.operators.conv import ConvBlock, PoolClassifier
 from hwnas.spaces.compose import compose, pick, place
 from hwnas.supernet.check import require_mixable, require_partial
 from hwnas.supernet.network import Supernet

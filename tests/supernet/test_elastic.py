@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
-from hwnas.spaces.blocks import ConvBlock, MBConv
+from hwnas.operators.conv import ConvBlock, MBConv
 from hwnas.supernet.elastic import ElasticLayer
 
 KERNELS, EXPANSIONS, WIDTHS = (3, 5, 7), (1, 2, 4), (4, 8)

@@ -14,10 +14,10 @@ from hwnas.core.operations import tie
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.ops.assemble import build
-from hwnas.ops.cells import AveragePool as AveragePoolModule
-from hwnas.spaces.blocks import ConvBlock, MBConv, PoolClassifier
-from hwnas.spaces.cells import AveragePool, ReluConv, Skip
+from hwnas.modules.assemble import build
+from hwnas.modules.cells import AveragePoolModule
+from hwnas.operators.cells import AveragePool, ReluConv, Skip
+from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.spaces.compose import cell, compose, pick, place, stage
 from hwnas.spaces.nasbench201 import OPERATORS, edge_operator
 from hwnas.supernet.elastic import ElasticLayer

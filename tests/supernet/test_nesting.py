@@ -9,11 +9,11 @@ from torch import nn
 from torch.func import functional_call
 
 from hwnas.core.operator import Operator
-from hwnas.spaces.blocks import ConvBlock, MBConv, PlainConv
-from hwnas.spaces.cells import AveragePool, Skip
-from hwnas.spaces.tokens import Attention
+from hwnas.operators.cells import AveragePool, Skip
+from hwnas.operators.conv import ConvBlock, MBConv, PlainConv
+from hwnas.operators.transformer import Attention
 from hwnas.supernet.elastic import ElasticLayer
-from hwnas.supernet.entangle import Superposition, mask_layer_norms
+from hwnas.supernet.masks import Superposition, mask_layer_norms
 from hwnas.supernet.nesting import nests, parameter_shapes
 
 

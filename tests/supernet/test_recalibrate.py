@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.core.space import SearchSpace
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
 from hwnas.supernet.recalibrate import recalibrate
 
 

@@ -22,26 +22,26 @@ import hwnas
 from hwnas.core.operations import restricted
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import load_data
+from hwnas.data.images import ImageData
 from hwnas.errors import DeviceError, UnknownNameError
-from hwnas.gradient.constraint import sum_constraint
-from hwnas.gradient.penalties import penalty
-from hwnas.gradient.relaxation import Relaxation
-from hwnas.gradient.samplers import SAMPLERS, sampler
-from hwnas.gradient.search import GradientSearch, Phase, Schedule
-from hwnas.gradient.selectors import SELECTORS, Selection, selector
-from hwnas.gradient.tuning import tuned, validation_loss
-from hwnas.latency.expected import ExpectedCost
-from hwnas.ops.assemble import network
+from hwnas.modules.assemble import network
+from hwnas.predict.expected import ExpectedCost
 from hwnas.profiler.runtime_torch import missing_cuda
-from hwnas.supernet.entangle import Superposition
+from hwnas.strategies.gradient.constraint import sum_constraint
+from hwnas.strategies.gradient.penalties import penalty
+from hwnas.strategies.gradient.relaxation import Relaxation
+from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
+from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
+from hwnas.strategies.gradient.selectors import SELECTORS, Selection, selector
+from hwnas.strategies.gradient.tuning import tuned, validation_loss
+from hwnas.supernet.masks import Superposition
 from hwnas.supernet.network import Supernet
 from hwnas.train.alone import train_network
-from hwnas.train.data import load_data
 from hwnas.train.devices import described, training_device
-from hwnas.train.images import ImageData
 from hwnas.train.loop import NetworkJudge, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES
-from hwnas.train.steps import optimizer_of, restored, save_checkpoint
+from hwnas.train.step import optimizer_of, restored, save_checkpoint
 
 CPU = torch.device("cpu")
 THERE = torch.device("meta", 1)
@@ -253,7 +253,7 @@ def test_a_gradient_search_runs_there_as_here(
 def test_a_selector_works_there_as_here(
     space: SearchSpace, data: ImageData, there: torch.device, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("hwnas.gradient.selectors.CANDIDATES", 5)
+    monkeypatch.setattr("hwnas.strategies.gradient.selectors.CANDIDATES", 5)
     rng = np.random.default_rng(0)
     probabilities = {choice.name: rng.dirichlet(np.ones(len(choice.options))) for choice in space.choices[:3]}
     certain = {choice.name: np.eye(len(choice.options))[0] for choice in space.choices[3:]}

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset, load_data
+from hwnas.data.images import ImageData, Split
+from hwnas.data.text import TextData
 from hwnas.errors import RunError, TrainingError
 from hwnas.spaces import load_space
 from hwnas.supernet.network import Supernet
-from hwnas.train.data import Dataset, load_data
-from hwnas.train.images import ImageData, Split
 from hwnas.train.loop import (
     SubnetJudge,
     _sandwich_step,
@@ -25,8 +26,7 @@ from hwnas.train.loop import (
     train_supernet,
 )
 from hwnas.train.recipes import RECIPES
-from hwnas.train.steps import usual_recipe
-from hwnas.train.text import TextData
+from hwnas.train.step import usual_recipe
 
 
 @pytest.fixture(scope="module")

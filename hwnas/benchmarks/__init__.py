@@ -1,0 +1,1 @@
+"""Tables that others published: spaces whose networks were all trained, and latencies of many devices."""

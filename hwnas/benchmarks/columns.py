@@ -1,0 +1,74 @@
+"""Tables of numbers that others published, as columns: parquet or CSV files.
+
+Shapes: T rows of the table.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.errors import DataError
+
+Columns = dict[str, FloatArray]
+
+# What the names of columns of latencies begin with; the device follows.
+LATENCY: Final = "latency_ms_"
+
+
+def read_columns(path: Path) -> Columns:
+    """The file's columns of numbers, by name; shape (T,) each. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: does not exist; give the folder that has the benchmark's table")
+    return READERS[path.suffix](path)
+
+
+def option_indices(path: Path, columns: Columns, name: str, options: Sequence[float]) -> IntArray:
+    """Which of `options` is in each row of a column; shape (T,). Raises DataError, naming the file at `path`."""
+    if name not in columns:
+        raise DataError(f"{path}: has no column {name!r}; fetch the file again")
+    matches = columns[name][:, None] == np.array(options)
+    if not matches.any(axis=1).all():
+        wrong = columns[name][~matches.any(axis=1)][0]
+        raise DataError(f"{path}: column {name!r} holds {wrong:g}, not one of {[*options]}; fetch the file again")
+    return np.asarray(matches.argmax(axis=1))
+
+
+def measured(column: FloatArray) -> FloatArray:
+    """NaN where nothing was: HW-NAS-Bench writes -1 where the device's compiler refused the network (its issue 11)."""
+    return np.where(column > 0, column, np.nan)
+
+
+def _parquet(path: Path) -> Columns:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    numbers = [
+        field.name for field in table.schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    ]
+    return {name: table[name].to_numpy().astype(np.float64) for name in numbers}
+
+
+def _csv(path: Path) -> Columns:
+    """All columns are of numbers."""
+    try:
+        with path.open(newline="") as file:
+            header, *lines = csv.reader(file)
+        numbers_TK = np.array(lines, dtype=np.float64).reshape(-1, len(header))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+    return dict(zip(header, numbers_TK.T, strict=True))
+
+
+READERS: Final[Mapping[str, Callable[[Path], Columns]]] = {".parquet": _parquet, ".csv": _csv}
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); fetch the file again")

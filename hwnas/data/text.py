@@ -1,0 +1,187 @@
+"""Text to train on: a file's tokens in their order, the first 80 % to train, 10 % to validate, the last 10 % to test.
+
+Every window of tokens is labelled by the tokens that come one later. Knows nothing of networks or spaces, only the
+length of a window. Shapes: M tokens, N windows, L tokens in a window.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hwnas.core.arrays import IntArray
+from hwnas.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Windows that follow each other in `tokens` (M,) without overlap; M is at least one more than `length`."""
+
+    tokens: IntArray
+    length: int
+
+    def __len__(self) -> int:
+        return (len(self.tokens) - 1) // self.length
+
+    @property
+    def raw(self) -> IntArray:
+        """Shape (N, L)."""
+        return self.tokens[: len(self) * self.length].reshape(-1, self.length)
+
+    @property
+    def labels(self) -> IntArray:
+        """The next token of every position; shape (N, L)."""
+        return self.tokens[1 : len(self) * self.length + 1].reshape(-1, self.length)
+
+    def first(self, count: int) -> "Windows":
+        """At most that many windows."""
+        return Windows(self.tokens[: count * self.length + 1], self.length)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TextData:
+    """`tokens` is how many different tokens there can be; `read_by` names them, as ONNX metadata."""
+
+    reference: str
+    train: Windows
+    validation: Windows
+    test: Windows
+    tokens: int
+    read_by: tuple[tuple[str, str], ...]
+
+    def inputs(self, raw: NDArray[Any]) -> Tensor:
+        """Token ids (N, L) as int64."""
+        return torch.tensor(raw, dtype=torch.int64)
+
+    def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Windows (N, L) that begin anywhere between their place and the next window's, and their next tokens (N, L)."""
+        tokens, length = self.train.tokens, self.train.length
+        starts = indices * length + rng.integers(0, length, len(indices))
+        starts = np.minimum(starts, len(tokens) - length - 1)
+        windows = tokens[starts[:, None] + np.arange(length + 1)]
+        return self.inputs(windows[:, :-1]), self.inputs(windows[:, 1:])
+
+    def calibration_order(self) -> IntArray:
+        """A fixed random order of the training windows."""
+        return np.random.default_rng(0).permutation(len(self.train))
+
+    def describe(self) -> dict[str, Any]:
+        """What a run stores of its data; fit for JSON."""
+        return {
+            "reference": self.reference,
+            "tokens": self.tokens,
+            "window": self.train.length,
+            "sizes": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
+            "digest": self.digest(),
+        }
+
+    def digest(self) -> str:
+        """Changes when a token, its meaning, or a split changes."""
+        hashed = hashlib.blake2s(repr(self.read_by).encode())
+        for split in (self.train, self.validation, self.test):
+            hashed.update(f"{len(split.tokens)}:".encode())
+            hashed.update(np.ascontiguousarray(split.tokens).data)
+        return hashed.hexdigest()[:16]
+
+    def metadata(self) -> dict[str, str]:
+        """The characters by id, as JSON; or the tokenizer's file name and digest."""
+        return dict(self.read_by)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tokens:
+    ids: IntArray
+    count: int
+    read_by: tuple[tuple[str, str], ...]
+
+
+def load_text(location: str, length: int, vocabulary: int, limit: int | None = None) -> TextData:
+    """The text of FILE in characters, or of FILE@TOKENIZER.json in that tokenizer's tokens; windows of `length`.
+
+    The characters are collected over the whole file, in the order of their code points: validation and test have none
+    that training has no id for. `limit` is the most training windows; validation and test have at most a quarter.
+
+    Raises DataError for files that cannot be read, text too short, and more tokens than `vocabulary`.
+    """
+    path, tokenizer = _paths(location)
+    text = _text(path)
+    tokens = _characters(text) if tokenizer is None else _tokenized(text, tokenizer)
+    if tokens.count > vocabulary:
+        raise DataError(
+            f"text:{location}: has {tokens.count} tokens, the space takes {vocabulary}; "
+            f"give --space-option vocabulary={tokens.count}"
+        )
+    size = len(tokens.ids)
+    if size // 10 <= length:
+        raise DataError(
+            f"{path}: its {size} tokens are too few for windows of {length}; give at least {10 * (length + 1)}, of which "
+            f"a tenth validates and a tenth tests, or a space of shorter windows"
+        )
+    train, validation, test = (Windows(part, length) for part in np.split(tokens.ids, [size * 8 // 10, size * 9 // 10]))
+    if limit is not None:
+        fewer = max(limit // 4, 1)
+        train, validation, test = train.first(limit), validation.first(fewer), test.first(fewer)
+    return TextData(
+        reference=f"text:{location}",
+        train=train,
+        validation=validation,
+        test=test,
+        tokens=tokens.count,
+        read_by=tokens.read_by,
+    )
+
+
+def _paths(location: str) -> tuple[Path, Path | None]:
+    file, at, tokenizer = location.rpartition("@")
+    if at and tokenizer.endswith(".json"):
+        return Path(file).expanduser(), Path(tokenizer).expanduser()
+    return Path(location).expanduser(), None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: does not exist; check what follows `text:`") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a file, as text:FILE") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return _read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 (byte {error.start}); convert it, as with iconv -t UTF-8") from None
+
+
+def _characters(text: str) -> _Tokens:
+    codes, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
+    named = json.dumps([chr(code) for code in codes])
+    return _Tokens(ids.astype(np.int64), len(codes), (("hwnas.tokens", named),))
+
+
+def _tokenized(text: str, path: Path) -> _Tokens:
+    content = _read(path)
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise DataError(f"{path}: takes the package tokenizers to read; run `pip install hwnas[text]`") from None
+    try:
+        tokenizer = Tokenizer.from_buffer(content)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+        count = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    except Exception as error:  # its own errors have no other class
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: cannot tokenize ({reason}); give a tokenizer.json of Hugging Face tokenizers"
+        ) from None
+    digest = hashlib.blake2s(content).hexdigest()[:16]
+    return _Tokens(ids, count, (("hwnas.tokenizer", path.name), ("hwnas.tokenizer_digest", digest)))

@@ -1,0 +1,83 @@
+"""Convolution blocks, classifiers, and scaling of images."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hwnas.operators.conv import ConvBlock, FlattenClassifier, PlainConv, PoolClassifier, Resize
+
+
+class ResizeModule(nn.Module):
+    """Bilinear interpolation."""
+
+    def __init__(self, operator: Resize) -> None:
+        super().__init__()
+        self.resolution = operator.resolution
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return F.interpolate(x_NCHW, (self.resolution, self.resolution), mode="bilinear")
+
+
+class ConvBlockModule(nn.Module):
+    """Convolution, batch-norm, perhaps ReLU."""
+
+    def __init__(self, operator: ConvBlock) -> None:
+        super().__init__()
+        in_channels = operator.input_shape[0]
+        padding = operator.kernel // 2
+        self.conv = nn.Conv2d(in_channels, operator.channels, operator.kernel, operator.stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(operator.channels)
+        self.relu = operator.relu
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW: Tensor = self.norm(self.conv(x_NCHW))
+        return torch.relu_(y_NCHW) if self.relu else y_NCHW
+
+
+class PoolClassifierModule(nn.Module):
+    """1x1 convolution, batch-norm, ReLU, global average pooling, linear."""
+
+    def __init__(self, operator: PoolClassifier) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(operator.input_shape[0], operator.features, 1, bias=False)
+        self.norm = nn.BatchNorm2d(operator.features)
+        self.linear = nn.Linear(operator.features, operator.classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        features_NCHW = torch.relu_(self.norm(self.conv(x_NCHW)))
+        # mean, not adaptive pooling: one ONNX node whatever the size.
+        return self.linear(features_NCHW.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class PlainConvModule(nn.Module):
+    """Convolution, ReLU, dropout, max-pooling."""
+
+    def __init__(self, operator: PlainConv) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(operator.input_shape[0], operator.channels, operator.kernel, padding=operator.kernel // 2)
+        self.operator = operator
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW = torch.relu_(self.conv(x_NCHW))
+        if self.operator.dropout:
+            y_NCHW = F.dropout2d(y_NCHW, self.operator.dropout, self.training)
+        return F.max_pool2d(y_NCHW, 2) if self.operator.pool else y_NCHW
+
+
+class FlattenClassifierModule(nn.Module):
+    """Convolution, dropout, linear layers."""
+
+    def __init__(self, operator: FlattenClassifier) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(operator.input_shape[0], operator.features, 7, padding=2)
+        self.linears = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(operator.widths))
+        self.dropout = operator.dropout
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW = F.dropout2d(self.conv(x_NCHW), self.dropout, self.training)
+        features_NF = y_NCHW.flatten(1)
+        for linear in self.linears[:-1]:
+            features_NF = torch.relu(linear(features_NF))
+        return self.linears[-1](features_NF)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Operators as values: shapes, costs and peak memory. Knows no torch."""

@@ -1,0 +1,256 @@
+"""The operators of the built-in convolutional spaces, as values: shapes and costs. Their modules are in `hwnas.modules`."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, final
+
+from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost, strided
+from hwnas.errors import SpaceError
+
+
+def widened(channels: int, width: float) -> int:
+    """Channels times a width multiplier, to a multiple of 4: the vector width of the smallest targets."""
+    return max(4, round(channels * width / 4) * 4)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Operator):
+    """The image scaled to `resolution` rows and columns, bilinearly. Input (C, H, W)."""
+
+    kind: ClassVar[str] = "resize"
+    module: ClassVar[str] = "hwnas.modules.conv:ResizeModule"
+
+    resolution: int
+
+    @property
+    def output_shape(self) -> Shape:
+        return (self.input_shape[0], self.resolution, self.resolution)
+
+    def cost(self) -> Cost:
+        return Cost()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvBlock(Operator):
+    """Convolution without bias, batch-norm, ReLU (or none); 'same' padding. Input (C, H, W)."""
+
+    kind: ClassVar[str] = "conv"
+    module: ClassVar[str] = "hwnas.modules.conv:ConvBlockModule"
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    relu: bool = True
+
+    @property
+    def output_shape(self) -> Shape:
+        _, height, width = self.input_shape
+        return (self.channels, strided(height, self.stride), strided(width, self.stride))
+
+    def cost(self) -> Cost:
+        _, *out_hw = self.output_shape
+        convolution = conv_cost(self.input_shape[0], self.channels, self.kernel, (out_hw[0], out_hw[1]))
+        return convolution + batch_norm_cost(self.channels)
+
+    def peak_bytes(self) -> int:
+        """Convolution, or batch-norm."""
+        return self.output_bytes + max(self.input_bytes, self.output_bytes)
+
+    @property
+    def family(self) -> str:
+        return f"conv-s{self.stride}"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MBConv(Operator):
+    """Inverted residual block (MobileNetV2, section 3.3): 1x1 expansion, depthwise kernel, optional squeeze-excite,
+    1x1 projection; batch-norm after each convolution, ReLU after the first two. Input (C, H, W).
+
+    `shortcut` adds the input to the output; it needs equal shapes. `groups` are those of the 1x1 convolutions, whose
+    channels are shuffled in between (FBNet, Wu et al. 2019, section 3.1). At expansion 1 the expansion is left out, as
+    MobileNetV2 does, unless `always_expand`.
+    """
+
+    kind: ClassVar[str] = "mbconv"
+    module: ClassVar[str] = "hwnas.modules.mbconv:MBConvModule"
+
+    channels: int
+    kernel: int
+    expansion: int
+    stride: int = 1
+    squeeze_excite: bool = False
+    shortcut: bool = False
+    groups: int = 1
+    always_expand: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shortcut and self.output_shape != tuple(self.input_shape):
+            raise SpaceError(
+                f"{self.key}: a shortcut needs equal shapes, not {self.input_shape} and {self.output_shape}"
+            )
+        if self.input_shape[0] % self.groups or self.channels % self.groups:
+            raise SpaceError(f"{self.key}: {self.groups} groups do not divide its channels")
+
+    @property
+    def hidden(self) -> int:
+        return self.expansion * self.input_shape[0]
+
+    @property
+    def expands(self) -> bool:
+        """Whether it begins with a 1x1 convolution."""
+        return self.expansion > 1 or self.groups > 1 or self.always_expand
+
+    @property
+    def squeezed(self) -> int:
+        """Width inside squeeze-excite: a quarter of the hidden width, in eights as Once-for-All has it."""
+        return max(8, (self.hidden // 4 + 7) // 8 * 8)
+
+    @property
+    def output_shape(self) -> Shape:
+        _, height, width = self.input_shape
+        return (self.channels, strided(height, self.stride), strided(width, self.stride))
+
+    def cost(self) -> Cost:
+        in_channels, height, width = self.input_shape
+        _, *out_hw = self.output_shape
+        out = (out_hw[0], out_hw[1])
+        cost = conv_cost(self.hidden, self.hidden, self.kernel, out, groups=self.hidden) + batch_norm_cost(self.hidden)
+        if self.expands:
+            expansion = conv_cost(in_channels, self.hidden, 1, (height, width), groups=self.groups)
+            cost += expansion + batch_norm_cost(self.hidden)
+        if self.squeeze_excite:
+            cost += conv_cost(self.hidden, self.squeezed, 1, (1, 1), bias=True)
+            cost += conv_cost(self.squeezed, self.hidden, 1, (1, 1), bias=True)
+        projection = conv_cost(self.hidden, self.channels, 1, out, groups=self.groups)
+        return cost + projection + batch_norm_cost(self.channels)
+
+    def peak_bytes(self) -> int:
+        """Of each convolution, and of the batch-norm after it; a shortcut keeps the input alive throughout."""
+        _, height, width = self.input_shape
+        _, *out_hw = self.output_shape
+        kept = self.input_bytes if self.shortcut else 0
+        filtered = float_bytes((self.hidden, *out_hw))
+        peak = kept + max(2 * filtered, filtered + self.output_bytes, 2 * self.output_bytes)
+        if self.expands:
+            expanded = float_bytes((self.hidden, height, width))
+            peak = max(peak, self.input_bytes + expanded, kept + 2 * expanded, kept + expanded + filtered)
+        else:
+            peak = max(peak, self.input_bytes + filtered)
+        if self.squeeze_excite:
+            gate, squeezed = float_bytes((self.hidden,)), float_bytes((self.squeezed,))
+            peak = max(peak, kept + 2 * filtered + gate, kept + filtered + 2 * squeezed)
+        return peak
+
+    @property
+    def family(self) -> str:
+        return f"mbconv-s{self.stride}-g{self.groups}" + ("-shortcut" if self.shortcut else "")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolClassifier(Operator):
+    """1x1 convolution to `features`, batch-norm, ReLU, global average pooling, linear classifier. Input (C, H, W)."""
+
+    kind: ClassVar[str] = "classifier"
+    module: ClassVar[str] = "hwnas.modules.conv:PoolClassifierModule"
+
+    features: int
+    classes: int
+
+    @property
+    def output_shape(self) -> Shape:
+        return (self.classes,)
+
+    def cost(self) -> Cost:
+        in_channels, height, width = self.input_shape
+        convolution = conv_cost(in_channels, self.features, 1, (height, width)) + batch_norm_cost(self.features)
+        return convolution + linear_cost(self.features, self.classes)
+
+    def peak_bytes(self) -> int:
+        """Convolution, batch-norm, or linear layer."""
+        _, height, width = self.input_shape
+        features, pooled = float_bytes((self.features, height, width)), float_bytes((self.features,))
+        return max(self.input_bytes + features, 2 * features, pooled + self.output_bytes)
+
+    @property
+    def family(self) -> str:
+        return "classifier"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainConv(Operator):
+    """Convolution with bias and without a norm, ReLU, perhaps channel-wise dropout and 2x2 max-pooling; 'same' padding.
+    Input (C, H, W)."""
+
+    kind: ClassVar[str] = "plain_conv"
+    module: ClassVar[str] = "hwnas.modules.conv:PlainConvModule"
+
+    channels: int
+    kernel: int
+    dropout: float = 0.0
+    pool: bool = False
+
+    @property
+    def output_shape(self) -> Shape:
+        _, height, width = self.input_shape
+        return (self.channels, height // 2, width // 2) if self.pool else (self.channels, height, width)
+
+    def cost(self) -> Cost:
+        in_channels, height, width = self.input_shape
+        return conv_cost(in_channels, self.channels, self.kernel, (height, width), bias=True)
+
+    def peak_bytes(self) -> int:
+        """Convolution, or ReLU; dropout does nothing where nothing is trained."""
+        _, height, width = self.input_shape
+        convolved = float_bytes((self.channels, height, width))
+        return convolved + max(self.input_bytes, convolved)
+
+    @property
+    def family(self) -> str:
+        return "plain_conv"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenClassifier(Operator):
+    """7x7 convolution with bias, padded by 2, channel-wise dropout, and linear layers over all its outputs, `hidden` wide
+    with ReLU between. Input (C, H, W)."""
+
+    kind: ClassVar[str] = "flatten_classifier"
+    module: ClassVar[str] = "hwnas.modules.conv:FlattenClassifierModule"
+
+    features: int
+    hidden: tuple[int, ...]
+    classes: int
+    dropout: float = 0.0
+
+    @property
+    def output_shape(self) -> Shape:
+        return (self.classes,)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Inputs of the linear layers, and the classes."""
+        _, height, width = self.input_shape
+        return (self.features * (height - 2) * (width - 2), *self.hidden, self.classes)
+
+    def cost(self) -> Cost:
+        in_channels, height, width = self.input_shape
+        cost = conv_cost(in_channels, self.features, 7, (height - 2, width - 2), bias=True)
+        for in_features, out_features in pairwise(self.widths):
+            cost += linear_cost(in_features, out_features)
+        return cost
+
+    def peak_bytes(self) -> int:
+        """Convolution, a linear layer, or the ReLU after one."""
+        linears = (before + after for before, after in pairwise(self.widths))
+        relus = (2 * width for width in self.hidden)
+        return max(self.input_bytes + float_bytes(self.widths[:1]), *(4 * size for size in (*linears, *relus)))
+
+    @property
+    def family(self) -> str:
+        return "flatten_classifier"

@@ -1,0 +1,105 @@
+"""The additive latency model: what operators are expected to cost, corrected in context by whole networks.
+
+    latency(arch) = sum over layers of expected time + intercept + corrections
+
+Shapes: N architectures, C choices, P features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.factors import Factor, total
+from hwnas.errors import PredictorError
+from hwnas.predict.basis import INTERCEPT, Basis, Name
+from hwnas.predict.bayes import LogScales, Posterior, fit_posterior
+from hwnas.predict.features import ALL
+
+# Standard deviations before anything is known: of a correction, relative to what it corrects; of a cost of which nothing
+# is expected; of a measurement. A factor of 7 (two in its logarithm) more or less is as likely as not.
+CORRECTION: Final = 0.05
+UNKNOWN: Final = 1.0
+NOISE: Final = 0.03
+LOG_SPREAD: Final = 2.0
+# Networks faster than this share of the median do not weigh more for it: a table may hold some that do next to nothing.
+FASTEST: Final = 0.25
+# No network is predicted to take less than this share of the fastest that was measured: a sum may fall below 0.
+LEAST: Final = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class AdditiveModel:
+    """A basis, and its features' weights after whole networks; None before any."""
+
+    basis: Basis
+    columns: Mapping[str, int]
+    posterior: Posterior | None = None
+
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """In milliseconds."""
+        return self.basis.expected if self.posterior is None else self.basis.factors(self.posterior.mean_P)
+
+    def predict_ms(self, rows_NC: IntArray) -> FloatArray:
+        return total(self.factors, rows_NC, self.columns)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a measurement, relative to it. Raises PredictorError before any network."""
+        return self._posterior.noise
+
+    @property
+    def _posterior(self) -> Posterior:
+        if self.posterior is None:
+            raise PredictorError("how uncertain predictions are is known only after some whole networks; measure some")
+        return self.posterior
+
+    def relative_covariance(self, rows_NC: IntArray) -> FloatArray:
+        """How uncertain predictions are, relative to them, the noise of a measurement not included; shape (N, N).
+
+        Raises PredictorError before any network.
+        """
+        posterior = self._posterior
+        design_NP = self.basis.design(rows_NC, self.columns).multiply(relative(self.predict_ms(rows_NC))[:, None])
+        return posterior.covariance(design_NP.tocsr())
+
+    def deviation(self, rows_NC: IntArray) -> FloatArray:
+        """Posterior standard deviation relative to the prediction; shape (N,). Raises PredictorError before any network."""
+        result: FloatArray = np.sqrt(np.maximum(np.diag(self.relative_covariance(rows_NC)), 0.0))
+        return result
+
+
+def fit_additive(
+    basis: Basis,
+    columns: Mapping[str, int],
+    rows_NC: IntArray,
+    latency_ms_N: FloatArray,
+    believed: LogScales | None = None,
+) -> AdditiveModel:
+    """Residuals are relative, so that fast and slow networks count alike. Of no networks, what is expected."""
+    if len(rows_NC) == 0:
+        return AdditiveModel(basis, columns)
+    relative_N = relative(latency_ms_N)
+    target_N = (latency_ms_N - total(basis.expected, rows_NC, columns)) * relative_N
+    design_NP = basis.design(rows_NC, columns).multiply(relative_N[:, None]).tocsr()
+    expecting = any(factor.values.any() for factor in basis.expected)
+    scales = believed or default_scales(basis.groups, expecting=expecting)
+    return AdditiveModel(basis, columns, fit_posterior(design_NP, target_N, basis.group_P, scales))
+
+
+def relative(latency_ms_N: FloatArray) -> FloatArray:
+    """What latencies are multiplied by to be relative ones: 1 / latency, but for those next to nothing."""
+    return 1.0 / np.maximum(latency_ms_N, FASTEST * np.median(latency_ms_N))
+
+
+def default_scales(groups: Sequence[Name], *, expecting: bool) -> LogScales:
+    """What is believed before anything is measured: corrections are small; but where nothing is expected that could be
+    corrected, an intercept and the cost of all operators together may be anything.
+    """
+    scales = [UNKNOWN if not expecting and group[-1] in (INTERCEPT, ALL) else CORRECTION for group in groups]
+    logs = np.log([*scales, NOISE])
+    return LogScales(logs, np.full(len(logs), LOG_SPREAD))

@@ -1,0 +1,137 @@
+"""A space of which nothing was measured on a device, predicted from a table of another space on that device.
+
+Operators are estimated by what bounds them: a call, FLOPs, bytes of weights, bytes in and out, and the most bytes alive at
+once, each at a rate of its own (the roofline model of Williams et al. 2009, its maximum replaced by a sum). Five rates that
+cannot be negative extrapolate; a Gaussian process on top of them does so worse (docs/log.md). So a kind that was never
+measured is estimated like all others.
+
+From isolated operators to a network it is a share of each operator's time, less what each saves that is not called alone.
+Both are learned from the other space's networks. A line with an intercept would not do: networks of another space have more
+layers, or fewer.
+
+Shapes: O operators, B bounds, N networks.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from scipy.optimize import nnls
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.costs import layer_factors
+from hwnas.core.factors import Factor, total
+from hwnas.core.operator import Operator
+from hwnas.core.space import SearchSpace
+from hwnas.errors import PredictorError
+from hwnas.predict.features import description
+from hwnas.predict.measurements import Measurements
+from hwnas.predict.predictor import LatencyPredictor, identity_factors
+from hwnas.predict.report import COVERAGE, conformal_interval, cross_validated, held_out_report
+
+# Twice as many as there are rates to be learned.
+FEWEST_OPERATORS: Final = 10
+
+
+def estimated_ms(known_ms: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[str, float]:
+    """Isolated time by key: as measured where it is known, else by the rates of the known operators.
+
+    Raises PredictorError where fewer than `FEWEST_OPERATORS` are known.
+    """
+    if len(known_ms) < FEWEST_OPERATORS:
+        raise PredictorError(
+            f"{len(known_ms)} operators are measured, to estimate others takes {FEWEST_OPERATORS}; profile a larger space"
+        )
+    wanted = list(operators)
+    estimated_ms_O = _bounds(wanted) @ _rates(_bounds(list(known_ms)), np.array(list(known_ms.values())))
+    estimates = {operator.key: float(ms) for operator, ms in zip(wanted, estimated_ms_O, strict=True)}
+    return estimates | {operator.key: known_ms[operator] for operator in wanted if operator in known_ms}
+
+
+def cold_predictor(
+    space: SearchSpace,
+    source: SearchSpace,
+    measurements: Measurements,
+    conditions: Mapping[str, Any],
+    *,
+    where: str = "the table",
+) -> LatencyPredictor:
+    """A predictor of a space from measurements of another one, the `source`, under the same conditions.
+
+    Its report and interval are of the source's networks, each predicted without its own time or its operators' times;
+    networks of `space` may be predicted worse. Raises MissingMeasurementError, PredictorError where the measurements do
+    not suffice.
+    """
+    measurements.require(source.operators(), source.size, where)
+    if not measurements.isolated_ms:
+        raise PredictorError(
+            f"{where}: no operators are measured, by which others could be estimated; measure them, too"
+        )
+    known_ms = {operator: measurements.isolated_ms[key] for key, operator in source.operators().items()}
+    isolated_ms = estimated_ms(known_ms, space.operators().values())
+    held_out_ms_N = _held_out_ms(source, measurements, known_ms)
+    everything = np.arange(len(held_out_ms_N))
+    return LatencyPredictor(
+        choices=space.choices,
+        additive=_factors(space, isolated_ms, _in_networks(source, measurements, everything)),
+        interval=conformal_interval(measurements.network_ms_N / held_out_ms_N, COVERAGE),
+        statistics=measurements.statistics(),
+        report=held_out_report(source, measurements, held_out_ms_N)
+        | {"reference_ms": None, "cold": True, "source": source.name}
+        | _what_is_new(space, known_ms),
+        conditions=dict(conditions),
+        space=space.describe(),
+        identity=identity_factors(space),
+    )
+
+
+def _what_is_new(space: SearchSpace, known_ms: Mapping[Operator, float]) -> dict[str, Any]:
+    """How many of a space's operators have to be estimated, and which kinds of them were never measured."""
+    operators = space.operators().values()
+    kinds = {operator.kind for operator in operators} - {operator.kind for operator in known_ms}
+    estimated = sum(operator not in known_ms for operator in operators)
+    return {"operators": len(operators), "estimated_operators": estimated, "new_kinds": sorted(kinds)}
+
+
+def _bounds(operators: Sequence[Operator]) -> FloatArray:
+    """What an operator's time may be bound by; shape (O, B)."""
+    return np.array([[1.0, *description(operator), operator.peak_bytes()] for operator in operators])
+
+
+def _rates(bounds_OB: FloatArray, ms_O: FloatArray) -> FloatArray:
+    """Milliseconds per unit of each bound, not negative, of least squared relative error; shape (B,)."""
+    relative_OB = bounds_OB / ms_O[:, None]
+    scale_B = relative_OB.max(axis=0, initial=0.0)
+    scale_B[scale_B == 0.0] = 1.0  # what no known operator has: bytes of weights in a space of poolings
+    return np.asarray(nnls(relative_OB / scale_B, np.ones(len(ms_O)))[0] / scale_B)
+
+
+def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntArray) -> FloatArray:
+    """(share, saved milliseconds) of an operator in a network, neither negative, of least squared relative error."""
+    rows_NC, ms_N = measurements.rows_NC[networks], measurements.network_ms_N[networks]
+    sums = [
+        total(layer_factors(source, value), rows_NC, source.columns)
+        for value in (lambda operator: measurements.isolated_ms[operator.key], lambda _: -1.0)
+    ]
+    return np.asarray(_rates(np.stack(sums, axis=1), ms_N))
+
+
+def _factors(space: SearchSpace, isolated_ms: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
+    """Operators in a network; none takes less than nothing."""
+    share, saved_ms = in_networks_2.tolist()
+    return layer_factors(space, lambda operator: max(0.0, share * isolated_ms[operator.key] - saved_ms))
+
+
+def _held_out_ms(source: SearchSpace, measurements: Measurements, known_ms: Mapping[Operator, float]) -> FloatArray:
+    """The source's networks as if it were another space: no operator's own time is used, nor a network's; shape (N,)."""
+    bounds_OB, ms_O = _bounds(list(known_ms)), np.array(list(known_ms.values()))
+    estimates_O = cross_validated(
+        lambda train, rest: np.asarray(bounds_OB[rest] @ _rates(bounds_OB[train], ms_O[train])), len(ms_O)
+    )
+    isolated_ms = {operator.key: float(ms) for operator, ms in zip(known_ms, estimates_O, strict=True)}
+
+    def predict(train: IntArray, rest: IntArray) -> FloatArray:
+        factors = _factors(source, isolated_ms, _in_networks(source, measurements, train))
+        return total(factors, measurements.rows_NC[rest], source.columns)
+
+    return cross_validated(predict, len(measurements.rows_NC))

@@ -1,0 +1,164 @@
+"""Features of what stands at each place, named by the space.
+
+What a kernel size costs more than expected it costs everywhere a little, in its stage more alike, and at its own place
+most. So features come in levels: an option of a choice anywhere in the network, in a stage, in the layer itself; each
+level is a group with a prior variance of its own. Each comes as a fixed cost, and as a share of what the operator is
+expected to cost: of its FLOPs, of the bytes it moves, and of its isolated time where that was measured.
+
+Layers that meet have fixed costs of both, too: what follows a 5x5 kernel may find its input in another layout, or in
+cache. Every feature depends on the choices of one layer or two only, so any weights of them make a sum of factors.
+
+Shapes: S cells of a factor.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.costs import layer_factors
+from hwnas.core.factors import Factor
+from hwnas.core.layer import Layer
+from hwnas.core.operator import Operator
+from hwnas.core.space import SearchSpace
+from hwnas.predict.basis import Basis, Feature, Name, Table
+
+ALL: Final = "all"  # the level of all operators alike
+# Layers that meet have no features together where that would be more cells than this.
+MOST_CELLS: Final = 5_000
+
+
+def space_basis(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> Basis:
+    """Features of a space's networks, which take about `typical_ms`.
+
+    `isolated_ms` has the isolated time of every operator by key: what is expected. Or it is empty, nothing is expected,
+    and all is to be learned from what the operators are.
+    """
+    return Basis.of(space_tables(space, isolated_ms, typical_ms), typical_ms)
+
+
+def space_tables(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> list[Table]:
+    """What is expected of every layer, and nothing of layers that meet; each with the features of its cells."""
+    expected = layer_factors(space, lambda operator: isolated_ms.get(operator.key, 0.0))
+    unit_ms = typical_ms / max(1, len(space.layers))
+    costs = _Costs.of(space, isolated_ms, unit_ms)
+    tables: list[Table] = [
+        (factor, list(_layer_features(space, layer, costs)))
+        for layer, factor in zip(space.layers, expected, strict=True)
+    ]
+    for first, second in space.wiring.meetings():
+        tables += _pair_tables(space, first, second, unit_ms)
+    return tables
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Costs:
+    """What an operator costs by different reckonings, in milliseconds, each right for the mean operator."""
+
+    isolated_ms: Mapping[str, float]
+    unit_ms: float
+    mean: FloatArray
+
+    @classmethod
+    def of(cls, space: SearchSpace, isolated_ms: Mapping[str, float], unit_ms: float) -> "_Costs":
+        described = [description(operator) for operator in space.operators().values()]
+        total = np.sum(described, axis=0) if described else np.zeros(1)
+        # What costs no operator anything is 0 of all, whatever its mean is taken to be.
+        return cls(isolated_ms, unit_ms, np.where(total > 0, total / max(1, len(described)), 1.0))
+
+    def of_operator(self, operator: Operator) -> dict[str, float]:
+        flops_ms, weights_ms, values_ms = (float(cost) for cost in self.unit_ms * description(operator) / self.mean)
+        result = {"fixed": self.unit_ms, "flops": flops_ms, "weights": weights_ms, "values": values_ms}
+        return result | {"isolated": self.isolated_ms[operator.key]} if self.isolated_ms else result
+
+
+def description(operator: Operator) -> FloatArray:
+    """FLOPs, and bytes of weights, input and output: what bounds an operator (Williams et al. 2009, the roofline model)."""
+    cost = operator.cost()
+    return np.array([cost.flops, 4 * cost.params, operator.input_bytes + operator.output_bytes], dtype=np.float64)
+
+
+def _layer_features(space: SearchSpace, layer: Layer, costs: _Costs) -> Iterator[Feature]:
+    for cell, (index, operator) in enumerate(layer.cells(space.by_name)):
+        if operator is None:
+            continue
+        options = {name: repr(space.choice(name).options[i]) for name, i in zip(layer.scope, index, strict=True)}
+        levels = list(_levels(layer, options))
+        for reckoning, cost_ms in costs.of_operator(operator).items():
+            for level, name in levels:
+                yield Feature(cell, (reckoning, level), name, cost_ms)
+
+
+def _levels(layer: Layer, options: Mapping[str, str]) -> Iterator[tuple[str, Name]]:
+    """Level, and name within it, of everything that is known of one cell."""
+    yield ALL, ()
+    for choice, option in options.items():
+        role = role_of(choice, layer.name)
+        yield "network", (role, option)
+        yield "stage", (layer.name.rpartition(".")[0], role, option)
+        yield "layer", (layer.name, choice, option)
+
+
+def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_ms: float) -> Iterator[Table]:
+    """Of layers that meet: what kinds they are, and which options they have of the choices that are alike.
+
+    One table for each of these, over those choices only that it depends on.
+    """
+    scope = tuple(dict.fromkeys((*first.scope, *second.scope)))
+    shared = set(first.scope) <= set(second.scope) or set(second.scope) <= set(first.scope)
+    if shared or math.prod(len(space.choice(name).options) for name in scope) > MOST_CELLS:
+        return
+    kinds, number_S = _kinds(space, (first, second), scope)
+    deciding = {name for axis, name in enumerate(scope) if np.ptp(number_S, axis).any()}
+    roles = [{role_of(name, layer.name): name for name in layer.scope} for layer in (first, second)]
+    alike = [role for role in roles[0] if role in roles[1] and roles[0][role] != roles[1][role]]
+    for role in (None, *alike):
+        pair = () if role is None else (roles[0][role], roles[1][role])
+        own = tuple(name for name in scope if name in deciding or name in pair)
+        numbers = number_S[tuple(slice(None) if name in own else 0 for name in scope)]
+        features: list[Feature] = []
+        for cell, (index, number) in enumerate(np.ndenumerate(numbers)):
+            if number == 0:
+                continue
+            if role is None:
+                features.append(Feature(cell, ("pair", "kind"), kinds[number], unit_ms))
+                continue
+            both = (role, *(repr(space.choice(name).options[index[own.index(name)]]) for name in pair))
+            features.append(Feature(cell, ("pair", "network"), both, unit_ms))
+            features.append(Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_ms))
+        yield Factor(f"{first.name} + {second.name}", own, np.zeros(numbers.shape)), features
+
+
+def _kinds(
+    space: SearchSpace, layers: tuple[Layer, Layer], scope: tuple[str, ...]
+) -> tuple[list[tuple[str, str]], IntArray]:
+    """Pairs of kinds, and the number of the pair that stands in each cell of a scope; number 0 where one of them does not."""
+    operators = [dict(layer.cells(space.by_name)) for layer in layers]
+    axes = [[scope.index(name) for name in layer.scope] for layer in layers]
+    numbers: dict[tuple[str, str], int] = {("", ""): 0}
+    number_S = np.zeros([len(space.choice(name).options) for name in scope], dtype=np.int64)
+    for index in np.ndindex(number_S.shape):
+        one, other = (known[tuple(index[axis] for axis in own)] for known, own in zip(operators, axes, strict=True))
+        if one is not None and other is not None:
+            number_S[index] = numbers.setdefault((one.kind, other.kind), len(numbers))
+    return list(numbers), number_S
+
+
+def role_of(choice: str, layer: str) -> str:
+    """What a choice is to a layer: its name without the path they share, and without numbers.
+
+    >>> role_of("stage2.block1.kernel", "stage2.block1"), role_of("stage2.width", "stage2.block1")
+    ('kernel', 'width')
+    >>> role_of("stem.width", "head"), role_of("layer3", "layer3"), role_of("edge3", "stage1.cell2.edge3")
+    ('stem.width', 'layer', 'edge')
+    """
+    path, place = choice.split("."), layer.split(".")
+    shared = 0
+    while shared < min(len(path) - 1, len(place)) and path[shared] == place[shared]:
+        shared += 1
+    return re.sub(r"\d+", "", ".".join(path[shared:]))

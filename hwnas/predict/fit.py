@@ -1,0 +1,70 @@
+"""Fitting a predictor to measurements; cross-validation gives it its interval and its report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.arrays import IntArray
+from hwnas.core.space import SearchSpace
+from hwnas.predict.additive import LEAST, AdditiveModel, fit_additive, relative
+from hwnas.predict.basis import Basis
+from hwnas.predict.bayes import LogScales
+from hwnas.predict.features import space_basis
+from hwnas.predict.known import known_basis
+from hwnas.predict.measurements import FEWEST_AMONG_KNOWN, FEWEST_NETWORKS, Measurements
+from hwnas.predict.predictor import LatencyPredictor, identity_factors
+from hwnas.predict.report import COVERAGE, conformal_interval, cross_validated, held_out_report
+from hwnas.predict.trees import chosen_trees, fit_trees
+
+
+def fit(
+    space: SearchSpace,
+    measurements: Measurements,
+    conditions: Mapping[str, Any],
+    *,
+    known: Sequence[LatencyPredictor] = (),
+    where: str = "the table",
+) -> LatencyPredictor:
+    """A predictor with factors from all measurements, and a report and interval from cross-validation.
+
+    Predictors of `known` devices say what to expect of this one: then few networks suffice, and no operators. Raises
+    MissingMeasurementError, PredictorError where the measurements do not suffice, or a predictor is of another space or
+    cost.
+    """
+    known = [predictor.require(measurements.cost, "a known device") for predictor in known]
+    measurements.require(space.operators(), space.size, where, fewest=FEWEST_AMONG_KNOWN if known else FEWEST_NETWORKS)
+    rows_NC, latency_ms_N = measurements.rows_NC, measurements.network_ms_N
+    basis, believed = _prior(space, measurements.isolated_ms, float(np.median(latency_ms_N)), known)
+
+    def additive(networks: IntArray) -> AdditiveModel:
+        return fit_additive(basis, space.columns, rows_NC[networks], latency_ms_N[networks], believed)
+
+    least_ms = LEAST * latency_ms_N.min()
+    held_out_ms_N = cross_validated(lambda train, rest: additive(train).predict_ms(rows_NC[rest]), len(rows_NC))
+    held_out_ms_N = np.maximum(held_out_ms_N, least_ms)
+    left_ms_N = latency_ms_N - held_out_ms_N
+    trees, added_ms_N = chosen_trees(rows_NC, left_ms_N, held_out_ms_N)
+    booster = fit_trees(rows_NC, left_ms_N, relative(held_out_ms_N) ** 2, trees) if trees else None
+    held_out_ms_N = np.maximum(held_out_ms_N + added_ms_N, least_ms)
+    return LatencyPredictor(
+        choices=space.choices,
+        additive=additive(np.arange(len(rows_NC))).factors,
+        interval=conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE),
+        statistics=measurements.statistics(),
+        report=held_out_report(space, measurements, held_out_ms_N) | {"trees": trees, "known_devices": len(known)},
+        conditions=dict(conditions),
+        space=space.describe(),
+        identity=identity_factors(space),
+        booster=booster,
+        cost=measurements.cost,
+    )
+
+
+def _prior(
+    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+) -> tuple[Basis, LogScales | None]:
+    """What is believed of the device before its first network."""
+    if known:
+        return known_basis(space, isolated_ms, typical_ms, known)
+    return space_basis(space, isolated_ms, typical_ms), None

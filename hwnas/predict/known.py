@@ -1,0 +1,87 @@
+"""Predictors of other devices as what is believed of a new one, whose own predictor then needs few networks.
+
+As in `transfer`, the known devices' mean and their differences from it are features, and they say how far each goes; here
+they are factors, so that the new device's predictor is one, too.
+
+Shapes: N architectures, C choices, D known devices, S cells of a factor.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.factors import Factor
+from hwnas.core.space import SearchSpace
+from hwnas.predict.basis import Basis, Feature, Name, Table
+from hwnas.predict.bayes import LogScales
+from hwnas.predict.features import ALL, space_tables
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.transfer import FEATURES, MEAN, beliefs, unit_basis
+
+DEVICES: Final = "known devices"
+MEAN_GROUP: Final = (DEVICES, "mean")
+DIFFERENCE_GROUP: Final = (DEVICES, "difference")
+# Architectures on which the known devices are compared.
+COMPARED: Final = 200
+
+
+def known_basis(
+    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+) -> tuple[Basis, LogScales]:
+    """Features of networks that take about `typical_ms`, those of known devices among them, and what is believed of them.
+
+    Nothing is expected: the sum of isolated times is a feature like what a known device takes. Raises PredictorError where
+    a predictor knows not all of the space.
+    """
+    own = [predictor.for_space(space) for predictor in known]
+    rows_NC = space.sample_rows(np.random.default_rng(0), COMPARED)
+    latency_DN = np.array([predictor.predict(rows_NC) for predictor in own])
+    median_D = np.median(latency_DN, axis=1)
+    tables = [
+        (Factor(factor.name, factor.scope, np.zeros_like(factor.values)), features)
+        for factor, features in space_tables(space, isolated_ms, typical_ms)
+    ]
+    basis = Basis.of([*tables, *_device_tables(own, typical_ms / median_D)], typical_ms)
+    return basis, _believed(space, basis.groups, own, rows_NC, latency_DN / median_D[:, None])
+
+
+def _device_tables(known: Sequence[LatencyPredictor], scale_D: FloatArray) -> Iterator[Table]:
+    """The devices' factors, each device times its scale, as features: their mean, and each one's difference from it."""
+    shapes = {(f.name, f.scope): f.values.shape for predictor in known for f in predictor.factors}
+    by_device = [{(f.name, f.scope): f.values for f in predictor.factors} for predictor in known]
+    for (name, scope), shape in shapes.items():
+        missing = np.zeros(shape)
+        values_DS = np.array(
+            [scale * of.get((name, scope), missing).reshape(-1) for scale, of in zip(scale_D, by_device, strict=True)]
+        )
+        mean_S = values_DS.mean(axis=0)
+        differences_DS = (values_DS - mean_S) / np.sqrt(len(known))
+        features = [Feature(cell, MEAN_GROUP, (), float(ms)) for cell, ms in enumerate(mean_S)]
+        features += [
+            Feature(cell, DIFFERENCE_GROUP, (str(device),), float(ms))
+            for device, difference_S in enumerate(differences_DS)
+            for cell, ms in enumerate(difference_S)
+        ]
+        yield Factor(name, scope, np.zeros(shape)), features
+
+
+def _believed(
+    space: SearchSpace,
+    groups: Sequence[Name],
+    known: Sequence[LatencyPredictor],
+    rows_NC: IntArray,
+    relative_DN: FloatArray,
+) -> LogScales:
+    """Each known device plays the new one, measured with the error that its predictor was found to have."""
+    rng = np.random.default_rng(0)
+    error_D1 = np.array([[predictor.report["held_out"]["mape"]] for predictor in known])
+    measured_DN = relative_DN * (1 + error_D1 * rng.standard_normal(relative_DN.shape))
+    described = unit_basis(space)
+    learned = beliefs(relative_DN.T, measured_DN, described.design(rows_NC, space.columns), described.group_P)
+    *scales, noise = zip(learned.mean, learned.spread, strict=True)
+    found = dict(zip([MEAN_GROUP, DIFFERENCE_GROUP, *described.groups], scales, strict=True))
+    # Of isolated times the known devices say nothing: their sum is as good a guess as a device, what corrects it a feature.
+    logs = np.array([*(found.get(group, MEAN if group[-1] == ALL else FEATURES) for group in groups), noise])
+    return LogScales(logs[:, 0], logs[:, 1])

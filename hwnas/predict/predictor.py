@@ -1,0 +1,294 @@
+"""The predictor of latency, or energy: factors, its held-out error, and a calibrated interval. Files are JSON.
+
+Shapes: N architectures, C choices.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, final
+from zlib import crc32
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.choice import Choice
+from hwnas.core.costs import layer_factors
+from hwnas.core.expectation import holds
+from hwnas.core.factors import Factor, absorbed, total
+from hwnas.core.files import replace_file
+from hwnas.core.space import SearchSpace
+from hwnas.errors import PredictorError, SpaceError
+from hwnas.predict.measurements import ENERGY, LATENCY, STATISTICS, UNITS
+from hwnas.predict.trees import TREES, tree_factors
+
+SCHEMA: Final = 2
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LatencyPredictor:
+    """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices; or, where
+    `cost` says so, the mean energy of an inference, in millijoules.
+
+    It is the sum of the `additive` factors and, where trees took more off the error than noise does, of a `booster`, in
+    XGBoost's own JSON, over `choices`.
+
+    `interval` holds the factors from a prediction to the ends of its interval, which covers 90 % (fewer where few networks
+    were measured: `report["interval_coverage"]`). `statistics` holds the factors from
+    p10 to `median` and `p90` that three in four networks stay below. `report` is what `fit` found on held-out networks;
+    its `reference_ms` is of this very space's largest network.
+    `provenance` says what it was fitted to. `identity` says which operator each cell of the factors is of, where that is known.
+    """
+
+    choices: tuple[Choice, ...]
+    additive: tuple[Factor, ...]
+    interval: tuple[float, float]
+    statistics: Mapping[str, float]
+    report: Mapping[str, Any]
+    conditions: Mapping[str, Any]
+    space: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    identity: tuple[Factor, ...] = ()
+    booster: Mapping[str, Any] | None = None
+    cost: str = LATENCY
+
+    @property
+    def unit(self) -> str:
+        """`ms` or `mJ`."""
+        return UNITS[self.cost]
+
+    @cached_property
+    def trees(self) -> tuple[Factor, ...]:
+        """The booster's trees as factors."""
+        return () if self.booster is None else tree_factors(self.booster, self.choices)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """All that adds up to the prediction."""
+        return (*self.additive, *self.trees)
+
+    @cached_property
+    def _few(self) -> list[Factor]:
+        """The same sum in as few factors as can be."""
+        return absorbed(self.factors)
+
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        return {choice.name: column for column, choice in enumerate(self.choices)}
+
+    def require(self, cost: str, where: str = "the predictor") -> "LatencyPredictor":
+        """Itself. Raises PredictorError where it predicts another cost."""
+        if self.cost != cost:
+            raise PredictorError(
+                f"{where}: predicts {self.cost}, not {cost}; `hwnas fit --cost {cost}` makes one that does"
+            )
+        return self
+
+    def predict(self, rows_NC: IntArray) -> FloatArray:
+        """Predicted cost in `unit`; shape (N,)."""
+        return total(self._few, np.asarray(rows_NC), self.columns)
+
+    def predict_ms(self, rows_NC: IntArray) -> FloatArray:
+        """Predicted p10 latency; shape (N,)."""
+        return self.require(LATENCY).predict(rows_NC)
+
+    def predict_mj(self, rows_NC: IntArray) -> FloatArray:
+        """Predicted energy of an inference; shape (N,)."""
+        return self.require(ENERGY).predict(rows_NC)
+
+    def upper_ms(self, rows_NC: IntArray, statistic: str) -> FloatArray:
+        """The upper end of the interval of `p10`, `median` or `p90`: what a budget is checked against; shape (N,)."""
+        return self.predict_ms(rows_NC) * self.upper_ratio(statistic)
+
+    def upper_mj(self, rows_NC: IntArray) -> FloatArray:
+        """The upper end of the interval of energy: what a limit is checked against; shape (N,)."""
+        return self.predict_mj(rows_NC) * self.upper_ratio(STATISTICS[ENERGY])
+
+    def upper_ratio(self, statistic: str) -> float:
+        """From a prediction to the upper end of the interval of a statistic; of energy there is only the `mean`."""
+        return self.interval[1] * self.statistics[statistic]
+
+    def breakdown(self, row_C: IntArray) -> dict[str, float]:
+        """What each layer, and layers that meet, contribute to one architecture's prediction, in `unit`; all trees are one
+        entry."""
+        rows = np.asarray(row_C)[None]
+        parts: dict[str, float] = {}
+        for factor in self.factors:
+            part = TREES if factor.name.startswith(f"{TREES}: ") else factor.name
+            parts[part] = parts.get(part, 0.0) + float(factor.at(rows, self.columns)[0])
+        return parts
+
+    def breakdown_ms(self, row_C: IntArray) -> dict[str, float]:
+        """`breakdown` of a latency."""
+        return self.require(LATENCY).breakdown(row_C)
+
+    def for_space(self, space: SearchSpace) -> "LatencyPredictor":
+        """The same predictor over a space's own choices, matched by choice names and option values.
+
+        The space may lack options. Raises PredictorError where it has a choice or option the predictor does not know.
+        """
+        ours = {choice.name: choice for choice in self.choices}
+        for choice in space.choices:
+            known = ours[choice.name].options if choice.name in ours else ()
+            strange = [option for option in choice.options if option not in known]
+            if strange:
+                raise PredictorError(
+                    f"the predictor knows nothing of {choice.name} = {strange[0]!r}; fit one for this space"
+                )
+        factors = [_restricted(_off_as_first(factor, ours, space), ours, space) for factor in self.factors]
+        own = identity_factors(space) if self.identity else ()
+        _require_same(own, [_restricted(factor, ours, space) for factor in self.identity], space)
+        return LatencyPredictor(
+            choices=space.choices,
+            additive=tuple(factors),
+            interval=self.interval,
+            statistics=self.statistics,
+            report=self.report if self.space == space.describe() else {**self.report, "reference_ms": None},
+            conditions=self.conditions,
+            provenance=self.provenance,
+            space=space.describe(),
+            identity=own,
+            cost=self.cost,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file whole or not at all."""
+        content = {
+            "schema": SCHEMA,
+            "cost": self.cost,
+            "space": dict(self.space),
+            "conditions": dict(self.conditions),
+            "provenance": dict(self.provenance),
+            "report": dict(self.report),
+            "interval": self.interval,
+            "statistics": dict(self.statistics),
+            "choices": [asdict(choice) for choice in self.choices],
+            "factors": [_factor_json(factor) for factor in self.additive],
+            "booster": self.booster,
+            "identity": [_factor_json(factor) for factor in self.identity],
+        }
+        replace_file(Path(path), json.dumps(content))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatencyPredictor":
+        """Raises PredictorError where the file is missing, damaged, or of another schema."""
+        try:
+            content = json.loads(Path(path).read_bytes())
+        except OSError as error:
+            raise PredictorError(
+                f"{path}: cannot be read ({error.strerror}); `hwnas fit --out {path}` makes it"
+            ) from None
+        except ValueError:
+            raise PredictorError(f"{path}: not a predictor's JSON, or damaged; fit it again") from None
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            found = content.get("schema") if isinstance(content, dict) else None
+            raise PredictorError(f"{path}: schema {found!r}, this version reads {SCHEMA}; update hwnas or fit again")
+        try:
+            return _from_json(content)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, SpaceError) as error:
+            said = " ".join(str(error).split())
+            raise PredictorError(f"{path}: damaged ({type(error).__name__}: {said}); fit it again") from None
+
+
+def identity_factors(space: SearchSpace) -> tuple[Factor, ...]:
+    """Per layer, a number that stands for the operator of each cell; 0 where nothing stands."""
+    return layer_factors(space, lambda operator: float(crc32(operator.key.encode())))
+
+
+def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchSpace) -> None:
+    """Raises PredictorError where a layer's operators are not those the predictor was fitted to."""
+    layers = {factor.name: factor for factor in known}
+    for factor in own:
+        other = layers.pop(factor.name, None)
+        if other is None or other.scope != factor.scope or not np.array_equal(other.values, factor.values):
+            raise PredictorError(
+                f"the predictor was fitted to other operators than {factor.name} of {space.name} {dict(space.options)} has; "
+                f"fit one for this space"
+            )
+    for name, factor in layers.items():
+        if factor.values.any():
+            raise PredictorError(f"the predictor was fitted to a space with a layer {name}; fit one for this space")
+
+
+def _off_as_first(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) -> Factor:
+    """The factor, told by what switches its choices off where rows of the space cannot tell.
+
+    Rows have index 0 where a choice is off, and trees know what is off by that. Where another option comes first in the
+    space, it is not the one they know.
+    """
+    for name in factor.scope:
+        choice = ours[name]
+        if not choice.when or name not in space.by_name or space.choice(name).options[0] == choice.options[0]:
+            continue
+        switches = [switch for clause in choice.when for switch, _ in clause]
+        scope = tuple(dict.fromkeys((*factor.scope, *switches)))
+        sizes = [len(ours[each].options) for each in scope]
+        more = (1,) * (len(scope) - len(factor.scope))
+        values = np.broadcast_to(factor.values.reshape(factor.values.shape + more), sizes)
+        on = holds(choice.when, dict(zip(scope, np.indices(sizes), strict=True)), ours)
+        factor = Factor(factor.name, scope, np.where(on, values, values.take([0], scope.index(name))))
+    return factor
+
+
+def _restricted(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) -> Factor:
+    """The factor over the space's options. A choice the space lacks must make no difference to what is left."""
+    values = factor.values
+    for axis, name in enumerate(factor.scope):
+        if name in space.by_name:
+            values = values.take([ours[name].options.index(option) for option in space.choice(name).options], axis)
+    lost = [axis for axis, name in enumerate(factor.scope) if name not in space.by_name]
+    for axis in reversed(lost):
+        if np.ptp(values, axis).any():
+            raise PredictorError(
+                f"the predictor depends on {factor.scope[axis]}, which this space has not; fit one for this space"
+            )
+        values = np.take(values, [0], axis).squeeze(axis)
+    return Factor(factor.name, tuple(name for name in factor.scope if name in space.by_name), values)
+
+
+def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
+    choices = []
+    for choice in content["choices"]:
+        when = tuple(tuple((name, tuple(options)) for name, options in clause) for clause in choice["when"])
+        choices.append(Choice(choice["name"], tuple(choice["options"]), when, choice.get("tied_to", "")))
+    sizes = {choice.name: len(choice.options) for choice in choices}
+    low, high = map(float, content["interval"])
+    if not 0 < low <= 1 <= high < math.inf:
+        raise ValueError(f"interval {low} to {high}")
+    cost = content.get("cost", LATENCY)  # older files have none
+    statistics = {name: float(ratio) for name, ratio in content["statistics"].items()}
+    if STATISTICS[cost] not in statistics:
+        raise ValueError(f"no {STATISTICS[cost]} of {cost}")
+    _ = float(content["report"]["held_out"]["mape"])  # what predictors of other devices rely on
+    loaded = LatencyPredictor(
+        choices=tuple(choices),
+        additive=tuple(_factor(factor, sizes) for factor in content["factors"]),
+        identity=tuple(_factor(factor, sizes) for factor in content["identity"]),
+        interval=(low, high),
+        statistics=statistics,
+        report=dict(content["report"]),
+        conditions=dict(content["conditions"]),
+        provenance=dict(content["provenance"]),
+        space=dict(content["space"]),
+        booster=content["booster"],
+        cost=cost,
+    )
+    _ = loaded.trees  # raises where the booster is damaged
+    return loaded
+
+
+def _factor_json(factor: Factor) -> dict[str, Any]:
+    return {"name": factor.name, "scope": factor.scope, "values": factor.values.tolist()}
+
+
+def _factor(content: Mapping[str, Any], sizes: Mapping[str, int]) -> Factor:
+    values = np.array(content["values"], dtype=float)
+    if values.shape != tuple(sizes[name] for name in content["scope"]):
+        raise ValueError(f"factor {content['name']} has shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"factor {content['name']} is not finite")
+    return Factor(content["name"], tuple(content["scope"]), values)

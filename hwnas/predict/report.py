@@ -1,0 +1,121 @@
+"""How good a predictor is: its errors on networks it was not fitted to, beside those of simpler predictions.
+
+Shapes: N networks.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from scipy.stats import kendalltau, spearmanr
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.costs import layer_factors
+from hwnas.core.factors import total
+from hwnas.core.space import SearchSpace
+from hwnas.predict.measurements import UNITS, Measurements
+
+FOLDS: Final = 10
+COVERAGE: Final = 0.9
+
+
+def held_out_report(space: SearchSpace, measurements: Measurements, held_out_ms_N: FloatArray) -> dict[str, Any]:
+    """What `hwnas fit` tells, of predictions by `cross_validated` fits. Valid JSON; points in the networks' order.
+
+    `interval_coverage` is what the interval promises, `covered` what intervals of the other folds kept.
+    """
+    measured_ms_N = measurements.network_ms_N
+    count, unit = len(measured_ms_N), UNITS[measurements.cost].lower()
+    baselines = baselines_ms(space, measurements)
+    return {
+        "networks": count,
+        "held_out": errors(held_out_ms_N, measured_ms_N),
+        "baselines": {name: errors(baseline_ms_N, measured_ms_N) for name, baseline_ms_N in baselines.items()},
+        "interval_coverage": min(COVERAGE, (count - 1) / (count + 1)),
+        "covered": cross_conformal_coverage(measured_ms_N / held_out_ms_N, COVERAGE),
+        "repeat_noise": measurements.repeat_noise,
+        "reference_ms": measurements.reference_ms,
+        "points": {f"predicted_{unit}": held_out_ms_N.tolist(), f"measured_{unit}": measured_ms_N.tolist()},
+    }
+
+
+def baselines_ms(space: SearchSpace, measurements: Measurements) -> dict[str, FloatArray]:
+    """What a predictor has to be better than, each (N,): the isolated times' sum, and lines through it and through FLOPs.
+
+    The lines are held out by the same folds. Without isolated times there is no sum.
+    """
+    rows_NC, measured_ms_N = measurements.rows_NC, measurements.network_ms_N
+    result = {}
+    if measurements.isolated_ms:
+        isolated = layer_factors(space, lambda operator: measurements.isolated_ms[operator.key])
+        result["isolated_sum"] = total(isolated, rows_NC, space.columns)
+        result["affine_sum"] = held_out_line(result["isolated_sum"], measured_ms_N)
+    result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_ms_N)
+    return result
+
+
+def held_out_line(cost_N: FloatArray, measured_ms_N: FloatArray) -> FloatArray:
+    """Each network's a + b * cost, with the a and b of least squared relative error on the other folds; shape (N,)."""
+    scale = float(cost_N.max()) or 1.0  # FLOPs are many orders of magnitude more than milliseconds
+    design_N2 = np.stack([np.ones(len(cost_N)), cost_N / scale], axis=1)
+
+    def fit_and_predict(train: IntArray, rest: IntArray) -> FloatArray:
+        relative_N2 = design_N2[train] / measured_ms_N[train, None]
+        line_2 = np.linalg.lstsq(relative_N2, np.ones(len(train)))[0]
+        return np.asarray(design_N2[rest] @ line_2)
+
+    return cross_validated(fit_and_predict, len(cost_N))
+
+
+def cross_validated(fit_and_predict: Callable[[IntArray, IntArray], FloatArray], count: int) -> FloatArray:
+    """Each network's prediction by a fit that never saw it; shape (count,)."""
+    result = np.empty(count)
+    for train, rest in folds(count):
+        result[rest] = fit_and_predict(train, rest)
+    return result
+
+
+def folds(count: int) -> list[tuple[IntArray, IntArray]]:
+    """(all others, fold) for each of at most `FOLDS` folds of nearly equal size; the same at every call."""
+    order = np.random.default_rng(0).permutation(count)
+    return [(np.setdiff1d(order, fold), fold) for fold in np.array_split(order, min(FOLDS, count))]
+
+
+def errors(predicted_ms_N: FloatArray, measured_ms_N: FloatArray) -> dict[str, float | None]:
+    """The field's figures: mean absolute relative error, shares within 5 % and 10 %, rank correlations.
+
+    A correlation is None where either side is the same for all networks: there is no order.
+    """
+    relative_N = np.abs(predicted_ms_N / measured_ms_N - 1)
+    ordered = np.ptp(predicted_ms_N) > 0 and np.ptp(measured_ms_N) > 0
+    return {
+        "mape": float(relative_N.mean()),
+        "within_5": float((relative_N <= 0.05).mean()),
+        "within_10": float((relative_N <= 0.10).mean()),
+        "spearman": float(spearmanr(predicted_ms_N, measured_ms_N).statistic) if ordered else None,
+        "kendall": float(kendalltau(predicted_ms_N, measured_ms_N).statistic) if ordered else None,
+    }
+
+
+def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, float]:
+    """Ends of the interval of measured / predicted that covers a new network with the given probability.
+
+    Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
+    include 1, so that the prediction itself is never outside its interval. Of fewer than 19 networks even the extremes
+    cover less: (N - 1) / (N + 1).
+    """
+    count = len(ratio_N)
+    tail = (1 - coverage) / 2
+    ordered = np.sort(ratio_N)
+    low = ordered[max(0, int(np.floor((count + 1) * tail)) - 1)]
+    high = ordered[min(count - 1, int(np.ceil((count + 1) * (1 - tail))) - 1)]
+    return min(1.0, float(low)), max(1.0, float(high))
+
+
+def cross_conformal_coverage(ratio_N: FloatArray, coverage: float) -> float:
+    """The share of networks inside the `conformal_interval` of the other folds' measured / predicted."""
+    inside = 0
+    for others, fold in folds(len(ratio_N)):
+        low, high = conformal_interval(ratio_N[others], coverage)
+        inside += int(np.count_nonzero((low <= ratio_N[fold]) & (ratio_N[fold] <= high)))
+    return inside / len(ratio_N)

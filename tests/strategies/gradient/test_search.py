@@ -1,0 +1,259 @@
+"""Laws of the search loop: it goes on as if it had not stopped, and what is bounded comes within its bound."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import hwnas
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import load_data
+from hwnas.data.images import ImageData
+from hwnas.errors import TrainingError
+from hwnas.strategies.gradient.constraint import sum_constraint
+from hwnas.strategies.gradient.penalties import penalty
+from hwnas.strategies.gradient.relaxation import Relaxation
+from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
+from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
+from hwnas.strategies.gradient.steps import Chance
+from hwnas.supernet.network import Supernet
+from hwnas.train.recipes import RECIPES
+
+RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
+HALVED = Schedule(warmup_epochs=1, phases=(Phase(), Phase(kept=0.5)))
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return hwnas.space("mobilenet", resolution=16, width=0.25)
+
+
+@pytest.fixture(scope="module")
+def data(space: SearchSpace) -> ImageData:
+    return load_data("digits", space.input_shape, limit=128)
+
+
+def search(
+    space: SearchSpace, data: ImageData, *, name: str = "drnas", share: float = 0.6, **changes: Any
+) -> GradientSearch:
+    """Bounded by a share of the largest network's FLOPs."""
+    torch.manual_seed(0)
+    supernet = Supernet(space)
+    bound = share * space.cost("flops", space.largest())
+    arguments: dict[str, Any] = {
+        "supernet": supernet,
+        "relaxation": Relaxation(space, sampler(name), torch.Generator().manual_seed(0)),
+        "data": data,
+        "recipe": RECIPE,
+        "schedule": Schedule(warmup_epochs=1),
+        "penalty": penalty("budget"),
+        "constraints": [sum_constraint("flops", space, (space.cost_factors("flops"), bound))],
+        "seed": 0,
+        "reporter": Silent(),
+    }
+    return GradientSearch(**arguments | changes)
+
+
+class KilledError(Exception):
+    """Stands for a process that is gone."""
+
+
+class KillAfter:
+    """Waits for nobody: gone in the middle of an epoch."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
+        for number, item in enumerate(items):
+            if number == self.steps:
+                raise KilledError
+            yield item
+
+    def note(self, text: str) -> None:
+        return None
+
+
+def state(found: GradientSearch) -> dict[str, torch.Tensor]:
+    return found.supernet.state_dict() | found.relaxation.state_dict()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_search_killed_in_any_epoch_goes_on_as_if_it_had_not_been(
+    space: SearchSpace, data: ImageData, tmp_path: Path, name: str
+) -> None:
+    whole = search(space, data, name=name)
+    history = whole.run(tmp_path / "whole.pt")
+    for steps in (1, 3, 5):
+        with pytest.raises(KilledError):
+            search(space, data, name=name, reporter=KillAfter(steps)).run(tmp_path / "killed.pt")
+    resumed = search(space, data, name=name)
+    assert resumed.run(tmp_path / "killed.pt") == history
+    for key, tensor in state(whole).items():
+        assert torch.equal(tensor, state(resumed)[key]), key
+
+
+def test_a_warm_up_trains_weights_alone_and_is_what_a_search_goes_on_from(
+    space: SearchSpace, data: ImageData, tmp_path: Path
+) -> None:
+    found = search(space, data)
+    before = {key: tensor.clone() for key, tensor in state(found).items()}
+    found.warm_up(tmp_path / "c.pt")
+    assert torch.equal(found.relaxation.logits, before["logits"])
+    assert not torch.equal(state(found)["layers.stem.conv-s2/conv/weight"], before["layers.stem.conv-s2/conv/weight"])
+    history = search(space, data).run(tmp_path / "c.pt")
+    assert [progress.epoch for progress in history] == [2, 3, 4]
+    whole = search(space, data).run(tmp_path / "other.pt")
+    assert history == whole
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "uniform"])
+def test_expected_costs_come_within_their_bound_and_without_a_penalty_they_do_not(
+    space: SearchSpace, data: ImageData, tmp_path: Path, name: str
+) -> None:
+    recipe, schedule = replace(RECIPE, epochs=12), Schedule(warmup_epochs=0, arch_rate=0.1)
+    arguments = {"name": name, "share": 0.15, "recipe": recipe, "schedule": schedule}
+    free = search(space, data, penalty=penalty("none"), **arguments).run(tmp_path / "free.pt")
+    held = search(space, data, **arguments).run(tmp_path / "held.pt")
+    assert held[-1].ratios[0] < 1.05
+    assert free[-1].ratios[0] > held[-1].ratios[0] + 0.05
+    assert max(progress.multipliers[0] for progress in held) > 0
+
+
+def test_two_constraints_are_held_at_once(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:
+    constraints = [
+        sum_constraint(name, space, (space.cost_factors(name), share * space.cost(name, space.largest())))
+        for name, share in (("flops", 0.4), ("params", 0.25))
+    ]
+    recipe, schedule = replace(RECIPE, epochs=15), Schedule(warmup_epochs=0, arch_rate=0.1)
+    found = search(space, data, constraints=constraints, recipe=recipe, schedule=schedule).run(tmp_path / "c.pt")
+    assert max(found[-1].ratios) < 1.05
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_epoch(
+    space: SearchSpace, data: ImageData, tmp_path: Path
+) -> None:
+    good = search(space, data)
+    good.warm_up(tmp_path / "c.pt")
+    kept = (tmp_path / "c.pt").read_bytes()
+    bad = search(space, data, recipe=replace(RECIPE, learning_rate=1e30, clip_norm=1e30))
+    with pytest.raises(TrainingError, match=r"the loss of epoch 2 is not a number.*last good epoch is kept in .*c\.pt"):
+        bad.run(tmp_path / "c.pt")
+    assert (tmp_path / "c.pt").read_bytes() == kept
+
+
+def test_a_progressive_search_keeps_a_share_of_the_options_from_half_way_on(
+    space: SearchSpace, data: ImageData, tmp_path: Path
+) -> None:
+    found = search(space, data, recipe=replace(RECIPE, epochs=4), schedule=HALVED)
+    found.run(tmp_path / "c.pt")
+    for name, probability_K in found.relaxation.probabilities().items():
+        assert int((probability_K > 0).sum()) == -(-len(space.choice(name).options) // 2)
+
+
+def test_partial_channels_leave_the_others_weights_alone_up_to_half_way(tmp_path: Path) -> None:
+    space = hwnas.space("nasbench201", resolution=8, width=4, cells=1)
+    data = load_data("digits", space.input_shape, limit=64)
+    phases = (Phase(partial=2), Phase())
+    schedule = Schedule(warmup_epochs=1, phases=phases)
+    recipe = replace(RECIPE, epochs=2, weight_decay=0.0)
+    found = search(space, data, schedule=schedule, recipe=recipe)
+    before = convolutions(found.supernet)
+    found.warm_up(tmp_path / "c.pt")
+    first = convolutions(found.supernet)
+    for old, new in zip(before, first, strict=True):
+        half = len(old) // 2
+        assert torch.equal(old[half:], new[half:]) and torch.equal(old[:, half:], new[:, half:])
+        assert not torch.equal(old[:half, :half], new[:half, :half])
+    found.run(tmp_path / "c.pt")
+    assert not any(torch.equal(old[-1], new[-1]) for old, new in zip(first, convolutions(found.supernet), strict=True))
+
+
+def convolutions(supernet: Supernet) -> list[Tensor]:
+    """A copy of those of all edges."""
+    return [parameter.detach().clone() for name, parameter in supernet.named_parameters() if "relu_conv/conv" in name]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "starts"),
+    [(1, ["first"]), (2, ["first", "second"]), (5, ["first", "", "", "second", ""])],
+)
+def test_phases_are_equally_long_and_the_warm_up_is_as_the_first(
+    space: SearchSpace, data: ImageData, epochs: int, starts: list[str]
+) -> None:
+    names = {1: "first", 2: "second"}
+    schedule = Schedule(warmup_epochs=2, phases=(Phase(partial=1), Phase(partial=2)))
+    found = search(space, data, schedule=schedule, recipe=replace(RECIPE, epochs=epochs))
+    begun = [found._phase(epoch) for epoch in range(2 + epochs)]
+    assert [names[phase.partial] if starts else "" for starts, phase in begun] == ["", "", *starts]
+    assert [phase.partial for _, phase in begun] == sorted(phase.partial for _, phase in begun)
+
+
+def test_uniform_sampling_trains_no_probabilities_and_spends_all_data_on_weights(
+    space: SearchSpace, data: ImageData, tmp_path: Path
+) -> None:
+    found = search(space, data, name="uniform")
+    before = found.relaxation.logits.clone()
+    history = found.run(tmp_path / "c.pt")
+    assert torch.equal(found.relaxation.logits, before)
+    assert all(progress.arch_loss is None for progress in history)
+    of_weights, of_arch = found._halves()
+    assert sorted(of_weights) == list(range(len(data.train))) and len(of_arch) == 0
+
+
+def test_weights_and_probabilities_learn_from_different_examples(space: SearchSpace, data: ImageData) -> None:
+    of_weights, of_arch = search(space, data)._halves()
+    assert not set(of_weights) & set(of_arch)
+    assert sorted([*of_weights, *of_arch]) == list(range(len(data.train)))
+
+
+def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against finite differences of the validation loss at the weights that one plain step leads to."""
+    monkeypatch.setattr("hwnas.strategies.gradient.steps.DIFFERENCE", 1e-6)  # float64
+    space = hwnas.space("conv_macro", resolution=16, features=16, dropout=0.0)
+    data = load_data("digits", space.input_shape, limit=64)
+    found = search(space, data, name="darts", recipe=replace(RECIPE, learning_rate=0.05, weight_decay=0.0))
+    found.supernet.double()
+    found.relaxation.double()
+    with torch.no_grad():
+        for parameter in found.supernet.parameters():
+            parameter.copy_(torch.randn_like(parameter) / (parameter[0].numel() if parameter.dim() > 1 else 100) ** 0.5)
+    steps = found._steps(1)
+    rng, chance = np.random.default_rng(0), Chance(1.0, torch.Generator().manual_seed(0))
+    (x, labels), (more, others) = (data.training_batch(np.arange(at, at + 8), rng) for at in (0, 8))
+    batch, weights_batch = (x.double(), labels), (more.double(), others)
+    gradients: list[torch.Tensor] = []
+    object.__setattr__(steps, "multiplier_K", steps.multiplier_K.double())
+    steps.of_arch.step = lambda: gradients.append(steps.relaxation.logits.grad.clone())  # type: ignore[method-assign]
+    steps.unrolled_step(batch, chance, weights_batch)
+
+    start = {name: tensor.clone() for name, tensor in found.supernet.state_dict().items()}
+    weights, logits = list(found.supernet.parameters()), found.relaxation.logits
+
+    def after_a_step() -> float:
+        grads = torch.autograd.grad(
+            steps._task(weights_batch, steps._drawn(chance), chance, RECIPE.label_smoothing), weights
+        )
+        with torch.no_grad():
+            for weight, grad in zip(weights, grads, strict=True):
+                weight.sub_(grad, alpha=0.05)
+            loss = steps._penalised(steps._task(batch, steps._drawn(chance), chance))
+        found.supernet.load_state_dict(start)
+        return float(loss)
+
+    for entry in range(0, len(logits), 5):
+        sides = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                logits[entry] += sign * 1e-6
+            sides.append(after_a_step())
+            with torch.no_grad():
+                logits[entry] -= sign * 1e-6
+        difference = (sides[0] - sides[1]) / 2e-6
+        assert gradients[0][entry] == pytest.approx(difference, rel=1e-3, abs=1e-9)
