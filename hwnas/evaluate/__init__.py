@@ -1,0 +1,1 @@
+"""Evaluators: architectures to metrics, through sources of weights and stages that are joined."""
