@@ -44,8 +44,7 @@ class Goal:
     """What a search is to reach, resolved and proven possible.
 
     `limits` hold always; each of `budgets_ms` is one more limit per device (milliseconds of the budget's statistic, by the
-    name of the latency), and a search of its own. Without budgets there is one search. `starts` has an architecture within
-    all limits for each search.
+    name of the latency), and a search of its own. Without budgets there is one search.
     """
 
     objectives: tuple[str, ...]
@@ -54,7 +53,6 @@ class Goal:
     limits: tuple[Limit, ...]
     budgets_ms: tuple[Mapping[str, float], ...]
     budget_on: str
-    starts: tuple[Arch, ...]
 
     def limits_under(self, budget_ms: Mapping[str, float]) -> tuple[Limit, ...]:
         """Returns the limits of a search under a budget."""
@@ -69,6 +67,46 @@ class Goal:
             "budget_on": self.budget_on,
             "budgets_ms": [dict(budget_ms) for budget_ms in self.budgets_ms],
         }
+
+
+def fastest(space: SearchSpace, cost: PredictedCost, limits: Sequence[Limit]) -> Arch:
+    """Returns the architecture of the least latency within limits, as far as the integer program can hold them.
+
+    Raises BudgetError where there is none.
+    """
+    programs = [program for limit in limits if (program := limit.program()) is not None]
+    return minimise(space, cost.factors, programs)
+
+
+def fastest_ms(space: SearchSpace, cost: PredictedCost, limits: Sequence[Limit]) -> float:
+    """Returns the upper end of the interval of the fastest architecture's latency."""
+    return float(cost.upper(space.encode([fastest(space, cost, limits)]))[0])
+
+
+def slowest_ms(space: SearchSpace, cost: PredictedCost) -> float:
+    """Returns the upper end of the interval of the slowest architecture's latency."""
+    negated = [Factor(factor.name, factor.scope, -factor.values) for factor in cost.factors]
+    return float(cost.upper(space.encode([minimise(space, negated)]))[0])
+
+
+def require_met(
+    space: SearchSpace,
+    latencies: Mapping[str, PredictedCost],
+    budget_ms: Mapping[str, float],
+    limits: Sequence[Limit],
+    statistic: str,
+) -> None:
+    """Raises BudgetError where no architecture within the limits is predicted to meet a budget on every device."""
+    for name, bound_ms in budget_ms.items():
+        least_ms = fastest_ms(space, latencies[name], limits)
+        if bound_ms < least_ms:
+            device = f" on {name.partition(AT)[2]}" if AT in name else ""
+            raise BudgetError(
+                f"the budget of {bound_ms:.4g} ms cannot be met{device}: the fastest architecture of {space.name} takes up to "
+                f"{least_ms:.4g} ms ({statistic}, upper end of the interval); allow that much, or use a smaller space"
+            )
+    if len(budget_ms) > 1:
+        possible(space, [*limits, *(Limit(latencies[name], bound_ms) for name, bound_ms in budget_ms.items())])
 
 
 @final
@@ -95,7 +133,7 @@ class Preflight:
         budgets_ms = known.get("goal", {}).get("budgets_ms") or self._resolved()
         budgets_ms = sorted(budgets_ms, key=lambda budget_ms: list(budget_ms.values()))
         for budget_ms in budgets_ms:
-            self._require_possible(budget_ms, limits)
+            require_met(self.space, self.latencies, budget_ms, limits, self.request.budget_on)
         goal = Goal(
             objectives=self.request.objectives_of(self.metrics[0].name, tuple(self.latencies)),
             metrics=self.metrics,
@@ -103,7 +141,7 @@ class Preflight:
             limits=limits,
             budgets_ms=tuple(budgets_ms),
             budget_on=self.request.budget_on,
-            starts=tuple(self._start(budget_ms, limits) for budget_ms in budgets_ms or ({},)),
+            
         )
         self._note(goal)
         return goal
@@ -125,39 +163,6 @@ class Preflight:
             for by_device in self.request.budgets_of(tuple(names))
         ]
 
-    def _require_possible(self, budget_ms: Mapping[str, float], limits: Sequence[Limit]) -> None:
-        for name, bound_ms in budget_ms.items():
-            fastest_ms = self._fastest_ms(self.latencies[name], limits)
-            if bound_ms < fastest_ms:
-                place = f" {self._target(name).place}" if len(self.targets) > 1 else ""
-                raise BudgetError(
-                    f"the budget of {bound_ms:.4g} ms cannot be met{place}: the fastest architecture of {self.space.name} takes "
-                    f"up to {fastest_ms:.4g} ms ({self.request.budget_on}, upper end of the interval); allow that much, or use a "
-                    "smaller space"
-                )
-        if len(budget_ms) > 1:
-            possible(
-                self.space, [*limits, *(Limit(self.costs[name], bound_ms) for name, bound_ms in budget_ms.items())]
-            )
-
-    def _start(self, budget_ms: Mapping[str, float], limits: Sequence[Limit]) -> Arch:
-        """The fastest architecture within all limits that the integer program can hold."""
-        all_limits = [*limits, *(Limit(self.costs[name], bound_ms) for name, bound_ms in budget_ms.items())]
-        programs = [program for limit in all_limits if (program := limit.program()) is not None]
-        first = next(iter(self.latencies.values()))
-        return minimise(self.space, first.factors, programs)
-
-    def _fastest_ms(self, cost: PredictedCost, limits: Sequence[Limit]) -> float:
-        programs = [program for limit in limits if (program := limit.program()) is not None]
-        return self._upper_ms(cost, minimise(self.space, cost.factors, programs))
-
-    def _slowest_ms(self, cost: PredictedCost) -> float:
-        negated = [Factor(factor.name, factor.scope, -factor.values) for factor in cost.factors]
-        return self._upper_ms(cost, minimise(self.space, negated))
-
-    def _upper_ms(self, cost: PredictedCost, arch: Arch) -> float:
-        return float(cost.upper(self.space.encode([arch]))[0])
-
     def _target(self, name: str) -> Target:
         return dict(zip(self.latencies, self.targets, strict=True))[name]
 
@@ -173,6 +178,6 @@ class Preflight:
                 budget = f"; the budget of {' and of '.join(f'{bound:.4g} ms' for bound in bounds_ms)} can be met"
             self.reporter.note(
                 f"latency of {self.space.name} {self._target(name).place} ({goal.budget_on}): "
-                f"{self._fastest_ms(cost, goal.limits):.4g} to {self._slowest_ms(cost):.4g} ms, predicted within "
+                f"{fastest_ms(self.space, cost, goal.limits):.4g} to {slowest_ms(self.space, cost):.4g} ms, predicted within "
                 f"{100 * error:.1f} % on held-out networks{of}{budget}"
             )

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, final
 
-from hwnas.core.optimum import minimise
 from hwnas.errors import BudgetError
 from hwnas.pipeline.deploy import Deployment, candidates, measure
 from hwnas.pipeline.evaluations import Evaluations
+from hwnas.pipeline.preflight import fastest
 from hwnas.runs.database import Evaluation
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.workshop import Workshop
@@ -63,7 +63,6 @@ class Settling:
         """Raises BudgetError where the integer program finds nothing within the bounds."""
         job, goal = self.deployment, self.deployment.goal
         limits = goal.limits_under(bounds_ms)
-        programs = [program for limit in limits if (program := limit.program()) is not None]
         _, first = next(iter(job.latencies.values()))
         return Problem(
             space=job.space,
@@ -73,7 +72,7 @@ class Settling:
             evaluate=self.evaluations,
             limits=limits,
             asked=goal.limits_under(budget_ms),
-            start_C=job.space.encode([minimise(job.space, first.factors, programs)])[0],
+            start_C=job.space.encode([fastest(job.space, first, limits)])[0],
         )
 
     def _measured(self, budget_ms: Mapping[str, float]) -> list[Evaluation]:
