@@ -39,6 +39,29 @@ def busy_machine() -> Iterator[None]:
         yield
 
 
+# Folders whose files search and train, longest first: what begins first leaves no worker waiting for another at the end.
+LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "train", "strategies")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a file on one worker, so that its fixtures are made once; slow tests are distributed one by one."""
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        if slow is not None and not slow.kwargs.get("reason"):
+            raise pytest.UsageError(f'{item.nodeid}: say why it is slow: @pytest.mark.slow(reason="...")')
+        if slow is None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> tuple[bool, int]:
+    """Orders tests: slow ones, then those of the folders that take longest, then all others as they were."""
+    folders = item.location[0].split("/")
+    rank = next((n for n, folder in enumerate(LONG_FOLDERS) if folder in folders[:2]), len(LONG_FOLDERS))
+    return item.get_closest_marker("slow") is None, rank
+
+
 EveryRow = Callable[[SearchSpace], np.ndarray]
 
 

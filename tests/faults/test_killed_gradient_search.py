@@ -51,7 +51,7 @@ def found(run: Path) -> list[tuple[str, float, float]]:
         database.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="kills a gradient search ten times and runs it to its end each time")
 def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_derives(tmp_path: Path) -> None:
     """Given the same predictor: measured times are never the same twice."""
     reference, run = tmp_path / "reference", tmp_path / "run"

@@ -28,7 +28,7 @@ SMALL: Final[Mapping[str, tuple[list[str], list[str]]]] = {
 VERSE = "From fairest creatures we desire increase, that thereby beauty's rose might never die. "
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="profiles, trains, searches and verifies every built-in space for real")
 @pytest.mark.parametrize("space", SPACES)
 def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_path: Path, capsys, monkeypatch) -> None:
     (tmp_path / "verse.txt").write_text(VERSE * 60)

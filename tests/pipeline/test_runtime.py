@@ -15,7 +15,7 @@ OPTIONS = {"resolution": 16, "features": 32}
 DROPPED = ("*.kernel=7", "conv3.channels=128", "conv4.channels=256")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="runs a whole search per runtime and precision")
 @pytest.mark.parametrize(("strategy", "precision"), [("nsga2", "fp32"), ("gradient", "bf16")])
 def test_winners_are_timed_by_the_runtime_that_is_asked_for(strategy: str, precision: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
