@@ -352,7 +352,7 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--space", "mobilnet"], "unknown space 'mobilnet'; known: FILE.py:FUNCTION, conv_macro"),
+        (["--space", "mobilnet"], "unknown space 'mobilnet'; known: FILE.py:NAME, conv_macro"),
         (["--space", "nowhere.py:build"], "nowhere.py: no such file"),
         (["--space-option", "size=3"], "has no option 'size'; it has resolution"),
         (["--space-option", "size"], "is not NAME=VALUE"),
@@ -401,7 +401,7 @@ def test_a_wrong_search_is_refused_before_anything_is_made(
         (["--networks", "-5"], "Invalid value for '--networks': -5 is not in the range x>=1."),
         (["--threads", "0"], "Invalid value for '--threads': 0 is not in the range x>=1."),
         (["--runtime", "torch", "--device", "tensorrt"], "runtime torch has no device tensorrt; it has cpu, cuda"),
-        (["--runtime", "tvm"], "unknown runtime 'tvm'; known: onnxruntime, torch"),
+        (["--runtime", "tvm"], "unknown runtime 'tvm'; known: FILE.py:NAME, onnxruntime, torch"),
     ],
 )
 def test_a_wrong_profile_is_refused_before_anything_is_made(
