@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hwnas.core import optimum
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
-from hwnas.core.expectation import holds
+from hwnas.core.condition import holds
 from hwnas.core.factors import Factor, total
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, TrainingError, UnknownNameError
