@@ -6,13 +6,20 @@ a default, a bound or a help text is written once.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from hwnas.errors import HwnasError, UnknownNameError
 
 Request = TypeVar("Request")
+
+# What a value must be, by the type of pydantic's error.
+BOUNDS: Final[Mapping[str, str]] = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "finite_number": "must be a finite number",
+}
 
 
 def flag(name: str) -> str:
@@ -44,13 +51,16 @@ def checked(request: type[Request], options: Mapping[str, Any]) -> Request:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else known[0]
-        said = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        raise HwnasError(f"{flag(name)} {said[:1].lower()}{said[1:]}, not {options.get(name)!r}") from None
+        raise HwnasError(f"{flag(name)} {_bound(first)}, not {options.get(name)!r}") from None
 
 
-def differences(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Returns the names of options whose asked value differs from the stored one."""
-    return [name for name, value in asked.items() if name in stored and stored[name] != value]
+def _bound(error: Any) -> str:
+    """Returns what a value must be, in words, from pydantic's description of an error."""
+    words = BOUNDS.get(error["type"])
+    if words is not None:
+        return words.format(**{name: f"{value:g}" for name, value in error.get("ctx", {}).items()})
+    message = error["msg"].removeprefix("Input should").removeprefix("Value error,").strip()
+    return f"must {message[:1].lower()}{message[1:]}"
 
 
 def default_of(field: "Field[Any]") -> Any:

@@ -144,10 +144,10 @@ def test_objectives_are_a_metric_and_every_latency_unless_they_are_named() -> No
         ({"latency_budget": "3"}, HwnasError, "has no unit"),
         ({"latency_budget": "-3ms"}, HwnasError, "not a positive duration"),
         ({"budget_on": "mean"}, UnknownNameError, "unknown latency statistic 'mean'; known: median, p10, p90"),
-        ({"max_params": 0}, HwnasError, "--max-params should be greater than or equal to 1, not 0"),
-        ({"max_model_mib": 0.0}, HwnasError, r"--max-model-mib should be greater than 0, not 0\.0"),
-        ({"max_peak_mib": float("inf")}, HwnasError, "--max-peak-mib should be a finite number, not inf"),
-        ({"max_energy_mj": 0}, HwnasError, "--max-energy-mj should be greater than 0, not 0"),
+        ({"max_params": 0}, HwnasError, "--max-params must be at least 1, not 0"),
+        ({"max_model_mib": 0.0}, HwnasError, r"--max-model-mib must be above 0, not 0\.0"),
+        ({"max_peak_mib": float("inf")}, HwnasError, "--max-peak-mib must be a finite number, not inf"),
+        ({"max_energy_mj": 0}, HwnasError, "--max-energy-mj must be above 0, not 0"),
     ],
 )
 def test_a_goal_that_cannot_be_is_refused(wrong: dict[str, object], error: type[HwnasError], message: str) -> None:

@@ -61,13 +61,13 @@ def test_no_option_belongs_to_two_parts() -> None:
     ("wrong", "error", "message"),
     [
         ({"recipe": "lamb"}, UnknownNameError, "unknown recipe 'lamb'; known: adamw, auto, sgd"),
-        ({"learning_rate": 0.0}, HwnasError, r"--learning-rate should be greater than 0, not 0\.0"),
-        ({"learning_rate": float("nan")}, HwnasError, "--learning-rate should be a finite number, not nan"),
-        ({"epochs": 0}, HwnasError, "--epochs should be greater than or equal to 1, not 0"),
-        ({"evaluations": 0}, HwnasError, "--evaluations should be greater than or equal to 1, not 0"),
-        ({"networks": -4}, HwnasError, "--networks should be greater than or equal to 1, not -4"),
+        ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be above 0, not 0\.0"),
+        ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be a finite number, not nan"),
+        ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),
+        ({"evaluations": 0}, HwnasError, "--evaluations must be at least 1, not 0"),
+        ({"networks": -4}, HwnasError, "--networks must be at least 1, not -4"),
         ({"seed": -1}, HwnasError, "--seed must be between 0 and 4294967295, not -1"),
-        ({"final": "more"}, HwnasError, "--final should be 'none', 'finetune' or 'scratch', not 'more'"),
+        ({"final": "more"}, HwnasError, "--final must be 'none', 'finetune' or 'scratch', not 'more'"),
         (
             {"sampler": "gdas"},
             HwnasError,
@@ -75,7 +75,7 @@ def test_no_option_belongs_to_two_parts() -> None:
         ),
         ({"strategy": "best"}, UnknownNameError, "unknown strategy 'best'; known: "),
         ({"nonsense": 1}, UnknownNameError, "unknown option 'nonsense'; known: "),
-        ({"strategy": "gradient", "penalty_weight": -1.0}, HwnasError, "--penalty-weight should be greater than 0"),
+        ({"strategy": "gradient", "penalty_weight": -1.0}, HwnasError, "--penalty-weight must be above 0"),
         ({"strategy": "gradient", "sampler": "drna"}, UnknownNameError, "unknown sampler 'drna'; known: darts, drnas"),
         (
             {"strategy": "gradient", "sampler": "uniform", "progressive": True},
