@@ -41,7 +41,7 @@ def profile(
     from hwnas.profiler.profile import measure_works, operator_workloads, random_network_workloads
 
     options = parsed(written)
-    networks, seed = options["networks"], options["seed"]
+    networks, seed = _networks(options), options["seed"]
     device = _device(options)
     require_here(device.device)
     space, conditions, reporter = made_space(options), target_of(device).here, TerminalReporter()
@@ -85,11 +85,15 @@ def bundle(out: Path, as_json: bool, **written: Any) -> None:
         made_space(options),
         out,
         conditions=conditions,
-        networks=options["networks"],
+        networks=_networks(options),
         seed=options["seed"],
         reporter=TerminalReporter(),
     )
     print_facts({"path": str(out), "models": models, "mib": out.stat().st_size / 2**20}, as_json)
+
+
+def _networks(options: Mapping[str, Any]) -> int:
+    return checked(SourcesRequest, {"networks": options["networks"]}).networks
 
 
 def _device(options: Mapping[str, Any]) -> DeviceRequest:
