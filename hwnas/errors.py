@@ -12,6 +12,7 @@ HwnasError                      exit 2: the request was wrong
 │   └── MissingMeasurementError something was not measured
 ├── PredictorError              a predictor that does not fit the space or cannot be read
 ├── RunError                    a run folder that exists, is missing or is damaged
+├── TaskError                   a task that cannot be made, or lacks something of the protocol
 ├── TrainingError               training that went wrong (a loss that is not a number)
 └── BudgetError                 exit 3: no architecture meets the budget
 """
@@ -72,6 +73,10 @@ class PredictorError(HwnasError):
 
 class RunError(HwnasError):
     """A run folder that exists already, is missing or is damaged."""
+
+
+class TaskError(HwnasError):
+    """A task that cannot be made or does not keep the protocol of tasks."""
 
 
 class TrainingError(HwnasError):
