@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hwnas.core.space import SearchSpace
-from hwnas.costs.registry import COSTS, PREDICTED
+from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.request import DataRequest
 from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
@@ -25,6 +25,8 @@ from hwnas.train.devices import training_device
 from hwnas.train.request import AUTO
 from hwnas.train.weights import load_supernet
 
+# The costs that a predictor gives.
+PREDICTED: Final = tuple(name for name, kind in COSTS.items() if kind.origin == "predictor")
 # Training examples that costs which run a network are computed on.
 PROXY_BATCH: Final = 64
 
@@ -83,7 +85,7 @@ def load_for(space: SearchSpace, request: DataRequest, seed: int, run: RunFolder
     data = load_data(
         request.data,
         space.input_shape,
-        classes=space.classes,
+        outputs=space.classes,
         vocabulary=space.vocabulary,
         seed=seed,
         limit=request.limit_images,

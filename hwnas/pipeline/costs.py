@@ -6,7 +6,9 @@ from typing import Final, final
 
 from hwnas.costs.cost import Cost
 from hwnas.costs.predicted import PredictedCost
-from hwnas.costs.registry import made_cost
+from hwnas.costs.proxies import ProxyCost
+from hwnas.costs.registry import COSTS
+from hwnas.costs.sizes import SIZES
 from hwnas.pipeline.checked import CheckedRequest
 from hwnas.predict.measurements import LATENCY, STATISTICS
 from hwnas.predict.predictor import LatencyPredictor
@@ -33,6 +35,11 @@ def made_costs(checked: CheckedRequest, predictors: Mapping[str, LatencyPredicto
         for name, predictor in predictors.items()
     }
     others = dict.fromkeys((*ALWAYS, *(name for name in checked.cost_names if name not in predicted)))
-    batch = checked.proxy_batch()
-    made = {name: made_cost(name, checked.space, checked.task, batch) for name in others}
-    return Costs(predicted=predicted, all={**predicted, **made})
+    return Costs(predicted=predicted, all={**predicted, **{name: _made(checked, name) for name in others}})
+
+
+def _made(checked: CheckedRequest, name: str) -> Cost:
+    """A cost that is not predicted: of the space's operators, or of untrained networks."""
+    if COSTS[name].origin == "space":
+        return SIZES[name](checked.space)
+    return ProxyCost(space=checked.space, name=name, batch=checked.proxy_batch(), loss=checked.task.loss)
