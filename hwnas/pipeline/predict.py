@@ -45,13 +45,13 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
         for statistic in ("p10", "median", "p90")
     }
     return Measurements(
-        isolated_ms={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
+        isolated={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
         rows_NC=space.encode(networks),
-        network_ms_N=mean_ms.pop("p10"),
-        other_ms=mean_ms,
+        networks_N=mean_ms.pop("p10"),
+        other=mean_ms,
         repeat_noise=_repeat_noise([[corrected_ms(row) for row in rows] for rows in networks.values()]),
         # The reference was the largest network of the space that was profiled.
-        reference_ms=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
+        reference=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
     )
 
 
@@ -65,9 +65,9 @@ def energies(table: Table, space: SearchSpace) -> Measurements:
         arch: [float(row["energy_mj"]) for row in rows] for arch, rows in _own_networks(measured, space).items()
     }
     return Measurements(
-        isolated_ms={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
+        isolated={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
         rows_NC=space.encode(networks_mj),
-        network_ms_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
+        networks_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
         repeat_noise=_repeat_noise(networks_mj.values()),
         cost=ENERGY,
     )
@@ -222,8 +222,8 @@ def preflight(
     fastest = minimise(space, predictor.factors, possible_limits(space, limits))
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
     ends = space.encode([fastest, minimise(space, negated)])
-    fastest_ms = float(predictor.upper_ms(ends[:1], statistic)[0])
-    slowest_ms = float(predictor.upper_ms(ends[1:], statistic)[0])
+    fastest_ms = float(predictor.upper(ends[:1], statistic)[0])
+    slowest_ms = float(predictor.upper(ends[1:], statistic)[0])
     budget_ms = budget.resolve(largest_ms)
     if budget_ms < fastest_ms:
         raise BudgetError(
