@@ -33,7 +33,7 @@ settings.load_profile("hwnas")
 def busy_machine() -> Iterator[None]:
     """Tests run beside one another, so nothing waits for a machine that was faster before; `Machine`s are waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwnas.profiler.measure.SLOWER", math.inf)
+        patch.setattr("hwnas.profiler.measure.WORTH_WAITING", math.inf)
         patch.setattr("hwnas.profiler.measure.MUCH_SLOWER", math.inf)
         patch.setattr("hwnas.pipeline.deploy.SLOWER", math.inf)
         yield

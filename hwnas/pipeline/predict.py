@@ -41,13 +41,13 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
         for statistic in ("p10", "median", "p90")
     }
     return Measurements(
-        isolated_ms={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
+        isolated={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
         rows_NC=space.encode(networks),
-        network_ms_N=mean_ms.pop("p10"),
-        other_ms=mean_ms,
+        networks_N=mean_ms.pop("p10"),
+        other=mean_ms,
         repeat_noise=_repeat_noise([[corrected_ms(row) for row in rows] for rows in networks.values()]),
         # The reference was the largest network of the space that was profiled.
-        reference_ms=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
+        reference=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
     )
 
 
@@ -61,9 +61,9 @@ def energies(table: Table, space: SearchSpace) -> Measurements:
         arch: [float(row["energy_mj"]) for row in rows] for arch, rows in _own_networks(measured, space).items()
     }
     return Measurements(
-        isolated_ms={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
+        isolated={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
         rows_NC=space.encode(networks_mj),
-        network_ms_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
+        networks_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
         repeat_noise=_repeat_noise(networks_mj.values()),
         cost=ENERGY,
     )

@@ -251,7 +251,7 @@ def devices(arguments: argparse.Namespace) -> None:
     rows_NC = table.rows_NC[order]
     predictors, found = {}, {}
     for device in DEVICES:
-        measured = Measurements(isolated_ms={}, rows_NC=rows_NC, network_ms_N=table.latency_ms[device][order])
+        measured = Measurements(isolated={}, rows_NC=rows_NC, networks_N=table.latency_ms[device][order])
         predictors[device] = fit(table.space, measured, {"device": device}).for_space(published)
     bound_ms = {device: between(published, predictor, SHARE) for device, predictor in predictors.items()}
     for device, predictor in predictors.items():
