@@ -33,8 +33,8 @@ DRAWS: Final = 1000
 
 @dataclass(frozen=True, eq=False)
 class SearchSpace:
-    """`classes` is the length of the output's last axis. `vocabulary` is None where the input is float32; where it is
-    token ids (int64), the number that all of them are below.
+    """`classes` is the length of the output's channel axis (`channels_of`). `vocabulary` is None where the input is float32;
+    where the input is token ids (int64), all ids are below `vocabulary`.
 
     `requires` is what an architecture must hold to be drawn, profiled, searched, or the end of a range; the others can
     be encoded and looked up, but make no network worth having.
@@ -86,9 +86,16 @@ class SearchSpace:
                 f"one must name what that depends on, too"
             )
         for row in rows[:16]:
-            shape = self.wiring.run(self.input_shape, _Shapes(self, self.decode(row)))
-            if shape[-1:] != (self.classes,):
-                raise SpaceError(f"space {self.name!r}: the output has shape {shape}, for {self.classes} classes")
+            self._require_output(self._output_of(self.decode(row)))
+
+    def _require_output(self, shape: Shape) -> None:
+        if channels_of(shape) != self.classes:
+            raise SpaceError(f"space {self.name!r}: the output has shape {shape}, for {self.classes} classes")
+        if shape != self.output_shape:
+            raise SpaceError(
+                f"space {self.name!r}: networks give outputs of shapes {self.output_shape} and {shape}; let every "
+                f"architecture give one shape"
+            )
 
     def _require_possible(self, what: str, condition: Condition) -> None:
         for name, options in (literal for clause in condition for literal in clause):
@@ -116,6 +123,14 @@ class SearchSpace:
     def columns(self) -> Mapping[str, int]:
         """The column of each choice in a row."""
         return {choice.name: column for column, choice in enumerate(self.choices)}
+
+    @cached_property
+    def output_shape(self) -> Shape:
+        """The shape of every network's output without the batch axis: (K,), (L, K) or (K, H, W)."""
+        return self._output_of(self.sample(np.random.default_rng(0)))
+
+    def _output_of(self, arch: Arch) -> Shape:
+        return self.wiring.run(tuple(self.input_shape), _Shapes(self, arch))
 
     def choice(self, name: str) -> Choice:
         return self.by_name[name]
@@ -322,6 +337,17 @@ class SearchSpace:
 
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
         return minimise(self, negated)
+
+
+def channels_of(output_shape: Shape) -> int:
+    """Returns the length of an output's channel axis: the first axis of maps (K, H, W), else the last. 0 without axes.
+
+    >>> channels_of((10,)), channels_of((64, 128)), channels_of((11, 32, 32))
+    (10, 128, 11)
+    """
+    if len(output_shape) == 3:
+        return output_shape[0]
+    return output_shape[-1] if output_shape else 0
 
 
 @final

@@ -85,7 +85,7 @@ def load_for(space: SearchSpace, config: SearchConfig, run: RunFolder | None = N
     data = load_data(
         config.data,
         space.input_shape,
-        classes=space.classes,
+        outputs=space.classes,
         vocabulary=space.vocabulary,
         seed=config.seed,
         limit=config.limit_images,
