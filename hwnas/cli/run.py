@@ -8,7 +8,7 @@ import click
 from hwnas.cli.generated import parsed, with_options
 from hwnas.cli.options import JSON, PATH, RUN, SEED, written_options
 from hwnas.cli.strategies import StrategyCommand
-from hwnas.data.request import DataRequest
+from hwnas.data.options import DataOptions
 from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
@@ -16,7 +16,7 @@ from hwnas.train.request import TrainingRequest
 
 
 @click.command()
-@with_options(SpaceRequest, DataRequest, TrainingRequest)
+@with_options(SpaceRequest, DataOptions, TrainingRequest)
 @SEED
 @click.option("--out", type=PATH, required=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")

@@ -34,7 +34,7 @@ class SearchSpace:
     `choices` may be any sequence of `Choice`; the space makes it `Choices` with the space's own `requires`, the condition
     that an architecture must meet to be drawn, profiled, searched, or the end of a range.
 
-    `classes` is the length of the output's last axis. `vocabulary` is None for a float32 input; for an input of token
+    `classes` is the length of the output's channel axis (`channels_of`). `vocabulary` is None for a float32 input; for an input of token
     ids (int64) it is the number that all ids are below.
 
     `reference`, `options` and `operations` say how to make the space again: a built-in name or `FILE.py:FUNCTION`, its
@@ -67,15 +67,30 @@ class SearchSpace:
                         f"layer {layer.name!r} depends on {name!r}, which is not a choice of {self.name!r}"
                     )
         for row in self.sample_rows(np.random.default_rng(0), 16):
-            shape = self.wiring.run(self.input_shape, _Shapes(self, self.decode(row)))
-            if shape[-1:] != (self.classes,):
-                raise SpaceError(f"space {self.name!r}: the output has shape {shape}, for {self.classes} classes")
+            self._require_output(self._output_of(self.decode(row)))
+
+    def _require_output(self, shape: Shape) -> None:
+        if channels_of(shape) != self.classes:
+            raise SpaceError(f"space {self.name!r}: the output has shape {shape}, for {self.classes} classes")
+        if shape != self.output_shape:
+            raise SpaceError(
+                f"space {self.name!r}: networks give outputs of shapes {self.output_shape} and {shape}; let every "
+                f"architecture give one shape"
+            )
 
     # ---- parts
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         return tuple(self.wiring.layers())
+
+    @cached_property
+    def output_shape(self) -> Shape:
+        """The shape of every network's output without the batch axis: (K,), (L, K) or (K, H, W)."""
+        return self._output_of(self.sample(np.random.default_rng(0)))
+
+    def _output_of(self, arch: Arch) -> Shape:
+        return self.wiring.run(tuple(self.input_shape), _Shapes(self, arch))
 
     def operators(self) -> dict[str, Operator]:
         """Returns every distinct operator that can occur, by key."""
@@ -188,6 +203,17 @@ class SearchSpace:
 
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
         return minimise(self, negated)
+
+
+def channels_of(output_shape: Shape) -> int:
+    """Returns the length of an output's channel axis: the first axis of maps (K, H, W), else the last. 0 without axes.
+
+    >>> channels_of((10,)), channels_of((64, 128)), channels_of((11, 32, 32))
+    (10, 128, 11)
+    """
+    if len(output_shape) == 3:
+        return output_shape[0]
+    return output_shape[-1] if output_shape else 0
 
 
 @final

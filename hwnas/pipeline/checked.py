@@ -11,7 +11,7 @@ from torch import Tensor
 from hwnas.core.space import SearchSpace
 from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
-from hwnas.data.request import DataRequest
+from hwnas.data.options import DataOptions
 from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
 from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
@@ -77,7 +77,7 @@ def check_sources(checked: CheckedRequest) -> None:
         load_trained(Supernet(checked.space), Path(folder), checked.data)
 
 
-def load_for(space: SearchSpace, request: DataRequest, seed: int, run: RunFolder | None = None) -> tuple[Dataset, Task]:
+def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder | None = None) -> tuple[Dataset, Task]:
     """Returns the data as the space takes it, and the task.
 
     Raises DataError where the data do not fit the space, or are not what `run` was started with.

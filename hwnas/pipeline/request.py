@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from hwnas.core.requests import checked, flag, option_names
 from hwnas.core.space import SearchSpace
-from hwnas.data.request import DataRequest
+from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, RunError, UnknownNameError
 from hwnas.pipeline.final import FinalRequest
 from hwnas.pipeline.goal import GoalRequest
@@ -23,7 +23,7 @@ from hwnas.train.request import TrainingRequest
 # The parts of a request, each with the options that its owner defines.
 PARTS: Final[Mapping[str, type[Any]]] = {
     "space": SpaceRequest,
-    "data": DataRequest,
+    "data": DataOptions,
     "devices": DevicesRequest,
     "goal": GoalRequest,
     "sources": SourcesRequest,
@@ -42,7 +42,7 @@ class SearchRequest:
     """All that a search depends on. `strategy` holds its own options; `strategy_reference` is the name it was asked by."""
 
     space: SpaceRequest
-    data: DataRequest
+    data: DataOptions
     devices: DevicesRequest
     goal: GoalRequest
     sources: SourcesRequest

@@ -41,8 +41,8 @@ def layerwise(
     features: int,
 ) -> SearchSpace:
     """The space of `before`, a layer per plan, and a classifier; choice `layer0` decides layer `layer0`."""
-    if min(input_shape) < 1 or min(input_shape[1:]) < 16 or classes < 2 or width <= 0:
-        raise SpaceError(f"{name} needs images of at least 16 px, 2 classes and a width above 0")
+    if min(input_shape) < 1 or min(input_shape[1:]) < 16 or classes < 1 or width <= 0:
+        raise SpaceError(f"{name} needs images of at least 16 px, one class and a width above 0")
     parts = [*before]
     for number, plan in enumerate(layers):
         block = Choice(f"layer{number}", plan.blocks)

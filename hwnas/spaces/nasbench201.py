@@ -30,8 +30,8 @@ def nasbench201(
 
     The defaults are the benchmark's network for CIFAR-10.
     """
-    if resolution < 8 or resolution % 4 or classes < 2 or width < 1 or cells < 1:
-        raise SpaceError("nasbench201 needs images of a multiple of 4 px, at least 8, 2 classes, and a cell")
+    if resolution < 8 or resolution % 4 or classes < 1 or width < 1 or cells < 1:
+        raise SpaceError("nasbench201 needs images of a multiple of 4 px, at least 8, one class, and a cell")
     edges = [Choice(f"edge{number}", OPERATORS, _on_a_path(number)) for number in range(len(EDGES))]
     parts: list[Place | Cell] = [place("stem", ConvBlock, channels=width, relu=False)]
     for stage in (1, 2, 3):

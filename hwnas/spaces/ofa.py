@@ -50,7 +50,7 @@ def ofa(
     """
     if not resolutions or not all(isinstance(one, int) and one >= 16 for one in resolutions):
         raise SpaceError(f"ofa needs resolutions that are whole numbers of at least 16 px, not {list(resolutions)}")
-    if not 0 < width < math.inf or classes < 2 or channels < 1:
+    if not 0 < width < math.inf or classes < 1 or channels < 1:
         raise SpaceError(f"ofa cannot have width {width}, {classes} classes, {channels} channels")
     first = widened(16, width)
     parts: list[Place | Blocks] = [

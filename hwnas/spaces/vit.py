@@ -55,8 +55,8 @@ def vit(
     given = PRESETS[preset]
     patch = patch or (4 if resolution < 64 else 16)
     head_size = head_size or given.head_size
-    if resolution % patch or min(depths or given.depths) < 1 or classes < 2:
-        raise SpaceError(f"vit needs images of a multiple of {patch} px, at least one block and 2 classes")
+    if resolution % patch or min(depths or given.depths) < 1 or classes < 1:
+        raise SpaceError(f"vit needs images of a multiple of {patch} px, at least one block and one class")
     embedding = Choice("embedding", tuple(embeddings) or given.embeddings)
 
     def block(number: int) -> tuple[Place, Place]:

@@ -110,7 +110,7 @@ def searched(
     """One search, its derived network, and that network's accuracy in the table."""
     space = benchmark.space
     data = load_data(
-        f"parquet:{arguments.data / 'cifar10'}", space.input_shape, classes=10, seed=seed, limit=arguments.images
+        f"parquet:{arguments.data / 'cifar10'}", space.input_shape, outputs=10, seed=seed, limit=arguments.images
     )
     torch.manual_seed(seed)
     device = training_device(arguments.device)

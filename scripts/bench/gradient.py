@@ -148,7 +148,7 @@ def searched(
     seed: int = 0,
     name: str = "drnas",
 ) -> tuple[GradientSearch, list[Progress]]:
-    data = load_data("digits", space.input_shape, classes=space.classes, seed=0)
+    data = load_data("digits", space.input_shape, outputs=space.classes, seed=0)
     torch.manual_seed(seed)
     search = GradientSearch(
         supernet=Supernet(space),

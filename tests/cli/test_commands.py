@@ -126,7 +126,7 @@ def test_an_onnx_file_has_the_accuracy_the_front_says_and_carries_its_provenance
     data = load_data("digits", (3, 16, 16), limit=200)
     for row in read_front(finished / "front.csv"):
         session = ort.InferenceSession((finished / row.onnx).read_bytes(), providers=["CPUExecutionProvider"])
-        inputs = data.inputs(data.test.images).numpy()
+        inputs = data.inputs(data.test.raw).numpy()
         logits = np.concatenate([session.run(None, {"input": x[None]})[0] for x in inputs])
         assert (logits.argmax(1) == data.test.labels).mean() == pytest.approx(row.accuracy_test, abs=1e-6)
         properties = {item.key: item.value for item in onnx.load(finished / row.onnx).metadata_props}

@@ -26,8 +26,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 LIVE = ("conv", "skip")
 
 
-def space_of(*choices: Choice, layers: tuple[Layer, ...] = ()) -> SearchSpace:
-    return SearchSpace("hand-made", choices, Chain(layers), (3, 8, 8), 8)
+def space_of(*choices: Choice, layers: tuple[Layer, ...] = (), classes: int = 3) -> SearchSpace:
+    return SearchSpace("hand-made", choices, Chain(layers), (3, 8, 8), classes)
 
 
 def raw_rows(space: SearchSpace, seed: int, count: int = 20) -> np.ndarray:
@@ -184,7 +184,7 @@ def test_size_of_a_space_without_a_choice_is_one() -> None:
 
 
 def test_a_space_without_a_choice_has_one_architecture() -> None:
-    space, rng = space_of(layers=(block("a", 3, 4),)), np.random.default_rng(0)
+    space, rng = space_of(layers=(block("a", 3, 4),), classes=4), np.random.default_rng(0)
     assert space.sample_rows(rng, 3).shape == space.spread_rows(rng, 3).shape == space.encode([{}] * 3).shape == (3, 0)
     assert space.arch({}) == space.sample(rng) == space.smallest() == space.largest()
 
@@ -263,7 +263,7 @@ def test_two_layers_of_one_name_are_refused_also_in_a_stage() -> None:
     layer = Layer("block", (), lambda options: None)
     chain = Chain((layer, Stage("stage", "depth", (layer,))))
     with pytest.raises(SpaceError, match="space 'hand-made' has two layers called 'block'; rename one"):
-        SearchSpace("hand-made", (Choice("depth", (1,)),), chain, (3, 8, 8), 8)
+        SearchSpace("hand-made", (Choice("depth", (1,)),), chain, (3, 8, 8), 3)
 
 
 def test_a_scope_outside_the_space_is_refused() -> None:
@@ -289,11 +289,11 @@ def block(name: str, channels_in: int, channels_out: int, *scope: str) -> Layer:
 )
 def test_layers_that_do_not_fit_are_refused(layers, message) -> None:
     with pytest.raises(SpaceError, match=f"space 'hand-made': {message}"):
-        space_of(Choice("gate", (0, 1)), layers=layers)
+        space_of(Choice("gate", (0, 1)), layers=layers, classes=layers[-1].operator({"gate": 1}).channels)
 
 
 def test_a_layer_that_is_absent_is_skipped_where_shapes_are_compared() -> None:
-    space_of(Choice("gate", (0, 1)), layers=(block("a", 3, 4), block("b", 4, 4, "gate"), block("c", 4, 6)))
+    space_of(Choice("gate", (0, 1)), layers=(block("a", 3, 4), block("b", 4, 4, "gate"), block("c", 4, 6)), classes=6)
 
 
 @pytest.mark.parametrize("condition", [only_if({"kernel": (9,)}), only_if({"kernel": (3,)}, {"pool": ("max",)})])

@@ -12,7 +12,8 @@ import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset, load_data
-from hwnas.data.images import ImageData, Split
+from hwnas.data.images import ImageData
+from hwnas.data.splits import Examples
 from hwnas.data.text import TextData
 from hwnas.errors import RunError, TrainingError
 from hwnas.spaces import load_space
@@ -113,19 +114,19 @@ def test_the_same_network_gets_the_same_score_whatever_was_judged_before(space: 
 def test_a_training_set_sorted_by_class_is_calibrated_on_all_classes(space: SearchSpace, data: ImageData) -> None:
     """Statistics of one class would be another class's noise."""
     order = np.argsort(data.train.labels, kind="stable")
-    ordered = replace(data, train=Split(data.train.images[order], data.train.labels[order]))
+    ordered = replace(data, train=Examples(data.train.raw[order], data.train.labels[order]))
     torch.manual_seed(0)
     supernet = Supernet(space)
     module = SubnetJudge(supernet, ordered, batch_size=64, calibration_batches=2).extract(space.largest())
     reference = SubnetJudge(supernet, data, batch_size=320, calibration_batches=1).extract(space.largest())
-    first_class = replace(data, train=Split(data.train.images[order[:128]], data.train.labels[order[:128]]))
+    first_class = replace(data, train=Examples(data.train.raw[order[:128]], data.train.labels[order[:128]]))
     skewed = SubnetJudge(supernet, first_class, batch_size=64, calibration_batches=2).extract(space.largest())
     means = [m.get_submodule("stem.norm").running_mean for m in (module, reference, skewed)]
     assert (means[0] - means[1]).norm() < 0.5 * (means[2] - means[1]).norm()
 
 
 def test_left_over_images_do_not_disturb_the_calibration(space: SearchSpace, data: ImageData) -> None:
-    few = replace(data, train=Split(data.train.images[:65], data.train.labels[:65]))
+    few = replace(data, train=Examples(data.train.raw[:65], data.train.labels[:65]))
     torch.manual_seed(0)
     supernet = Supernet(space)
     whole = SubnetJudge(supernet, data, calibration_batches=1).validation(space.largest())
