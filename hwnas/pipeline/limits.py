@@ -59,7 +59,7 @@ class Limit:
         """The least units that an architecture within the limits `kept` has, rounded up: so many are enough."""
         size, _ = UNITS[self.cost]
         if self.cost != PEAK:
-            least = space.cost(self.cost, minimise(space, space.cost_factors(self.cost), kept))
+            least = space.cost(self.cost, minimise(space.choices, space.cost_factors(self.cost), kept))
         else:
             bounds = np.unique(np.concatenate([factor.values.reshape(-1) for factor in space.peak_factors]))
             sums = [(exceeding(space.peak_factors, bound), 0.5) for bound in bounds]
@@ -87,7 +87,7 @@ class EnergyLimit:
         return self.predictor.factors, self.most / self.predictor.upper_ratio(STATISTICS[ENERGY])
 
     def least(self, space: SearchSpace, kept: Sequence[optimum.Limit]) -> str:
-        frugal = minimise(space, self.predictor.factors, kept)
+        frugal = minimise(space.choices, self.predictor.factors, kept)
         return _rounded_up(float(self.predictor.upper_mj(space.encode([frugal]))[0]))
 
 
@@ -125,7 +125,7 @@ def possible_limits(space: SearchSpace, limits: Sequence[HardLimit]) -> list[opt
 
 def _possible(space: SearchSpace, limits: Sequence[optimum.Limit]) -> bool:
     try:
-        minimise(space, (), limits)
+        minimise(space.choices, (), limits)
     except BudgetError:
         return False
     return True

@@ -219,9 +219,9 @@ def preflight(
     limits: Sequence[HardLimit] = (),
 ) -> Preflight:
     """Resolves the budget and proves that it and the limits can be met. Raises BudgetError with the least that can."""
-    fastest = minimise(space, predictor.factors, possible_limits(space, limits))
+    fastest = minimise(space.choices, predictor.factors, possible_limits(space, limits))
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
-    ends = space.encode([fastest, minimise(space, negated)])
+    ends = space.encode([fastest, minimise(space.choices, negated)])
     fastest_ms = float(predictor.upper_ms(ends[:1], statistic)[0])
     slowest_ms = float(predictor.upper_ms(ends[1:], statistic)[0])
     budget_ms = budget.resolve(largest_ms)

@@ -141,7 +141,7 @@ def test_the_least_energy_is_told_and_enough(space: SearchSpace, energy: Latency
         possible_limits(space, [EnergyLimit(energy, 0.001)])
     least_mj = float(str(refusal.value).rpartition("the least is ")[2])
     (limit,) = possible_limits(space, [EnergyLimit(energy, least_mj)])
-    frugal = space.encode([minimise(space, (), [limit])])
+    frugal = space.encode([minimise(space.choices, (), [limit])])
     assert energy.upper_mj(frugal)[0] <= least_mj * (1 + 1e-6)
     assert (energy.upper_mj(space.spread_rows(np.random.default_rng(0), 500)) >= least_mj * 0.999).all()
 

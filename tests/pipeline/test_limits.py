@@ -36,7 +36,7 @@ def limit_at(space: SearchSpace, cost: str, share: float) -> Limit:
 
 
 def ready(space: SearchSpace, limits: list[Limit]) -> SimpleNamespace:
-    fastest = minimise(space, space.cost_factors("flops"), possible_limits(space, limits))
+    fastest = minimise(space.choices, space.cost_factors("flops"), possible_limits(space, limits))
     return SimpleNamespace(budget_ms=np.inf, fastest=fastest)
 
 
@@ -99,7 +99,7 @@ def test_a_limit_that_nothing_keeps_is_refused_with_the_least_and_that_is_enough
 
 def test_limits_that_exclude_each_other_are_refused_with_the_least_of_the_last() -> None:
     space = SPACES["vit"]
-    few = Limit("params", space.cost("params", minimise(space, space.cost_factors("params"))))
+    few = Limit("params", space.cost("params", minimise(space.choices, space.cost_factors("params"))))
     with pytest.raises(BudgetError, match=rf"of vit with at most {few.most} parameters has at most 1e-06 MiB of act"):
         possible_limits(space, [few, Limit("peak", 1e-6)])
 
