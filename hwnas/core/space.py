@@ -20,6 +20,7 @@ from hwnas.core.costs import PEAK, cost_factors, peak_factors
 from hwnas.core.factors import Factor, highest, total
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
+from hwnas.core.optimum import minimise
 from hwnas.core.wiring import Chain, Flow
 from hwnas.errors import SpaceError
 
@@ -193,16 +194,12 @@ class SearchSpace:
 
     def smallest(self) -> Arch:
         """The architecture with the fewest FLOPs."""
-        from hwnas.core.optimum import minimise  # scipy is loaded where it is needed
-
-        return minimise(self, self.cost_factors("flops"))
+        return minimise(self.choices, self.cost_factors("flops"))
 
     def largest(self) -> Arch:
         """The architecture with the most FLOPs."""
-        from hwnas.core.optimum import minimise
-
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
-        return minimise(self, negated)
+        return minimise(self.choices, negated)
 
 
 def channels_of(output_shape: Shape) -> int:

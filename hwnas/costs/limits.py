@@ -86,8 +86,8 @@ def least(space: SearchSpace, cost: Cost, programs: Sequence[optimum.Limit] = ()
     Raises BudgetError where no architecture is within the limits.
     """
     if cost.factors is not None:
-        return _upper(space, cost, minimise(space, cost.factors, programs))
-    high, low = _upper(space, cost, minimise(space, (), programs)), 0.0
+        return _upper(space, cost, minimise(space.choices, cost.factors, programs))
+    high, low = _upper(space, cost, minimise(space.choices, (), programs)), 0.0
     while high - low > PRECISION * abs(high):
         middle = (low + high) / 2
         program = cost.program(middle)
@@ -103,7 +103,7 @@ def _upper(space: SearchSpace, cost: Cost, arch: Arch) -> float:
 def _within(space: SearchSpace, programs: Sequence[optimum.Limit]) -> Arch | None:
     """Returns an architecture within the limits, or None where there is none."""
     try:
-        return minimise(space, (), programs)
+        return minimise(space.choices, (), programs)
     except BudgetError:
         return None
 

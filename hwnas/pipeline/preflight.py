@@ -75,7 +75,7 @@ def fastest(space: SearchSpace, cost: PredictedCost, limits: Sequence[Limit]) ->
     Raises BudgetError where there is none.
     """
     programs = [program for limit in limits if (program := limit.program()) is not None]
-    return minimise(space, cost.factors, programs)
+    return minimise(space.choices, cost.factors, programs)
 
 
 def fastest_ms(space: SearchSpace, cost: PredictedCost, limits: Sequence[Limit]) -> float:
@@ -86,7 +86,7 @@ def fastest_ms(space: SearchSpace, cost: PredictedCost, limits: Sequence[Limit])
 def slowest_ms(space: SearchSpace, cost: PredictedCost) -> float:
     """Returns the upper end of the interval of the slowest architecture's latency."""
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in cost.factors]
-    return float(cost.upper(space.encode([minimise(space, negated)]))[0])
+    return float(cost.upper(space.encode([minimise(space.choices, negated)]))[0])
 
 
 def require_met(

@@ -272,7 +272,7 @@ def devices(arguments: argparse.Namespace) -> None:
 def between(space: SearchSpace, predictor: LatencyPredictor, share: float) -> float:
     """Milliseconds that so large a share of the way lead from the fastest to the slowest network."""
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
-    ends = [predicted_ms(predictor, space, minimise(space, each)) for each in (predictor.factors, negated)]
+    ends = [predicted_ms(predictor, space, minimise(space.choices, each)) for each in (predictor.factors, negated)]
     return ends[0] + share * (ends[1] - ends[0])
 
 

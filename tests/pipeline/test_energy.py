@@ -146,7 +146,7 @@ def test_the_least_energy_is_told_and_enough(space: SearchSpace, energy: Latency
         possible(space, [Limit(PredictedCost(energy, "mean", "energy"), 0.001)])
     least_mj = float(str(refusal.value).rpartition("the least is ")[2].split()[0])
     (limit,) = possible(space, [Limit(PredictedCost(energy, "mean", "energy"), least_mj)])
-    frugal = space.encode([minimise(space, (), [limit])])
+    frugal = space.encode([minimise(space.choices, (), [limit])])
     assert upper_mj(energy, frugal)[0] <= least_mj * (1 + 1e-6)
     assert (upper_mj(energy, space.spread_rows(np.random.default_rng(0), 500)) >= least_mj * 0.999).all()
 

@@ -326,7 +326,7 @@ def test_the_upper_end_is_the_prediction_times_interval_and_statistic(predictor,
 
 
 def test_the_exact_minimum_is_no_slower_than_anything_drawn(any_predictor, tiny_space) -> None:
-    fastest = tiny_space.encode([minimise(tiny_space, any_predictor.factors)])
+    fastest = tiny_space.encode([minimise(tiny_space.choices, any_predictor.factors)])
     drawn = tiny_space.spread_rows(np.random.default_rng(0), 20_000)
     assert any_predictor.predict_ms(fastest)[0] <= any_predictor.predict_ms(drawn).min() * (1 + 1e-9)
 

@@ -261,7 +261,7 @@ def test_the_exact_minimum_is_that_of_enumeration(tied_spaces, data, seed: int) 
     space = data.draw(tied_spaces)
     factors = tree_factors(fitted_to_noise(space, seed, trees=10), space.choices)
     least = total(factors, space.normalise(every_draw(space)), space.columns).min()
-    best = space.encode([minimise(space, factors)])
+    best = space.encode([minimise(space.choices, factors)])
     assert total(factors, best, space.columns)[0] == pytest.approx(least, abs=1e-6)
 
 
