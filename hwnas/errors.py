@@ -12,9 +12,12 @@ HwnasError                      exit 2: the request was wrong
 │   └── MissingMeasurementError something was not measured
 ├── PredictorError              a predictor that does not fit the space or cannot be read
 ├── RunError                    a run folder that exists, is missing or is damaged
+├── TaskError                   a task that cannot be made, or lacks something of the protocol
 ├── TrainingError               training that went wrong (a loss that is not a number)
 └── BudgetError                 exit 3: no architecture meets the budget
 """
+
+from difflib import get_close_matches
 
 
 class HwnasError(Exception):
@@ -27,7 +30,9 @@ class UnknownNameError(HwnasError):
     """A name that is not in a list of known ones."""
 
     def __init__(self, what: str, name: str, known: list[str]) -> None:
-        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}")
+        close = get_close_matches(name, known, n=1)
+        suggestion = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}{suggestion}")
 
 
 class SpaceError(HwnasError):
@@ -68,6 +73,10 @@ class PredictorError(HwnasError):
 
 class RunError(HwnasError):
     """A run folder that exists already, is missing or is damaged."""
+
+
+class TaskError(HwnasError):
+    """A task that cannot be made or does not keep the protocol of tasks."""
 
 
 class TrainingError(HwnasError):

@@ -15,6 +15,7 @@ import numpy as np
 
 from hwnas.benchmarks.columns import LATENCY, measured, option_indices, read_columns
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.choices import Choices
 from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DataError, UnknownNameError
@@ -58,7 +59,7 @@ class TabularBenchmark:
     @cached_property
     def raw(self) -> SearchSpace:
         """The space with every choice always on and nothing required: its `normalise` is the identity."""
-        choices = tuple(replace(choice, when=()) for choice in self.space.choices)
+        choices = Choices(replace(choice, when=()) for choice in self.space.choices)
         return replace(self.space, choices=choices, requires=(), reference="")
 
     @cached_property

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hwnas.core.arrays import BoolArray, IntArray
-from hwnas.core.choice import Choice, Condition
+from hwnas.core.arrays import IntArray
+from hwnas.core.choice import Choice
+from hwnas.core.condition import holds
 
 
 def independent_groups(scope: Sequence[str], by_name: Mapping[str, Choice]) -> list[tuple[str, ...]]:
@@ -53,20 +54,3 @@ def _deciders(scope: Sequence[str], by_name: Mapping[str, Choice]) -> dict[str, 
 def _drawn(name: str, by_name: Mapping[str, Choice]) -> str:
     """The choice whose option, as drawn, a choice takes."""
     return by_name[name].tied_to or name
-
-
-def holds(condition: Condition, drawn: Mapping[str, IntArray], by_name: Mapping[str, Choice]) -> BoolArray:
-    """Whether any clause holds of the drawn option indices (N,) of each choice; shape (N,), or () for an empty condition,
-    which always holds.
-    """
-    if not condition:
-        return np.array(True)
-    clauses = []
-    for clause in condition:
-        # Not np.isin: numpy would make strings of options of different types.
-        allowed = (
-            np.array([option in options for option in by_name[name].options])[drawn[name]] for name, options in clause
-        )
-        clauses.append(np.logical_and.reduce(list(allowed)))
-    result: BoolArray = np.logical_or.reduce(clauses)
-    return result

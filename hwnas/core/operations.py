@@ -10,7 +10,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
-from hwnas.core.choice import Choice, Clause, Condition, Option
+from hwnas.core.choice import Choice, Condition, Option
+from hwnas.core.choices import Choices
+from hwnas.core.condition import conjunction, simplified
 from hwnas.core.space import Operation, SearchSpace
 from hwnas.errors import SpaceError
 
@@ -135,7 +137,7 @@ def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tup
     """Conditions speak only of options that are left; what can never be switched on has only its first option."""
     while True:
         by_name = {choice.name: choice for choice in choices}
-        conditions = [_possible(choice.when, by_name) for choice in choices]
+        conditions = [simplified(choice.when, by_name) for choice in choices]
         smaller = tuple(
             replace(choice, when=when or ())
             if when is not None
@@ -143,43 +145,19 @@ def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tup
             for choice, when in zip(choices, conditions, strict=True)
         )
         if smaller == choices:
-            requires = _possible(space.requires, by_name)
+            requires = simplified(space.requires, by_name)
             if requires is None:
                 raise SpaceError(f"what is left of {space.name} cannot meet its requirements {space.requires}")
             return _made(space, choices, requires, operations)
         choices = smaller
 
 
-def _possible(condition: Condition, by_name: Mapping[str, Choice]) -> Condition | None:
-    """The condition without what is always true or never; () where it always holds, None where it never does."""
-    clauses = []
-    for clause in condition:
-        left = [(name, tuple(o for o in options if o in by_name[name].options)) for name, options in clause]
-        if all(options for _, options in left):
-            clauses.append(tuple((name, o) for name, o in left if set(o) != set(by_name[name].options)))
-    if () in clauses or not condition:
-        return ()
-    return tuple(dict.fromkeys(clauses)) or None
-
-
-def _both(condition: Condition, clause: Clause) -> Condition:
-    """Where the condition and the clause hold. Raises SpaceError where they never do together."""
-    joined = []
-    for each in condition or ((),):
-        options = dict(each)
-        for name, allowed in clause:
-            options[name] = tuple(option for option in options.get(name, allowed) if option in allowed)
-        if all(options.values()):
-            joined.append(tuple(options.items()))
-    if not joined:
-        raise SpaceError(f"{dict(clause)} can never hold together with {condition}")
-    return tuple(joined)
-
-
 def _made(
     space: SearchSpace, choices: tuple[Choice, ...], requires: Condition, operations: tuple[Operation, ...]
 ) -> SearchSpace:
-    return replace(space, choices=choices, requires=requires, operations=(*space.operations, *operations))
+    return replace(
+        space, choices=Choices(choices, requires), requires=requires, operations=(*space.operations, *operations)
+    )
 
 
 def _tied(space: SearchSpace, names: Sequence[str]) -> SearchSpace:
@@ -214,7 +192,8 @@ def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Se
         raise SpaceError(f"{min(deciding & set(names))} decides about other choices; it cannot be made conditional")
     clause = tuple((name, tuple(options)) for name, options in when.items())
     choices = tuple(
-        replace(choice, when=_both(choice.when, clause)) if choice.name in names else choice for choice in space.choices
+        replace(choice, when=conjunction(choice.when, clause)) if choice.name in names else choice
+        for choice in space.choices
     )
     operation = ("condition", list(names), {name: list(options) for name, options in when.items()})
     return _made(space, choices, space.requires, (operation,))

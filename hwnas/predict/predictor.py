@@ -16,8 +16,8 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.choice import Choice
+from hwnas.core.condition import holds
 from hwnas.core.costs import layer_factors
-from hwnas.core.expectation import holds
 from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace

@@ -1,20 +1,15 @@
 """Built-in search spaces, one file each, and loading a space by name or from a user's file."""
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from hwnas.core.choice import Argument
 from hwnas.core.operations import replayed
+from hwnas.core.references import cause, resolve
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError, SpaceError, UnknownNameError
+from hwnas.errors import HwnasError, SpaceError
 
 SPACES: Final[Mapping[str, str]] = {
     "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
@@ -29,12 +24,12 @@ SPACES: Final[Mapping[str, str]] = {
 
 
 def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
-    """A space from a built-in name or `FILE.py:FUNCTION`, made with keyword options.
+    """Returns the space of a built-in name or of `FILE.py:NAME`, a function that is called with the options.
 
     Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
     """
     options = dict(options or {})
-    build = _builder(reference)
+    build = resolve("space", reference, SPACES, SpaceError)
     if not callable(build):
         raise SpaceError(f"{reference} is a {type(build).__name__}, not a function that returns a SearchSpace")
     accepted = inspect.signature(build).parameters
@@ -50,17 +45,15 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
     except HwnasError:
         raise
     except (Exception, SystemExit) as error:
-        file = Path(reference.rpartition(":")[0])
-        raise SpaceError(f"{reference} with {options or 'no options'}: {_where(error, file)}") from error
+        file = reference.rpartition(":")[0]
+        raise SpaceError(f"{reference} with {options or 'no options'}: {cause(error, file)}") from error
     return space
 
 
 def reload_space(description: Mapping[str, Any]) -> SearchSpace:
-    """The space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
+    """Returns the space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
     if not description["reference"]:
-        raise SpaceError(
-            "this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:FUNCTION"
-        )
+        raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:NAME")
     made = load_space(description["reference"], description["options"])
     space = replayed(made, description.get("operations", ()))
     if space.fingerprint != description["fingerprint"]:
@@ -69,44 +62,3 @@ def reload_space(description: Mapping[str, Any]) -> SearchSpace:
             f"then {description['fingerprint']}); restore it, or start again under another name"
         )
     return space
-
-
-def _builder(reference: str) -> Callable[..., object]:
-    if reference in SPACES:
-        module, _, function = SPACES[reference].partition(":")
-        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
-    path, colon, function = reference.rpartition(":")
-    if not colon or not path.endswith(".py"):
-        raise UnknownNameError("space", reference, [*SPACES, "FILE.py:FUNCTION"])
-    return _function_of_file(Path(path), function)
-
-
-def _function_of_file(path: Path, function: str) -> Callable[..., object]:
-    if not path.is_file():
-        raise SpaceError(f"{path}: no such file; a space of your own is given as FILE.py:FUNCTION")
-    # A name of its own in sys.modules, so that the file's operators can refer to their modules by reference.
-    name = f"hwnas_space_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
-            raise SpaceError(f"{path}: cannot be loaded: {_where(error, path)}") from error
-    try:
-        return getattr(sys.modules[name], function)  # type: ignore[no-any-return]
-    except AttributeError:
-        raise SpaceError(f"{path} has no function {function!r}") from None
-
-
-def _where(error: BaseException, file: Path) -> str:
-    """What went wrong in somebody's file, and on which line of it, where one of its lines took part."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
-    return f"{type(error).__name__}: {error}" + (f" ({file.name}, line {lines[-1]})" if lines else "")

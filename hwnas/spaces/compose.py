@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from hwnas.core.choice import Choice, Condition, Option, only_if
+from hwnas.core.choices import Choices
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
@@ -93,7 +94,7 @@ def compose(
     wiring = Chain(tuple(composer.wired(part) for part in parts))
     return SearchSpace(
         name,
-        tuple(composer.choices.values()),
+        Choices(composer.choices.values(), requires),
         wiring,
         tuple(input_shape),
         classes,

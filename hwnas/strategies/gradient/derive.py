@@ -14,7 +14,7 @@ import numpy as np
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray
 from hwnas.core.choice import Choice
-from hwnas.core.expectation import holds
+from hwnas.core.condition import holds
 from hwnas.core.factors import Factor, total
 from hwnas.core.optimum import Limit, minimise
 from hwnas.core.space import SearchSpace

@@ -16,14 +16,16 @@ from torch.nn import functional as F
 
 from hwnas.errors import HwnasError
 
-# A network, inputs (N, ...) and labels (N, ...) of one batch.
-Proxy = Callable[[nn.Module, Tensor, Tensor], float]
+# The loss of outputs (N, ...) and labels (N, ...): `Task.loss`.
+Loss = Callable[[Tensor, Tensor], Tensor]
+# A network, inputs (N, ...) and labels (N, ...) of one batch, and the task's loss.
+Proxy = Callable[[nn.Module, Tensor, Tensor, Loss], float]
 
 # Added to eigenvalues: what an eigenvalue of 0 costs.
 EPSILON: Final = 1e-5
 
 
-def jacobian_score(network: nn.Module, x: Tensor, labels: Tensor) -> float:
+def jacobian_score(network: nn.Module, x: Tensor, labels: Tensor, loss: Loss) -> float:
     """How differently the network sees different inputs: -sum(log(e + 1e-5) + 1 / (e + 1e-5)) over the eigenvalues e of the
     correlations of the examples' input gradients (Mellor et al. 2021, first version; `jacob_cov` in Abdelfattah et al. 2021).
 
@@ -44,15 +46,14 @@ def jacobian_score(network: nn.Module, x: Tensor, labels: Tensor) -> float:
     return -float((eigenvalues.log() + 1 / eigenvalues).sum())
 
 
-def gradient_norm(network: nn.Module, x: Tensor, labels: Tensor) -> float:
-    """The sum of the parameters' norms of the gradient of the cross-entropy (Abdelfattah et al. 2021, section 3.1).
+def gradient_norm(network: nn.Module, x: Tensor, labels: Tensor, loss: Loss) -> float:
+    """Returns the sum of the parameters' norms of the loss's gradient (Abdelfattah et al. 2021, section 3.1).
 
-    Logits are (N, ..., K). Norms and biases count, too. For a network that has learned something it is a weaker guide than
-    for a fresh one: gradients vanish where there is no more to learn.
+    Norm layers and biases count, too. The score is a weaker guide for a trained network than for a fresh one: gradients
+    vanish where there is no more to learn.
     """
-    loss = F.cross_entropy(network(x).flatten(0, -2), labels.flatten())
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    gradients = torch.autograd.grad(loss(network(x), labels), parameters, allow_unused=True)
     return sum(float(gradient.norm()) for gradient in gradients if gradient is not None)
 
 

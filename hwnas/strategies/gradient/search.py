@@ -25,19 +25,13 @@ from hwnas.errors import TrainingError
 from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import Penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
-from hwnas.strategies.gradient.steps import Batch, Chance, Steps
+from hwnas.strategies.gradient.steps import Chance, Steps
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.task import Task
+from hwnas.train.checkpoint import require_number, restored, save_checkpoint
+from hwnas.train.epochs import torch_seed
 from hwnas.train.recipes import Recipe
-from hwnas.train.step import (
-    optimizer_of,
-    require_number,
-    restored,
-    save_checkpoint,
-    set_rate,
-    shuffled_batches,
-    steps_of,
-    torch_seed,
-)
+from hwnas.train.step import Batch, optimizer_of, set_rate, shuffled_batches, steps_of, training_batch
 
 # When it is, in epochs; a batch for the weights, and one for the probabilities.
 Step = tuple[float, Batch, Batch | None]
@@ -104,6 +98,7 @@ class GradientSearch:
     supernet: Supernet
     relaxation: Relaxation
     data: Dataset
+    task: Task
     recipe: Recipe
     schedule: Schedule
     penalty: Penalty
@@ -165,6 +160,7 @@ class GradientSearch:
         return Steps(
             supernet=self.supernet,
             relaxation=self.relaxation,
+            task=self.task,
             recipe=self.recipe,
             penalty=self.penalty,
             constraints=self.constraints,
@@ -220,9 +216,7 @@ class GradientSearch:
             yield epoch + number / len(of_epoch), batch, None if others is None else self._batch(next(others), rng)
 
     def _batch(self, indices: IntArray, rng: np.random.Generator) -> Batch:
-        device = self.relaxation.logits.device
-        x, labels = self.data.training_batch(indices, rng)
-        return x.to(device), labels.to(device)
+        return training_batch(self.data, indices, rng, self.relaxation.logits.device)
 
     def _share(self, epoch: int) -> float:
         """How far the search is at the start of an epoch, from 0 to 1."""

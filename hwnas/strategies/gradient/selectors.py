@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hwnas.core import optimum
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
-from hwnas.core.expectation import holds
+from hwnas.core.condition import holds
 from hwnas.core.factors import Factor, total
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, TrainingError, UnknownNameError
@@ -29,6 +29,7 @@ from hwnas.strategies.nsga2 import nsga2
 from hwnas.strategies.problem import Problem
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.task import Task
 
 # Networks that are compared by a proxy; rows drawn at a time for them, and how often before chance is helped, and left.
 CANDIDATES: Final = 100
@@ -49,6 +50,7 @@ class Selection:
     probabilities: Mapping[str, FloatArray]
     limits: Sequence[optimum.Limit]
     supernet: Supernet
+    task: Task
     validation: Callable[[Mapping[str, Tensor | Drawn]], float]
     tune: Callable[[Mapping[str, Tensor]], None]
     batch: tuple[Tensor, Tensor]
@@ -66,7 +68,7 @@ class Selection:
         measure = PROXIES["jacobian" if self.space.vocabulary is None else "grad-norm"]
         torch.manual_seed(self.seed)  # dropout
         # Train mode: the running statistics of a supernet are no network's.
-        return _number(measure(network.train(), *self.batch))
+        return _number(measure(network.train(), *self.batch, self.task.loss))
 
 
 # Given the same selection and weights it returns the same architecture. Raises BudgetError where none is within the limits.
