@@ -35,8 +35,8 @@ class SearchSpace:
     `choices` may be any sequence of `Choice`; the space makes it `Choices` with the space's own `requires`, the condition
     that an architecture must meet to be drawn, profiled, searched, or the end of a range.
 
-    `classes` is the length of the output's channel axis (`channels_of`). `vocabulary` is None for a float32 input; for an input of token
-    ids (int64) it is the number that all ids are below.
+    `classes` is the length of the output's channel axis (`channels_of`). `vocabulary` is None for a float32
+    input; for an input of token ids (int64) it is the number that all ids are below.
 
     `reference`, `options` and `operations` say how to make the space again: a built-in name or `FILE.py:FUNCTION`, its
     arguments, and the operations applied to the result (`core/operations.py`).

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from hwnas.pipeline.config import SearchConfig
 
 import hwnas
 from hwnas.benchmarks.published import fbnet
@@ -29,7 +30,6 @@ from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import HwnasError
-from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import resume, start
 from hwnas.predict.expected import ExpectedCost

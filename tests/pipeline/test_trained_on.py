@@ -11,8 +11,8 @@ from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError
 from hwnas.pipeline import trained_on
-from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.checked import load_for
+from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.request import SearchRequest, reopen, search_request
 from hwnas.pipeline.search import resume, search
 from hwnas.pipeline.supernet import trained_supernet
