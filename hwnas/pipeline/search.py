@@ -190,6 +190,7 @@ class _Search:
             database=deployment.database,
             shared=lambda: self.weights.evaluator,
             metrics=goal.metrics,
+            costs=goal.costs,
             reporter=self.reporter,
             known=deployment.database.evaluations("search"),
             ticks=iter(self.reporter.track(range(wanted), "evaluating architectures")),
