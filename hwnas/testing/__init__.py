@@ -1,0 +1,1 @@
+"""Installed conformance suites, one per seam: a test file of a user's own inherits them."""
