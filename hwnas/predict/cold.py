@@ -110,7 +110,7 @@ def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntA
     """(share, saved milliseconds) of an operator in a network, neither negative, of least squared relative error."""
     rows_NC, ms_N = measurements.rows_NC[networks], measurements.network_ms_N[networks]
     sums = [
-        total(layer_factors(source, value), rows_NC, source.columns)
+        total(layer_factors(source.layers, source.choices, value), rows_NC, source.columns)
         for value in (lambda operator: measurements.isolated_ms[operator.key], lambda _: -1.0)
     ]
     return np.asarray(_rates(np.stack(sums, axis=1), ms_N))
@@ -119,7 +119,9 @@ def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntA
 def _factors(space: SearchSpace, isolated_ms: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
     """Operators in a network; none takes less than nothing."""
     share, saved_ms = in_networks_2.tolist()
-    return layer_factors(space, lambda operator: max(0.0, share * isolated_ms[operator.key] - saved_ms))
+    return layer_factors(
+        space.layers, space.choices, lambda operator: max(0.0, share * isolated_ms[operator.key] - saved_ms)
+    )
 
 
 def _held_out_ms(source: SearchSpace, measurements: Measurements, known_ms: Mapping[Operator, float]) -> FloatArray:

@@ -43,7 +43,7 @@ def space_basis(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms
 
 def space_tables(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> list[Table]:
     """What is expected of every layer, and nothing of layers that meet; each with the features of its cells."""
-    expected = layer_factors(space, lambda operator: isolated_ms.get(operator.key, 0.0))
+    expected = layer_factors(space.layers, space.choices, lambda operator: isolated_ms.get(operator.key, 0.0))
     unit_ms = typical_ms / max(1, len(space.layers))
     costs = _Costs.of(space, isolated_ms, unit_ms)
     tables: list[Table] = [

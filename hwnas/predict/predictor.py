@@ -196,7 +196,7 @@ class LatencyPredictor:
 
 def identity_factors(space: SearchSpace) -> tuple[Factor, ...]:
     """Per layer, a number that stands for the operator of each cell; 0 where nothing stands."""
-    return layer_factors(space, lambda operator: float(crc32(operator.key.encode())))
+    return layer_factors(space.layers, space.choices, lambda operator: float(crc32(operator.key.encode())))
 
 
 def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchSpace) -> None:

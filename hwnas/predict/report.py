@@ -47,7 +47,7 @@ def baselines_ms(space: SearchSpace, measurements: Measurements) -> dict[str, Fl
     rows_NC, measured_ms_N = measurements.rows_NC, measurements.network_ms_N
     result = {}
     if measurements.isolated_ms:
-        isolated = layer_factors(space, lambda operator: measurements.isolated_ms[operator.key])
+        isolated = layer_factors(space.layers, space.choices, lambda operator: measurements.isolated_ms[operator.key])
         result["isolated_sum"] = total(isolated, rows_NC, space.columns)
         result["affine_sum"] = held_out_line(result["isolated_sum"], measured_ms_N)
     result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_ms_N)

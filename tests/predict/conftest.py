@@ -98,5 +98,5 @@ def predictor_with_trees(tiny_space: SearchSpace, interacting) -> LatencyPredict
 
 @pytest.fixture(scope="session")
 def isolated_sum_ms(tiny_space: SearchSpace, isolated_ms) -> Callable[[np.ndarray], np.ndarray]:
-    factors = layer_factors(tiny_space, lambda operator: isolated_ms[operator.key])
+    factors = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated_ms[operator.key])
     return lambda rows: total(factors, rows, tiny_space.columns)
