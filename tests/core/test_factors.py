@@ -95,9 +95,7 @@ def test_the_highest_is_within_a_bound_exactly_where_no_cell_exceeds_it(drawn, b
 
 
 def test_a_peak_has_no_factors_that_add(tiny_space) -> None:
-    with pytest.raises(
-        SpaceError, match=r"^peak memory is the maximum over layers, not a sum: .* as a limit$"
-    ):
+    with pytest.raises(SpaceError, match=r"^peak memory is the maximum over layers, not a sum: .* as a limit$"):
         tiny_space.cost_factors("peak")
     with pytest.raises(UnknownNameError, match="unknown cost 'energy'; known: bytes, flops, params, peak"):
         tiny_space.cost_factors("energy")

@@ -18,11 +18,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from hwnas.core.choice import Choice
-from hwnas.core.layer import Layer
-from hwnas.core.operator import Operator, linear_cost
-from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain
+from hwnas.spaces import Chain, Choice, Layer, Operator, SearchSpace, linear_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +122,7 @@ def test_a_function_that_makes_no_space_is_refused(own: Path, function: str, mes
 
 
 def test_a_file_that_is_missing_or_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"own.py: no such file; a space of your own is given as FILE.py:FUNCTION"):
+    with pytest.raises(SpaceError, match=r"own.py: no such file; write a space of your own as FILE.py:FUNCTION"):
         load_space(f"{tmp_path}/own.py:dense")
     (tmp_path / "wrong.py").write_text("import a_module_that_does_not_exist")
     with pytest.raises(SpaceError, match=r"wrong.py: cannot be loaded: ModuleNotFoundError: No module named"):
