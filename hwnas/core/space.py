@@ -173,13 +173,13 @@ class SearchSpace:
     def cost_factors(self, name: str) -> tuple[Factor, ...]:
         """The factors of `flops`, `params` or `bytes`. Raises SpaceError for `peak`, which is no sum."""
         if name not in self._cost_factors:
-            self._cost_factors[name] = cost_factors(self, name)
+            self._cost_factors[name] = cost_factors(self.layers, self.choices, name)
         return self._cost_factors[name]
 
     @cached_property
     def peak_factors(self) -> tuple[Factor, ...]:
         """The highest cell of these is `peak`."""
-        return peak_factors(self)
+        return peak_factors(self.wiring, self.choices)
 
     def costs(self, name: str, rows_NC: IntArray) -> FloatArray:
         """`flops`, `params`, `bytes` (of weights and statistics) or `peak` (bytes of activations alive at once) of each
