@@ -58,9 +58,11 @@ def _axes(goal: RunGoal, row: FrontRow, names: tuple[str, str]) -> tuple[Objecti
 
 
 def draw(run: RunFolder, *formats: str) -> None:
-    """Draws the front into the run folder, as front.FORMAT."""
+    """Draws the front into the run folder, as front.FORMAT, and gradient searches, where there were any, as search.png."""
     for name in formats:
         draw_to(run, run.path / f"front.{name}")
+    if any(run.searches.glob("*.json")):
+        draw_searches(run)
 
 
 def draw_to(run: RunFolder, path: Path, axes: tuple[str, str] | None = None) -> None:
@@ -87,17 +89,17 @@ def search_plot(run: RunFolder) -> SearchPlot:
     """Returns the gradient searches of a run as values to draw."""
     facts = run.read("title")
     options = facts["request"].get("strategy", {}).get("options", {})
-    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*ms.json")]
+    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*.json")]
     return SearchPlot(
         title=", ".join([facts["title"], *(str(options[name]) for name in ("sampler",) if name in options)]),
-        searches=tuple(sorted(curves, key=lambda curve: float(curve.label.split()[0]))),
+        searches=tuple(sorted(curves, key=lambda curve: curve.label)),
     )
 
 
 def _curve(facts: Mapping[str, Any]) -> SearchCurve:
     epochs = facts["epochs"]
     return SearchCurve(
-        label=f"{facts['budget_ms']:.4g} ms",
+        label=facts["label"],
         constraints=tuple(facts["constraints"]),
         epochs=tuple(epoch["epoch"] for epoch in epochs),
         ratios=tuple(tuple(epoch["ratios"]) for epoch in epochs),

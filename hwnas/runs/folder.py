@@ -80,8 +80,16 @@ class RunFolder:
         return self.path / "searches"
 
     def weights(self, arch_id: str) -> Path:
-        """Returns the file of the weights of a network that was trained by itself."""
-        return self.path / "networks" / f"{arch_id}.safetensors"
+        """Returns the file of the weights that a strategy has trained for a network (`Workshop.weights`)."""
+        return self.searches / f"{arch_id}.safetensors"
+
+    def final_weights(self, arch_id: str) -> Path:
+        """Returns the file of the weights of a network after final training."""
+        return self.path / "final" / f"{arch_id}.safetensors"
+
+    def final_checkpoint(self, arch_id: str) -> Path:
+        """Returns the checkpoint of a network in final training."""
+        return self.path / "final" / f"{arch_id}.pt"
 
     @property
     def front(self) -> Path:

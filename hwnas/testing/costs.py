@@ -94,7 +94,7 @@ class CostSuite:
             pytest.skip("the cost has no integer program")
         for seed in range(3):
             wishes = _wishes(space, seed)
-            best_1C = space.encode([minimise(space, wishes, [program])])
+            best_1C = space.encode([minimise(space.choices, wishes, [program])])
             assert cost.upper(best_1C)[0] <= bound + SOLVER * abs(bound)
             wished_N = _sums(space, wishes, rows_NC[upper_N <= bound])
             assert _sums(space, wishes, best_1C)[0] <= wished_N.min() + SOLVER * np.abs(wished_N).max()
@@ -109,7 +109,7 @@ class CostSuite:
         program = cost.program(lowest * 0.99)
         assert program is not None
         with pytest.raises(BudgetError):
-            minimise(space, (), [program])
+            minimise(space.choices, (), [program])
 
 
 def _wishes(space: SearchSpace, seed: int) -> list[Factor]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.choice import Choice, Condition, only_if
+from hwnas.core.choices import Choices
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.costs.cost import Limit
@@ -32,7 +33,7 @@ def choices_of(sizes: Iterable[int], *, conditional: bool = False, requires: Con
         switched = conditional and number > 0 and len(choices[0].options) > 1
         when = only_if({"c0": choices[0].options[1:]}) if switched else ()
         choices.append(Choice(f"c{number}", tuple(range(size)), when))
-    return SearchSpace("synthetic", tuple(choices), Chain(()), (1,), 1, requires=requires)
+    return SearchSpace("synthetic", Choices(choices), Chain(()), (1,), 1, requires=requires)
 
 
 def all_rows(space: SearchSpace) -> IntArray:
