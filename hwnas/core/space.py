@@ -156,33 +156,35 @@ class SearchSpace:
         return {}
 
     def cost_factors(self, name: str) -> tuple[Factor, ...]:
-        """The factors of `flops`, `params` or `bytes`. Raises SpaceError for `peak`, which is no sum."""
+        """Returns the factors of `flops`, `params` or `bytes`. Raises SpaceError for `peak`, which is not a sum."""
         if name not in self._cost_factors:
             self._cost_factors[name] = cost_factors(self.layers, self.choices, name)
         return self._cost_factors[name]
 
     @cached_property
     def peak_factors(self) -> tuple[Factor, ...]:
-        """The highest cell of these is `peak`."""
+        """The factors whose highest cell is `peak`."""
         return peak_factors(self.wiring, self.choices)
 
     def costs(self, name: str, rows_NC: IntArray) -> FloatArray:
-        """`flops`, `params`, `bytes` (of weights and statistics) or `peak` (bytes of activations alive at once) of each
-        architecture; shape (N,)."""
+        """Returns a cost of each architecture; shape (N,).
+
+        `flops`, `params`, `bytes` (weights and statistics) or `peak` (most bytes of activations alive at once).
+        """
         if name == PEAK:
             return highest(self.peak_factors, rows_NC, self.columns)
         return total(self.cost_factors(name), rows_NC, self.columns)
 
     def cost(self, name: str, arch: Arch) -> int:
-        """One of `costs` of one architecture."""
+        """Returns one of `costs` for one architecture."""
         return int(self.costs(name, self.encode([arch]))[0])
 
     def smallest(self) -> Arch:
-        """The architecture with the fewest FLOPs."""
+        """Returns the architecture with the fewest FLOPs."""
         return minimise(self.choices, self.cost_factors("flops"))
 
     def largest(self) -> Arch:
-        """The architecture with the most FLOPs."""
+        """Returns the architecture with the most FLOPs."""
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
         return minimise(self.choices, negated)
 
@@ -190,7 +192,7 @@ class SearchSpace:
 @final
 @dataclass(frozen=True, slots=True)
 class _Shapes(Flow[Shape]):
-    """The flow of shapes through one architecture. Raises SpaceError where they do not fit."""
+    """The flow of shapes through one architecture. Raises SpaceError where shapes do not fit."""
 
     space: SearchSpace
     arch: Arch
@@ -202,7 +204,7 @@ class _Shapes(Flow[Shape]):
         if tuple(operator.input_shape) != tuple(value):
             raise SpaceError(
                 f"space {self.space.name!r}: layer {layer.name!r} takes {tuple(operator.input_shape)}, "
-                f"but what comes before it gives {tuple(value)}"
+                f"but its input has shape {tuple(value)}"
             )
         return tuple(operator.output_shape)
 
