@@ -76,6 +76,7 @@ class SearchSpace:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order in which data passes them."""
         return tuple(self.wiring.layers())
 
     def operators(self) -> dict[str, Operator]:
@@ -108,45 +109,57 @@ class SearchSpace:
             "fingerprint": self.fingerprint,
         }
 
-    # ---- choices, architectures and rows: see `Choices`
+    # ---- choices, architectures and rows: the arithmetic is that of `Choices`
 
     @property
     def by_name(self) -> Mapping[str, Choice]:
+        """The choices by name."""
         return self.choices.by_name
 
     @property
     def columns(self) -> Mapping[str, int]:
+        """The column of each choice in a row."""
         return self.choices.columns
 
     @property
     def size(self) -> int:
+        """The exact number of different (normalised) architectures."""
         return self.choices.size
 
     def choice(self, name: str) -> Choice:
+        """Returns the choice of a name. Raises KeyError."""
         return self.choices.by_name[name]
 
     def normalise(self, rows_NC: IntArray) -> IntArray:
+        """Returns rows in which equal architectures are equal rows; shape (N, C)."""
         return self.choices.normalise(rows_NC)
 
     def decode(self, row_C: Sequence[int] | IntArray) -> Arch:
+        """Returns the architecture of a row of option indices."""
         return self.choices.decode(row_C)
 
     def encode(self, archs: Iterable[Mapping[str, Option]]) -> IntArray:
+        """Returns normalised rows; shape (N, C). Raises ArchError for a missing choice or an unknown option."""
         return self.choices.encode(archs)
 
     def arch(self, options: Mapping[str, Option]) -> Arch:
+        """Returns the architecture of a mapping that may leave out switched-off choices. Raises ArchError."""
         return self.choices.arch(options)
 
     def meets_requirements(self, rows_NC: IntArray) -> BoolArray:
+        """Returns True where `requires` holds; shape (N,)."""
         return self.choices.meets_requirements(rows_NC)
 
     def sample_rows(self, rng: np.random.Generator, count: int) -> IntArray:
+        """Draws every option with equal probability and normalises; shape (count, C)."""
         return self.choices.sample_rows(rng, count)
 
     def spread_rows(self, rng: np.random.Generator, count: int) -> IntArray:
+        """Draws normalised rows that spread from small to large networks; shape (count, C)."""
         return self.choices.spread_rows(rng, count)
 
     def sample(self, rng: np.random.Generator) -> Arch:
+        """Draws one architecture, every option of every choice with equal probability."""
         return self.choices.sample(rng)
 
     # ---- costs

@@ -187,7 +187,7 @@ def test_a_condition_on_a_tied_choice_names_what_switches_it() -> None:
             place("head", NormClassifier, classes=10),
         ],
     )
-    with pytest.raises(SpaceError, match="switching choices off switches other choices; let a choice that depends"):
+    with pytest.raises(SpaceError, match="switching choices off switches other choices; where a choice depends"):
         condition(tie(made, "b*.kernel"), "z.kernel", {"b2.kernel": [3]})
     with pytest.raises(SpaceError, match="made has no choice 'nope'"):
         condition(made, "z.kernel", {"nope": [1]})
