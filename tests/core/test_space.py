@@ -280,10 +280,10 @@ def block(name: str, channels_in: int, channels_out: int, *scope: str) -> Layer:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((block("a", 4, 4),), r"layer 'a' takes \(4, 8, 8\), but what comes before it gives \(3, 8, 8\)"),
+        ((block("a", 4, 4),), r"layer 'a' takes \(4, 8, 8\), but its input has shape \(3, 8, 8\)"),
         (
             (block("a", 3, 4), block("b", 4, 6, "gate"), block("c", 4, 4)),
-            r"layer 'c' takes \(4, 8, 8\), but what comes before it gives \(6, 8, 8\)",
+            r"layer 'c' takes \(4, 8, 8\), but its input has shape \(6, 8, 8\)",
         ),
     ],
 )
