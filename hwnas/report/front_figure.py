@@ -162,7 +162,9 @@ def _draw_budgets(axes: Axes, pair: Pair, objective: Objective) -> None:
         axes.annotate(pair.budget_label(objective), (budgets[-1], 1), **look)
     else:
         look |= {"xycoords": axes.get_yaxis_transform(), "xytext": (0, -3), "ha": "right", "va": "top"}
-        look["path_effects"] = [withStroke(linewidth=2.5, foreground="white")]  # the line of another device may cross it
+        look["path_effects"] = [
+            withStroke(linewidth=2.5, foreground="white")
+        ]  # the line of another device may cross it
         axes.annotate(pair.budget_label(objective), (1, budgets[-1]), **look)
 
 

@@ -54,7 +54,7 @@ NUMBERS = st.floats(allow_nan=False)
 # A carriage return alone is a new line to the csv reader and never in an architecture's JSON.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=12)
 NAMES = st.text(st.characters(categories=["Ll", "Lu", "Nd"], include_characters="_@- ,"), min_size=1, max_size=8)
-COLUMNS = tuple(field.name for field in fields(DeviceLatency)) + ("arch_id", "arch", "stages", "onnx")
+COLUMNS = (*(field.name for field in fields(DeviceLatency)), "arch_id", "arch", "stages", "onnx")
 METRIC_NAMES = st.tuples(NAMES, st.sampled_from(METRIC_ENDS)).map("".join)
 COST_NAMES = NAMES.filter(lambda name: not name.endswith(METRIC_ENDS) and name.partition("@")[0] not in COLUMNS)
 BY_TYPE = {float: NUMBERS, bool: st.booleans(), str: TEXTS, float | None: st.none() | NUMBERS}
