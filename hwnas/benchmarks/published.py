@@ -25,7 +25,7 @@ ENERGY_COLUMN: Final = "energy_mj_"
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PublishedLatencies:
-    """What devices took for networks of `space`.
+    """Measured latencies of networks of `space` on several devices.
 
     `rows_NC` are option indices as written, not normalised: who measured may have built what cannot matter, too.
     `latency_ms` has a device's latencies (N,), NaN where it could not run the network; `other` what else was measured and
