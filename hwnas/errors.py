@@ -17,6 +17,8 @@ HwnasError                      exit 2: the request was wrong
 └── BudgetError                 exit 3: no architecture meets the budget
 """
 
+from difflib import get_close_matches
+
 
 class HwnasError(Exception):
     """Base of all: a message for a person, and the exit code of the command line."""
@@ -28,7 +30,9 @@ class UnknownNameError(HwnasError):
     """A name that is not in a list of known ones."""
 
     def __init__(self, what: str, name: str, known: list[str]) -> None:
-        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}")
+        close = get_close_matches(name, known, n=1)
+        suggestion = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}{suggestion}")
 
 
 class SpaceError(HwnasError):

@@ -11,15 +11,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from hypothesis import strategies as st
 
 import hwnas
 from hwnas.core.choice import Choice, Condition, Option
 from hwnas.core.layer import Layer
+from hwnas.core.operations import drop, fix
 from hwnas.core.operator import Cost, Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
+from hwnas.pipeline.predict import fit_table
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.profile import profile
+from hwnas.profiler.protocol import Protocol
 
 # Two workers of two threads each are slower on two cores than two of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,16 +33,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("hwnas", deadline=None)  # machines differ; a law does not fail for being slow
 settings.load_profile("hwnas")
+# Measures in milliseconds, and takes every row for converged: for tests of what is done with a table, not of times.
+QUICK = Protocol(rounds=3, most_rounds=3, burst_ms=0.5, warmup_ms=0.5, unconverged=10.0)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def busy_machine() -> Iterator[None]:
     """Tests run beside one another, so nothing waits for a machine that was faster before; `Machine`s are waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwnas.profiler.measure.SLOWER", math.inf)
+        patch.setattr("hwnas.profiler.measure.WORTH_WAITING", math.inf)
         patch.setattr("hwnas.profiler.measure.MUCH_SLOWER", math.inf)
-        patch.setattr("hwnas.pipeline.deploy.SLOWER", math.inf)
+        patch.setattr("hwnas.pipeline.timing.DRIFT", math.inf)
         yield
+
+
+# Folders whose files search and train, longest first: what begins first leaves no worker waiting for another at the end.
+LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "train", "strategies")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a file on one worker, so that its fixtures are made once; slow tests are distributed one by one."""
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        if slow is not None and not slow.kwargs.get("reason"):
+            raise pytest.UsageError(f'{item.nodeid}: say why it is slow: @pytest.mark.slow(reason="...")')
+        if slow is None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> tuple[bool, int]:
+    """Orders tests: slow ones, then those of the folders that take longest, then all others as they were."""
+    folders = item.location[0].split("/")
+    rank = next((n for n, folder in enumerate(LONG_FOLDERS) if folder in folders[:2]), len(LONG_FOLDERS))
+    return item.get_closest_marker("slow") is None, rank
 
 
 EveryRow = Callable[[SearchSpace], np.ndarray]
@@ -46,6 +77,41 @@ EveryRow = Callable[[SearchSpace], np.ndarray]
 def tiny_space() -> SearchSpace:
     """A MobileNet space whose networks run in a millisecond; one of its choices has a single option."""
     return hwnas.space("mobilenet", resolution=16, width=0.5)
+
+
+@pytest.fixture(scope="session")
+def small_space() -> SearchSpace:
+    """A MobileNet space of 34 operators, where `mobilenet` has 156: it is profiled in seconds and has 160,000 networks."""
+    space = hwnas.space("mobilenet", resolution=16, width=0.25)
+    for pattern, option in (("*.kernel", 7), ("*.expansion", 6), ("*.depth", 3)):
+        space = drop(space, pattern, option)
+    for name, width in (("stage2.width", 8), ("stage3.width", 16), ("stage4.width", 24)):
+        space = fix(space, name, width)
+    return space
+
+
+@pytest.fixture(scope="session")
+def small_table(small_space: SearchSpace, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A real table of `small_space` on one thread of this CPU, by a quick protocol, measured once for all workers.
+
+    Tests only read it: whoever adds rows copies it first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    path = shared / "small_table.jsonl"
+    with FileLock(shared / "small_table.lock"):
+        if not path.exists():
+            profile(small_space, conditions_here("cpu"), shared / "unfinished.jsonl", networks=10, protocol=QUICK)
+            (shared / "unfinished.jsonl").rename(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_predictor(small_space: SearchSpace, small_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a predictor fitted to `small_table`."""
+    path = tmp_path_factory.mktemp("small") / "predictor.json"
+    fit_table(small_table, small_space).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from hwnas.errors import DataError
 Columns = dict[str, FloatArray]
 
 # What the names of columns of latencies begin with; the device follows.
-LATENCY: Final = "latency_ms_"
+LATENCY_COLUMN: Final = "latency_ms_"
 
 
 def read_columns(path: Path) -> Columns:

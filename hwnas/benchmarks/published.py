@@ -13,13 +13,13 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from hwnas.benchmarks.columns import LATENCY, Columns, measured, option_indices, read_columns
+from hwnas.benchmarks.columns import LATENCY_COLUMN, Columns, measured, option_indices, read_columns
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DataError, UnknownNameError
 from hwnas.spaces import load_space
 
-ENERGY: Final = "energy_mj_"
+ENERGY_COLUMN: Final = "energy_mj_"
 
 
 @final
@@ -40,7 +40,7 @@ class PublishedLatencies:
 
     def __post_init__(self) -> None:
         if not self.latency_ms:
-            raise DataError(f"{self.where}: has no column that begins with {LATENCY!r}; fetch the file again")
+            raise DataError(f"{self.where}: has no column that begins with {LATENCY_COLUMN!r}; fetch the file again")
 
     @property
     def measured(self) -> Mapping[str, FloatArray]:
@@ -132,7 +132,9 @@ def _published(path: Path, name: str) -> PublishedLatencies:
         space=space,
         rows_NC=_option_rows(path, columns, space, _written(name, space)),
         latency_ms={
-            name.removeprefix(LATENCY): measured(column) for name, column in columns.items() if name.startswith(LATENCY)
+            name.removeprefix(LATENCY_COLUMN): measured(column)
+            for name, column in columns.items()
+            if name.startswith(LATENCY_COLUMN)
         },
-        other={name: measured(column) for name, column in columns.items() if name.startswith(ENERGY)},
+        other={name: measured(column) for name, column in columns.items() if name.startswith(ENERGY_COLUMN)},
     )

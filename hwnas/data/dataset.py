@@ -1,8 +1,10 @@
-"""What training, judging and deploying need of data, whatever its kind; and loading it by reference.
+"""The data set seam: the protocol, the literal table of built-in kinds, and loading by reference.
 
-Shapes: N examples; an example has one label (images), or one per position (text).
+Shapes: N examples; an example has one label (images), one per position (text), T targets, or one label per pixel.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -11,31 +13,30 @@ from torch import Tensor
 
 from hwnas.core.arrays import IntArray
 from hwnas.core.operator import Shape
+from hwnas.core.references import resolve
+from hwnas.data.arrays import load_npz
+from hwnas.data.digits import load_digits_angle, load_digits_canvas
 from hwnas.data.images import load_images
-from hwnas.data.sources import LOADERS, LOCATIONS
+from hwnas.data.masks import load_masks
+from hwnas.data.request import DataRequest
+from hwnas.data.sources import read_digits, read_image_folder, read_parquet
+from hwnas.data.splits import Split
 from hwnas.data.text import load_text
-from hwnas.errors import DataError, UnknownNameError
+from hwnas.errors import DataError, HwnasError
 
-# What a reference has after its colon; None where it has neither.
-REFERENCES: Final = {name: LOCATIONS.get(name) for name in LOADERS} | {"text": "FILE"}
-
-
-class Split(Protocol):
-    """Examples that are trained or judged on together."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def raw(self) -> NDArray[Any]:
-        """What `Dataset.inputs` takes; shape (N, ...)."""
-
-    @property
-    def labels(self) -> IntArray:
-        """What is right; shape (N,) or (N, positions)."""
+__all__ = ["DATASETS", "DataRequest", "Dataset", "Split", "load_data"]
 
 
 class Dataset(Protocol):
-    """Examples in three splits, and how they become what a network is given."""
+    """Examples in three splits, and how they become a network's inputs."""
+
+    @property
+    def task(self) -> str:
+        """The name of the task that the labels are for, as in `hwnas.tasks`."""
+
+    @property
+    def outputs(self) -> int:
+        """The length of the channel axis that the task asks of a network: classes, tokens or targets."""
 
     @property
     def train(self) -> Split: ...
@@ -47,51 +48,92 @@ class Dataset(Protocol):
     def test(self) -> Split: ...
 
     def inputs(self, raw: NDArray[Any]) -> Tensor:
-        """What a network is given for `raw` examples of any split; shape (N, *input_shape)."""
+        """Returns a network's inputs for `raw` examples of any split; shape (N, *input_shape)."""
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of training examples, varied at random; depends on the generator's state alone."""
+        """Returns inputs and labels of training examples, augmented; depends on the generator's state alone."""
 
     def calibration_order(self) -> IntArray:
-        """All training examples, in an order whose every beginning is like the whole; shape (N,)."""
+        """Returns all training examples in an order whose every beginning is like the whole; shape (N,)."""
 
     def describe(self) -> dict[str, Any]:
-        """What a run stores of its data; fit for JSON."""
+        """Returns the facts that a run stores of its data; fit for JSON."""
 
     def digest(self) -> str:
-        """Changes when an example, a label or a split changes: what a resumed run checks."""
+        """Returns a hash that changes with an example, a label or a split: a resumed run compares it."""
 
     def metadata(self) -> dict[str, str]:
-        """What an ONNX file says of how to prepare its input and read its output."""
+        """Returns the properties of an ONNX file that say how to prepare its input and read its output."""
+
+
+# One line per kind of reference; what follows the colon is a file or a folder of the user's.
+DATASETS: Final[Mapping[str, Callable[[DataRequest], Dataset]]] = {
+    "digits": partial(load_images, read=read_digits),
+    "digits-angle": load_digits_angle,
+    "digits-canvas": load_digits_canvas,
+    "imagefolder:DIR": partial(load_images, read=read_image_folder),
+    "masks:DIR": load_masks,
+    "npz:FILE": load_npz,
+    "parquet:DIR": partial(load_images, read=read_parquet),
+    "text:FILE": load_text,
+}
 
 
 def load_data(
     reference: str,
     input_shape: Shape,
     *,
-    classes: int | None = None,
+    outputs: int | None = None,
     vocabulary: int | None = None,
     seed: int = 0,
     limit: int | None = None,
 ) -> Dataset:
-    """The data set that `reference` names, for networks that take `input_shape`: images, or token ids below `vocabulary`.
+    """Returns the data set that `reference` names, for networks that take `input_shape`.
 
-    `classes` is how many the images must have; None allows any number. `seed` decides how images are split; text is cut
-    in its order. `limit` is the most training images, or windows of text; validation and test have at most a quarter.
+    The reference is one of `DATASETS`, or `FILE.py:NAME`: a function of a user's file with the parameters of this one but the
+    first. `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None where networks
+    take numbers, else all token ids are below it. `seed` decides how examples are split; text is cut in its order. `limit` is
+    the most training examples; validation and test have at most a quarter.
 
-    Raises UnknownNameError, and DataError for what is missing, damaged, too small to split, or unfit for the networks.
+    Raises UnknownNameError, and DataError for data that is missing, damaged, too small to split, or unfit for the networks.
     """
+    request = DataRequest(
+        reference=reference,
+        input_shape=tuple(input_shape),
+        outputs=outputs,
+        vocabulary=vocabulary,
+        seed=seed,
+        limit=limit,
+    )
     name, _, location = reference.partition(":")
-    if name not in REFERENCES or bool(REFERENCES[name]) is not bool(location):
-        known = [f"{each}:{after}" if after else each for each, after in REFERENCES.items()]
-        raise UnknownNameError("data set", reference, known)
-    if name != "text" and vocabulary is not None:
-        raise DataError(f"{reference}: holds images, but the space takes token ids; give --data text:FILE")
-    if name != "text":
-        return load_images(reference, input_shape, classes=classes, seed=seed, limit=limit)
-    if vocabulary is None or len(input_shape) != 1:
+    kind = next((key for key in DATASETS if key.partition(":")[0] == name), "")
+    if kind and (":" in kind) == bool(location):
+        return DATASETS[kind](request)
+    return _own(resolve("data set", reference, DATASETS, DataError), request)
+
+
+def _own(build: Any, request: DataRequest) -> Dataset:
+    """Returns the data set of a user's function. Raises DataError where the function fails or returns none."""
+    if not callable(build):
         raise DataError(
-            f"{reference}: is text, but the space takes {'images' if vocabulary is None else 'ids'} of shape "
-            f"{tuple(input_shape)}; give a --space of token sequences, or other --data"
+            f"{request.reference} is a {type(build).__name__}, not a function; write a function that returns a data set"
         )
-    return load_text(location, input_shape[0], vocabulary, limit)
+    try:
+        data = build(
+            request.input_shape,
+            outputs=request.outputs,
+            vocabulary=request.vocabulary,
+            seed=request.seed,
+            limit=request.limit,
+        )
+    except HwnasError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{request.reference}: {type(error).__name__}: {error}") from error
+    missing = [name for name in vars(Dataset) if not name.startswith("_") and not hasattr(data, name)]
+    if missing:
+        raise DataError(
+            f"{request.reference} returned {type(data).__name__}, which has no {min(missing)!r}; return an object with all "
+            f"of hwnas.data.dataset.Dataset"
+        )
+    return data  # type: ignore[no-any-return]

@@ -1,6 +1,9 @@
-"""Where labelled images come from: one loader per kind of source. Images are decoded one by one, when asked for."""
+"""Sources of labelled images: one reader per kind. Images are decoded one by one, when asked for.
 
-from collections.abc import Callable, Mapping
+Shapes: N images, T targets.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,33 +17,31 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
 from hwnas.core.arrays import IntArray
+from hwnas.data.pictures import ByteArray
 from hwnas.errors import DataError
 
-ByteArray = NDArray[np.uint8]
-
-MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # pillow's name for images of so many channels
 FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 FEWEST: Final = 3  # training images per class: one for each split
 
-# What pillow, numpy and zipfile raise for files with bytes changed or missing: all that the fuzz tests have met.
+# Errors of pillow, numpy and zipfile for files with bytes changed or missing: all that the fuzz tests have met.
 DAMAGE: Final = (OSError, ValueError, EOFError, SyntaxError, RuntimeError, BadZipFile, BadZlib, DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """Labels (N,), and images that are decoded one by one when asked for; `where` is for messages."""
+class Pictures:
+    """Labels (N,) or targets (N, T), and images that are decoded one by one when asked for; `where` is for messages."""
 
     where: str
-    labels: IntArray
+    labels: NDArray[Any]
     image: Callable[[int], Image.Image]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What a loader found, with enough of each class to split. Without `test`, one is split off `train`."""
+class ClassCollection:
+    """Images with classes, enough of each class to split. Without `test`, a test split is taken from `train`."""
 
-    train: Source
-    test: Source | None
+    train: Pictures
+    test: Pictures | None
     classes: tuple[str, ...]
     augmentation: str
 
@@ -59,23 +60,51 @@ class Found:
                 raise DataError(f"{self.test.where}: has no images; add some, or leave the test data out")
 
 
-# ---- loaders: what follows the colon in, what was found out
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetCollection:
+    """Images with numbers to predict, `targets` by name. Without `test`, a test split is taken from `train`."""
+
+    train: Pictures
+    test: Pictures | None
+    targets: tuple[str, ...]
+    augmentation: str
+
+    def __post_init__(self) -> None:
+        for part in (self.train, self.test):
+            if part is None:
+                continue
+            if not np.isfinite(part.labels).all():
+                row = int(np.flatnonzero(~np.isfinite(part.labels).all(axis=1))[0])
+                raise DataError(f"{part.where}: the target of row {row} is not a finite number; replace or remove it")
+            if part.labels.shape[1] != len(self.targets):
+                raise DataError(
+                    f"{part.where}: {part.labels.shape[1]} targets per image, {len(self.targets)} in the training data; "
+                    f"store as many"
+                )
+            fewest = FEWEST if part is self.train else 1
+            if len(part.labels) < fewest:
+                raise DataError(f"{part.where}: has {len(part.labels)} images; give it at least {fewest}")
 
 
-def _digits(_: Path) -> Found:
+# ---- readers: from the text after the colon to a collection
+
+
+def read_digits(_: Path) -> ClassCollection:
+    """Reads scikit-learn's 1,797 scans of handwritten digits, 8 x 8 pixels."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     scans = load_digits()
     images = (scans.images * (255 / 16)).round().astype(np.uint8)
-    return Found(_arrays("digits", images, scans.target), None, tuple("0123456789"), "shift")
+    return ClassCollection(wrapped("digits", images, scans.target), None, tuple("0123456789"), "shift")
 
 
-def _parquet(folder: Path) -> Found:
+def read_parquet(folder: Path) -> ClassCollection:
+    """Reads `train.parquet` and `test.parquet`, with columns `image` (encoded) and `label`."""
     train, test = (_table(folder / f"{part}.parquet") for part in ("train", "test"))
-    return Found(train, test, _numbered(train), "shift+flip")
+    return ClassCollection(train, test, numbered(train), "shift+flip")
 
 
-def _table(path: Path) -> Source:
+def _table(path: Path) -> Pictures:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -87,7 +116,7 @@ def _table(path: Path) -> Source:
                 raise DataError(f"{path}: has no column {min(missing)!r}, only {', '.join(types)}; rename or add it")
             table = file.read(columns=["image", "label"])
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(path, "parquet", error) from error
+        raise unreadable(path, "parquet", error) from error
     images, labels = table["image"], table["label"]
     if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
         (images,) = pa.Table.from_arrays([images], ["image"]).flatten().select(["image.bytes"])
@@ -97,80 +126,61 @@ def _table(path: Path) -> Source:
         raise DataError(f"{path}: column 'label' holds {labels.type} or gaps; store integers from 0")
 
     def image(row: int) -> Image.Image:
-        return _picture(BytesIO(images[row].as_py() or b""), f"{path}: the image of row {row}")
+        return picture(BytesIO(images[row].as_py() or b""), f"{path}: the image of row {row}")
 
-    return Source(str(path), labels.to_numpy().astype(np.int64), image)
+    return Pictures(str(path), labels.to_numpy().astype(np.int64), image)
 
 
-def _image_folder(folder: Path) -> Found:
-    """`folder` has a folder per class, or has such folders in `train` and perhaps in `test`."""
-    inside = {path.name: path for path in _listed(folder, Path.is_dir)}
+def read_image_folder(folder: Path) -> ClassCollection:
+    """Reads a folder with a folder per class, or with such folders in `train` and perhaps in `test`."""
+    inside = {path.name: path for path in listed(folder, Path.is_dir, "imagefolder")}
     train, test = (inside["train"], inside.get("test")) if "train" in inside else (folder, None)
-    classes = tuple(path.name for path in _listed(train, Path.is_dir))
-    return Found(_pictures(train, classes), _pictures(test, classes) if test else None, classes, "shift+flip")
+    classes = tuple(path.name for path in listed(train, Path.is_dir, "imagefolder"))
+    return ClassCollection(_pictures(train, classes), _pictures(test, classes) if test else None, classes, "shift+flip")
 
 
-def _pictures(folder: Path, classes: tuple[str, ...]) -> Source:
+def _pictures(folder: Path, classes: tuple[str, ...]) -> Pictures:
     paths, labels = list[Path](), list[int]()
-    for each in _listed(folder, Path.is_dir):
-        if each.name not in classes:
-            raise DataError(f"{folder}: class {each.name!r} is not in the training data; leave it out")
-        found = _listed(each, lambda path: path.suffix.lower() in FORMATS)
-        paths += found
-        labels += [classes.index(each.name)] * len(found)
-    return Source(str(folder), np.array(labels, dtype=np.int64), lambda row: _picture(paths[row], str(paths[row])))
+    for class_folder in listed(folder, Path.is_dir, "imagefolder"):
+        if class_folder.name not in classes:
+            raise DataError(f"{folder}: class {class_folder.name!r} is not in the training data; leave it out")
+        files = listed(class_folder, is_picture, "imagefolder")
+        paths += files
+        labels += [classes.index(class_folder.name)] * len(files)
+    return Pictures(str(folder), np.array(labels, dtype=np.int64), lambda row: picture(paths[row], str(paths[row])))
 
 
-def _npz(path: Path) -> Found:
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("a single array, as .npy files have")
-            parts = ("_train", "_test") if "x_train" in archive else ("",)
-            missing = [axis + part for part in parts for axis in "xy" if axis + part not in archive]
-            if missing:
-                raise DataError(f"{path}: has no {missing[0]!r}; store x_train, y_train, x_test, y_test, or x and y")
-            arrays = [(f"{path}: x{part}, y{part}", archive[f"x{part}"], archive[f"y{part}"]) for part in parts]
-    except DAMAGE as error:
-        raise _unreadable(path, "npz", error) from error
-    train, *test = (_stored(*each) for each in arrays)
-    return Found(train, test[0] if test else None, _numbered(train), "shift")
+# ---- shared by readers
 
 
-def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Source:
-    """`x` (N, H, W), (N, H, W, C) or (N, C, H, W), the last only if it cannot be the second; `y` (N,)."""
-    if x.dtype != np.uint8 or not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"{where}: hold {x.dtype} and {y.dtype}; store images as uint8 (0 to 255), labels as integers")
-    is_channels_first = x.ndim == 4 and x.shape[-1] not in MODES
-    images = np.moveaxis(x, 1, -1) if is_channels_first else x
-    if x.ndim not in (3, 4) or 0 in x.shape[1:] or (x.ndim == 4 and images.shape[-1] not in MODES):
-        raise DataError(f"{where}: images of shape {x.shape}; store (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3, 4")
-    if y.shape != (len(x),):
-        raise DataError(f"{where}: {len(x)} images but labels of shape {y.shape}; store one label per image")
-    return _arrays(where, images, y)
-
-
-def _arrays(where: str, images: ByteArray, labels: IntArray) -> Source:
-    """`images` (N, H, W) or (N, H, W, C)."""
+def wrapped(where: str, images: ByteArray, labels: NDArray[Any]) -> Pictures:
+    """Returns images (N, H, W) or (N, H, W, C) of an array, with their labels."""
     planes = images[..., 0] if images.shape[3:] == (1,) else images
-    return Source(where, labels.astype(np.int64), lambda row: Image.fromarray(np.ascontiguousarray(planes[row])))
+    return Pictures(where, labels, lambda row: Image.fromarray(np.ascontiguousarray(planes[row])))
 
 
-# ---- shared by loaders
+def numbered(pictures: Pictures) -> tuple[str, ...]:
+    """Returns the class names of labels that are plain numbers."""
+    require_numbered(pictures.where, np.unique(pictures.labels))
+    return tuple(map(str, range(len(np.unique(pictures.labels)))))
 
 
-def _numbered(source: Source) -> tuple[str, ...]:
-    """The class names of labels that are plain numbers."""
-    present = np.unique(source.labels)
-    wrong = np.flatnonzero(present != np.arange(len(present)))
+def require_numbered(where: str, labels: IntArray) -> None:
+    """Raises DataError where the sorted, distinct labels are not 0, 1, 2, ..."""
+    wrong = np.flatnonzero(labels != np.arange(len(labels)))
     if len(wrong):
-        strange, due = present[wrong[0]], wrong[0]
-        raise DataError(f"{source.where}: has label {strange} but not {due}; number the classes from 0 without gaps")
-    return tuple(map(str, range(len(present))))
+        raise DataError(
+            f"{where}: has label {labels[wrong[0]]} but not {wrong[0]}; number the classes from 0 without gaps"
+        )
 
 
-def _picture(file: Path | BytesIO, where: str) -> Image.Image:
+def is_picture(path: Path) -> bool:
+    """Returns True for file names of known formats."""
+    return path.suffix.lower() in FORMATS
+
+
+def picture(file: Path | BytesIO, where: str) -> Image.Image:
+    """Returns a decoded image. Raises DataError where `where` says, if there is none or it is damaged."""
     try:
         with Image.open(file, formats=list(FORMATS.values())) as image:
             image.load()
@@ -181,15 +191,16 @@ def _picture(file: Path | BytesIO, where: str) -> Image.Image:
     return image
 
 
-def _listed(folder: Path, keep: Callable[[Path], bool]) -> list[Path]:
-    """What to keep of what is in `folder`, by name, less what is hidden."""
+def listed(folder: Path, keep: Callable[[Path], bool], kind: str) -> list[Path]:
+    """Returns the paths in a folder that `keep` accepts, by name, without hidden ones."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and keep(path))
     except OSError as error:
-        raise _unreadable(folder, "imagefolder", error) from error
+        raise unreadable(folder, kind, error) from error
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> DataError:
+def unreadable(path: Path, kind: str, error: Exception) -> DataError:
+    """Returns the error for a file or folder that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: does not exist; check what follows `{kind}:`")
     return DataError(f"{path}: cannot be read as {kind} ({_line(error)}); make or fetch it again")
@@ -197,12 +208,3 @@ def _unreadable(path: Path, kind: str, error: Exception) -> DataError:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-LOADERS: Final[Mapping[str, Callable[[Path], Found]]] = {
-    "digits": _digits,
-    "parquet": _parquet,
-    "imagefolder": _image_folder,
-    "npz": _npz,
-}
-LOCATIONS: Final = {"parquet": "DIR", "imagefolder": "DIR", "npz": "FILE"}  # what follows the colon

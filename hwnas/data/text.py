@@ -1,14 +1,14 @@
 """Text to train on: a file's tokens in their order, the first 80 % to train, 10 % to validate, the last 10 % to test.
 
-Every window of tokens is labelled by the tokens that come one later. Knows nothing of networks or spaces, only the
-length of a window. Shapes: M tokens, N windows, L tokens in a window.
+Every window of tokens is labelled by the tokens that come one later. This file knows nothing of networks or spaces, only
+the length of a window. Shapes: M tokens, N windows, L tokens in a window.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
+from hwnas.data.request import DataRequest
+from hwnas.data.splits import sizes
 from hwnas.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Windows that follow each other in `tokens` (M,) without overlap; M is at least one more than `length`."""
+    """Windows that follow each other in `tokens` (M,) without overlap; M is greater than `length`."""
 
     tokens: IntArray
     length: int
@@ -31,36 +33,40 @@ class Windows:
 
     @property
     def raw(self) -> IntArray:
-        """Shape (N, L)."""
+        """Returns the windows; shape (N, L)."""
         return self.tokens[: len(self) * self.length].reshape(-1, self.length)
 
     @property
     def labels(self) -> IntArray:
-        """The next token of every position; shape (N, L)."""
+        """Returns the next token of every position; shape (N, L)."""
         return self.tokens[1 : len(self) * self.length + 1].reshape(-1, self.length)
 
     def first(self, count: int) -> "Windows":
-        """At most that many windows."""
+        """Returns the first windows, at most `count`."""
         return Windows(self.tokens[: count * self.length + 1], self.length)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TextData:
-    """`tokens` is how many different tokens there can be; `read_by` names them, as ONNX metadata."""
+    """`tokens` is the number of different tokens, `outputs` that of the networks; `read_by` names the tokens, as ONNX
+    metadata."""
+
+    task: ClassVar[str] = "language"
 
     reference: str
     train: Windows
     validation: Windows
     test: Windows
     tokens: int
+    outputs: int
     read_by: tuple[tuple[str, str], ...]
 
     def inputs(self, raw: NDArray[Any]) -> Tensor:
-        """Token ids (N, L) as int64."""
+        """Returns token ids (N, L) as int64."""
         return torch.tensor(raw, dtype=torch.int64)
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Windows (N, L) that begin anywhere between their place and the next window's, and their next tokens (N, L)."""
+        """Returns windows (N, L) that begin at random between their place and the next window's, and the next tokens (N, L)."""
         tokens, length = self.train.tokens, self.train.length
         starts = indices * length + rng.integers(0, length, len(indices))
         starts = np.minimum(starts, len(tokens) - length - 1)
@@ -68,21 +74,21 @@ class TextData:
         return self.inputs(windows[:, :-1]), self.inputs(windows[:, 1:])
 
     def calibration_order(self) -> IntArray:
-        """A fixed random order of the training windows."""
+        """Returns a fixed random order of the training windows."""
         return np.random.default_rng(0).permutation(len(self.train))
 
     def describe(self) -> dict[str, Any]:
-        """What a run stores of its data; fit for JSON."""
+        """Returns the facts that a run stores of its data; fit for JSON."""
         return {
             "reference": self.reference,
             "tokens": self.tokens,
             "window": self.train.length,
-            "sizes": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
+            "sizes": sizes(self.train, self.validation, self.test),
             "digest": self.digest(),
         }
 
     def digest(self) -> str:
-        """Changes when a token, its meaning, or a split changes."""
+        """Returns a hash that changes with a token, its meaning, or a split."""
         hashed = hashlib.blake2s(repr(self.read_by).encode())
         for split in (self.train, self.validation, self.test):
             hashed.update(f"{len(split.tokens)}:".encode())
@@ -90,7 +96,7 @@ class TextData:
         return hashed.hexdigest()[:16]
 
     def metadata(self) -> dict[str, str]:
-        """The characters by id, as JSON; or the tokenizer's file name and digest."""
+        """Returns the characters by id, as JSON; or the tokenizer's file name and digest."""
         return dict(self.read_by)
 
 
@@ -101,40 +107,60 @@ class _Tokens:
     read_by: tuple[tuple[str, str], ...]
 
 
-def load_text(location: str, length: int, vocabulary: int, limit: int | None = None) -> TextData:
-    """The text of FILE in characters, or of FILE@TOKENIZER.json in that tokenizer's tokens; windows of `length`.
+def load_text(request: DataRequest) -> TextData:
+    """Returns the text of FILE in characters, or of FILE@TOKENIZER.json in that tokenizer's tokens, in windows.
 
     The characters are collected over the whole file, in the order of their code points: validation and test have none
-    that training has no id for. `limit` is the most training windows; validation and test have at most a quarter.
+    that training has no id for. The request's limit is the most training windows; validation and test have at most a quarter.
 
-    Raises DataError for files that cannot be read, text too short, and more tokens than `vocabulary`.
+    Raises DataError for networks that take no token sequences, files that cannot be read, text that is too short, and more
+    tokens than the networks take or give.
     """
-    path, tokenizer = _paths(location)
+    vocabulary, length = _sequence(request)
+    path, tokenizer = _paths(request.location)
     text = _text(path)
     tokens = _characters(text) if tokenizer is None else _tokenized(text, tokenizer)
-    if tokens.count > vocabulary:
+    outputs = vocabulary if request.outputs is None else request.outputs
+    if tokens.count > min(vocabulary, outputs):
         raise DataError(
-            f"text:{location}: has {tokens.count} tokens, the space takes {vocabulary}; "
+            f"{request.reference}: has {tokens.count} tokens, the space takes {min(vocabulary, outputs)}; "
             f"give --space-option vocabulary={tokens.count}"
         )
-    size = len(tokens.ids)
+    train, validation, test = _windows(tokens.ids, length, request.limit, path)
+    return TextData(
+        reference=request.reference,
+        train=train,
+        validation=validation,
+        test=test,
+        tokens=tokens.count,
+        outputs=outputs,
+        read_by=tokens.read_by,
+    )
+
+
+def _sequence(request: DataRequest) -> tuple[int, int]:
+    """Returns the networks' vocabulary and the length of their windows."""
+    if request.vocabulary is None or len(request.input_shape) != 1:
+        raise DataError(
+            f"{request.reference}: is text, but the space takes {'images' if request.vocabulary is None else 'ids'} of shape "
+            f"{tuple(request.input_shape)}; give a --space of token sequences, or other --data"
+        )
+    return request.vocabulary, request.input_shape[0]
+
+
+def _windows(ids: IntArray, length: int, limit: int | None, path: Path) -> tuple[Windows, Windows, Windows]:
+    """Returns the windows of train, validation and test."""
+    size = len(ids)
     if size // 10 <= length:
         raise DataError(
             f"{path}: its {size} tokens are too few for windows of {length}; give at least {10 * (length + 1)}, of which "
             f"a tenth validates and a tenth tests, or a space of shorter windows"
         )
-    train, validation, test = (Windows(part, length) for part in np.split(tokens.ids, [size * 8 // 10, size * 9 // 10]))
-    if limit is not None:
-        fewer = max(limit // 4, 1)
-        train, validation, test = train.first(limit), validation.first(fewer), test.first(fewer)
-    return TextData(
-        reference=f"text:{location}",
-        train=train,
-        validation=validation,
-        test=test,
-        tokens=tokens.count,
-        read_by=tokens.read_by,
-    )
+    train, validation, test = (Windows(part, length) for part in np.split(ids, [size * 8 // 10, size * 9 // 10]))
+    if limit is None:
+        return train, validation, test
+    fewer = max(limit // 4, 1)
+    return train.first(limit), validation.first(fewer), test.first(fewer)
 
 
 def _paths(location: str) -> tuple[Path, Path | None]:

@@ -90,5 +90,5 @@ def _measured(space: SearchSpace, path: Path) -> list[Arch]:
 
 def _model(space: SearchSpace, measured: Measurements) -> AdditiveModel:
     isolated_ms = measured.isolated_of(space.operators())
-    basis = space_basis(space, isolated_ms, float(np.median(measured.network_ms_N)))
-    return fit_additive(basis, space.columns, measured.rows_NC, measured.network_ms_N)
+    basis = space_basis(space, isolated_ms, float(np.median(measured.networks_N)))
+    return fit_additive(basis, space.columns, measured.rows_NC, measured.networks_N)

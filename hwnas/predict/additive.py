@@ -44,7 +44,7 @@ class AdditiveModel:
         """In milliseconds."""
         return self.basis.expected if self.posterior is None else self.basis.factors(self.posterior.mean_P)
 
-    def predict_ms(self, rows_NC: IntArray) -> FloatArray:
+    def predict(self, rows_NC: IntArray) -> FloatArray:
         return total(self.factors, rows_NC, self.columns)
 
     @property
@@ -64,7 +64,7 @@ class AdditiveModel:
         Raises PredictorError before any network.
         """
         posterior = self._posterior
-        design_NP = self.basis.design(rows_NC, self.columns).multiply(relative(self.predict_ms(rows_NC))[:, None])
+        design_NP = self.basis.design(rows_NC, self.columns).multiply(relative(self.predict(rows_NC))[:, None])
         return posterior.covariance(design_NP.tocsr())
 
     def deviation(self, rows_NC: IntArray) -> FloatArray:
@@ -77,23 +77,23 @@ def fit_additive(
     basis: Basis,
     columns: Mapping[str, int],
     rows_NC: IntArray,
-    latency_ms_N: FloatArray,
+    cost_N: FloatArray,
     believed: LogScales | None = None,
 ) -> AdditiveModel:
     """Residuals are relative, so that fast and slow networks count alike. Of no networks, what is expected."""
     if len(rows_NC) == 0:
         return AdditiveModel(basis, columns)
-    relative_N = relative(latency_ms_N)
-    target_N = (latency_ms_N - total(basis.expected, rows_NC, columns)) * relative_N
+    relative_N = relative(cost_N)
+    target_N = (cost_N - total(basis.expected, rows_NC, columns)) * relative_N
     design_NP = basis.design(rows_NC, columns).multiply(relative_N[:, None]).tocsr()
     expecting = any(factor.values.any() for factor in basis.expected)
     scales = believed or default_scales(basis.groups, expecting=expecting)
     return AdditiveModel(basis, columns, fit_posterior(design_NP, target_N, basis.group_P, scales))
 
 
-def relative(latency_ms_N: FloatArray) -> FloatArray:
+def relative(cost_N: FloatArray) -> FloatArray:
     """What latencies are multiplied by to be relative ones: 1 / latency, but for those next to nothing."""
-    return 1.0 / np.maximum(latency_ms_N, FASTEST * np.median(latency_ms_N))
+    return 1.0 / np.maximum(cost_N, FASTEST * np.median(cost_N))
 
 
 def default_scales(groups: Sequence[Name], *, expecting: bool) -> LogScales:

@@ -27,7 +27,7 @@ class Feature:
     cell: int
     group: Name
     name: Name
-    value_ms: float
+    value: float
 
 
 # What is expected, and the features of its cells.
@@ -45,10 +45,10 @@ class Basis:
     cells: tuple[csr_array, ...]
     groups: tuple[Name, ...]
     group_P: IntArray
-    intercept_ms: float
+    intercept: float
 
     @classmethod
-    def of(cls, tables: Sequence[Table], intercept_ms: float) -> "Basis":
+    def of(cls, tables: Sequence[Table], intercept: float) -> "Basis":
         """From what is expected, each with the features of its cells. Features of one name share a weight, and tables of one
         name and scope are one."""
         tables = _joined(tables)
@@ -64,15 +64,15 @@ class Basis:
         for factor, features in tables:
             rows_F = np.array([feature.cell for feature in features], dtype=np.int64)
             columns_F = np.array([columns[*feature.group, *feature.name] for feature in features], dtype=np.int64)
-            values_F = np.array([feature.value_ms for feature in features], dtype=np.float64)
+            values_F = np.array([feature.value for feature in features], dtype=np.float64)
             cells.append(coo_array((values_F, (rows_F, columns_F)), (factor.values.size, len(columns))).tocsr())
         expected = tuple(factor for factor, _ in tables)
-        return cls(expected, tuple(cells), tuple(groups), np.array(group_of), intercept_ms)
+        return cls(expected, tuple(cells), tuple(groups), np.array(group_of), intercept)
 
     def design(self, rows_NC: IntArray, columns: Mapping[str, int]) -> csr_array:
         """The features of architectures in milliseconds; shape (N, P)."""
         count = len(rows_NC)
-        first = (np.full(count, self.intercept_ms), (np.arange(count), np.zeros(count, dtype=np.int64)))
+        first = (np.full(count, self.intercept), (np.arange(count), np.zeros(count, dtype=np.int64)))
         result = coo_array(first, (count, len(self.group_P))).tocsr()
         for numbers, cells_SP in self._by_scope:
             result = result + cells_SP[numbers.at(rows_NC, columns).astype(np.int64)]
@@ -96,7 +96,7 @@ class Basis:
             Factor(factor.name, factor.scope, factor.values + (cells_SP @ weights_P).reshape(factor.values.shape))
             for factor, cells_SP in zip(self.expected, self.cells, strict=True)
         ]
-        return (*corrected, Factor(INTERCEPT, (), np.array(self.intercept_ms * weights_P[0])))
+        return (*corrected, Factor(INTERCEPT, (), np.array(self.intercept * weights_P[0])))
 
 
 def _joined(tables: Sequence[Table]) -> list[Table]:

@@ -32,26 +32,26 @@ ALL: Final = "all"  # the level of all operators alike
 MOST_CELLS: Final = 5_000
 
 
-def space_basis(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> Basis:
-    """Features of a space's networks, which take about `typical_ms`.
+def space_basis(space: SearchSpace, isolated: Mapping[str, float], typical_cost: float) -> Basis:
+    """Features of a space's networks, which take about `typical_cost`.
 
-    `isolated_ms` has the isolated time of every operator by key: what is expected. Or it is empty, nothing is expected,
+    `isolated` has the isolated time of every operator by key: what is expected. Or it is empty, nothing is expected,
     and all is to be learned from what the operators are.
     """
-    return Basis.of(space_tables(space, isolated_ms, typical_ms), typical_ms)
+    return Basis.of(space_tables(space, isolated, typical_cost), typical_cost)
 
 
-def space_tables(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> list[Table]:
+def space_tables(space: SearchSpace, isolated: Mapping[str, float], typical_cost: float) -> list[Table]:
     """What is expected of every layer, and nothing of layers that meet; each with the features of its cells."""
-    expected = layer_factors(space, lambda operator: isolated_ms.get(operator.key, 0.0))
-    unit_ms = typical_ms / max(1, len(space.layers))
-    costs = _Costs.of(space, isolated_ms, unit_ms)
+    expected = layer_factors(space.layers, space.choices, lambda operator: isolated.get(operator.key, 0.0))
+    unit_cost = typical_cost / max(1, len(space.layers))
+    costs = _Costs.of(space, isolated, unit_cost)
     tables: list[Table] = [
         (factor, list(_layer_features(space, layer, costs)))
         for layer, factor in zip(space.layers, expected, strict=True)
     ]
     for first, second in space.wiring.meetings():
-        tables += _pair_tables(space, first, second, unit_ms)
+        tables += _pair_tables(space, first, second, unit_cost)
     return tables
 
 
@@ -60,21 +60,21 @@ def space_tables(space: SearchSpace, isolated_ms: Mapping[str, float], typical_m
 class _Costs:
     """What an operator costs by different reckonings, in milliseconds, each right for the mean operator."""
 
-    isolated_ms: Mapping[str, float]
-    unit_ms: float
+    isolated: Mapping[str, float]
+    unit_cost: float
     mean: FloatArray
 
     @classmethod
-    def of(cls, space: SearchSpace, isolated_ms: Mapping[str, float], unit_ms: float) -> "_Costs":
+    def of(cls, space: SearchSpace, isolated: Mapping[str, float], unit_cost: float) -> "_Costs":
         described = [description(operator) for operator in space.operators().values()]
         total = np.sum(described, axis=0) if described else np.zeros(1)
         # What costs no operator anything is 0 of all, whatever its mean is taken to be.
-        return cls(isolated_ms, unit_ms, np.where(total > 0, total / max(1, len(described)), 1.0))
+        return cls(isolated, unit_cost, np.where(total > 0, total / max(1, len(described)), 1.0))
 
     def of_operator(self, operator: Operator) -> dict[str, float]:
-        flops_ms, weights_ms, values_ms = (float(cost) for cost in self.unit_ms * description(operator) / self.mean)
-        result = {"fixed": self.unit_ms, "flops": flops_ms, "weights": weights_ms, "values": values_ms}
-        return result | {"isolated": self.isolated_ms[operator.key]} if self.isolated_ms else result
+        flops, weights, values = (float(cost) for cost in self.unit_cost * description(operator) / self.mean)
+        result = {"fixed": self.unit_cost, "flops": flops, "weights": weights, "values": values}
+        return result | {"isolated": self.isolated[operator.key]} if self.isolated else result
 
 
 def description(operator: Operator) -> FloatArray:
@@ -89,9 +89,9 @@ def _layer_features(space: SearchSpace, layer: Layer, costs: _Costs) -> Iterator
             continue
         options = {name: repr(space.choice(name).options[i]) for name, i in zip(layer.scope, index, strict=True)}
         levels = list(_levels(layer, options))
-        for reckoning, cost_ms in costs.of_operator(operator).items():
+        for reckoning, cost in costs.of_operator(operator).items():
             for level, name in levels:
-                yield Feature(cell, (reckoning, level), name, cost_ms)
+                yield Feature(cell, (reckoning, level), name, cost)
 
 
 def _levels(layer: Layer, options: Mapping[str, str]) -> Iterator[tuple[str, Name]]:
@@ -104,7 +104,7 @@ def _levels(layer: Layer, options: Mapping[str, str]) -> Iterator[tuple[str, Nam
         yield "layer", (layer.name, choice, option)
 
 
-def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_ms: float) -> Iterator[Table]:
+def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_cost: float) -> Iterator[Table]:
     """Of layers that meet: what kinds they are, and which options they have of the choices that are alike.
 
     One table for each of these, over those choices only that it depends on.
@@ -126,11 +126,11 @@ def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_ms: float
             if number == 0:
                 continue
             if role is None:
-                features.append(Feature(cell, ("pair", "kind"), kinds[number], unit_ms))
+                features.append(Feature(cell, ("pair", "kind"), kinds[number], unit_cost))
                 continue
             both = (role, *(repr(space.choice(name).options[index[own.index(name)]]) for name in pair))
-            features.append(Feature(cell, ("pair", "network"), both, unit_ms))
-            features.append(Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_ms))
+            features.append(Feature(cell, ("pair", "network"), both, unit_cost))
+            features.append(Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_cost))
         yield Factor(f"{first.name} + {second.name}", own, np.zeros(numbers.shape)), features
 
 

@@ -34,25 +34,25 @@ def fit(
     """
     known = [predictor.require(measurements.cost, "a known device") for predictor in known]
     measurements.require(space.operators(), space.size, where, fewest=FEWEST_AMONG_KNOWN if known else FEWEST_NETWORKS)
-    rows_NC, latency_ms_N = measurements.rows_NC, measurements.network_ms_N
-    basis, believed = _prior(space, measurements.isolated_ms, float(np.median(latency_ms_N)), known)
+    rows_NC, cost_N = measurements.rows_NC, measurements.networks_N
+    basis, believed = _prior(space, measurements.isolated, float(np.median(cost_N)), known)
 
     def additive(networks: IntArray) -> AdditiveModel:
-        return fit_additive(basis, space.columns, rows_NC[networks], latency_ms_N[networks], believed)
+        return fit_additive(basis, space.columns, rows_NC[networks], cost_N[networks], believed)
 
-    least_ms = LEAST * latency_ms_N.min()
-    held_out_ms_N = cross_validated(lambda train, rest: additive(train).predict_ms(rows_NC[rest]), len(rows_NC))
-    held_out_ms_N = np.maximum(held_out_ms_N, least_ms)
-    left_ms_N = latency_ms_N - held_out_ms_N
-    trees, added_ms_N = chosen_trees(rows_NC, left_ms_N, held_out_ms_N)
-    booster = fit_trees(rows_NC, left_ms_N, relative(held_out_ms_N) ** 2, trees) if trees else None
-    held_out_ms_N = np.maximum(held_out_ms_N + added_ms_N, least_ms)
+    least = LEAST * cost_N.min()
+    held_out_N = cross_validated(lambda train, rest: additive(train).predict(rows_NC[rest]), len(rows_NC))
+    held_out_N = np.maximum(held_out_N, least)
+    left_N = cost_N - held_out_N
+    trees, added_N = chosen_trees(rows_NC, left_N, held_out_N)
+    booster = fit_trees(rows_NC, left_N, relative(held_out_N) ** 2, trees) if trees else None
+    held_out_N = np.maximum(held_out_N + added_N, least)
     return LatencyPredictor(
         choices=space.choices,
         additive=additive(np.arange(len(rows_NC))).factors,
-        interval=conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE),
+        interval=conformal_interval(cost_N / held_out_N, COVERAGE),
         statistics=measurements.statistics(),
-        report=held_out_report(space, measurements, held_out_ms_N) | {"trees": trees, "known_devices": len(known)},
+        report=held_out_report(space, measurements, held_out_N) | {"trees": trees, "known_devices": len(known)},
         conditions=dict(conditions),
         space=space.describe(),
         identity=identity_factors(space),
@@ -62,9 +62,9 @@ def fit(
 
 
 def _prior(
-    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+    space: SearchSpace, isolated: Mapping[str, float], typical_cost: float, known: Sequence[LatencyPredictor]
 ) -> tuple[Basis, LogScales | None]:
     """What is believed of the device before its first network."""
     if known:
-        return known_basis(space, isolated_ms, typical_ms, known)
-    return space_basis(space, isolated_ms, typical_ms), None
+        return known_basis(space, isolated, typical_cost, known)
+    return space_basis(space, isolated, typical_cost), None

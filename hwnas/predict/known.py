@@ -18,19 +18,19 @@ from hwnas.predict.basis import Basis, Feature, Name, Table
 from hwnas.predict.bayes import LogScales
 from hwnas.predict.features import ALL, space_tables
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.transfer import FEATURES, MEAN, beliefs, unit_basis
+from hwnas.predict.transfer import FEATURE_SCALE, MEAN_SCALE, beliefs, unit_basis
 
-DEVICES: Final = "known devices"
-MEAN_GROUP: Final = (DEVICES, "mean")
-DIFFERENCE_GROUP: Final = (DEVICES, "difference")
+KNOWN_DEVICES: Final = "known devices"
+MEAN_GROUP: Final = (KNOWN_DEVICES, "mean")
+DIFFERENCE_GROUP: Final = (KNOWN_DEVICES, "difference")
 # Architectures on which the known devices are compared.
 COMPARED: Final = 200
 
 
 def known_basis(
-    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+    space: SearchSpace, isolated: Mapping[str, float], typical_cost: float, known: Sequence[LatencyPredictor]
 ) -> tuple[Basis, LogScales]:
-    """Features of networks that take about `typical_ms`, those of known devices among them, and what is believed of them.
+    """Features of networks that take about `typical_cost`, those of known devices among them, and what is believed of them.
 
     Nothing is expected: the sum of isolated times is a feature like what a known device takes. Raises PredictorError where
     a predictor knows not all of the space.
@@ -41,9 +41,9 @@ def known_basis(
     median_D = np.median(latency_DN, axis=1)
     tables = [
         (Factor(factor.name, factor.scope, np.zeros_like(factor.values)), features)
-        for factor, features in space_tables(space, isolated_ms, typical_ms)
+        for factor, features in space_tables(space, isolated, typical_cost)
     ]
-    basis = Basis.of([*tables, *_device_tables(own, typical_ms / median_D)], typical_ms)
+    basis = Basis.of([*tables, *_device_tables(own, typical_cost / median_D)], typical_cost)
     return basis, _believed(space, basis.groups, own, rows_NC, latency_DN / median_D[:, None])
 
 
@@ -83,5 +83,5 @@ def _believed(
     *scales, noise = zip(learned.mean, learned.spread, strict=True)
     found = dict(zip([MEAN_GROUP, DIFFERENCE_GROUP, *described.groups], scales, strict=True))
     # Of isolated times the known devices say nothing: their sum is as good a guess as a device, what corrects it a feature.
-    logs = np.array([*(found.get(group, MEAN if group[-1] == ALL else FEATURES) for group in groups), noise])
+    logs = np.array([*(found.get(group, MEAN_SCALE if group[-1] == ALL else FEATURE_SCALE) for group in groups), noise])
     return LogScales(logs[:, 0], logs[:, 1])

@@ -19,48 +19,48 @@ FOLDS: Final = 10
 COVERAGE: Final = 0.9
 
 
-def held_out_report(space: SearchSpace, measurements: Measurements, held_out_ms_N: FloatArray) -> dict[str, Any]:
+def held_out_report(space: SearchSpace, measurements: Measurements, held_out_N: FloatArray) -> dict[str, Any]:
     """What `hwnas fit` tells, of predictions by `cross_validated` fits. Valid JSON; points in the networks' order.
 
     `interval_coverage` is what the interval promises, `covered` what intervals of the other folds kept.
     """
-    measured_ms_N = measurements.network_ms_N
-    count, unit = len(measured_ms_N), UNITS[measurements.cost].lower()
-    baselines = baselines_ms(space, measurements)
+    measured_N = measurements.networks_N
+    count, unit = len(measured_N), UNITS[measurements.cost].lower()
+    simpler = baselines(space, measurements)
     return {
         "networks": count,
-        "held_out": errors(held_out_ms_N, measured_ms_N),
-        "baselines": {name: errors(baseline_ms_N, measured_ms_N) for name, baseline_ms_N in baselines.items()},
+        "held_out": errors(held_out_N, measured_N),
+        "baselines": {name: errors(baseline_N, measured_N) for name, baseline_N in simpler.items()},
         "interval_coverage": min(COVERAGE, (count - 1) / (count + 1)),
-        "covered": cross_conformal_coverage(measured_ms_N / held_out_ms_N, COVERAGE),
+        "covered": cross_conformal_coverage(measured_N / held_out_N, COVERAGE),
         "repeat_noise": measurements.repeat_noise,
-        "reference_ms": measurements.reference_ms,
-        "points": {f"predicted_{unit}": held_out_ms_N.tolist(), f"measured_{unit}": measured_ms_N.tolist()},
+        "reference_ms": measurements.reference,
+        "points": {f"predicted_{unit}": held_out_N.tolist(), f"measured_{unit}": measured_N.tolist()},
     }
 
 
-def baselines_ms(space: SearchSpace, measurements: Measurements) -> dict[str, FloatArray]:
+def baselines(space: SearchSpace, measurements: Measurements) -> dict[str, FloatArray]:
     """What a predictor has to be better than, each (N,): the isolated times' sum, and lines through it and through FLOPs.
 
     The lines are held out by the same folds. Without isolated times there is no sum.
     """
-    rows_NC, measured_ms_N = measurements.rows_NC, measurements.network_ms_N
+    rows_NC, measured_N = measurements.rows_NC, measurements.networks_N
     result = {}
-    if measurements.isolated_ms:
-        isolated = layer_factors(space, lambda operator: measurements.isolated_ms[operator.key])
+    if measurements.isolated:
+        isolated = layer_factors(space.layers, space.choices, lambda operator: measurements.isolated[operator.key])
         result["isolated_sum"] = total(isolated, rows_NC, space.columns)
-        result["affine_sum"] = held_out_line(result["isolated_sum"], measured_ms_N)
-    result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_ms_N)
+        result["affine_sum"] = held_out_line(result["isolated_sum"], measured_N)
+    result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_N)
     return result
 
 
-def held_out_line(cost_N: FloatArray, measured_ms_N: FloatArray) -> FloatArray:
+def held_out_line(cost_N: FloatArray, measured_N: FloatArray) -> FloatArray:
     """Each network's a + b * cost, with the a and b of least squared relative error on the other folds; shape (N,)."""
     scale = float(cost_N.max()) or 1.0  # FLOPs are many orders of magnitude more than milliseconds
     design_N2 = np.stack([np.ones(len(cost_N)), cost_N / scale], axis=1)
 
     def fit_and_predict(train: IntArray, rest: IntArray) -> FloatArray:
-        relative_N2 = design_N2[train] / measured_ms_N[train, None]
+        relative_N2 = design_N2[train] / measured_N[train, None]
         line_2 = np.linalg.lstsq(relative_N2, np.ones(len(train)))[0]
         return np.asarray(design_N2[rest] @ line_2)
 
@@ -81,19 +81,19 @@ def folds(count: int) -> list[tuple[IntArray, IntArray]]:
     return [(np.setdiff1d(order, fold), fold) for fold in np.array_split(order, min(FOLDS, count))]
 
 
-def errors(predicted_ms_N: FloatArray, measured_ms_N: FloatArray) -> dict[str, float | None]:
+def errors(predicted_N: FloatArray, measured_N: FloatArray) -> dict[str, float | None]:
     """The field's figures: mean absolute relative error, shares within 5 % and 10 %, rank correlations.
 
     A correlation is None where either side is the same for all networks: there is no order.
     """
-    relative_N = np.abs(predicted_ms_N / measured_ms_N - 1)
-    ordered = np.ptp(predicted_ms_N) > 0 and np.ptp(measured_ms_N) > 0
+    relative_N = np.abs(predicted_N / measured_N - 1)
+    ordered = np.ptp(predicted_N) > 0 and np.ptp(measured_N) > 0
     return {
         "mape": float(relative_N.mean()),
         "within_5": float((relative_N <= 0.05).mean()),
         "within_10": float((relative_N <= 0.10).mean()),
-        "spearman": float(spearmanr(predicted_ms_N, measured_ms_N).statistic) if ordered else None,
-        "kendall": float(kendalltau(predicted_ms_N, measured_ms_N).statistic) if ordered else None,
+        "spearman": float(spearmanr(predicted_N, measured_N).statistic) if ordered else None,
+        "kendall": float(kendalltau(predicted_N, measured_N).statistic) if ordered else None,
     }
 
 

@@ -71,8 +71,8 @@ class Conditions:
 
     @property
     def runtime_name(self) -> str:
-        """Without its version."""
-        return self.runtime.split()[0]
+        """The runtime's name or `FILE.py:NAME`, without its version."""
+        return self.runtime.rpartition(" ")[0]
 
     def clock(self) -> Clock:
         """What a measurement on the device reads: of a GPU its state, too, where it tells."""

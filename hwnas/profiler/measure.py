@@ -17,14 +17,14 @@ from hwnas.profiler.patience import Patience, measure_steadily, wait_until_fast
 from hwnas.profiler.protocol import Protocol, Session, Timing
 from hwnas.profiler.runtime import Model
 from hwnas.profiler.store import TableWriter
-from hwnas.profiler.table import ENERGY, Identity, Row, identity
+from hwnas.profiler.table import ENERGY_FIELDS, Identity, Row, identity
 
 # Models loaded at a time: bounds memory, and what a killed process has to measure again.
 GROUP_SIZE: Final = 40
 # ONNX Runtime keeps up to about four times a model's file: weights, packed weights, arena.
 GROUP_BYTES: Final = 2**30 // 4
 # Where the reference is this much slower than in the fastest group so far, the machine is disturbed.
-SLOWER: Final = 0.05
+WORTH_WAITING: Final = 0.05
 # A row of a group whose reference was this much slower than the fastest one's is of a disturbed machine.
 MUCH_SLOWER: Final = 0.10
 # Times that what was measured badly is measured again.
@@ -108,7 +108,7 @@ def fill(
 def _with_energy(row: Row, known: Mapping[Identity, Row]) -> Row:
     """A row that was measured again without its energy keeps the one it had."""
     before = known.get(identity(row), {})
-    return {name: before[name] for name in ENERGY if name in before} | dict(row)
+    return {name: before[name] for name in ENERGY_FIELDS if name in before} | dict(row)
 
 
 def _disturbed(rows: Mapping[Identity, Row], timer: "GroupTimer", *, patiently: bool) -> set[Identity]:
@@ -182,7 +182,7 @@ class GroupTimer:
 
     def is_fast(self, *, patiently: bool) -> bool:
         """Whether the device is as fast as it was; waits for that while there is patience, if asked to."""
-        fast_ms = (1 + SLOWER) * (self.expected_ms or np.inf)
+        fast_ms = (1 + WORTH_WAITING) * (self.expected_ms or np.inf)
         patience = self._patience if patiently else Patience(0.0)
         with _on_one_core(self.threads):
             return wait_until_fast(
@@ -202,7 +202,7 @@ class GroupTimer:
             threads=self.threads,
             clock=self.clock,
             expected_ms=self.expected_ms,
-            slower=SLOWER,
+            slower=WORTH_WAITING,
             tries=1,  # at the end, what was slow is measured again anyway
             patience=self._patience,
             rng=self.rng,

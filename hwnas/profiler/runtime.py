@@ -3,23 +3,22 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.arrays import FloatArray
+from hwnas.core.references import resolve
 from hwnas.errors import DeviceError, ExportError, UnknownNameError
 from hwnas.profiler.clock import Clock
 
 ArrayF32 = NDArray[np.float32]
 InputArray = ArrayF32 | NDArray[np.int64]  # token ids are int64
 
-# By name, the module that has it as `RUNTIME`.
 RUNTIMES: Final[Mapping[str, str]] = {
-    "onnxruntime": "hwnas.profiler.runtime_onnx",
-    "torch": "hwnas.profiler.runtime_torch",
+    "onnxruntime": "hwnas.profiler.runtime_onnx:RUNTIME",
+    "torch": "hwnas.profiler.runtime_torch:RUNTIME",
 }
 # What runs models where nothing else is asked for; boards have no other.
 USUAL: Final = "onnxruntime"
@@ -104,10 +103,8 @@ class Runtime(Protocol):
 
 
 def runtime(name: str) -> Runtime:
-    """Raises UnknownNameError."""
-    if name not in RUNTIMES:
-        raise UnknownNameError("runtime", name, list(RUNTIMES))
-    return import_module(RUNTIMES[name]).RUNTIME  # type: ignore[no-any-return]
+    """Returns a runtime by its name, or the object NAME of `FILE.py:NAME`. Raises UnknownNameError, DeviceError."""
+    return resolve("runtime", name, RUNTIMES, DeviceError)  # type: ignore[no-any-return]
 
 
 def chosen(options: Mapping[str, tuple[str, ...]], given: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ SCHEMA: Final = 2
 SPACE_FACTS: Final = {"reference", "options", "fingerprint"}
 KINDS: Final = ("floor", "operator", "network")
 # What a row has both of, or neither.
-ENERGY: Final = ("energy_mj", "energy_uncertainty")
+ENERGY_FIELDS: Final = ("energy_mj", "energy_uncertainty")
 CHECKED: Final = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
 
 Row = Mapping[str, Any]
@@ -140,8 +140,8 @@ def _check_row(row: Row, path: Path, number: int) -> None:
         raise TableError(f"{path}: line {number} has no positive times in order; delete that line and profile again")
     if row.get("kind") not in KINDS or not isinstance(row.get("key"), str):
         raise TableError(f"{path}: line {number} is neither an operator's nor a network's; delete it and profile again")
-    energy = [row[name] for name in ENERGY if name in row]
-    if energy and (len(energy) < len(ENERGY) or not all(map(_is_positive, energy))):
+    energy = [row[name] for name in ENERGY_FIELDS if name in row]
+    if energy and (len(energy) < len(ENERGY_FIELDS) or not all(map(_is_positive, energy))):
         raise TableError(f"{path}: line {number} has no positive energy and uncertainty; delete it and profile again")
     if type(row.get("converged")) is not bool or type(row.get("half_width")) not in (float, int):
         raise TableError(f"{path}: line {number} does not say how precise it is; delete it and profile again")

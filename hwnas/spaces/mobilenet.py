@@ -1,17 +1,20 @@
 """MobileNet space: stages of MBConv blocks with searched depth, width, kernel and expansion.
 
 After Once-for-All (Cai et al. 2020: kernels, expansions, depths) and BigNAS (Yu et al. 2020: widths, centre-cropped
-kernels). Stage tables differ below 64 px, where a network for large images would have shrunk its input to a dot.
+kernels). Images below 64 px have a stage table of their own with fewer strides, because the table for large images would
+shrink them to one pixel.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hwnas.core.choice import Choice
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier, widened
+from hwnas.operators.dense import PixelClassifier
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 
 KERNELS: Final = (3, 5, 7)
@@ -20,7 +23,7 @@ EXPANSIONS: Final = (3, 4, 6)
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """The stage's width options (before the width multiplier), stride of its first block, and depth options."""
+    """The width options of a stage (before the width multiplier), the stride of its first block, and the depth options."""
 
     widths: tuple[int, int]
     stride: int
@@ -41,14 +44,21 @@ LARGE_IMAGES: Final = (
     StagePlan((160, 192), 2, (2, 3, 4)),
 )
 SQUEEZE_EXCITE: Final = ("none", "all", "choice")
+HEADS: Final = ("classifier", "dense")
 
 
 def mobilenet(
-    resolution: int = 32, channels: int = 3, classes: int = 10, width: float = 1.0, squeeze_excite: str = "none"
+    resolution: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    width: float = 1.0,
+    squeeze_excite: str = "none",
+    head: str = "classifier",
 ) -> SearchSpace:
-    """The space for square images of `resolution` pixels.
+    """Returns the space for square images of `resolution` pixels.
 
-    `width` multiplies every width; `squeeze_excite` is `none`, `all` or `choice` (per stage).
+    `width` multiplies every number of channels; `squeeze_excite` is `none`, `all` or `choice` (one choice per stage). `head` is
+    `classifier`, one prediction per image, or `dense`, one prediction per pixel: outputs (classes, resolution, resolution).
     """
     for name, value in (("resolution", resolution), ("channels", channels), ("classes", classes)):
         if not isinstance(value, int):
@@ -57,19 +67,44 @@ def mobilenet(
         raise SpaceError(f"mobilenet needs images of at least 16 px, not {resolution}")
     if squeeze_excite not in SQUEEZE_EXCITE:
         raise SpaceError(f"squeeze_excite is {squeeze_excite!r}; known: {', '.join(SQUEEZE_EXCITE)}")
-    if not 0 < width < math.inf or classes < 2 or channels < 1:
+    if head not in HEADS:
+        raise SpaceError(f"head is {head!r}; known: {', '.join(HEADS)}")
+    if not 0 < width < math.inf or classes < 1 or channels < 1:
         raise SpaceError(f"mobilenet cannot have width {width}, {classes} classes, {channels} channels")
-    plans = SMALL_IMAGES if resolution < 64 else LARGE_IMAGES
+    plans: tuple[StagePlan, ...] = SMALL_IMAGES if resolution < 64 else LARGE_IMAGES
+    if head == "dense":
+        plans = _finer(plans)
     gate = {"none": False, "all": True}.get(squeeze_excite)
     parts: list[Place | Blocks] = [place("stem", ConvBlock, channels=widened(16, width), stride=2)]
     parts += [_stage(f"stage{number}", plan, width, gate) for number, plan in enumerate(plans, start=1)]
     features = widened(2 * plans[-1].widths[-1], width)
-    parts.append(place("head", PoolClassifier, features=features, classes=classes))
+    parts.append(
+        _dense(plans, resolution, features, classes)
+        if head == "dense"
+        else place("head", PoolClassifier, features=features, classes=classes)
+    )
     return compose("mobilenet", (channels, resolution, resolution), classes, parts)
 
 
+def _finer(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
+    """Returns the plans with stride 1 in the last stage that has stride 2.
+
+    A dense head needs positions: on `digits-canvas` XX. DeepLab and LR-ASPP do the same (with dilation).
+    """
+    last = max(number for number, plan in enumerate(plans) if plan.stride > 1)
+    return (*plans[:last], replace(plans[last], stride=1), *plans[last + 1 :])
+
+
+def _dense(plans: Sequence[StagePlan], resolution: int, features: int, classes: int) -> Place:
+    """Returns the place of the dense head. Raises SpaceError where strides do not divide the resolution."""
+    scale = 2 * math.prod(plan.stride for plan in plans)
+    if resolution % scale:
+        raise SpaceError(f"mobilenet's dense head needs images of a multiple of {scale} px, not {resolution}")
+    return place("head", PixelClassifier, features=features, classes=classes, scale=scale)
+
+
 def _stage(name: str, plan: StagePlan, width: float, gate: bool | None) -> Blocks:
-    """`gate`: squeeze-excite in all blocks, in none, or (None) as a choice of the stage decides."""
+    """Returns a stage. `gate`: squeeze-excite in all blocks (True), in no block (False), or a choice of the stage (None)."""
     widths = Choice(f"{name}.width", tuple(dict.fromkeys(widened(channels, width) for channels in plan.widths)))
     squeeze_excite = Choice(f"{name}.squeeze_excite", (False, True)) if gate is None else gate
 

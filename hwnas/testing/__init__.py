@@ -1,1 +1,1 @@
-"""Installed conformance suites, one per seam: a test file of a user's own inherits them."""
+"""Conformance suites, one per seam: a class of tests that your own strategy, cost, ... inherits. Needs pytest."""

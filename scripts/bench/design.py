@@ -52,7 +52,7 @@ def main() -> None:
         for size in SIZES:
             predictor = fit(space, part(known, space, archs[: size + 2]), {})
             held_rows = space.encode(held)
-            found = errors(predictor.predict_ms(held_rows), part(known, space, held).network_ms_N)
+            found = errors(predictor.predict_ms(held_rows), part(known, space, held).networks_N)
             cells.append(f"{found['mape']:10.2%} {found['kendall']:6.3f} ")
         print(f"{name:17}" + "".join(cells))
 
@@ -77,8 +77,8 @@ def part(known: Measurements, space: SearchSpace, archs: list[Arch]) -> Measurem
     """The measurements of some of the networks."""
     place = {row.tobytes(): i for i, row in enumerate(known.rows_NC)}
     chosen = [place[row.tobytes()] for row in space.encode(archs)]
-    other_ms = {name: values[chosen] for name, values in known.other_ms.items()}
-    return replace(known, rows_NC=known.rows_NC[chosen], network_ms_N=known.network_ms_N[chosen], other_ms=other_ms)
+    other = {name: values[chosen] for name, values in known.other.items()}
+    return replace(known, rows_NC=known.rows_NC[chosen], networks_N=known.networks_N[chosen], other=other)
 
 
 def candidates(space: SearchSpace) -> np.ndarray:

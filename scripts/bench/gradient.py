@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from hwnas.pipeline.config import SearchConfig
 
 import hwnas
 from hwnas.benchmarks.published import fbnet
@@ -29,7 +30,6 @@ from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import HwnasError
-from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import resume, start
 from hwnas.predict.expected import ExpectedCost
@@ -148,7 +148,7 @@ def searched(
     seed: int = 0,
     name: str = "drnas",
 ) -> tuple[GradientSearch, list[Progress]]:
-    data = load_data("digits", space.input_shape, classes=space.classes, seed=0)
+    data = load_data("digits", space.input_shape, outputs=space.classes, seed=0)
     torch.manual_seed(seed)
     search = GradientSearch(
         supernet=Supernet(space),
@@ -171,7 +171,7 @@ def probabilities_of(search: GradientSearch) -> dict[str, np.ndarray]:
 
 def penalties(arguments: argparse.Namespace) -> None:
     predictor, space = LatencyPredictor.load(predictor_of(arguments)), hwnas.space("mobilenet")
-    largest_ms = float(predictor.upper_ms(space.encode([space.largest()]), "median")[0])
+    largest_ms = float(predictor.upper(space.encode([space.largest()]), "median")[0])
     constraint = latency_constraint(predictor, 0.4 * largest_ms, "median")
     print("| penalty | weight | expected latency, ms | mean | derived without a limit, ms |\n|---|---|---|---|---|")
     for name, weights in (("fbnet", BETAS), ("proxyless-linear", LAMBDAS)):
@@ -251,7 +251,7 @@ def devices(arguments: argparse.Namespace) -> None:
     rows_NC = table.rows_NC[order]
     predictors, found = {}, {}
     for device in DEVICES:
-        measured = Measurements(isolated_ms={}, rows_NC=rows_NC, network_ms_N=table.latency_ms[device][order])
+        measured = Measurements(isolated={}, rows_NC=rows_NC, networks_N=table.latency_ms[device][order])
         predictors[device] = fit(table.space, measured, {"device": device}).for_space(published)
     bound_ms = {device: between(published, predictor, SHARE) for device, predictor in predictors.items()}
     for device, predictor in predictors.items():
@@ -272,7 +272,7 @@ def devices(arguments: argparse.Namespace) -> None:
 def between(space: SearchSpace, predictor: LatencyPredictor, share: float) -> float:
     """Milliseconds that so large a share of the way lead from the fastest to the slowest network."""
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
-    ends = [predicted_ms(predictor, space, minimise(space, each)) for each in (predictor.factors, negated)]
+    ends = [predicted_ms(predictor, space, minimise(space.choices, each)) for each in (predictor.factors, negated)]
     return ends[0] + share * (ends[1] - ends[0])
 
 

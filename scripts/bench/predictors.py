@@ -107,8 +107,8 @@ def first_networks(space: SearchSpace, table: Measurements, size: int) -> Measur
     """The table with so many calibration networks only, and its two ends."""
     wanted = {arch.key for arch in calibration_networks(space, size)}
     kept = np.array([space.decode(row).key in wanted for row in table.rows_NC])
-    other_ms = {statistic: values[kept] for statistic, values in table.other_ms.items()}
-    return replace(table, rows_NC=table.rows_NC[kept], network_ms_N=table.network_ms_N[kept], other_ms=other_ms)
+    other = {statistic: values[kept] for statistic, values in table.other.items()}
+    return replace(table, rows_NC=table.rows_NC[kept], networks_N=table.networks_N[kept], other=other)
 
 
 def times_ms(
@@ -120,8 +120,8 @@ def times_ms(
     relative = {
         row["key"]: row["p10_ms"] / row["reference_ms"] for row in read_table(path).rows if row["kind"] == "network"
     }
-    assert table.reference_ms is not None
-    return np.array([table.reference_ms * relative[work.key] for work in works])
+    assert table.reference is not None
+    return np.array([table.reference * relative[work.key] for work in works])
 
 
 def winners(space: SearchSpace, predictor: LatencyPredictor) -> IntArray:

@@ -26,8 +26,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 LIVE = ("conv", "skip")
 
 
-def space_of(*choices: Choice, layers: tuple[Layer, ...] = ()) -> SearchSpace:
-    return SearchSpace("hand-made", choices, Chain(layers), (3, 8, 8), 8)
+def space_of(*choices: Choice, layers: tuple[Layer, ...] = (), classes: int = 3) -> SearchSpace:
+    return SearchSpace("hand-made", choices, Chain(layers), (3, 8, 8), classes)
 
 
 def raw_rows(space: SearchSpace, seed: int, count: int = 20) -> np.ndarray:
@@ -94,7 +94,9 @@ def test_arch_may_leave_out_exactly_what_is_switched_off(spaces, data, seed) -> 
     missing = data.draw(st.sampled_from(space.choices))
     rest = {name: option for name, option in whole.items() if name != missing.name}
     if _is_on(space, missing, whole):
-        with pytest.raises(ArchError, match=f"the architecture says nothing of '{missing.name}', which is switched on"):
+        with pytest.raises(
+            ArchError, match=f"the architecture does not set '{missing.name}', which is switched on; add it"
+        ):
             space.arch(rest)
     else:
         assert space.arch(rest) == whole
@@ -127,7 +129,7 @@ def test_no_architectures_are_no_rows(tiny_space) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stage9.depth": 1}, "mobilenet has no choice 'stage9.depth'; it has stage1.depth, "),
+        ({"stage9.depth": 1}, "the space has no choice 'stage9.depth'; it has stage1.depth, "),
         ({"stage2.depth": 7}, r"'stage2.depth' cannot be 7; options: \(1, 2, 3\)"),
         ({"stage2.depth": [1]}, r"'stage2.depth' cannot be \[1\]; options: \(1, 2, 3\)"),
         ({"stage2.depth": None}, "'stage2.depth' cannot be None"),
@@ -141,7 +143,7 @@ def test_an_architecture_outside_the_space_is_refused(tiny_space, change, messag
 def test_encode_refuses_an_architecture_with_a_choice_missing(tiny_space) -> None:
     arch = dict(tiny_space.smallest())
     del arch["stage2.width"]
-    with pytest.raises(ArchError, match=r"says nothing of 'stage2.width' \(mobilenet needs it\)"):
+    with pytest.raises(ArchError, match=r"the architecture does not set 'stage2.width'; add it"):
         tiny_space.encode([arch])
 
 
@@ -182,7 +184,7 @@ def test_size_of_a_space_without_a_choice_is_one() -> None:
 
 
 def test_a_space_without_a_choice_has_one_architecture() -> None:
-    space, rng = space_of(layers=(block("a", 3, 4),)), np.random.default_rng(0)
+    space, rng = space_of(layers=(block("a", 3, 4),), classes=4), np.random.default_rng(0)
     assert space.sample_rows(rng, 3).shape == space.spread_rows(rng, 3).shape == space.encode([{}] * 3).shape == (3, 0)
     assert space.arch({}) == space.sample(rng) == space.smallest() == space.largest()
 
@@ -253,15 +255,15 @@ def test_a_choice_that_cannot_be_is_refused(name, options, message) -> None:
 
 
 def test_two_choices_of_one_name_are_refused() -> None:
-    with pytest.raises(SpaceError, match="space 'hand-made' has two choices of one name: kernel"):
+    with pytest.raises(SpaceError, match="two choices are called 'kernel'; rename one"):
         space_of(Choice("kernel", (3, 5)), Choice("depth", (1, 2)), Choice("kernel", (5, 7)))
 
 
 def test_two_layers_of_one_name_are_refused_also_in_a_stage() -> None:
     layer = Layer("block", (), lambda options: None)
     chain = Chain((layer, Stage("stage", "depth", (layer,))))
-    with pytest.raises(SpaceError, match="space 'hand-made' has two layers of one name: block"):
-        SearchSpace("hand-made", (Choice("depth", (1,)),), chain, (3, 8, 8), 8)
+    with pytest.raises(SpaceError, match="space 'hand-made' has two layers called 'block'; rename one"):
+        SearchSpace("hand-made", (Choice("depth", (1,)),), chain, (3, 8, 8), 3)
 
 
 def test_a_scope_outside_the_space_is_refused() -> None:
@@ -278,20 +280,20 @@ def block(name: str, channels_in: int, channels_out: int, *scope: str) -> Layer:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((block("a", 4, 4),), r"layer 'a' takes \(4, 8, 8\), but what comes before it gives \(3, 8, 8\)"),
+        ((block("a", 4, 4),), r"layer 'a' takes \(4, 8, 8\), but its input has shape \(3, 8, 8\)"),
         (
             (block("a", 3, 4), block("b", 4, 6, "gate"), block("c", 4, 4)),
-            r"layer 'c' takes \(4, 8, 8\), but what comes before it gives \(6, 8, 8\)",
+            r"layer 'c' takes \(4, 8, 8\), but its input has shape \(6, 8, 8\)",
         ),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(layers, message) -> None:
     with pytest.raises(SpaceError, match=f"space 'hand-made': {message}"):
-        space_of(Choice("gate", (0, 1)), layers=layers)
+        space_of(Choice("gate", (0, 1)), layers=layers, classes=4)
 
 
 def test_a_layer_that_is_absent_is_skipped_where_shapes_are_compared() -> None:
-    space_of(Choice("gate", (0, 1)), layers=(block("a", 3, 4), block("b", 4, 4, "gate"), block("c", 4, 6)))
+    space_of(Choice("gate", (0, 1)), layers=(block("a", 3, 4), block("b", 4, 4, "gate"), block("c", 4, 6)), classes=6)
 
 
 @pytest.mark.parametrize("condition", [only_if({"kernel": (9,)}), only_if({"kernel": (3,)}, {"pool": ("max",)})])

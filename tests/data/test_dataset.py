@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.data.dataset import load_data
+from hwnas.data.dataset import DATASETS, load_data
 from hwnas.data.images import ImageData
-from hwnas.data.sources import LOADERS
 from hwnas.data.text import TextData
 from hwnas.errors import DataError, UnknownNameError
 
@@ -20,22 +19,22 @@ def text(tmp_path: Path) -> str:
 
 
 def test_a_reference_names_images_or_text(text: str) -> None:
-    assert isinstance(load_data("digits", RGB, classes=10, limit=20), ImageData)
-    assert isinstance(load_data(text, (8,), classes=9, vocabulary=9), TextData)
+    assert isinstance(load_data("digits", RGB, outputs=10, limit=20), ImageData)
+    assert isinstance(load_data(text, (8,), outputs=9, vocabulary=9), TextData)
 
 
 @pytest.mark.parametrize("reference", ["cifar", "", "digits:x", "parquet", "npz:", "csv:a.csv", ":x", "text", "text:"])
 def test_an_unknown_reference_lists_the_known(reference: str) -> None:
-    known = "known: digits, imagefolder:DIR, npz:FILE, parquet:DIR, text:FILE"
+    known = "known: FILE.py:NAME, digits, digits-angle, digits-canvas, imagefolder:DIR, masks:DIR, npz:FILE, parquet:DIR, text"
     with pytest.raises(UnknownNameError, match=f"unknown data set '{reference}'; {known}"):
         load_data(reference, RGB)
 
 
-def test_every_loader_is_documented_by_the_error() -> None:
+def test_every_kind_is_documented_by_the_error() -> None:
     with pytest.raises(UnknownNameError) as error:
         load_data("?", RGB)
     listed = str(error.value).split("known: ")[1].split(", ")
-    assert {each.partition(":")[0] for each in listed} == {*LOADERS, "text"}
+    assert set(listed) == {*DATASETS, "FILE.py:NAME"}
 
 
 def test_images_are_refused_where_networks_take_tokens() -> None:
@@ -57,4 +56,4 @@ def test_text_is_refused_where_networks_take_tables_of_tokens(text: str) -> None
 
 def test_images_of_another_number_of_classes_are_refused() -> None:
     with pytest.raises(DataError, match="digits has 10 classes, the space 7; give --space-option classes=10"):
-        load_data("digits", RGB, classes=7)
+        load_data("digits", RGB, outputs=7)

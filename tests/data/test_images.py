@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hwnas.data.dataset import load_data
-from hwnas.data.images import ImageData, Split, augment, stratified_order
+from hwnas.data.images import ImageData
+from hwnas.data.pictures import augment
+from hwnas.data.splits import Examples, stratified_order
 from hwnas.errors import DataError, UnknownNameError
 
 RGB = (3, 8, 8)
@@ -59,13 +61,13 @@ def write_pictures(folder: Path, counts: dict[str, int], suffix: str = "png") ->
             Image.fromarray(image + np.uint8(100 * shade)).save(folder / name / f"{number:03}.{suffix}")
 
 
-def splits(data: ImageData) -> tuple[Split, Split, Split]:
+def splits(data: ImageData) -> tuple[Examples, Examples, Examples]:
     return data.train, data.validation, data.test
 
 
-def numbers(split: Split) -> list[int]:
+def numbers(split: Examples) -> list[int]:
     """Which of the numbered images a split has."""
-    return split.images[:, 0, 0, 0].tolist()
+    return split.raw[:, 0, 0, 0].tolist()
 
 
 # ---- splits
@@ -92,7 +94,7 @@ def test_digits_are_split_60_20_20_with_the_classes_in_proportion() -> None:
     assert [len(split) for split in splits(data)] == [1078, 360, 359]
     counts = np.array([np.bincount(split.labels) / len(split) for split in splits(data)])
     assert np.ptp(counts, axis=0).max() < 0.005
-    assert data.train.images.max() == 255
+    assert data.train.raw.max() == 255
     assert data.classes == tuple("0123456789")
     assert data.augmentation == "shift"
 
@@ -100,9 +102,9 @@ def test_digits_are_split_60_20_20_with_the_classes_in_proportion() -> None:
 def test_a_seed_fixes_the_split_and_another_changes_it() -> None:
     first, again, other = (load_data("digits", (1, 8, 8), seed=seed) for seed in (3, 3, 4))
     for one, two, three in zip(splits(first), splits(again), splits(other), strict=True):
-        np.testing.assert_array_equal(one.images, two.images)
+        np.testing.assert_array_equal(one.raw, two.raw)
         np.testing.assert_array_equal(one.labels, two.labels)
-        assert not np.array_equal(one.images, three.images)
+        assert not np.array_equal(one.raw, three.raw)
 
 
 def test_a_test_set_of_its_own_is_kept_whole_and_a_tenth_of_the_rest_validates(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_limit_holds_for_every_split_and_smaller_limits_are_subsets(tmp_path: 
 def test_a_limit_above_the_size_changes_nothing(tmp_path: Path) -> None:
     reference = write_npz(tmp_path / "a.npz")
     for one, two in zip(*(splits(load_data(reference, RGB, limit=limit)) for limit in (None, 999)), strict=True):
-        np.testing.assert_array_equal(one.images, two.images)
+        np.testing.assert_array_equal(one.raw, two.raw)
 
 
 def test_with_a_limit_only_what_is_needed_is_decoded(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_with_a_limit_only_what_is_needed_is_decoded(tmp_path: Path) -> None:
     labels, is_kept = np.arange(60) % 2, set(numbers(kept.train) + numbers(kept.validation))
     images = [encoded(image) if row in is_kept else b"?" for row, image in enumerate(numbered(60, (6, 7, 3)))]
     write_table(tmp_path / "train.parquet", images, labels)
-    np.testing.assert_array_equal(load_data(reference, RGB, limit=4).train.images, kept.train.images)
+    np.testing.assert_array_equal(load_data(reference, RGB, limit=4).train.raw, kept.train.raw)
     with pytest.raises(DataError, match=r"train\.parquet: the image of row \d+: is not a PNG"):
         load_data(reference, RGB)
 
@@ -158,20 +160,20 @@ def test_every_beginning_of_a_stratified_order_has_the_classes_in_proportion(lab
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 24), (3, 3, 2), (4, 8, 8)])
 def test_images_take_the_shape_asked_for(shape: tuple[int, int, int]) -> None:
     data = load_data("digits", shape, limit=20)
-    assert data.train.images.shape == (20, *shape)
-    assert data.train.images.dtype == np.uint8
+    assert data.train.raw.shape == (20, *shape)
+    assert data.train.raw.dtype == np.uint8
     assert data.train.labels.dtype == np.int64
-    assert data.inputs(data.train.images).shape == (20, *shape)
+    assert data.inputs(data.train.raw).shape == (20, *shape)
 
 
 def test_grey_becomes_colour_by_repetition_and_colour_grey_by_luminance(tmp_path: Path) -> None:
-    grey = load_data("digits", (1, 8, 8), limit=30).train.images
-    colour = load_data("digits", (3, 8, 8), limit=30).train.images
+    grey = load_data("digits", (1, 8, 8), limit=30).train.raw
+    colour = load_data("digits", (3, 8, 8), limit=30).train.raw
     np.testing.assert_array_equal(colour, np.repeat(grey, 3, axis=1))
     x = np.zeros((12, 8, 8, 3), np.uint8)
     x[..., 0], x[..., 1], x[..., 2] = 200, 100, 50
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(12) % 2)
-    images = load_data(f"npz:{tmp_path / 'a.npz'}", (1, 8, 8)).train.images
+    images = load_data(f"npz:{tmp_path / 'a.npz'}", (1, 8, 8)).train.raw
     assert abs(float(images.mean()) - (0.299 * 200 + 0.587 * 100 + 0.114 * 50)) <= 1
 
 
@@ -179,7 +181,7 @@ def test_shrinking_averages(tmp_path: Path) -> None:
     """A chequerboard turns grey, where picking single pixels would leave it black or white."""
     board = (np.indices((32, 32)).sum(axis=0) % 2 * 255).astype(np.uint8)
     np.savez(tmp_path / "a.npz", x=np.stack([board] * 12), y=np.arange(12) % 2)
-    images = load_data(f"npz:{tmp_path / 'a.npz'}", (1, 8, 8)).train.images
+    images = load_data(f"npz:{tmp_path / 'a.npz'}", (1, 8, 8)).train.raw
     assert 110 < images.min() <= images.max() < 145
 
 
@@ -187,7 +189,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     image = encoded(np.full((8, 8), 100 * 256 + 7, np.uint16))
     for name in ("train", "test"):
         write_table(tmp_path / f"{name}.parquet", [image] * 12, [0, 1] * 6)
-    assert set(load_data(f"parquet:{tmp_path}", (1, 8, 8)).train.images.ravel()) == {100}
+    assert set(load_data(f"parquet:{tmp_path}", (1, 8, 8)).train.raw.ravel()) == {100}
 
 
 def test_palettes_with_transparency_are_read(tmp_path: Path) -> None:
@@ -197,7 +199,7 @@ def test_palettes_with_transparency_are_read(tmp_path: Path) -> None:
     image.save(file, "PNG", transparency=b"\x80\xff")
     for name in ("train", "test"):
         write_table(tmp_path / f"{name}.parquet", [file.getvalue()] * 12, [0, 1] * 6)
-    images = load_data(f"parquet:{tmp_path}", RGB).train.images
+    images = load_data(f"parquet:{tmp_path}", RGB).train.raw
     assert images[0, :, 0, 0].tolist() == [10, 20, 30]
 
 
@@ -206,12 +208,12 @@ def test_the_layouts_of_an_npz_file_mean_the_same(tmp_path: Path) -> None:
     layouts = {"last": last, "first": last.transpose(0, 3, 1, 2)}
     for name, x in layouts.items():
         np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(30) % 3)
-    one, two = (load_data(f"npz:{tmp_path / name}.npz", RGB).train.images for name in layouts)
+    one, two = (load_data(f"npz:{tmp_path / name}.npz", RGB).train.raw for name in layouts)
     np.testing.assert_array_equal(one, two)
     for name, x in {"plane": last[..., 0], "one_last": last[..., :1], "one_first": last[:, None, ..., 0]}.items():
         np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=np.arange(30) % 3, x_test=x, y_test=np.arange(30) % 3)
         test = load_data(f"npz:{tmp_path / name}.npz", (1, 8, 8)).test
-        np.testing.assert_array_equal(test.images[:, 0], last[..., 0])
+        np.testing.assert_array_equal(test.raw[:, 0], last[..., 0])
 
 
 def test_bytes_in_a_struct_are_the_same_as_bytes(tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_bytes_in_a_struct_are_the_same_as_bytes(tmp_path: Path) -> None:
         images = [{"bytes": encoded(image), "path": None} for image in numbered(count, (6, 7, 3))]
         write_table(tmp_path / f"{name}.parquet", images, np.arange(count) % 2)
     for one, two in zip(splits(plain), splits(load_data(f"parquet:{tmp_path}", RGB)), strict=True):
-        np.testing.assert_array_equal(one.images, two.images)
+        np.testing.assert_array_equal(one.raw, two.raw)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "webp"])
@@ -232,7 +234,7 @@ def test_an_image_folder_names_its_classes_by_folder(tmp_path: Path, suffix: str
     assert data.classes == ("cat", "dog")
     assert [len(split) for split in splits(data)] == [18, 6, 6]
     for split in splits(data):
-        np.testing.assert_array_equal(split.images.mean(axis=(1, 2, 3)) > 60, split.labels == 1)
+        np.testing.assert_array_equal(split.raw.mean(axis=(1, 2, 3)) > 60, split.labels == 1)
 
 
 def test_an_image_folder_may_have_a_test_folder(tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_training_inputs_have_mean_0_and_deviation_1_per_channel(tmp_path: Path)
     x = np.random.default_rng(0).integers(0, [256, 100, 20], (90, 8, 8, 3)).astype(np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(90) % 3)
     data = load_data(f"npz:{tmp_path / 'a.npz'}", RGB)
-    inputs = data.inputs(data.train.images)
+    inputs = data.inputs(data.train.raw)
     assert inputs.dtype == torch.float32
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
@@ -257,8 +259,8 @@ def test_training_inputs_have_mean_0_and_deviation_1_per_channel(tmp_path: Path)
 def test_a_channel_that_never_varies_becomes_zero(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.full((12, 8, 8), 77, np.uint8), y=np.arange(12) % 2)
     data = load_data(f"npz:{tmp_path / 'a.npz'}", (1, 8, 8))
-    assert data.std == (1.0,)
-    assert data.inputs(data.train.images).abs().max() < 1e-6
+    assert data.normalise.std == (1.0,)
+    assert data.inputs(data.train.raw).abs().max() < 1e-6
 
 
 def test_a_description_survives_json(tmp_path: Path) -> None:
@@ -395,7 +397,11 @@ X, Y = numbered(12), np.arange(12) % 2
         ({"x": X}, "a.npz: has no 'y'; store x_train, y_train, x_test, y_test, or x and y"),
         ({"x_train": X, "y_train": Y, "y_test": Y}, "a.npz: has no 'x_test'; store x_train"),
         ({"x": X / 2, "y": Y}, "a.npz: x, y: hold float64 and int64; store images as uint8"),
-        ({"x": X, "y": Y / 2}, "a.npz: x, y: hold uint8 and float64; store .* labels as integers"),
+        (
+            {"x": X, "y": Y > 0},
+            "a.npz: x, y: hold uint8 and bool; store .* classes as integers, or targets as floating",
+        ),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y / 2}, "a.npz: y_train and y_test are not both integers"),
         ({"x": X[:, 0], "y": Y}, r"images of shape \(12, 8\); store \(N, H, W\)"),
         ({"x": np.zeros((12, 8, 8, 5), np.uint8), "y": Y}, r"images of shape \(12, 8, 8, 5\); store"),
         ({"x": X[:, :0], "y": Y}, r"images of shape \(12, 0, 8\); store"),

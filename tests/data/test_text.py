@@ -11,11 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from hwnas.data.text import TextData, Windows, load_text
+from hwnas.data import text as module
+from hwnas.data.request import DataRequest
+from hwnas.data.text import TextData, Windows
 from hwnas.errors import DataError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=400)
 VERSE = "the cat sat on the mat and the rat sat on the cat\n" * 8
+
+
+def load_text(location: str, length: int, vocabulary: int, limit: int | None = None) -> TextData:
+    reference = f"text:{location}"
+    return module.load_text(DataRequest(reference=reference, input_shape=(length,), vocabulary=vocabulary, limit=limit))
 
 
 def write(folder: Path, text: str) -> str:
@@ -79,6 +86,7 @@ def test_training_windows_begin_anywhere_and_stay_in_the_training_text(seed: int
         validation=Windows(tokens, 8),
         test=Windows(tokens, 8),
         tokens=100,
+        outputs=100,
         read_by=(),
     )
     x, labels = data.training_batch(np.arange(len(data.train)), np.random.default_rng(seed))
@@ -98,6 +106,7 @@ def test_every_training_token_is_drawn_sooner_or_later(tmp_path: Path) -> None:
         validation=data.validation,
         test=data.test,
         tokens=data.tokens,
+        outputs=data.outputs,
         read_by=(),
     )
     rng = np.random.default_rng(0)

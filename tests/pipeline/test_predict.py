@@ -20,11 +20,9 @@ from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
-from hwnas.errors import ArchError, BudgetError, MissingMeasurementError, PredictorError, SpaceError, TableError
+from hwnas.errors import ArchError, MissingMeasurementError, PredictorError, SpaceError, TableError
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
-from hwnas.pipeline.config import Budget, parse_budget
-from hwnas.pipeline.limits import Limit
-from hwnas.pipeline.predict import fit_table, measurements, predictions, preflight, usable_predictor, usable_table
+from hwnas.pipeline.predict import fit_table, measurements, predictions, usable_predictor, usable_table
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Table
@@ -245,86 +243,6 @@ def test_a_table_of_a_space_that_has_changed_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(SpaceError, match="has changed since this file was made"):
         fit_table(path)
-
-
-# ---- budgets that can be met
-
-STATISTICS = st.sampled_from(["p10", "median", "p90"])
-
-
-@given(budget_ms=st.floats(0.5, 8), upper=st.floats(1, 1.5), statistic=STATISTICS)
-@settings(max_examples=40, deadline=None)
-def test_a_budget_passes_exactly_where_the_fastest_architecture_stays_within_it(
-    budget_ms: float, upper: float, statistic: str
-) -> None:
-    predictor = additive_predictor(tiny(), upper, median=1.25)
-    upper_ms = predictor.upper_ms(tiny().encode(archs()), statistic)
-    if upper_ms.min() <= budget_ms:
-        ready = preflight(predictor, tiny(), Budget(milliseconds=budget_ms), statistic, largest_ms=0.0)
-        assert ready.budget_ms == budget_ms
-        assert ready.fastest == archs()[int(upper_ms.argmin())]
-        assert ready.fastest_ms == pytest.approx(upper_ms.min())
-        assert ready.slowest_ms == pytest.approx(upper_ms.max())
-    else:
-        with pytest.raises(BudgetError) as refusal:
-            preflight(predictor, tiny(), Budget(milliseconds=budget_ms), statistic, largest_ms=0.0)
-        assert refusal.value.exit_code == 3
-        for part in (f"the budget of {budget_ms:.4g} ms cannot be met", f"up to {upper_ms.min():.4g} ms", statistic):
-            assert part in str(refusal.value)
-
-
-def test_a_share_is_resolved_against_the_largest_network() -> None:
-    ready = preflight(additive_predictor(tiny()), tiny(), parse_budget("60%"), "p10", largest_ms=10.0)
-    assert ready.budget_ms == pytest.approx(6.0)
-    with pytest.raises(BudgetError, match=r"budget of 0\.1 ms cannot be met: the fastest .* takes up to 1 ms \("):
-        preflight(additive_predictor(tiny()), tiny(), parse_budget("1%"), "p10", largest_ms=10.0)
-
-
-PARAMS = sorted({tiny().cost("params", arch) for arch in archs()})
-
-
-@given(st.integers(PARAMS[0] - 30, PARAMS[-1] + 30))
-@settings(max_examples=40, deadline=None)
-def test_the_fastest_architecture_keeps_the_limit_on_parameters_or_there_is_none(max_params: int) -> None:
-    def ready() -> Any:
-        budget = Budget(milliseconds=100.0)
-        return preflight(
-            additive_predictor(tiny()), tiny(), budget, "p10", largest_ms=0.0, limits=[Limit("params", max_params)]
-        )
-
-    allowed = [arch for arch in archs() if tiny().cost("params", arch) <= max_params]
-    if allowed:
-        ms_N = additive_predictor(tiny()).predict_ms(tiny().encode(allowed))
-        assert tiny().cost("params", ready().fastest) <= max_params
-        assert ready().fastest_ms == pytest.approx(ms_N.min())
-    else:
-        message = f"no architecture of tiny has at most {max_params} parameters; the least is {PARAMS[0]}"
-        with pytest.raises(BudgetError, match=message):
-            ready()
-
-
-def test_a_limit_on_parameters_can_make_a_budget_one_that_cannot_be_met() -> None:
-    predictor = additive_predictor(tiny())
-    # The first choice costs time where it is small, so the fastest architecture is not the one with fewest parameters.
-    without = preflight(predictor, tiny(), Budget(milliseconds=1.2), "p10", largest_ms=0.0)
-    assert tiny().cost("params", without.fastest) > PARAMS[0]
-    with pytest.raises(BudgetError, match=r"budget of 1\.2 ms cannot be met: the fastest .* takes up to 1\.5 ms"):
-        preflight(
-            predictor, tiny(), Budget(milliseconds=1.2), "p10", largest_ms=0.0, limits=[Limit("params", PARAMS[0])]
-        )
-
-
-@pytest.mark.parametrize("max_params", [0, -5])
-def test_no_parameters_at_all_are_too_few(max_params: int) -> None:
-    with pytest.raises(BudgetError, match=f"at most {max_params} parameters; the least is {PARAMS[0]}"):
-        preflight(
-            additive_predictor(tiny()),
-            tiny(),
-            Budget(share=1.0),
-            "p10",
-            largest_ms=9.0,
-            limits=[Limit("params", max_params)],
-        )
 
 
 # ---- predictions of architectures given as text

@@ -290,7 +290,7 @@ def test_what_was_measured_while_the_device_was_much_slower_is_measured_again_on
 
 def test_where_the_device_stays_slow_nothing_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure_module, "MUCH_SLOWER", -1.0)
-    monkeypatch.setattr(measure_module, "SLOWER", -1.0)
+    monkeypatch.setattr(measure_module, "WORTH_WAITING", -1.0)
     impatient = replace(QUICK, patience_s=0.0)
     assert quickly(tmp_path / "t", networks=2, space=tiny(1), protocol=impatient).again == 0
 

@@ -83,7 +83,7 @@ def test_parameters_are_those_counted_by_hand(built: fx.GraphModule) -> None:
     assert sum(parameter.numel() for parameter in built.parameters()) == convolutions + fixed + linear == 3_338_906
 
 
-@pytest.mark.parametrize("options", [{"resolution": 15}, {"features": 8}, {"classes": 1}, {"dropout": 1.0}])
+@pytest.mark.parametrize("options", [{"resolution": 15}, {"features": 8}, {"classes": 0}, {"dropout": 1.0}])
 def test_what_the_space_cannot_be_made_of_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(SpaceError, match="conv_macro needs images of at least 16 px"):
         hwnas.space("conv_macro", **options)

@@ -117,7 +117,7 @@ def test_a_stage_has_squeeze_excite_throughout_or_not_at_all() -> None:
         ({"width": float("nan")}, "mobilenet cannot have width nan"),
         ({"width": float("inf")}, "mobilenet cannot have width inf"),
         ({"width": "wide"}, "mobilenet with {'width': 'wide'}: TypeError"),
-        ({"classes": 1}, "mobilenet cannot have width 1.0, 1 classes"),
+        ({"classes": 0}, "mobilenet cannot have width 1.0, 0 classes"),
         ({"channels": 0}, "mobilenet cannot have width 1.0, 10 classes, 0 channels"),
         ({"kernel": 3}, "space 'mobilenet' has no option 'kernel'; it has resolution, channels, classes, width"),
     ],

@@ -67,7 +67,7 @@ def test_width_multiplies_every_width() -> None:
         ({"resolutions": (32, 32)}, "choice 'resolution' lists an option twice"),
         ({"width": 0}, "ofa cannot have width 0, 10 classes, 3 channels"),
         ({"width": float("nan")}, "ofa cannot have width nan"),
-        ({"classes": 1}, "ofa cannot have width 1.0, 1 classes"),
+        ({"classes": 0}, "ofa cannot have width 1.0, 0 classes"),
     ],
 )
 def test_what_the_space_cannot_be_made_of_is_refused(options: dict[str, Option], message: str) -> None:

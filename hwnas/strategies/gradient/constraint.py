@@ -8,9 +8,8 @@ from torch import Tensor
 
 from hwnas.core import optimum
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
 from hwnas.predict.expected import ExpectedCost
-from hwnas.predict.measurements import LATENCY
-from hwnas.predict.predictor import LatencyPredictor
 
 
 @final
@@ -24,15 +23,11 @@ class Constraint:
     bound: float
     limit: optimum.Limit
 
-
-def latency_constraint(predictor: LatencyPredictor, budget_ms: float, budget_on: str) -> Constraint:
-    """The upper end of the interval of p10, median or p90 is at most the budget, in milliseconds of that statistic."""
-    bound_ms = budget_ms / predictor.require(LATENCY).upper_ratio(budget_on)
-    factors = predictor.factors
-    return Constraint("latency", ExpectedCost(predictor.choices, factors), bound_ms, (factors, bound_ms))
-
-
-def sum_constraint(name: str, space: SearchSpace, limit: optimum.Limit) -> Constraint:
-    """A limit on a sum of factors over the space's choices."""
-    factors, bound = limit
-    return Constraint(name, ExpectedCost(space.choices, factors), bound, limit)
+    @classmethod
+    def of(cls, limit: Limit, space: SearchSpace) -> "Constraint | None":
+        """Returns the constraint of a limit; None for a cost that is no sum of factors, such as peak memory."""
+        program = limit.program()
+        if limit.cost.factors is None or program is None:
+            return None
+        factors, bound = program
+        return cls(limit.cost.name, ExpectedCost(space.choices, factors), bound, program)

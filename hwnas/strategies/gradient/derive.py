@@ -14,7 +14,7 @@ import numpy as np
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray
 from hwnas.core.choice import Choice
-from hwnas.core.expectation import holds
+from hwnas.core.condition import holds
 from hwnas.core.factors import Factor, total
 from hwnas.core.optimum import Limit, minimise
 from hwnas.core.space import SearchSpace
@@ -38,9 +38,11 @@ def derive(space: SearchSpace, scores: Mapping[str, FloatArray], limits: Sequenc
     dropped = {name: np.isneginf(each).astype(float) for name, each in checked.items()}
     uses = [choice_factor(space, name, each) for name, each in dropped.items() if each.any()]
     if uses:
-        fewest = total(uses, space.encode([minimise(space, uses, limits)]), space.columns)[0]
+        fewest = total(uses, space.encode([minimise(space.choices, uses, limits)]), space.columns)[0]
         limits = [*limits, (uses, fewest + 0.5)]
-    return minimise(space, [choice_factor(space, name, _regrets(each)) for name, each in checked.items()], limits)
+    return minimise(
+        space.choices, [choice_factor(space, name, _regrets(each)) for name, each in checked.items()], limits
+    )
 
 
 def log_scores(probabilities: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

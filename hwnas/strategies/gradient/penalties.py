@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hwnas.errors import HwnasError, UnknownNameError
 
-UNITS: Final = 1000.0
+UNITS_OF_BOUND: Final = 1000.0
 # Just above 1, where the logarithm is 0 and the slope of its power infinite.
 LEAST_UNITS: Final = 1.01
 # FBNet's alpha: scales the loss and with it the step, and trades nothing off.
@@ -80,7 +80,7 @@ def _proxyless_linear(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weigh
 
 def _proxyless_log(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
     """Task · (log(latency) / log(bound))^beta: `mul#log` of ProxylessNAS's code, there also scaled."""
-    return task * (_log_units(ratio_K) / math.log(UNITS)).pow(weight).prod()
+    return task * (_log_units(ratio_K) / math.log(UNITS_OF_BOUND)).pow(weight).prod()
 
 
 def _mnasnet_soft(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
@@ -100,7 +100,7 @@ def _budget(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) 
 
 
 def _log_units(ratio_K: Tensor) -> Tensor:
-    return (UNITS * ratio_K).clamp(min=LEAST_UNITS).log()
+    return (UNITS_OF_BOUND * ratio_K).clamp(min=LEAST_UNITS).log()
 
 
 PENALTIES: Final[Mapping[str, Penalty]] = {

@@ -19,17 +19,20 @@ from torch import Tensor, nn
 from hwnas.core import optimum
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
-from hwnas.core.expectation import holds
+from hwnas.core.condition import holds
 from hwnas.core.factors import Factor, total
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.function import FunctionCost
+from hwnas.costs.proxies import MEASURES
 from hwnas.errors import BudgetError, TrainingError, UnknownNameError
 from hwnas.strategies.gradient.derive import choice_factor, derive, log_scores
-from hwnas.strategies.gradient.proxies import PROXIES
-from hwnas.strategies.nsga2 import nsga2
+from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
+from hwnas.strategies.workshop import Workshop
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
-from hwnas.tasks.task import Task
+from hwnas.tasks.task import Metric, Task
 
 # Networks that are compared by a proxy; rows drawn at a time for them, and how often before chance is helped, and left.
 CANDIDATES: Final = 100
@@ -65,7 +68,7 @@ class Selection:
 
     def proxy(self, network: nn.Module) -> float:
         """The proxy that the space's inputs allow. Raises TrainingError where it is not a number."""
-        measure = PROXIES["jacobian" if self.space.vocabulary is None else "grad-norm"]
+        measure = MEASURES["jacobian" if self.space.vocabulary is None else "grad-norm"]
         torch.manual_seed(self.seed)  # dropout
         # Train mode: the running statistics of a supernet are no network's.
         return _number(measure(network.train(), *self.batch, self.task.loss))
@@ -168,8 +171,11 @@ def zero_shot_networks(selection: Selection) -> Arch:
 
 
 def evolution(selection: Selection) -> Arch:
-    """The network of least validation loss among those that NSGA-II chooses within the limits, each on the supernet's weights
-    (the second stage of SPOS, Guo et al. 2020, section 3.4). Probabilities say where to begin, and what has been dropped."""
+    """Returns the network of least validation loss among those that NSGA-II breeds within the limits, on supernet weights.
+
+    The second stage of SPOS (Guo et al. 2020, section 3.4). The search begins at the likeliest architecture, and uses no
+    more dropped options (probability 0) than that one does.
+    """
     space, losses = selection.space, dict[bytes, float]()
     one = torch.ones(1, device=selection.batch[0].device)
     likeliest_1C = space.encode([magnitude(selection)])
@@ -177,20 +183,23 @@ def evolution(selection: Selection) -> Arch:
     fewest = (dropped, total(dropped, likeliest_1C, space.columns)[0] + 0.5)
     allowed = replace(selection, limits=[*selection.limits, fewest])
 
-    def loss(rows_NC: IntArray) -> FloatArray:
+    def evaluate(rows_NC: IntArray) -> Mapping[str, FloatArray]:
         for row_C in rows_NC:
             drawn = {name: Drawn((int(row_C[at]),), one) for name, at in space.columns.items()}
             losses[row_C.tobytes()] = _number(selection.validation(drawn))
-        return np.array([losses[row_C.tobytes()] for row_C in rows_NC])
+        return {"loss": np.array([losses[row_C.tobytes()] for row_C in rows_NC])}
 
+    outside = FunctionCost("outside the limits", "", lambda rows_NC: np.where(_within(allowed, rows_NC), 0.0, 1.0))
     problem = Problem(
         space=space,
-        latency_ms=lambda rows_NC: np.zeros(len(rows_NC)),  # what is within the limits is equally good
-        loss=loss,
-        limits={"limits": lambda rows_NC: np.where(_within(allowed, rows_NC), -1.0, 1.0)},
-        fastest_C=likeliest_1C[0],
+        objectives=("loss",),
+        metrics=(Metric(name="loss"),),
+        costs={},
+        evaluate=evaluate,
+        limits=(Limit(outside, 0.5),),
+        start_C=likeliest_1C[0],
     )
-    nsga2(problem, evaluations=selection.evaluations, seed=selection.seed)
+    Nsga2(evaluations=selection.evaluations).search(problem, Workshop(seed=selection.seed))
     if not losses:
         return magnitude(selection)
     best = min(losses, key=losses.__getitem__)

@@ -1,14 +1,12 @@
-"""Laws of budgets and configurations: every duration has a unit, and what is stored is what was asked."""
-
-import json
-from typing import Any
+"""Laws of goals: every duration has a unit, and budgets, limits and objectives are what was asked."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwnas.core.requests import checked
 from hwnas.errors import HwnasError, UnknownNameError
-from hwnas.pipeline.config import UNITS_MS, Budget, SearchConfig, parse_budget
+from hwnas.pipeline.goal import UNITS_MS, Budget, GoalRequest, parse_budget
 
 POSITIVE = st.floats(1e-12, 1e20)
 BLANKS = st.text(" \t", max_size=2)
@@ -87,7 +85,57 @@ def test_any_text_is_a_positive_budget_or_a_wrong_request(text: str) -> None:
         assert budget.resolve(largest_ms=1.0) > 0
 
 
-# ---- configuration
+# ---- goals
+
+
+def goal(**options: object) -> GoalRequest:
+    return checked(GoalRequest, options)
+
+
+def test_without_a_budget_there_is_none() -> None:
+    assert goal().budgets_of(["cpu"]) == []
+    assert goal().bounds() == []
+
+
+def test_every_device_has_the_budget_that_names_none() -> None:
+    (budget,) = goal(latency_budget="0.4ms").budgets_of(["cpu", "amd-epyc"])
+    assert {name: each.milliseconds for name, each in budget.items()} == {"cpu": 0.4, "amd-epyc": 0.4}
+
+
+def test_devices_have_the_budgets_that_name_them() -> None:
+    (budget,) = goal(latency_budget="cpu+threads=2:0.4ms,amd-epyc:60%").budgets_of(["cpu+threads=2", "amd-epyc"])
+    assert budget["cpu+threads=2"].milliseconds == 0.4 and budget["amd-epyc"].share == 0.6
+
+
+def test_several_budgets_of_one_device_are_as_many_searches() -> None:
+    assert [budget["cpu"].share for budget in goal(latency_budget="40%,60%").budgets_of(["cpu"])] == [0.4, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("text", "devices", "message"),
+    [
+        ("gpu:1ms", ["cpu"], "unknown device of --latency-budget 'gpu'; known: cpu"),
+        ("1ms,2ms", ["cpu", "amd-epyc"], "of several devices give one budget each, as cpu:0.4ms"),
+        ("cpu:1ms,cpu:2ms", ["cpu"], "give one budget for each device"),
+        (":1ms", ["cpu"], "not a positive duration"),
+    ],
+)
+def test_budgets_that_fit_no_device_are_refused(text: str, devices: list[str], message: str) -> None:
+    with pytest.raises(HwnasError, match=message):
+        goal(latency_budget=text).budgets_of(devices)
+
+
+def test_limits_are_those_of_the_flags_and_of_limit() -> None:
+    request = goal(max_params=1000, max_peak_mib=0.5, limit=("flops<=2e6", "energy<=2mJ"))
+    assert dict(request.bounds()) == {"params": 1000.0, "peak": 0.5, "flops": 2e6, "energy": 2.0}
+
+
+def test_objectives_are_a_metric_and_every_latency_unless_they_are_named() -> None:
+    assert goal().objectives_of("loss", ["latency", "latency@amd-epyc"]) == ("loss", "latency", "latency@amd-epyc")
+    assert goal(objectives="accuracy, params").objectives_of("loss", ["latency"]) == ("accuracy", "params")
+    for wrong in ("loss", "loss,loss", "a,b,c,d,e"):
+        with pytest.raises(HwnasError, match="two to four different names"):
+            goal(objectives=wrong).objectives_of("loss", ["latency"])
 
 
 @pytest.mark.parametrize(
@@ -96,48 +144,12 @@ def test_any_text_is_a_positive_budget_or_a_wrong_request(text: str) -> None:
         ({"latency_budget": "3"}, HwnasError, "has no unit"),
         ({"latency_budget": "-3ms"}, HwnasError, "not a positive duration"),
         ({"budget_on": "mean"}, UnknownNameError, "unknown latency statistic 'mean'; known: median, p10, p90"),
-        ({"recipe": "lamb"}, UnknownNameError, "unknown recipe 'lamb'; known: adamw, auto, sgd"),
-        ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be positive, not 0\.0"),
-        ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be positive, not nan"),
         ({"max_params": 0}, HwnasError, "--max-params must be at least 1, not 0"),
-        ({"max_model_mib": 0.0}, HwnasError, r"--max-model-mib must be positive, not 0\.0"),
-        ({"max_peak_mib": -0.5}, HwnasError, r"--max-peak-mib must be positive, not -0\.5"),
-        ({"max_peak_mib": float("inf")}, HwnasError, "--max-peak-mib must be positive, not inf"),
-        ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),
-        ({"evaluations": 0}, HwnasError, "--evaluations must be at least 1, not 0"),
-        ({"networks": -4}, HwnasError, "--networks must be at least 1, not -4"),
-        ({"seed": -1}, HwnasError, "--seed must be between 0 and 4294967295, not -1"),
+        ({"max_model_mib": 0.0}, HwnasError, r"--max-model-mib must be above 0, not 0\.0"),
+        ({"max_peak_mib": float("inf")}, HwnasError, "--max-peak-mib must be a finite number, not inf"),
+        ({"max_energy_mj": 0}, HwnasError, "--max-energy-mj must be above 0, not 0"),
     ],
 )
-def test_a_configuration_that_cannot_be_run_is_refused(
-    wrong: dict[str, Any], error: type[HwnasError], message: str
-) -> None:
+def test_a_goal_that_cannot_be_is_refused(wrong: dict[str, object], error: type[HwnasError], message: str) -> None:
     with pytest.raises(error, match=message):
-        SearchConfig(**wrong)
-
-
-CONFIGS = st.builds(
-    SearchConfig,
-    space_options=st.dictionaries(st.text(max_size=5), st.integers() | st.booleans() | st.text(max_size=5), max_size=3),
-    limit_images=st.none() | st.integers(1, 1000),
-    latency_budget=st.sampled_from(["0.4ms", "60%"]),
-    budget_on=st.sampled_from(["p10", "median", "p90"]),
-    max_params=st.none() | st.integers(1, 10**9),
-    max_model_mib=st.none() | st.floats(1e-3, 1e3),
-    max_peak_mib=st.none() | st.floats(1e-3, 1e3),
-    seed=st.integers(0, 2**31),
-    recipe=st.sampled_from(["auto", "sgd", "adamw"]),
-    learning_rate=st.none() | st.floats(1e-6, 10),
-    table=st.none() | st.text(min_size=1, max_size=5),
-)
-
-
-@given(CONFIGS)
-def test_a_configuration_comes_back_from_the_json_of_its_description(config: SearchConfig) -> None:
-    assert SearchConfig(**json.loads(json.dumps(config.describe()))) == config
-
-
-def test_the_defaults_are_a_search_that_can_be_run() -> None:
-    config = SearchConfig()
-    assert parse_budget(config.latency_budget).resolve(largest_ms=2.0) == 2.0  # no more than the largest network takes
-    assert config.budget_on == "median"
+        goal(**wrong)

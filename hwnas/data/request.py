@@ -1,0 +1,58 @@
+"""The request for a data set: which one, and for which networks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hwnas.core.operator import Shape
+from hwnas.errors import DataError
+
+CHANNELS: Final = (1, 3, 4)  # grey; red, green, blue; the same and opacity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """The data set that `reference` names, for networks that take `input_shape`.
+
+    `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None where networks take
+    numbers, else all token ids are below it. `seed` decides random splits. `limit` is the most training examples;
+    validation and test then have at most a quarter of it.
+    """
+
+    reference: str
+    input_shape: Shape
+    outputs: int | None = None
+    vocabulary: int | None = None
+    seed: int = 0
+    limit: int | None = None
+
+    @property
+    def location(self) -> str:
+        """Returns the text after the reference's first colon; empty without one."""
+        return self.reference.partition(":")[2]
+
+    @property
+    def path(self) -> Path:
+        """Returns the location as a path, `~` resolved."""
+        return Path(self.location).expanduser()
+
+    def require_images(self) -> None:
+        """Raises DataError where the networks take no images."""
+        if self.vocabulary is not None:
+            raise DataError(f"{self.reference}: holds images, but the space takes token ids; give --data text:FILE")
+        if len(self.input_shape) != 3:
+            raise DataError(
+                f"{self.reference}: holds images, but the space takes inputs of shape {tuple(self.input_shape)}; give a "
+                f"--space of images"
+            )
+        if self.input_shape[0] not in CHANNELS:
+            raise DataError(
+                f"{self.reference}: images have 1, 3 or 4 channels; the space cannot ask for {self.input_shape[0]}"
+            )
+
+    def require_outputs(self, count: int, unit: str) -> None:
+        """Raises DataError where the networks have another number of outputs than the data has classes or targets."""
+        if self.outputs not in (None, count):
+            raise DataError(
+                f"{self.reference} has {count} {unit}, the space {self.outputs}; give --space-option classes={count}"
+            )
