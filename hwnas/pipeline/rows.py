@@ -10,6 +10,7 @@ from hwnas.runs.database import Evaluation, Latencies
 from hwnas.runs.front import DeviceLatency, FrontRow, read_front, write_front
 from hwnas.runs.objectives import cost_column
 
+
 def write_rows(job: Deployment, evaluations: Sequence[Evaluation]) -> list[FrontRow]:
     """Writes the front of finished evaluations, its pictures, and what was measured into the models; deletes other models."""
     before = job.database.evaluations("search")
