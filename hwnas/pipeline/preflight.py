@@ -141,7 +141,6 @@ class Preflight:
             limits=limits,
             budgets_ms=tuple(budgets_ms),
             budget_on=self.request.budget_on,
-            
         )
         self._note(goal)
         return goal

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hwnas.train.loop import SubnetJudge
 
 from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
@@ -36,7 +37,6 @@ from hwnas.strategies.nsga2 import nsga2
 from hwnas.strategies.problem import Problem
 from hwnas.supernet.network import Supernet
 from hwnas.train.devices import TRAINS_ON, training_device
-from hwnas.train.loop import SubnetJudge
 from hwnas.train.recipes import RECIPES
 
 PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from hwnas.pipeline.config import SearchConfig
 
 import hwnas
 from hwnas.benchmarks.published import fbnet
@@ -29,7 +30,6 @@ from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import HwnasError
-from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import resume, start
 from hwnas.predict.expected import ExpectedCost
@@ -37,7 +37,7 @@ from hwnas.predict.fit import fit
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.strategies.gradient.constraint import Constraint, latency_constraint
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import Penalty, penalty
@@ -91,7 +91,10 @@ def predictor_of(arguments: argparse.Namespace) -> Path:
     path, space = arguments.out / "predictor.json", hwnas.space("mobilenet")
     if not path.exists():
         table = arguments.out / "table.jsonl"
-        profile(space, conditions_here("cpu"), table, networks=60, reporter=TerminalReporter())
+        profile(
+            Profiling(space=space, conditions=conditions_here("cpu"), path=table, reporter=TerminalReporter()),
+            networks=60,
+        )
         fit_table(table, space, allow_unconverged=True).save(path)
     return path
 

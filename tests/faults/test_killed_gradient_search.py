@@ -73,5 +73,7 @@ def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_
         process.communicate()
     finish(*(["--resume"] if (run / "run.json").exists() else again), "--out", run)
     assert found(run) == found(reference) == found(tmp_path / "timed")
-    curves = [[json.loads(path.read_text()) for path in (folder / "searches").glob("*.json")] for folder in (run, reference)]
+    curves = [
+        [json.loads(path.read_text()) for path in (folder / "searches").glob("*.json")] for folder in (run, reference)
+    ]
     assert len(curves[0]) == 1 and curves[0] == curves[1]

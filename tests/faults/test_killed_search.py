@@ -33,7 +33,9 @@ def evaluations(run: Path) -> list[tuple[str, str, str]]:
     """In the order in which they happened."""
     connection = sqlite3.connect(run / "run.sqlite")
     try:
-        return connection.execute("SELECT arch_id, stages, metrics FROM evaluations WHERE phase = 'search' ORDER BY rowid").fetchall()
+        return connection.execute(
+            "SELECT arch_id, stages, metrics FROM evaluations WHERE phase = 'search' ORDER BY rowid"
+        ).fetchall()
     finally:
         connection.close()
 

@@ -18,15 +18,15 @@ from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.optimum import minimise
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
 from hwnas.costs.cost import Limit
 from hwnas.costs.limits import possible
 from hwnas.costs.predicted import PredictedCost
+from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
 from hwnas.pipeline.predict import energies, fit_table, predictions
 from hwnas.pipeline.search import SearchResult, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Row, Table, read_table
 from hwnas.runs.database import RunDatabase
@@ -55,7 +55,7 @@ def space() -> SearchSpace:
 def plain(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table without energies."""
     path = tmp_path_factory.mktemp("plain") / "table.jsonl"
-    profile(space, conditions_here("cpu"), path, networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
     return path
 
 
@@ -169,8 +169,7 @@ def test_a_limit_is_by_the_tables_energies_also_where_the_predictor_of_latency_i
     for row in result.front:
         arch = space.encode([space.arch(json.loads(row.arch))])
         assert (
-            row.energy_mj == pytest.approx(energy.predict(arch)[0])
-            and upper_mj(energy, arch)[0] <= most_mj * 1.000001
+            row.energy_mj == pytest.approx(energy.predict(arch)[0]) and upper_mj(energy, arch)[0] <= most_mj * 1.000001
         )
 
 

@@ -45,7 +45,21 @@ def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_pat
             main()
         assert not ended.value.code, capsys.readouterr().err
 
-    hwnas("search", "--space", space, *options, "--data", data, "--latency-budget", "120%", *size, "--evaluations", "8", "--out", str(run))
+    hwnas(
+        "search",
+        "--space",
+        space,
+        *options,
+        "--data",
+        data,
+        "--latency-budget",
+        "120%",
+        *size,
+        "--evaluations",
+        "8",
+        "--out",
+        str(run),
+    )
     front = read_front(run / "front.csv")
     assert all(row.within_budget and row.measured_ms > 0 and np.isfinite(row.loss_val) for row in front)
     searched = reopen(run, {})[-1]
@@ -64,7 +78,19 @@ def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_pat
         "gdas" if space == "ofa" else "drnas",
     ]  # resolutions do not mix
     hwnas(
-        *("search", "--space", space, *options, "--data", data, "--latency-budget", "1s", *size[:4], *size[6:], *by_gradient),
+        *(
+            "search",
+            "--space",
+            space,
+            *options,
+            "--data",
+            data,
+            "--latency-budget",
+            "1s",
+            *size[:4],
+            *size[6:],
+            *by_gradient,
+        ),
         *("--out", str(tmp_path / "gradient")),
     )
     (row,) = read_front(tmp_path / "gradient/front.csv")

@@ -16,15 +16,15 @@ from hwnas.core.factors import Factor
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, HwnasError
-from hwnas.pipeline.predict import fit_table
-from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.checked import checked_request
+from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.request import reopen
+from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.winners import export
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 
@@ -46,7 +46,7 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="module")
 def predictor(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predictor")
-    profile(space, conditions_here("cpu"), folder / "table.jsonl", networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=folder / "table.jsonl"), networks=10)
     fit_table(folder / "table.jsonl", space, allow_unconverged=True).save(folder / "predictor.json")
     return folder / "predictor.json"
 
@@ -81,9 +81,7 @@ def test_a_search_leaves_its_epochs_a_picture_of_them_and_the_weights_of_what_it
         assert finished.run.weights(row.arch_id).exists()
 
 
-def test_a_model_computes_what_its_trained_network_computes(
-    finished: SearchResult, space: SearchSpace
-) -> None:
+def test_a_model_computes_what_its_trained_network_computes(finished: SearchResult, space: SearchSpace) -> None:
     run, request, _ = reopen(finished.run.path, {})
     weights = RunWeights(run, checked_request(request, space, run), Silent())
     database = RunDatabase.existing(run.database)

@@ -124,7 +124,9 @@ def test_a_limit_on_parameters_can_make_a_budget_one_that_cannot_be_met() -> Non
 def test_budgets_of_two_devices_that_exclude_each_other_are_refused() -> None:
     """Each alone can be met, by an architecture that is too slow for the other device."""
     predictor = additive_predictor(tiny())
-    mirrored = [Factor(factor.name, factor.scope, factor.values.max() + 1e-3 - factor.values) for factor in predictor.factors]
+    mirrored = [
+        Factor(factor.name, factor.scope, factor.values.max() + 1e-3 - factor.values) for factor in predictor.factors
+    ]
     other = PredictedCost(with_factors(predictor, mirrored), "p10", "latency@board")
     latencies = {"latency": latency(), "latency@board": other}
     budgets = {name: 1.001 * fastest_ms(tiny(), cost, ()) for name, cost in latencies.items()}

@@ -6,6 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hwnas.train.loop import (
+    SubnetJudge,
+    _sandwich_step,
+    load_supernet,
+    save_supernet,
+    score,
+    train_supernet,
+)
 from torch.nn import functional as F
 
 import hwnas
@@ -18,14 +26,6 @@ from hwnas.data.text import TextData
 from hwnas.errors import RunError, TrainingError
 from hwnas.spaces import load_space
 from hwnas.supernet.network import Supernet
-from hwnas.train.loop import (
-    SubnetJudge,
-    _sandwich_step,
-    load_supernet,
-    save_supernet,
-    score,
-    train_supernet,
-)
 from hwnas.train.recipes import RECIPES
 from hwnas.train.step import usual_recipe
 
