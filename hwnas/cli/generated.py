@@ -69,7 +69,7 @@ def _is_repeated(annotation: Any) -> bool:
     return get_origin(annotation) is tuple or getattr(get_origin(annotation), "__name__", "") in ("Mapping", "dict")
 
 
-def _kind(annotation: Any) -> click.ParamType:
+def _kind(annotation: Any) -> Any:
     """The type of a value, of those that a value may have besides None."""
     if get_origin(annotation) is Literal:
         return click.Choice(list(get_args(annotation)))

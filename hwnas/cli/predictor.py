@@ -54,9 +54,9 @@ def fit(
     **written: Sequence[str],
 ) -> None:
     """Fit a predictor of latency, or energy, to a table; prints its held-out errors beside those of simpler predictions."""
-    from hwnas.pipeline.plots import PICTURES, draw_held_out_to, require_format
     from hwnas.pipeline.predict import fit_table
     from hwnas.predict.shipped import predictor_file, shipped_devices, table_file
+    from hwnas.report.plots import PICTURES, draw_held_out_to, require_format
 
     devices = shipped_devices()
     table, known = table_file(table, devices), tuple(predictor_file(each, devices) for each in known)

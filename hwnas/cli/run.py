@@ -9,6 +9,7 @@ from hwnas.cli.generated import parsed, with_options
 from hwnas.cli.options import JSON, PATH, RUN, SEED, written_options
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
+from hwnas.errors import HwnasError
 from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
@@ -97,5 +98,13 @@ def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:
     from hwnas.report.plots import draw_to
     from hwnas.runs.folder import RunFolder
 
-    draw_to(RunFolder(run), out, None if axes is None else tuple(axes.split(",")))
+    draw_to(RunFolder(run), out, None if axes is None else _pair(axes))
     print_path(out, as_json)
+
+
+def _pair(axes: str) -> tuple[str, str]:
+    """Returns the names of `X,Y`. Raises HwnasError for other texts."""
+    x, comma, y = axes.replace(" ", "").partition(",")
+    if not comma or not x or not y or "," in y:
+        raise HwnasError(f"--axes {axes!r}: give two names with a comma between them, such as latency,loss")
+    return x, y

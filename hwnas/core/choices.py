@@ -38,6 +38,7 @@ class Choices(tuple[Choice, ...]):
 
     @cached_property
     def by_name(self) -> Mapping[str, Choice]:
+        """The choices by name."""
         return {choice.name: choice for choice in self}
 
     @cached_property
@@ -199,7 +200,7 @@ class Choices(tuple[Choice, ...]):
                 self._require_leader(choice)
         self._require_known("architectures are drawn", self.requires)
 
-        # Sampled, because conditions may refer to each other in circles that only values can judge.
+        # Checked on samples: conditions may refer to each other in circles, which only values can judge.
         rows_NC = self.sample_rows(np.random.default_rng(0), 256)
         again_NC = self._tied(rows_NC)
         stable = all(
@@ -207,8 +208,8 @@ class Choices(tuple[Choice, ...]):
         )
         if not stable or not np.array_equal(rows_NC, self.normalise(rows_NC)):
             raise SpaceError(
-                "switching choices off switches other choices; let a choice that depends on a conditional choice name "
-                "what that one depends on, too"
+                "switching choices off switches other choices; where a choice depends on a conditional choice, add the "
+                "condition of that choice as well"
             )
 
     def _require_leader(self, choice: Choice) -> None:

@@ -55,9 +55,9 @@ def minimise(choices: Choices, objective: Sequence[Factor], limits: Sequence[Lim
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """The cells of one scope in every sum, options that no sum tells apart taken together: the less there is to solve.
+    """The cells of one scope in every sum. Options with equal values in all sums form one kind, which keeps the program small.
 
-    `values_SK` has an axis K per choice of `scope`; `kinds` gives the kind of each of its options.
+    `values_SK` has an axis K per choice of `scope`; `kinds` gives the kind of each option of that choice.
     """
 
     scope: tuple[str, ...]

@@ -35,8 +35,8 @@ class SearchSpace:
     `choices` may be any sequence of `Choice`; the space makes it `Choices` with the space's own `requires`, the condition
     that an architecture must meet to be drawn, profiled, searched, or the end of a range.
 
-    `classes` is the length of the output's channel axis (`channels_of`). `vocabulary` is None for a float32 input; for an input of token
-    ids (int64) it is the number that all ids are below.
+    `classes` is the length of the output's channel axis (`channels_of`). `vocabulary` is None for a float32
+    input; for an input of token ids (int64) it is the number that all ids are below.
 
     `reference`, `options` and `operations` say how to make the space again: a built-in name or `FILE.py:FUNCTION`, its
     arguments, and the operations applied to the result (`core/operations.py`).
@@ -83,6 +83,7 @@ class SearchSpace:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order in which data passes them."""
         return tuple(self.wiring.layers())
 
     @cached_property
@@ -123,45 +124,57 @@ class SearchSpace:
             "fingerprint": self.fingerprint,
         }
 
-    # ---- choices, architectures and rows: see `Choices`
+    # ---- choices, architectures and rows: the arithmetic is that of `Choices`
 
     @property
     def by_name(self) -> Mapping[str, Choice]:
+        """The choices by name."""
         return self.choices.by_name
 
     @property
     def columns(self) -> Mapping[str, int]:
+        """The column of each choice in a row."""
         return self.choices.columns
 
     @property
     def size(self) -> int:
+        """The exact number of different (normalised) architectures."""
         return self.choices.size
 
     def choice(self, name: str) -> Choice:
+        """Returns the choice of a name. Raises KeyError."""
         return self.choices.by_name[name]
 
     def normalise(self, rows_NC: IntArray) -> IntArray:
+        """Returns rows in which equal architectures are equal rows; shape (N, C)."""
         return self.choices.normalise(rows_NC)
 
     def decode(self, row_C: Sequence[int] | IntArray) -> Arch:
+        """Returns the architecture of a row of option indices."""
         return self.choices.decode(row_C)
 
     def encode(self, archs: Iterable[Mapping[str, Option]]) -> IntArray:
+        """Returns normalised rows; shape (N, C). Raises ArchError for a missing choice or an unknown option."""
         return self.choices.encode(archs)
 
     def arch(self, options: Mapping[str, Option]) -> Arch:
+        """Returns the architecture of a mapping that may leave out switched-off choices. Raises ArchError."""
         return self.choices.arch(options)
 
     def meets_requirements(self, rows_NC: IntArray) -> BoolArray:
+        """Returns True where `requires` holds; shape (N,)."""
         return self.choices.meets_requirements(rows_NC)
 
     def sample_rows(self, rng: np.random.Generator, count: int) -> IntArray:
+        """Draws every option with equal probability and normalises; shape (count, C)."""
         return self.choices.sample_rows(rng, count)
 
     def spread_rows(self, rng: np.random.Generator, count: int) -> IntArray:
+        """Draws normalised rows that spread from small to large networks; shape (count, C)."""
         return self.choices.spread_rows(rng, count)
 
     def sample(self, rng: np.random.Generator) -> Arch:
+        """Draws one architecture, every option of every choice with equal probability."""
         return self.choices.sample(rng)
 
     # ---- costs
@@ -171,33 +184,35 @@ class SearchSpace:
         return {}
 
     def cost_factors(self, name: str) -> tuple[Factor, ...]:
-        """The factors of `flops`, `params` or `bytes`. Raises SpaceError for `peak`, which is no sum."""
+        """Returns the factors of `flops`, `params` or `bytes`. Raises SpaceError for `peak`, which is not a sum."""
         if name not in self._cost_factors:
-            self._cost_factors[name] = cost_factors(self, name)
+            self._cost_factors[name] = cost_factors(self.layers, self.choices, name)
         return self._cost_factors[name]
 
     @cached_property
     def peak_factors(self) -> tuple[Factor, ...]:
-        """The highest cell of these is `peak`."""
-        return peak_factors(self)
+        """The factors whose highest cell is `peak`."""
+        return peak_factors(self.wiring, self.choices)
 
     def costs(self, name: str, rows_NC: IntArray) -> FloatArray:
-        """`flops`, `params`, `bytes` (of weights and statistics) or `peak` (bytes of activations alive at once) of each
-        architecture; shape (N,)."""
+        """Returns a cost of each architecture; shape (N,).
+
+        `flops`, `params`, `bytes` (weights and statistics) or `peak` (most bytes of activations alive at once).
+        """
         if name == PEAK:
             return highest(self.peak_factors, rows_NC, self.columns)
         return total(self.cost_factors(name), rows_NC, self.columns)
 
     def cost(self, name: str, arch: Arch) -> int:
-        """One of `costs` of one architecture."""
+        """Returns one of `costs` for one architecture."""
         return int(self.costs(name, self.encode([arch]))[0])
 
     def smallest(self) -> Arch:
-        """The architecture with the fewest FLOPs."""
+        """Returns the architecture with the fewest FLOPs."""
         return minimise(self.choices, self.cost_factors("flops"))
 
     def largest(self) -> Arch:
-        """The architecture with the most FLOPs."""
+        """Returns the architecture with the most FLOPs."""
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
         return minimise(self.choices, negated)
 
@@ -216,7 +231,7 @@ def channels_of(output_shape: Shape) -> int:
 @final
 @dataclass(frozen=True, slots=True)
 class _Shapes(Flow[Shape]):
-    """The flow of shapes through one architecture. Raises SpaceError where they do not fit."""
+    """The flow of shapes through one architecture. Raises SpaceError where shapes do not fit."""
 
     space: SearchSpace
     arch: Arch
@@ -228,7 +243,7 @@ class _Shapes(Flow[Shape]):
         if tuple(operator.input_shape) != tuple(value):
             raise SpaceError(
                 f"space {self.space.name!r}: layer {layer.name!r} takes {tuple(operator.input_shape)}, "
-                f"but what comes before it gives {tuple(value)}"
+                f"but its input has shape {tuple(value)}"
             )
         return tuple(operator.output_shape)
 

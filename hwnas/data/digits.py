@@ -23,8 +23,9 @@ from hwnas.data.splits import Examples, split_rows
 STEEPEST: Final = 60  # degrees: further, 6 and 9 could not be told apart
 UPRIGHT: Final = 24  # pixels of a scan before it is rotated, so that no corner is cut off at CANVAS
 CANVAS: Final = 32  # pixels of rows and columns
-SCAN: Final = 12  # pixels of a scan on a canvas
+SCAN: Final = 14  # pixels of a scan on a canvas
 MOST: Final = 3  # scans on a canvas
+CANVASES: Final = 2  # for each scan of a split; a canvas holds two scans on average
 INK: Final = 96  # of 255: darker pixels are paper
 CLASSES: Final = ("background", *"0123456789")
 
@@ -52,8 +53,8 @@ def load_digits_angle(request: DataRequest) -> RegressionData:
 def load_digits_canvas(request: DataRequest) -> SegmentationData:
     """Returns canvases of 32 x 32 pixels with one to three scans each, brought to the request's shape.
 
-    A pixel's class is 0 (background), or a digit + 1 where that scan has ink. No scan is in two splits; there are as many
-    canvases as scans in each. Raises DataError where the networks take no images or have other than 11 outputs.
+    A pixel's class is 0 (background), or a digit + 1 where that scan has ink. No scan is in two splits; each split has
+    twice as many canvases as scans. Raises DataError where the networks take no images or have other than 11 outputs.
     """
     request.require_images()
     request.require_outputs(len(CLASSES), "classes")
@@ -63,7 +64,7 @@ def load_digits_canvas(request: DataRequest) -> SegmentationData:
     splits = []
     for number, (part, limit) in enumerate(zip((rows.train, rows.validation, rows.test), limits, strict=True)):
         rng = np.random.default_rng((request.seed, 2, number))
-        count = len(part) if limit is None else min(limit, len(part))
+        count = CANVASES * len(part) if limit is None else min(limit, CANVASES * len(part))
         splits.append(_canvases(scans.train, part, count, request, rng))
     train, validation, test = splits
     return segmented(request, train, validation, test, CLASSES)

@@ -1,7 +1,7 @@
 """Images and masks of a user's folder: `images/` and `masks/` with the same file names, perhaps inside `train/`, `val/`,
 `test/`.
 
-A mask is a PNG whose pixels are class indices: grey, or indices of a palette.
+A mask is a PNG whose pixels are class indices, grey or of a palette; 255 marks pixels without a class, as in PASCAL VOC.
 Shapes: N images, H rows, W columns.
 """
 
@@ -16,7 +16,7 @@ from hwnas.core.arrays import IntArray
 from hwnas.core.operator import Shape
 from hwnas.data.pictures import fitted
 from hwnas.data.request import DataRequest
-from hwnas.data.segmentation import SegmentationData, segmented
+from hwnas.data.segmentation import UNLABELLED, SegmentationData, segmented
 from hwnas.data.sources import FEWEST, is_picture, listed, picture, require_numbered
 from hwnas.data.splits import Examples, split_rows
 from hwnas.errors import DataError
@@ -24,6 +24,7 @@ from hwnas.errors import DataError
 # Pillow's modes of images with one number per pixel: grey, palette, black and white, 16 bits, 32 bits.
 INDEX_MODES: Final = ("L", "P", "1", "I;16", "I;16B", "I")
 PARTS: Final = ("train", "val", "test")
+VOID: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def _split(parts: Mapping[str, Sequence[Pair]], request: DataRequest) -> list[li
 def _class_count(pairs: Sequence[Pair]) -> int:
     """Returns the number of classes in the masks. Raises DataError unless they are numbered from 0 without gaps."""
     labels: IntArray = np.unique(np.concatenate([np.unique(_mask(pair.mask)) for pair in pairs]))
+    labels = labels[labels != UNLABELLED]
     require_numbered(str(pairs[0].mask.parent), labels)
     if len(labels) < 2:
         raise DataError(f"{pairs[0].mask.parent}: has {len(labels)} classes; give it at least 2")
@@ -125,14 +127,16 @@ def _examples(pairs: Sequence[Pair], shape: Shape, classes: int) -> Examples:
 
 
 def _mask(path: Path) -> IntArray:
-    """Returns the class of each pixel (H, W)."""
+    """Returns the class of each pixel, or `UNLABELLED`; shape (H, W)."""
     image = picture(path, str(path))
     if image.format != "PNG" or image.mode not in INDEX_MODES:
         raise DataError(
             f"{path}: is a {image.format} of mode {image.mode}; store masks as PNG with one class index per pixel (grey or "
             f"palette)"
         )
-    return np.asarray(image).astype(np.int64)
+    labels_HW = np.asarray(image).astype(np.int64)
+    labels_HW[labels_HW == VOID] = UNLABELLED
+    return labels_HW
 
 
 def nearest(mask_HW: IntArray, shape: Shape) -> IntArray:

@@ -5,7 +5,7 @@ Shapes: N images, K classes, C channels, H rows, W columns.
 
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from hwnas.data.pictures import Normalisation, normalisation, shifted_together
 from hwnas.data.request import DataRequest
 from hwnas.data.splits import Examples, digest_of, sizes
 
+UNLABELLED: Final = -100  # the label of pixels that are not learned or scored; torch's losses ignore it by default
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class SegmentationData:
-    """Splits hold images (N, C, H, W) from 0 to 255 and masks (N, H, W) from 0 to K-1, int64.
+    """Splits hold images (N, C, H, W) from 0 to 255 and masks (N, H, W) from 0 to K-1 or `UNLABELLED`, int64.
 
     `augmentation` is `none` or `shift`. Masks are not mirrored: classes may be sides, as of a road.
     """

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from hwnas.core.reporter import Silent
 from hwnas.errors import RunError
@@ -16,7 +18,8 @@ from hwnas.pipeline.request import reopen
 from hwnas.pipeline.weights import RunWeights
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
-from hwnas.runs.front import FrontRow, objective_values, read_front
+from hwnas.runs.front import FrontRow, read_front
+from hwnas.runs.objectives import read_goal
 from hwnas.strategies.pareto import non_dominated
 
 # How far a metric of a model, run again, may be from the table's, and a model's outputs from the network's in torch.
@@ -39,8 +42,8 @@ def check_claims(run_path: Path) -> list[dict[str, Any]]:
 
 
 def _of_the_front(run: RunFolder, budget_on: str, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:
-    goal = run.read("goal")["goal"]
-    points = np.array([objective_values(row, goal) for row in rows])
+    objectives = read_goal(run).objectives
+    points = np.array([[objective.minimised(row) for objective in objectives] for row in rows])
     beaten = int((~non_dominated(points)).sum())
     yield _claim("no network is dominated", beaten == 0, f"{beaten} of {len(rows)} are")
     column = STATISTICS[budget_on]
@@ -71,7 +74,7 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
     for row in rows:
         evaluation = Evaluation(checked.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
         module = weights.networks(evaluation).network(evaluation.arch).cpu()
-        model = loaded_model(target.here, exporter.path(row.arch_id, target), lambda module=module: module)
+        model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
         x = checked.data.inputs(np.resize(checked.data.test.raw, (target.here.batch, *checked.data.test.raw.shape[1:])))
         with torch.inference_mode():
             expected = module(x).numpy()
@@ -83,6 +86,10 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
         "models give what their networks give in torch", worst_output <= tolerance * 10, f"{worst_output:.1e} apart"
     )
     yield _claim("test metrics are those of the models", worst_metric <= METRIC_TOLERANCE, f"{worst_metric:.1e} apart")
+
+
+def _itself(module: nn.Module) -> nn.Module:
+    return module
 
 
 def _distances(row: FrontRow, metrics: Mapping[str, float]) -> list[float]:

@@ -14,6 +14,7 @@ from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Cost
 from hwnas.errors import TrainingError
 from hwnas.evaluate.evaluator import Evaluator
 from hwnas.runs.database import Evaluation, RunDatabase
@@ -37,6 +38,7 @@ class Evaluations:
     reporter: Reporter
     known: dict[str, Evaluation]
     ticks: Iterator[int]
+    costs: Mapping[str, Cost]
     asked: dict[str, None] = field(default_factory=dict)
 
     def __call__(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
@@ -63,5 +65,11 @@ class Evaluations:
                 )
             evaluation = Evaluation(arch, tuple(evaluator.stages), dict(metrics))
             self.database.add_evaluations(SEARCH, [evaluation])
+            self.database.add_costs({arch.id: self._costs(arch)})
             self.known[arch.id] = evaluation
             next(self.ticks, None)
+
+    def _costs(self, arch: Arch) -> dict[str, float]:
+        """The costs of an architecture as expected, for plots of all that was evaluated."""
+        row_1C = self.space.encode([arch])
+        return {name: float(cost.values(row_1C)[0]) for name, cost in self.costs.items()}

@@ -190,6 +190,7 @@ class _Search:
             database=deployment.database,
             shared=lambda: self.weights.evaluator,
             metrics=goal.metrics,
+            costs=goal.costs,
             reporter=self.reporter,
             known=deployment.database.evaluations("search"),
             ticks=iter(self.reporter.track(range(wanted), "evaluating architectures")),
@@ -228,8 +229,11 @@ class _Search:
         with self.run.stage("deploy"):
             self._export(deployment, front)
             rows = write_rows(deployment, front)
-        for arch_id in chosen.keys() - {row.arch_id for row in rows}:
-            self.reporter.note(f"{arch_id} is within its budget, and beaten by another network of the front")
+        beaten = len(chosen) - len(rows)
+        if beaten:
+            self.reporter.note(
+                f"{beaten} of {len(chosen)} networks within their budgets are beaten by others of the front"
+            )
         return rows
 
     def _export(self, deployment: Deployment, front: Sequence[Evaluation]) -> None:

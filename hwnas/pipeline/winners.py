@@ -24,6 +24,7 @@ from hwnas.profiler.protocol import Timing
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import DeviceLatency, FrontRow, named, read_front
+from hwnas.runs.objectives import read_goal
 
 
 def export(run_path: Path, arch: str, out: Path | None) -> Path:
@@ -32,7 +33,7 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
     Without `out`, it is ID.onnx in the current folder. Raises RunError for an id the run does not know.
     """
     run = RunFolder(run_path)
-    objectives = run.read("goal")["goal"]["objectives"]
+    objectives = read_goal(run).objectives
     rows = {row.arch_id: row for row in read_front(run.front)}
     row = named(list(rows.values()), objectives).get(arch) or rows.get(arch)
     if row is None:

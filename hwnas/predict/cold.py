@@ -110,7 +110,7 @@ def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntA
     """(share, saved milliseconds) of an operator in a network, neither negative, of least squared relative error."""
     rows_NC, cost_N = measurements.rows_NC[networks], measurements.networks_N[networks]
     sums = [
-        total(layer_factors(source, value), rows_NC, source.columns)
+        total(layer_factors(source.layers, source.choices, value), rows_NC, source.columns)
         for value in (lambda operator: measurements.isolated[operator.key], lambda _: -1.0)
     ]
     return np.asarray(_rates(np.stack(sums, axis=1), cost_N))
@@ -119,7 +119,7 @@ def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntA
 def _factors(space: SearchSpace, isolated: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
     """Operators in a network; none takes less than nothing."""
     share, saved = in_networks_2.tolist()
-    return layer_factors(space, lambda operator: max(0.0, share * isolated[operator.key] - saved))
+    return layer_factors(space.layers, space.choices, lambda operator: max(0.0, share * isolated[operator.key] - saved))
 
 
 def _held_out(source: SearchSpace, measurements: Measurements, known: Mapping[Operator, float]) -> FloatArray:

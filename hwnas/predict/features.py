@@ -43,7 +43,7 @@ def space_basis(space: SearchSpace, isolated: Mapping[str, float], typical_cost:
 
 def space_tables(space: SearchSpace, isolated: Mapping[str, float], typical_cost: float) -> list[Table]:
     """What is expected of every layer, and nothing of layers that meet; each with the features of its cells."""
-    expected = layer_factors(space, lambda operator: isolated.get(operator.key, 0.0))
+    expected = layer_factors(space.layers, space.choices, lambda operator: isolated.get(operator.key, 0.0))
     unit_cost = typical_cost / max(1, len(space.layers))
     costs = _Costs.of(space, isolated, unit_cost)
     tables: list[Table] = [

@@ -193,7 +193,7 @@ class LatencyPredictor:
 
 def identity_factors(space: SearchSpace) -> tuple[Factor, ...]:
     """Returns one factor per layer with a number that identifies the operator of each cell; 0 where nothing stands."""
-    return layer_factors(space, lambda operator: float(crc32(operator.key.encode())))
+    return layer_factors(space.layers, space.choices, lambda operator: float(crc32(operator.key.encode())))
 
 
 def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchSpace) -> None:

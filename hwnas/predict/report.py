@@ -47,7 +47,7 @@ def baselines(space: SearchSpace, measurements: Measurements) -> dict[str, Float
     rows_NC, measured_N = measurements.rows_NC, measurements.networks_N
     result = {}
     if measurements.isolated:
-        isolated = layer_factors(space, lambda operator: measurements.isolated[operator.key])
+        isolated = layer_factors(space.layers, space.choices, lambda operator: measurements.isolated[operator.key])
         result["isolated_sum"] = total(isolated, rows_NC, space.columns)
         result["affine_sum"] = held_out_line(result["isolated_sum"], measured_N)
     result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_N)

@@ -1,64 +1,93 @@
-"""Built-in search spaces, one file each, and loading a space by name or from a user's file."""
+"""Search spaces: everything that the author of a space imports, the built-in spaces, and loading a space. No torch.
 
-import inspect
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final
+    from hwnas.spaces import ConvBlock, MBConv, PoolClassifier, compose, pick, place
 
-from hwnas.core.choice import Argument
-from hwnas.core.operations import replayed
-from hwnas.core.references import cause, resolve
+    def build(resolution: int = 32):
+        return compose("mine", (3, resolution, resolution), 10, [
+            place("stem", ConvBlock, channels=pick(16, 24), stride=2),
+            place("body", MBConv, channels=32, kernel=pick(3, 5, 7), expansion=pick(3, 6), stride=2),
+            place("head", PoolClassifier, features=128, classes=10),
+        ])
+
+Spaces from parts: `compose`, `place`, `pick`, `stage`, `cell`. Spaces from layers: `SearchSpace`, `Choice`, `Layer` and a
+wiring of `Chain`, `Stage`, `Graph`. Operators of one's own: `Operator`, `Cost` and the costs of common layers.
+"""
+
+from hwnas.core.choice import Choice, only_if
+from hwnas.core.choices import Choices
+from hwnas.core.layer import Layer
+from hwnas.core.operator import (
+    Cost,
+    Operator,
+    Shape,
+    batch_norm_cost,
+    conv_cost,
+    float_bytes,
+    linear_cost,
+    strided,
+)
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError, SpaceError
+from hwnas.core.wiring import Chain, Edge, Graph, Stage
+from hwnas.operators.cells import AveragePool, NormClassifier, Reduction, ReluConv, Skip
+from hwnas.operators.conv import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier, Resize, widened
+from hwnas.operators.transformer import (
+    Attention,
+    FeedForward,
+    LanguageHead,
+    PatchEmbedding,
+    TokenClassifier,
+    TokenEmbedding,
+    layer_norm_cost,
+)
+from hwnas.spaces.compose import Blocks, Cell, Place, cell, compose, pick, place, stage
+from hwnas.spaces.loading import SPACES, load_space, reload_space
 
-SPACES: Final[Mapping[str, str]] = {
-    "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
-    "fbnet": "hwnas.spaces.fbnet:fbnet",
-    "proxyless": "hwnas.spaces.proxyless:proxyless",
-    "ofa": "hwnas.spaces.ofa:ofa",
-    "nasbench201": "hwnas.spaces.nasbench201:nasbench201",
-    "conv_macro": "hwnas.spaces.conv_macro:conv_macro",
-    "vit": "hwnas.spaces.vit:vit",
-    "gpt": "hwnas.spaces.gpt:gpt",
-}
-
-
-def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
-    """Returns the space of a built-in name or of `FILE.py:NAME`, a function that is called with the options.
-
-    Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
-    """
-    options = dict(options or {})
-    build = resolve("space", reference, SPACES, SpaceError)
-    if not callable(build):
-        raise SpaceError(f"{reference} is a {type(build).__name__}, not a function that returns a SearchSpace")
-    accepted = inspect.signature(build).parameters
-    unknown = sorted(set(options) - set(accepted))
-    if unknown:
-        raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
-    try:
-        space = build(**options)
-        if not isinstance(space, SearchSpace):
-            raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
-        space = replace(space, reference=reference, options=options)
-        _ = space.fingerprint  # makes every operator: a wrong scope shows here, not in the middle of a search
-    except HwnasError:
-        raise
-    except (Exception, SystemExit) as error:
-        file = reference.rpartition(":")[0]
-        raise SpaceError(f"{reference} with {options or 'no options'}: {cause(error, file)}") from error
-    return space
-
-
-def reload_space(description: Mapping[str, Any]) -> SearchSpace:
-    """Returns the space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
-    if not description["reference"]:
-        raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:NAME")
-    made = load_space(description["reference"], description["options"])
-    space = replayed(made, description.get("operations", ()))
-    if space.fingerprint != description["fingerprint"]:
-        raise SpaceError(
-            f"space {space.reference} has changed since this file was made (fingerprint {space.fingerprint}, "
-            f"then {description['fingerprint']}); restore it, or start again under another name"
-        )
-    return space
+__all__ = [
+    "SPACES",
+    "Attention",
+    "AveragePool",
+    "Blocks",
+    "Cell",
+    "Chain",
+    "Choice",
+    "Choices",
+    "ConvBlock",
+    "Cost",
+    "Edge",
+    "FeedForward",
+    "FlattenClassifier",
+    "Graph",
+    "LanguageHead",
+    "Layer",
+    "MBConv",
+    "NormClassifier",
+    "Operator",
+    "PatchEmbedding",
+    "Place",
+    "PlainConv",
+    "PoolClassifier",
+    "Reduction",
+    "ReluConv",
+    "Resize",
+    "SearchSpace",
+    "Shape",
+    "Skip",
+    "Stage",
+    "TokenClassifier",
+    "TokenEmbedding",
+    "batch_norm_cost",
+    "cell",
+    "compose",
+    "conv_cost",
+    "float_bytes",
+    "layer_norm_cost",
+    "linear_cost",
+    "load_space",
+    "only_if",
+    "pick",
+    "place",
+    "reload_space",
+    "stage",
+    "strided",
+    "widened",
+]

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
-from hwnas.spaces import load_space
+from hwnas.spaces.loading import load_space
 
 
 @dataclass(frozen=True, kw_only=True)

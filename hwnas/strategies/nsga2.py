@@ -4,13 +4,13 @@ from typing import ClassVar, final
 
 from pydantic.dataclasses import dataclass
 
-from hwnas.strategies.options import Evaluations, Population
+from hwnas.strategies.options import STRICT, Evaluations, Population
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Nsga2:
     """Breeds architectures from the best so far: NSGA-II (Deb et al. 2002), with more than two objectives U-NSGA-III.
 

@@ -32,7 +32,8 @@ class Problem:
     which are cheap. One objective is allowed; people's searches have two to four. `evaluate(rows_NC)`, or
     `evaluate(rows_NC, evaluator)` for a strategy with weights of its own, returns every metric by name, (N,) each;
     strategies call it only with feasible rows that they have not evaluated before. `start_C` is a feasible row, for
-    spaces in which chance finds none. Raises HwnasError, UnknownNameError for objectives that cannot be.
+    spaces in which chance finds none. `asked` are the limits as people asked for them: `limits` are tighter where a search is
+    repeated because its networks took longer than predicted. Raises HwnasError, UnknownNameError for objectives that cannot be.
     """
 
     space: SearchSpace
@@ -41,6 +42,7 @@ class Problem:
     costs: Mapping[str, Cost]
     evaluate: Callable[..., Mapping[str, FloatArray]]
     limits: tuple[Limit, ...] = ()
+    asked: tuple[Limit, ...] = ()
     start_C: IntArray
 
     def __post_init__(self) -> None:

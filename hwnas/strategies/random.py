@@ -5,7 +5,7 @@ from typing import ClassVar, Final, final
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from hwnas.strategies.options import Evaluations
+from hwnas.strategies.options import STRICT, Evaluations
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop
 
@@ -14,7 +14,7 @@ BATCH: Final = 32
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RandomSearch:
     """Evaluates feasible architectures that are drawn with every option equally likely."""
 

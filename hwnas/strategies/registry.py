@@ -5,11 +5,16 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
 
-STRATEGIES: Final[Mapping[str, type[Strategy]]] = {Nsga2.name: Nsga2, RandomSearch.name: RandomSearch}
+STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
+    Nsga2.name: Nsga2,
+    RandomSearch.name: RandomSearch,
+    GradientSearchStrategy.name: GradientSearchStrategy,
+}
 
 
 def load_strategy_class(reference: str) -> type[Strategy]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.core.reporter import Reporter, Silent
+from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
     import torch
@@ -38,3 +39,9 @@ class Workshop:
     folder: Path | None = None
     reporter: Reporter = field(default_factory=Silent)
     training: Training | None = None
+
+    def weights(self, arch_id: str) -> Path:
+        """Returns the file of the weights that a strategy has trained for an architecture. Raises HwnasError without a folder."""
+        if self.folder is None:
+            raise HwnasError("this strategy keeps weights: give its workshop a folder")
+        return self.folder / f"{arch_id}.safetensors"

@@ -5,7 +5,7 @@ from functools import partial
 from pkgutil import resolve_name
 from typing import Any, Final
 
-from hwnas.core.references import resolve
+from hwnas.core.references import cause, resolve
 from hwnas.errors import HwnasError, TaskError
 from hwnas.tasks.task import Metric, Task
 
@@ -38,7 +38,8 @@ def load_task(reference: str) -> Task:
     except HwnasError:
         raise
     except Exception as error:
-        raise TaskError(f"{reference}: cannot make the task: {type(error).__name__}: {error}") from error
+        file = reference.rpartition(":")[0]
+        raise TaskError(f"{reference}: cannot make the task: {cause(error, file)}") from error
     return _checked(task, reference)
 
 

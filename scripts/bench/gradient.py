@@ -174,7 +174,7 @@ def probabilities_of(search: GradientSearch) -> dict[str, np.ndarray]:
 
 def penalties(arguments: argparse.Namespace) -> None:
     predictor, space = LatencyPredictor.load(predictor_of(arguments)), hwnas.space("mobilenet")
-    largest_ms = float(predictor.upper_ms(space.encode([space.largest()]), "median")[0])
+    largest_ms = float(predictor.upper(space.encode([space.largest()]), "median")[0])
     constraint = latency_constraint(predictor, 0.4 * largest_ms, "median")
     print("| penalty | weight | expected latency, ms | mean | derived without a limit, ms |\n|---|---|---|---|---|")
     for name, weights in (("fbnet", BETAS), ("proxyless-linear", LAMBDAS)):

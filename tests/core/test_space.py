@@ -280,16 +280,16 @@ def block(name: str, channels_in: int, channels_out: int, *scope: str) -> Layer:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((block("a", 4, 4),), r"layer 'a' takes \(4, 8, 8\), but what comes before it gives \(3, 8, 8\)"),
+        ((block("a", 4, 4),), r"layer 'a' takes \(4, 8, 8\), but its input has shape \(3, 8, 8\)"),
         (
             (block("a", 3, 4), block("b", 4, 6, "gate"), block("c", 4, 4)),
-            r"layer 'c' takes \(4, 8, 8\), but what comes before it gives \(6, 8, 8\)",
+            r"layer 'c' takes \(4, 8, 8\), but its input has shape \(6, 8, 8\)",
         ),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(layers, message) -> None:
     with pytest.raises(SpaceError, match=f"space 'hand-made': {message}"):
-        space_of(Choice("gate", (0, 1)), layers=layers, classes=layers[-1].operator({"gate": 1}).channels)
+        space_of(Choice("gate", (0, 1)), layers=layers, classes=4)
 
 
 def test_a_layer_that_is_absent_is_skipped_where_shapes_are_compared() -> None:

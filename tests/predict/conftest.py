@@ -98,5 +98,5 @@ def predictor_with_trees(tiny_space: SearchSpace, interacting) -> LatencyPredict
 
 @pytest.fixture(scope="session")
 def isolated_sum_ms(tiny_space: SearchSpace, isolated) -> Callable[[np.ndarray], np.ndarray]:
-    factors = layer_factors(tiny_space, lambda operator: isolated[operator.key])
+    factors = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated[operator.key])
     return lambda rows: total(factors, rows, tiny_space.columns)

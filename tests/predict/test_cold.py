@@ -50,7 +50,7 @@ def measured_on(device: Device, space: SearchSpace, networks: int = 40, noise: f
 
 
 def true_ms(device: Device, space: SearchSpace, rows_NC: np.ndarray) -> np.ndarray:
-    factors = layer_factors(space, lambda operator: SHARE * device(operator) - SAVED_MS)
+    factors = layer_factors(space.layers, space.choices, lambda operator: SHARE * device(operator) - SAVED_MS)
     return total(factors, rows_NC, space.columns)
 
 
@@ -155,7 +155,9 @@ def test_where_bytes_matter_a_cold_predictor_is_better_than_flops(
 def test_nothing_takes_less_than_nothing(tiny_space: SearchSpace, other_space: SearchSpace) -> None:
     """Where a network is much faster than its operators, the smallest are not paid back."""
     known = measured_on(roofline_ms, tiny_space)
-    layers = total(layer_factors(tiny_space, lambda _: 1.0), known.rows_NC, tiny_space.columns)
+    layers = total(
+        layer_factors(tiny_space.layers, tiny_space.choices, lambda _: 1.0), known.rows_NC, tiny_space.columns
+    )
     fast = replace(known, networks_N=np.maximum(known.networks_N - 0.004 * layers, 1e-3))
     predictor = cold_predictor(other_space, tiny_space, fast, {})
     assert all((factor.values >= 0).all() for factor in predictor.factors)

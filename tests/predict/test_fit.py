@@ -50,7 +50,7 @@ def test_a_fit_of_power_times_latency_is_power_times_the_fit(tiny_space, interac
     latency, energy = fit(tiny_space, of_latency, {}), fit(tiny_space, of_energy, {})
     rows = tiny_space.sample_rows(np.random.default_rng(0), 100)
     assert energy.predict(rows) == pytest.approx(watts * latency.predict_ms(rows), rel=1e-4)
-    assert energy.upper_mj(rows) == pytest.approx(watts * latency.upper_ms(rows, "p10"), rel=1e-4)
+    assert energy.upper(rows, "mean") == pytest.approx(watts * latency.upper(rows, "p10"), rel=1e-4)
     assert (energy.unit, energy.statistics) == ("mJ", {"mean": 1.0})
     assert set(energy.report["points"]) == {"predicted_mj", "measured_mj"}
 

@@ -25,7 +25,8 @@ def device(tiny_space):
         per_flop, per_byte, fixed = rng.uniform(0.5, 2.0, 3)
         own = {key: factor * rng.lognormal(0, 0.03) for key, factor in common.items()}
         factors = layer_factors(
-            tiny_space,
+            tiny_space.layers,
+            tiny_space.choices,
             lambda operator: (
                 own[operator.key]
                 * (fixed * 0.01 + per_flop * 2e-8 * operator.cost().flops + per_byte * 1e-7 * operator.input_bytes)

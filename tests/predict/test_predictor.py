@@ -244,15 +244,15 @@ def test_a_predictor_knows_its_cost_and_answers_for_no_other(predictor, rows, tm
     read = LatencyPredictor.load(tmp_path / "e.json")
     assert (read.cost, read.unit, predictor.unit) == ("energy", "mJ", "ms")
     assert np.array_equal(read.predict(rows), predictor.predict_ms(rows))
-    assert np.array_equal(read.upper_mj(rows), predictor.interval[1] * read.predict(rows))
+    assert np.array_equal(read.upper(rows, "mean"), predictor.interval[1] * read.predict(rows))
     assert read.breakdown(rows[0]) == predictor.breakdown_ms(rows[0])
-    for ask in (lambda: read.predict_ms(rows), lambda: read.upper(rows, "p10"), lambda: read.breakdown_ms(rows[0])):
+    for ask in (lambda: read.predict_ms(rows), lambda: read.breakdown_ms(rows[0])):
         with pytest.raises(
             PredictorError, match=r"^the predictor: predicts energy, not latency; `hwnas fit --cost lat"
         ):
             ask()
-    with pytest.raises(PredictorError, match="predicts latency, not energy"):
-        predictor.predict_mj(rows)
+    with pytest.raises(PredictorError, match="the predictor of energy has no statistic 'p10'; ask for mean"):
+        read.upper(rows, "p10")
 
 
 def test_a_file_that_names_no_cost_is_of_latency(content, load, predictor, rows) -> None:

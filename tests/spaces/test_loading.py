@@ -18,11 +18,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from hwnas.core.choice import Choice
-from hwnas.core.layer import Layer
-from hwnas.core.operator import Operator, linear_cost
-from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain
+from hwnas.spaces import Chain, Choice, Layer, Operator, SearchSpace, linear_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

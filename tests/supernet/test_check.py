@@ -87,7 +87,7 @@ def test_resolutions_are_refused_with_what_to_do() -> None:
 def test_a_part_of_the_channels_needs_a_cell_that_can_be_given_one() -> None:
     cells = hwnas.space("nasbench201", resolution=8, width=6, cells=1)
     require_partial(cells, 3)
-    with pytest.raises(SpaceError, match="nasbench201 has no cell whose operators could be given one in 5 channels"):
+    with pytest.raises(SpaceError, match="nasbench201 has no cell whose operators can run on 1/5 of their channels"):
         require_partial(cells, 5)
     with pytest.raises(SpaceError, match="mobilenet has no cell"):
         require_partial(hwnas.space("mobilenet"), 2)

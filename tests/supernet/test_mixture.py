@@ -258,7 +258,7 @@ def test_options_drawn_are_those_of_the_choice_in_any_order() -> None:
 def test_resolutions_cannot_be_mixed_but_one_can_be_drawn() -> None:
     space = hwnas.space("ofa", resolutions=(16, 24), width=0.25)
     supernet = randomised(Supernet(space)).eval()
-    message = r"layer 'stem': its operators make \(8, 8\) of \(16, 16\), and \(12, 12\) of \(24, 24\) positions, which"
+    message = r"layer 'stem': its operators map positions \(16, 16\) to \(8, 8\), and \(24, 24\) to \(12, 12\), which"
     with pytest.raises(SpaceError, match=message):
         supernet(inputs(space, 2), probabilities(space))
     for index in (0, 1):

@@ -154,7 +154,8 @@ class Derivation:
     @property
     def _words(self) -> str:
         """The limits that were asked for, in words."""
-        return ", ".join(map(str, self.problem.asked)) or "no limit"
+        words = [f"{limit.cost.name} <= {limit.bound:.4g} {limit.cost.unit}".rstrip() for limit in self.problem.asked]
+        return ", ".join(words) or "no limit"
 
     @property
     def _name(self) -> str:

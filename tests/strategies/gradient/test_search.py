@@ -23,6 +23,7 @@ from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
 from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
 from hwnas.strategies.gradient.steps import Chance
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.registry import load_task
 from hwnas.train.recipes import RECIPES
 
 RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
@@ -50,6 +51,7 @@ def search(
         "supernet": supernet,
         "relaxation": Relaxation(space, sampler(name), torch.Generator().manual_seed(0)),
         "data": data,
+        "task": load_task("classification"),
         "recipe": RECIPE,
         "schedule": Schedule(warmup_epochs=1),
         "penalty": penalty("budget"),
@@ -238,12 +240,12 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
 
     def after_a_step() -> float:
         grads = torch.autograd.grad(
-            steps._task(weights_batch, steps._drawn(chance), chance, RECIPE.label_smoothing), weights
+            steps._loss(weights_batch, steps._drawn(chance), chance, RECIPE.label_smoothing), weights
         )
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)
-            loss = steps._penalised(steps._task(batch, steps._drawn(chance), chance))
+            loss = steps._penalised(steps._loss(batch, steps._drawn(chance), chance))
         found.supernet.load_state_dict(start)
         return float(loss)
 

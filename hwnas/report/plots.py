@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,66 +15,91 @@ from hwnas.report.held_out import HeldOutPlot
 from hwnas.report.progress import SearchCurve, SearchPlot
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
-from hwnas.runs.front import read_front
+from hwnas.runs.front import FrontRow, read_front
+from hwnas.runs.objectives import Objective, RunGoal, known_names, read_goal
 
 PICTURES: Final = ("png", "svg", "html")
 FORMATS: Final = (*PICTURES, "csv")
 
 
-def front_plot(run: RunFolder) -> FrontPlot:
-    """The front of a run, as values to draw."""
-    run.read()  # what is no run says so before it misses a front
+def front_plot(run: RunFolder, axes: tuple[str, str] | None = None) -> FrontPlot:
+    """Returns the front of a run as values to draw; `axes` name the two metrics or costs to draw, x and y.
+
+    Raises UnknownNameError for axes that the front does not have.
+    """
+    run.read()  # a folder that is no run says so before it misses a front
     points = tuple(read_front(run.front))
-    facts = run.read("conditions", "latency_budget_ms")
-    database = RunDatabase.existing(run.database)
-    evaluated = tuple((e.predicted_ms, e.loss_val) for e in database.evaluations().values())
-    database.close()
+    goal, facts = read_goal(run), run.read("title", "devices")
     return FrontPlot(
-        title=f"{facts['config']['space']} on {facts['config']['data']}",
+        title=facts["title"],
         points=points,
-        evaluated=evaluated,
-        budget_ms=facts["latency_budget_ms"],
-        budget_on=facts["config"]["budget_on"],
-        device=_device(facts["conditions"]),
+        goal=goal,
+        devices=tuple(_device({**device, **device.get("conditions", {})}) for device in facts["devices"]),
+        evaluated=tuple(_evaluated(run).values()),
+        axes=None if axes is None else _axes(goal, points[0], axes),
     )
 
 
+def _evaluated(run: RunFolder) -> dict[str, dict[str, float]]:
+    """Returns the metrics and predicted costs of every evaluated architecture, by name."""
+    database = RunDatabase.existing(run.database)
+    with closing(database):
+        costs = database.costs()
+        evaluations = database.evaluations()
+    return {arch_id: {**one.metrics, **costs.get(arch_id, {})} for arch_id, one in evaluations.items()}
+
+
+def _axes(goal: RunGoal, row: FrontRow, names: tuple[str, str]) -> tuple[Objective, Objective]:
+    known = known_names(row, goal.metrics)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("axis", name, known)
+    return goal.objective(names[0]), goal.objective(names[1])
+
+
 def draw(run: RunFolder, *formats: str) -> None:
-    """Draws the front into the run folder, as front.FORMAT."""
+    """Draws the front into the run folder, as front.FORMAT, and gradient searches, where there were any, as search.png."""
     for name in formats:
         draw_to(run, run.path / f"front.{name}")
+    if any(run.searches.glob("*.json")):
+        draw_searches(run)
 
 
-def draw_to(run: RunFolder, path: Path) -> None:
-    """Draws the front in the format of the path's suffix: png, svg, html, or csv (the table itself)."""
+def draw_to(run: RunFolder, path: Path, axes: tuple[str, str] | None = None) -> None:
+    """Draws the front in the format of the path's suffix: png, svg, html, or csv (the table itself).
+
+    `axes` name the metrics or costs of the axes x and y; without them every pair of objectives is drawn.
+    """
     require_format(path, FORMATS)
     if path.suffix == ".csv":
         read_front(run.front)
         replace_file(path, run.front.read_bytes())
     elif path.suffix == ".html":
-        from hwnas.report.interactive import front_html  # plotly is loaded where it is needed
+        from hwnas.report.front_page import front_html  # plotly is loaded where it is needed
 
-        replace_file(path, front_html(front_plot(run)))
+        replace_file(path, front_html(front_plot(run, axes)))
     else:
-        from hwnas.report.figures import draw_front, save_figure
+        from hwnas.report.figures import save_figure
+        from hwnas.report.front_figure import draw_front
 
-        save_figure(draw_front(front_plot(run)), path)
+        save_figure(draw_front(front_plot(run, axes)), path)
 
 
 def search_plot(run: RunFolder) -> SearchPlot:
-    """The gradient searches of a run, as values to draw."""
-    facts = run.read("latency_budgets_ms")
-    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*ms.json")]
+    """Returns the gradient searches of a run as values to draw."""
+    facts = run.read("title")
+    options = facts["request"].get("strategy", {}).get("options", {})
+    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*.json")]
     return SearchPlot(
-        title=f"{facts['config']['space']} on {facts['config']['data']}, {facts['config']['sampler']}",
-        searches=tuple(sorted(curves, key=lambda curve: float(curve.label.split()[0]))),
+        title=", ".join([facts["title"], *(str(options[name]) for name in ("sampler",) if name in options)]),
+        searches=tuple(sorted(curves, key=lambda curve: curve.label)),
     )
 
 
 def _curve(facts: Mapping[str, Any]) -> SearchCurve:
     epochs = facts["epochs"]
     return SearchCurve(
-        label=f"{facts['budget_ms']:.4g} ms",
+        label=facts["label"],
         constraints=tuple(facts["constraints"]),
         epochs=tuple(epoch["epoch"] for epoch in epochs),
         ratios=tuple(tuple(epoch["ratios"]) for epoch in epochs),
@@ -90,9 +116,11 @@ def draw_searches(run: RunFolder) -> None:
 
 
 def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:
-    """The held-out predictions of a fit, as values to draw."""
+    """Returns the held-out predictions of a fit as values to draw."""
     report = predictor.report
-    measured, predicted = (report["points"][f"{what}_{predictor.unit.lower()}"] for what in ("measured", "predicted"))
+    measured, predicted = (
+        report["points"][f"{column}_{predictor.unit.lower()}"] for column in ("measured", "predicted")
+    )
     return HeldOutPlot(
         title=f"{report.get('source') or Path(predictor.space['reference']).name}: {predictor.cost}, predicted against measured",
         device=_device(predictor.conditions),

@@ -1,0 +1,1 @@
+"""Conformance suites, one per seam: a class of tests that your own strategy, cost, ... inherits. Needs pytest."""
