@@ -26,7 +26,7 @@ from hwnas.pipeline.predict import energies, fit_table, predictions
 from hwnas.pipeline.search import SearchResult, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Row, Table, read_table
 from hwnas.runs.database import RunDatabase
@@ -55,7 +55,7 @@ def space() -> SearchSpace:
 def plain(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table without energies."""
     path = tmp_path_factory.mktemp("plain") / "table.jsonl"
-    profile(space, conditions_here("cpu"), path, networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
     return path
 
 
