@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hwnas.strategies.gradient.penalties import Penalty
     from hwnas.strategies.gradient.samplers import Sampler
     from hwnas.strategies.gradient.search import Phase
-    from hwnas.strategies.gradient.selectors import Selector
+    from hwnas.strategies.gradient.selection import Selector
     from hwnas.strategies.problem import Problem
     from hwnas.strategies.workshop import Workshop
 
