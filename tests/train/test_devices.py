@@ -40,7 +40,8 @@ from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
-from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
+from hwnas.strategies.gradient.schedule import Phase, Schedule
+from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.gradient.selection import Selection
 from hwnas.strategies.gradient.selectors import SELECTORS, selector
 from hwnas.strategies.gradient.tuning import tuned, validation_loss
