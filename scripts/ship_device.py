@@ -24,7 +24,7 @@ from hwnas.errors import DeviceError, HwnasError
 from hwnas.pipeline.predict import fit_table
 from hwnas.predict.shipped import predictor_path, shipped_devices, table_path
 from hwnas.profiler.device import Conditions, conditions_here, devices, differences
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import Row, Table, header_line, line, read_table
 from hwnas.spaces import SPACES, load_space
 from hwnas.terminal import TerminalReporter
@@ -56,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for name in given.spaces:
         space, path = load_space(name), table_path(given.out, given.name, name)
-        profile(space, conditions, path, networks=given.networks, reporter=TerminalReporter())
+        profile(
+            Profiling(space=space, conditions=conditions, path=path, reporter=TerminalReporter()),
+            networks=given.networks,
+        )
         ship(space, path, predictor_path(given.out, given.name, name), made, given.allow_unconverged)
 
 

@@ -24,7 +24,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.pipeline.predict import fit_table
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.protocol import Protocol
 
 # Two workers of two threads each are slower on two cores than two of one.
@@ -101,8 +101,12 @@ def small_table(small_space: SearchSpace, tmp_path_factory: pytest.TempPathFacto
     path = shared / "small_table.jsonl"
     with FileLock(shared / "small_table.lock"):
         if not path.exists():
-            profile(small_space, conditions_here("cpu"), shared / "unfinished.jsonl", networks=10, protocol=QUICK)
-            (shared / "unfinished.jsonl").rename(path)
+            unfinished = shared / "unfinished.jsonl"
+            profile(
+                Profiling(space=small_space, conditions=conditions_here("cpu"), path=unfinished, protocol=QUICK),
+                networks=10,
+            )
+            unfinished.rename(path)
     return path
 
 

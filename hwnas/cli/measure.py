@@ -38,29 +38,21 @@ def profile(
     """Measure a space's operators and some whole networks on a device."""
     from hwnas.pipeline.target import require_here, target_of
     from hwnas.pipeline.until import profile_until
-    from hwnas.profiler.profile import measure_works, operator_workloads, random_network_workloads
+    from hwnas.profiler.profile import Profiling, measure_works, operator_workloads, random_network_workloads
 
     options = parsed(written)
     networks, seed = _networks(options), options["seed"]
     device = _device(options)
     require_here(device.device)
-    space, conditions, reporter = made_space(options), target_of(device).here, TerminalReporter()
+    space, conditions = made_space(options), target_of(device).here
+    profiling = Profiling(
+        space=space, conditions=conditions, path=out, reporter=TerminalReporter(), seed=seed, energy=energy
+    )
     operators = [] if networks_only else operator_workloads(space)
     if until_error is None:
-        works = [*operators, *random_network_workloads(space, networks, seed)]
-        summary = measure_works(space, conditions, out, works, seed=seed, reporter=reporter, energy=energy)
+        summary = measure_works(profiling, [*operators, *random_network_workloads(space, networks, seed)])
     else:
-        summary = profile_until(
-            space,
-            conditions,
-            out,
-            error=until_error,
-            most=networks + 2,
-            operators=operators,
-            seed=seed,
-            reporter=reporter,
-            energy=energy,
-        )
+        summary = profile_until(profiling, operators, error=until_error, most=networks + 2)
     print_facts(summary.describe(), as_json)
 
 

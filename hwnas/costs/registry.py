@@ -19,7 +19,7 @@ Origin = Literal["space", "predictor", "batch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostKind:
-    """What is known of a cost by its name alone.
+    """Facts of a cost that its name alone decides.
 
     `words` follow a number in a sentence: "at most 3 parameters". `suffixes` are the units that a limit may be written in,
     with the number of `unit`s that one of them is; a number without a suffix is in `unit`.

@@ -1,4 +1,4 @@
-"""Where a search has its predictors from: given files, a shipped device, or measuring now."""
+"""Sources of predictors: files that the user gives, shipped devices, or measuring now."""
 
 import json
 import shlex
@@ -22,8 +22,8 @@ from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import ShippedDevice, predictor_file, shipped_devices, table_file
 from hwnas.profiler.device import differences
 from hwnas.profiler.measure import GroupTimer
-from hwnas.profiler.profile import network_subject, profile
-from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.profile import Profiling, network_subject, profile
+from hwnas.profiler.setup import Setup
 from hwnas.profiler.table import read_table
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces.request import SpaceRequest
@@ -31,7 +31,7 @@ from hwnas.spaces.request import SpaceRequest
 
 @dataclass(frozen=True, kw_only=True)
 class SourcesRequest:
-    """What is known already. Each file serves the device whose conditions, and the cost, that it was made for."""
+    """Options for measurements that exist. Each file serves the device whose conditions, and the cost, it was made for."""
 
     networks: Annotated[int, Field(ge=1, description="Whole networks that correct the operators' times.")] = 60
     table: Annotated[
@@ -189,8 +189,8 @@ class Predictors:
         here = need.target.here
         subject = network_subject(space, space.largest(), here)
         rng = np.random.default_rng(self.seed)
-        timer = GroupTimer(subject, Protocol(), here.threads, here.clock(), self.reporter, rng)
-        ((row,), _) = next(timer.groups([subject]))
+        setup = Setup(rng=rng, reporter=self.reporter, clock=here.clock(), threads=here.threads)
+        ((row,), _) = next(GroupTimer(subject, setup).groups([subject]))
         return float(row[f"{statistic}_ms"])
 
     def _latency_name(self, need: Need) -> str:
@@ -201,15 +201,15 @@ class Predictors:
         energy = any(other.kind != LATENCY and other.target is need.target for other in self.sources.needs)
         if len({other.target.name for other in self.sources.needs}) > 1:
             self.reporter.note(f"profiling {need.target.name}")
-        profile(
-            self.sources.space,
-            need.target.here,
-            path,
-            networks=self.sources.request.networks,
+        profiling = Profiling(
+            space=self.sources.space,
+            conditions=need.target.here,
+            path=path,
             reporter=self.reporter,
             seed=self.seed,
             energy=energy,
         )
+        profile(profiling, networks=self.sources.request.networks)
 
 
 def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) -> LatencyPredictor:

@@ -11,9 +11,11 @@ from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import example_input
 from hwnas.profiler.measure import timed
+from hwnas.profiler.patience import Pace
 from hwnas.profiler.profile import network_subject
 from hwnas.profiler.protocol import Protocol, Session
 from hwnas.profiler.runtime import Model
+from hwnas.profiler.setup import Setup
 
 # Few networks, and they decide what the user gets: more rounds than a table's.
 PROTOCOL: Final = Protocol(rounds=20)
@@ -40,17 +42,14 @@ def timed_models(
     for model in models:
         model.bind(x)
     profiled_ms = predictor.report.get("reference_ms")
-    session = timed(
-        models,
-        reference,
-        PROTOCOL,
-        threads=conditions.threads,
-        clock=conditions.clock(),
-        expected_ms=profiled_ms,
-        slower=DRIFT,
+    setup = Setup(
+        protocol=PROTOCOL,
         rng=np.random.default_rng(seed),
         reporter=reporter,
+        clock=conditions.clock(),
+        threads=conditions.threads,
     )
+    session = timed(models, reference, setup, Pace(expected_ms=profiled_ms, slower=DRIFT))
     unconverged = sum(not timing.converged for timing in session.timings)
     if unconverged:
         reporter.note(

@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from hwnas.core.arrays import FloatArray
 from hwnas.errors import DeviceError, ExportError
+from hwnas.profiler.bursts import stamped
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.protocol import stamped
 from hwnas.profiler.runtime import (
     SAMPLE_NS,
     ArrayF32,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.core.arrays import FloatArray
+from hwnas.profiler.bursts import stamped
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.protocol import stamped
 from hwnas.profiler.runtime import (
     SAMPLE_NS,
     ArrayF32,

@@ -4,6 +4,7 @@ Shapes: N architectures, C choices, D objectives, R reference directions.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import comb
 from typing import Any, Final, final
 
@@ -63,12 +64,13 @@ def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, populati
     start_NC = _start(problem, size, rng)
     known: dict[bytes, FloatArray] = {}
     if len(start_NC) == size:
-        _breed(
-            problem, algorithm(len(problem.objectives), size, **_operators(problem, start_NC)), known, evaluations, seed
-        )
+        breeding = algorithm(len(problem.objectives), size, **_operators(problem, start_NC))
+        _breed(problem, breeding, known, evaluations, seed)
+    else:  # so few are feasible that there is nothing to breed
+        _evaluate_new(problem, start_NC[problem.violation(start_NC) <= 0], known, evaluations)
     missing = evaluations - len(known)
     if missing:
-        rest_NC = problem.feasible(lambda count: problem.space.sample_rows(rng, count), missing, rng, known=known)
+        rest_NC = problem.feasible(partial(problem.space.sample_rows, rng), missing, rng, known=known)
         _evaluate_new(problem, rest_NC, known, missing)
 
 
@@ -122,8 +124,9 @@ def _told(problem: Problem, rows_NC: IntArray, known: dict[bytes, FloatArray]) -
 
 def _start(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
     """Returns the start of the problem, and feasible architectures spread over the whole range of sizes."""
-    rows_NC = problem.feasible(lambda n: problem.space.spread_rows(rng, n), count - 1, rng)
-    return np.concatenate([problem.start_C[None], rows_NC])
+    start_1C = np.asarray(problem.start_C, dtype=np.int64)[None]
+    draw = partial(problem.space.spread_rows, rng)
+    return np.concatenate([start_1C, problem.feasible(draw, count - 1, rng, known={start_1C.tobytes()})])
 
 
 @final

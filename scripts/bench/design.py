@@ -28,6 +28,7 @@ from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import fill
 from hwnas.profiler.profile import calibration_networks, network_subject, operator_workloads, provenance
 from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.setup import Setup
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import read_table
 from hwnas.terminal import TerminalReporter
@@ -59,17 +60,16 @@ def main() -> None:
 
 def measured(space: SearchSpace, archs: list[Arch], path: Path) -> Measurements:
     """The operators and these networks, measured here."""
-    conditions, protocol = conditions_here("cpu"), Protocol()
+    conditions = conditions_here("cpu")
     operators = [each.subject(conditions) for each in operator_workloads(space)]
     networks = [network_subject(space, arch, conditions) for arch in dict.fromkeys(archs)]
     # So that no design is measured in a slower minute than another.
     order = np.random.default_rng(0).permutation(len(networks))
     reference = network_subject(space, space.largest(), conditions)
-    with TableWriter(path, conditions.describe(), space.describe(), provenance(protocol)) as table:
+    with TableWriter(path, conditions.describe(), space.describe(), provenance(Protocol())) as table:
         parts = [operators, [networks[i] for i in order]]
-        fill(
-            table, parts, reference, protocol, threads=1, clock=conditions.clock(), reporter=TerminalReporter(), seed=0
-        )
+        setup = Setup(rng=np.random.default_rng(0), reporter=TerminalReporter(), clock=conditions.clock())
+        fill(table, parts, reference, setup)
     return measurements(read_table(path), space)
 
 

@@ -37,7 +37,7 @@ from hwnas.predict.fit import fit
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.strategies.gradient.constraint import Constraint, latency_constraint
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import Penalty, penalty
@@ -91,7 +91,10 @@ def predictor_of(arguments: argparse.Namespace) -> Path:
     path, space = arguments.out / "predictor.json", hwnas.space("mobilenet")
     if not path.exists():
         table = arguments.out / "table.jsonl"
-        profile(space, conditions_here("cpu"), table, networks=60, reporter=TerminalReporter())
+        profile(
+            Profiling(space=space, conditions=conditions_here("cpu"), path=table, reporter=TerminalReporter()),
+            networks=60,
+        )
         fit_table(table, space, allow_unconverged=True).save(path)
     return path
 

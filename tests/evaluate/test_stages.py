@@ -59,7 +59,8 @@ def loss_of(supernet: Supernet, data: Dataset, examples: Dataset, **sizes: int) 
     """The validation loss of the largest network, calibrated on other examples."""
     networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(examples, CPU, **sizes),))
     evaluator = NetworkEvaluator(networks, SplitScore(data, TASK, CPU))
-    return evaluator.evaluate([supernet.space.largest()])[0]["loss"]
+    (metrics,) = evaluator.evaluate([supernet.space.largest()])
+    return metrics["loss"]
 
 
 def cut(data: ImageData, rows: np.ndarray) -> ImageData:
@@ -122,7 +123,8 @@ def training(data: Dataset, folder: Path, epochs: int = 4) -> NetworkTraining:
 
 
 def validation_loss(data: Dataset, networks: StagedNetworks, arch: Arch) -> float:
-    return NetworkEvaluator(networks, SplitScore(data, TASK, CPU)).evaluate([arch])[0]["loss"]
+    (metrics,) = NetworkEvaluator(networks, SplitScore(data, TASK, CPU)).evaluate([arch])
+    return metrics["loss"]
 
 
 def test_networks_trained_alone_or_tuned_score_better_than_before(

@@ -26,7 +26,7 @@ from hwnas.pipeline.predict import energies, fit_table, predictions
 from hwnas.pipeline.search import SearchResult, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Row, Table, read_table
 from hwnas.runs.database import RunDatabase
@@ -55,7 +55,7 @@ def space() -> SearchSpace:
 def plain(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table without energies."""
     path = tmp_path_factory.mktemp("plain") / "table.jsonl"
-    profile(space, conditions_here("cpu"), path, networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
     return path
 
 
@@ -95,16 +95,16 @@ def test_energies_are_those_of_the_rows_that_have_one(space: SearchSpace, table:
     without = [{name: row[name] for name in row if not name.startswith("energy")} for row in networks[2:]]
     half = [*rows, *networks[:2], *without]
     measured = energies(Table(path=table, conditions={}, space=found.space, provenance={}, rows=tuple(half)), space)
-    assert measured.cost == "energy" and measured.reference_ms is None
-    assert measured.network_ms_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
-    assert measured.isolated_ms == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
+    assert measured.cost == "energy" and measured.reference is None
+    assert measured.networks_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
+    assert measured.isolated == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
 
 
 def test_a_predictor_of_energy_predicts_what_was_measured_in_millijoules(
     space: SearchSpace, table: Path, energy: LatencyPredictor
 ) -> None:
     measured = energies(read_table(table), space)
-    assert energy.predict(measured.rows_NC) == pytest.approx(measured.network_ms_N, rel=0.2)
+    assert energy.predict(measured.rows_NC) == pytest.approx(measured.networks_N, rel=0.2)
     arch = space.largest()
     (answer,) = predictions(energy, [arch.key])
     assert set(answer) == {"arch_id", "predicted_mj", "interval_mj", "layers_mj"}

@@ -24,7 +24,7 @@ from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.winners import export
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 
@@ -46,7 +46,7 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="module")
 def predictor(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predictor")
-    profile(space, conditions_here("cpu"), folder / "table.jsonl", networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=folder / "table.jsonl"), networks=10)
     fit_table(folder / "table.jsonl", space, allow_unconverged=True).save(folder / "predictor.json")
     return folder / "predictor.json"
 

@@ -33,7 +33,7 @@ from hwnas.pipeline.winners import verify
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import FOLDERS, predictor_path, shipped_devices, table_path
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.front import read_front
 
@@ -64,7 +64,7 @@ def folder(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A board, of which this machine's times are told."""
     folder = tmp_path_factory.mktemp("devices")
     path = table_path(folder, "board", "nasbench201")
-    profile(space, conditions_here("cpu"), path, networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
     table = read_table(path)
     conditions = {**table.conditions, "hardware": "a board"}
     path.write_bytes(header_line(conditions, table.space, table.provenance) + b"".join(line(row) for row in table.rows))

@@ -19,7 +19,7 @@ from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.train import resume_training, train
 from hwnas.pipeline.trained_on import record_training
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.train.devices import training_device
 
@@ -107,7 +107,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_a_folder_is_made(space: Searc
 def test_a_search_on_a_gpu_leaves_models_of_a_cpu_and_goes_on_there(
     space: SearchSpace, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    profile(space, conditions_here("cpu"), tmp_path / "t.jsonl", networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=tmp_path / "t.jsonl"), networks=10)
     fit_table(tmp_path / "t.jsonl", space, allow_unconverged=True).save(tmp_path / "p.json")
     options = QUICK | changes | {"predictor": (str(tmp_path / "p.json"),), "latency_budget": "1s", "train_on": "cuda"}
 

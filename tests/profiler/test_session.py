@@ -10,20 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.core.reporter import Silent
 from hwnas.errors import MeasurementError
+from hwnas.profiler.bursts import Timer, bootstrap_half_width, stamped
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.patience import Patience, measure_steadily
-from hwnas.profiler.protocol import (
-    Protocol,
-    Session,
-    Timer,
-    Timing,
-    bootstrap_half_width,
-    measure,
-    stamped,
-)
+from hwnas.profiler.patience import Pace, measure_steadily
+from hwnas.profiler.protocol import Protocol, Session, Timing
 from hwnas.profiler.rounds import State
+from hwnas.profiler.session import measure
+from hwnas.profiler.setup import Setup
 
 REFERENCE = 0
 
@@ -83,14 +77,8 @@ def session(
     seed: int = 0,
 ) -> Session:
     calls = [machine.call(who, nominal_ms) for who, nominal_ms in enumerate(subjects, start=1)]
-    return measure(
-        calls,
-        machine.call(REFERENCE, reference, immune_reference),
-        protocol,
-        rng=np.random.default_rng(seed),
-        reporter=machine,
-        clock=machine.clock,
-    )
+    setup = Setup(rng=np.random.default_rng(seed), protocol=protocol, reporter=machine, clock=machine.clock)
+    return measure(calls, machine.call(REFERENCE, reference, immune_reference), setup)
 
 
 def constant(ms: float) -> Callable[[], float]:
@@ -282,11 +270,9 @@ def test_the_same_seed_measures_in_the_same_order() -> None:
 @pytest.mark.parametrize("step_ns", [0, -1000])
 def test_a_clock_that_stands_still_or_runs_backwards_is_an_error_not_a_hang(step_ns: int) -> None:
     clock = itertools.count(0, step_ns)
-    rng = np.random.default_rng(0)
+    setup = Setup(rng=np.random.default_rng(0), clock=Clock(now_ns=lambda: next(clock)))
     with pytest.raises(MeasurementError, match="5 calls took no time; the clock is broken"):
-        measure(
-            [], stamped(lambda: None), Protocol(), rng=rng, reporter=Silent(), clock=Clock(now_ns=lambda: next(clock))
-        )
+        measure([], stamped(lambda: None), setup)
 
 
 @pytest.mark.parametrize("who", ["reference", "subject"])
@@ -357,14 +343,13 @@ def test_rounds_off_the_clock_do_not_count_and_states_are_kept() -> None:
 
     # A subject that the clock slows down, beside a reference that it does not: scaling would not help.
     slowed = machine.call(1, lambda: 1.3 if off() else 1.0)
-    found = measure(
-        [slowed],
-        machine.call(REFERENCE, constant(1.0)),
-        Protocol(rounds=12, most_rounds=12),
+    setup = Setup(
         rng=np.random.default_rng(0),
+        protocol=Protocol(rounds=12, most_rounds=12),
         reporter=machine,
         clock=replace(machine.clock, state=state),
     )
+    found = measure([slowed], machine.call(REFERENCE, constant(1.0)), setup)
     assert found.discarded_rounds == 3
     assert len(found.states) == 12 and found.states[4] == State(1980.0, 54.0)
     assert found.timings[0].rounds_ms == (1.0,) * 9
@@ -375,17 +360,17 @@ def test_rounds_off_the_clock_do_not_count_and_states_are_kept() -> None:
 
 def steadily(machine: Machine, expected_ms: float | None) -> Session:
     protocol = Protocol(rounds=3, burst_ms=5, warmup_ms=1)
+    setup = Setup(
+        rng=np.random.default_rng(0),
+        protocol=replace(protocol, patience_s=10.0),
+        reporter=machine,
+        clock=machine.clock,
+    )
     return measure_steadily(
         [machine.call(1, constant(2.0))],
         machine.call(REFERENCE, constant(1.0)),
-        protocol,
-        expected_ms=expected_ms,
-        slower=0.05,
-        tries=2,
-        patience=Patience(10.0),
-        rng=np.random.default_rng(0),
-        reporter=machine,
-        clock=machine.clock,
+        setup,
+        Pace(expected_ms=expected_ms, slower=0.05),
     )
 
 
@@ -468,14 +453,8 @@ def test_what_was_precise_in_a_slow_phase_is_measured_in_a_fast_one() -> None:
         return 0.5 * (1.25 if machine.round < 12 else 1.0)  # slows down more than the reference
 
     calls = [machine.call(1, subject), machine.call(2, jumpy(machine, 0.5, 0.03))]
-    found = measure(
-        calls,
-        machine.call(REFERENCE, reference),
-        Protocol(),
-        rng=np.random.default_rng(0),
-        reporter=machine,
-        clock=machine.clock,
-    )
+    setup = Setup(rng=np.random.default_rng(0), reporter=machine, clock=machine.clock)
+    found = measure(calls, machine.call(REFERENCE, reference), setup)
     assert found.discarded_rounds >= 12
     assert found.timings[0].p10_ms == pytest.approx(0.5, rel=0.005)
 
