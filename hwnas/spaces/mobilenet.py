@@ -77,11 +77,10 @@ def mobilenet(
     parts: list[Place | Blocks] = [place("stem", ConvBlock, channels=widened(16, width), stride=2)]
     parts += [_stage(f"stage{number}", plan, width, gate) for number, plan in enumerate(plans, start=1)]
     features = widened(2 * plans[-1].widths[-1], width)
-    parts.append(
-        _dense(plans, resolution, features, classes)
-        if head == "dense"
-        else place("head", PoolClassifier, features=features, classes=classes)
-    )
+    if head == "dense":
+        parts.append(_dense(plans, resolution, features, classes))
+    else:
+        parts.append(place("head", PoolClassifier, features=features, classes=classes))
     return compose("mobilenet", (channels, resolution, resolution), classes, parts)
 
 
