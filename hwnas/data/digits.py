@@ -85,7 +85,7 @@ def _canvas(scans: Pictures, rows: IntArray, rng: np.random.Generator) -> tuple[
     """Returns one canvas and its mask, both (CANVAS, CANVAS)."""
     image = np.zeros((CANVAS, CANVAS), dtype=np.uint8)
     mask = np.zeros((CANVAS, CANVAS), dtype=np.int64)
-    for top, left in _corners(int(rng.integers(1, MOST + 1)), rng):
+    for top, left in separate_corners(int(rng.integers(1, MOST + 1)), rng):
         row = int(rng.choice(rows))
         scan = np.asarray(scans.image(row).resize((SCAN, SCAN), Image.Resampling.BICUBIC))
         image[top : top + SCAN, left : left + SCAN] = scan
@@ -93,7 +93,7 @@ def _canvas(scans: Pictures, rows: IntArray, rng: np.random.Generator) -> tuple[
     return image, mask
 
 
-def _corners(count: int, rng: np.random.Generator) -> IntArray:
+def separate_corners(count: int, rng: np.random.Generator) -> IntArray:
     """Returns top left corners (count, 2) of squares that do not overlap: the first of `DRAWS` draws, or of as many more."""
     while True:
         corners_DS2 = rng.integers(0, CANVAS - SCAN + 1, (DRAWS, count, 2))

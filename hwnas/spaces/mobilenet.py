@@ -87,7 +87,7 @@ def mobilenet(
 def _finer(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
     """Returns the plans with stride 1 in the last stage that has stride 2.
 
-    A dense head needs positions: on `digits-canvas` XX. DeepLab and LR-ASPP do the same (with dilation).
+    A dense head needs positions; DeepLab and LR-ASPP keep the last stride at 1, too.
     """
     last = max(number for number, plan in enumerate(plans) if plan.stride > 1)
     return (*plans[:last], replace(plans[last], stride=1), *plans[last + 1 :])
