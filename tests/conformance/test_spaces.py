@@ -18,7 +18,7 @@ from hwnas.core.choice import Choice, Option, only_if
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operations import condition, drop, keep, tie
 from hwnas.core.operator import Operator, Shape
-from hwnas.core.space import SearchSpace
+from hwnas.core.space import SearchSpace, channels_of
 from hwnas.core.wiring import Chain, Flow, Graph, Stage
 from hwnas.modules.assemble import build, network
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
@@ -86,6 +86,9 @@ SPACES: Final[Mapping[str, Callable[[], SearchSpace]]] = {
     "mobilenet, 16 px, half as wide": lambda: hwnas.space("mobilenet", resolution=16, width=0.5),
     "mobilenet, squeeze-excite chosen": lambda: hwnas.space("mobilenet", resolution=16, squeeze_excite="choice"),
     "mobilenet, 64 px, grey": lambda: hwnas.space("mobilenet", resolution=64, width=0.25, channels=1, classes=3),
+    "mobilenet, one class per pixel": lambda: hwnas.space(
+        "mobilenet", resolution=16, width=0.5, classes=4, head="dense"
+    ),
     "fbnet": lambda: hwnas.space("fbnet", resolution=16, width=0.25),
     "fbnet, 64 px": lambda: hwnas.space("fbnet", resolution=64, width=0.1, channels=1, classes=3),
     "proxyless": lambda: hwnas.space("proxyless", resolution=16, width=0.25),
@@ -274,7 +277,8 @@ def test_the_size_is_what_enumeration_counts(space: SearchSpace) -> None:
 
 def test_what_one_layer_gives_the_next_one_takes(space: SearchSpace, archs: list[Arch]) -> None:
     for arch in archs:
-        assert space.wiring.run(tuple(space.input_shape), Fitting(arch))[-1] == space.classes
+        assert space.wiring.run(tuple(space.input_shape), Fitting(arch)) == space.output_shape
+        assert channels_of(space.output_shape) == space.classes
 
 
 def test_costs_are_those_of_the_network_that_is_built(
