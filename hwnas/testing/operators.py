@@ -1,7 +1,8 @@
 """The conformance suite of operators: a test class that inherits it runs every law of operators."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,12 +24,11 @@ class OperatorSuite:
     options: ClassVar[Mapping[str, Argument]] = {}
     operators: ClassVar[Sequence[Operator]] = ()
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def subject(self) -> OperatorSubject:
         """The operators, by place; each is built and run once for all laws."""
-        if self.space is None:
-            return OperatorSubject(places_of_list(self.operators))
-        return OperatorSubject(places_of_space(space_of(self.space, self.options)))
+        suite: Any = type(self)
+        return _subject(suite)
 
     def test_there_are_operators(self, subject: OperatorSubject) -> None:
         """A suite without operators checks nothing."""
@@ -38,3 +38,10 @@ class OperatorSuite:
     def test_law(self, subject: OperatorSubject, law: str) -> None:
         """Every law holds for the operators."""
         OPERATOR_LAWS[law](subject)
+
+
+@lru_cache(maxsize=1)
+def _subject(suite: type[OperatorSuite]) -> OperatorSubject:
+    if suite.space is None:
+        return OperatorSubject(places_of_list(suite.operators))
+    return OperatorSubject(places_of_space(space_of(suite.space, suite.options)))

@@ -155,7 +155,8 @@ def times_grow_with_calls(subject: RuntimeSubject) -> None:
             times_ns = np.concatenate([model.times_ns(SHORT, Clock()) for _ in range(TIMES)])
             short_ns, long_ns = (_fastest_ns(partial(model.repeat, calls)) for calls in (SHORT, LONG))
         require(
-            len(times_ns) and (times_ns > 0).all(), f"{place}: times_ns({SHORT}) gives {times_ns.min()} ns; times are above 0"
+            len(times_ns) and (times_ns > 0).all(),
+            f"{place}: times_ns({SHORT}) gives {times_ns.min()} ns; times are above 0",
         )
         least = LONG / SHORT / 4
         require(

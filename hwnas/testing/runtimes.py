@@ -13,7 +13,7 @@ class RuntimeSuite:
 
     runtime: ClassVar[str]
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def subject(self) -> RuntimeSubject:
         """The runtime, with real networks to load."""
         return RuntimeSubject(self.runtime)

@@ -12,6 +12,7 @@ from hwnas.core.choice import Option
 from hwnas.core.layer import Layer
 from hwnas.core.operations import keep
 from hwnas.core.operator import Operator, Shape
+from hwnas.core.space import channels_of
 from hwnas.core.wiring import Flow, Graph
 from hwnas.testing.laws import Laws, NotApplicableError, require
 from hwnas.testing.subject import SpaceSubject
@@ -108,11 +109,13 @@ def archs_differ_where_networks_do(subject: SpaceSubject) -> None:
 
 def layers_fit(subject: SpaceSubject) -> None:
     space = subject.space
-    shapes = {space.wiring.run(tuple(space.input_shape), _Fitting(arch)) for arch in subject.archs}
-    require(len(shapes) == 1, f"architectures give outputs of shapes {' and '.join(map(str, sorted(shapes)))}")
-    (shape,) = shapes
-    channels = shape[0] if len(shape) == 3 else shape[-1]
-    require(channels == space.classes, f"the output has shape {shape}, and the space has {space.classes} classes")
+    for arch in subject.archs:
+        shape = space.wiring.run(tuple(space.input_shape), _Fitting(arch))
+        given, stated = subject.counts(arch).output_shape, space.output_shape
+        require(shape == stated == given, f"network {arch.key}: its output is {shape}, as built {given}, not {stated}")
+        require(
+            channels_of(shape) == space.classes, f"the output is {shape}, and the space has {space.classes} classes"
+        )
 
 
 def network_costs_are_measured(subject: SpaceSubject) -> None:

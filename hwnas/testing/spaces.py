@@ -1,7 +1,8 @@
 """The conformance suite of spaces: a test class that inherits it runs every law of a space and of its networks."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,10 +24,11 @@ class SpaceSuite:
     space: ClassVar[str | SearchSpace]
     options: ClassVar[Mapping[str, Argument]] = {}
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def subject(self) -> SpaceSubject:
         """The space with its networks, made once for all laws."""
-        return SpaceSubject(space_of(self.space, self.options))
+        suite: Any = type(self)
+        return _subject(suite)
 
     @pytest.mark.parametrize("law", [*SPACE_LAWS, *NETWORK_LAWS])
     def test_law(self, subject: SpaceSubject, law: str) -> None:
@@ -35,6 +37,11 @@ class SpaceSuite:
             (SPACE_LAWS.get(law) or NETWORK_LAWS[law])(subject)
         except NotApplicableError as reason:
             pytest.skip(str(reason))
+
+
+@lru_cache(maxsize=1)
+def _subject(suite: type[SpaceSuite]) -> SpaceSubject:
+    return SpaceSubject(space_of(suite.space, suite.options))
 
 
 def space_of(space: str | SearchSpace, options: Mapping[str, Argument]) -> SearchSpace:
