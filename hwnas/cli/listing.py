@@ -1,4 +1,4 @@
-"""What there is: spaces and devices."""
+"""Lists of spaces and devices."""
 
 from typing import Any
 

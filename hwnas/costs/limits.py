@@ -52,8 +52,9 @@ def _number(text: str) -> float | None:
 
 def in_words(limit: Limit) -> str:
     """Returns the limit as part of a sentence: "at most 0.5 MiB of weights"."""
-    kind, device = split_device(limit.cost.name)
-    words = COSTS[kind].words if kind in COSTS else f"{limit.cost.unit} of {limit.cost.name}".removeprefix(" of ")
+    cost, (kind, device) = limit.cost, split_device(limit.cost.name)
+    own_words = f"{cost.unit} of {cost.name}" if cost.unit not in ("", cost.name) else cost.name
+    words = COSTS[kind].words if kind in COSTS else own_words
     return f"at most {limit.bound:.12g} {words}{f' on {device}' if device else ''}"
 
 
@@ -92,7 +93,7 @@ def least(space: SearchSpace, cost: Cost, programs: Sequence[optimum.Limit] = ()
         middle = (low + high) / 2
         program = cost.program(middle)
         arch = None if program is None else _within(space, [*programs, program])
-        low, high = (middle, high) if arch is None else (low, min(middle, _upper(space, cost, arch)))
+        low, high = (middle, high) if arch is None else (low, _upper(space, cost, arch))
     return high
 
 

@@ -1,10 +1,17 @@
-"""Costs by name: unit, words for people, suffixes of limits, and what each cost is made from. Loads no torch."""
+"""Costs by name: unit, words for people, suffixes of limits, and what each cost is made from. Loads no torch.
+
+A user's own cost is `FILE.py:NAME`, a function from a space to a `Cost`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from hwnas.errors import UnknownNameError
+from hwnas.core.references import resolve
+from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Cost
+from hwnas.costs.sizes import SIZES
+from hwnas.errors import HwnasError, UnknownNameError
 
 # `space`: `SIZES` of costs/sizes.py; `predictor`: PredictedCost; `batch`: ProxyCost, which needs a batch and a task's loss.
 Origin = Literal["space", "predictor", "batch"]
@@ -12,7 +19,7 @@ Origin = Literal["space", "predictor", "batch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostKind:
-    """What is known of a cost by its name alone.
+    """Facts of a cost that its name alone decides.
 
     `words` follow a number in a sentence: "at most 3 parameters". `suffixes` are the units that a limit may be written in,
     with the number of `unit`s that one of them is; a number without a suffix is in `unit`.
@@ -39,6 +46,8 @@ COSTS: Final[Mapping[str, CostKind]] = {
     "jacobian": CostKind(origin="batch", words="in jacobian score"),
     "grad-norm": CostKind(origin="batch", words="in gradient norm"),
 }
+# A user's own cost, whose words and unit are its own.
+OWN: Final = CostKind(origin="space", words="")
 
 
 def split_device(name: str) -> tuple[str, str]:
@@ -52,9 +61,23 @@ def split_device(name: str) -> tuple[str, str]:
 
 
 def cost_kind(name: str) -> CostKind:
-    """Returns what is known of a cost such as `params` or `latency@amd-epyc`. Raises UnknownNameError."""
+    """Returns what is known of a cost such as `params`, `latency@amd-epyc` or `FILE.py:NAME`. Raises UnknownNameError."""
+    if ".py:" in name:
+        return OWN
     kind, device = split_device(name)
     if kind not in COSTS or (device and COSTS[kind].origin != "predictor"):
         predicted = [f"{known}@DEVICE" for known in COSTS if COSTS[known].origin == "predictor"]
-        raise UnknownNameError("cost", name, [*COSTS, *predicted])
+        raise UnknownNameError("cost", name, [*COSTS, *predicted, "FILE.py:NAME"])
     return COSTS[kind]
+
+
+def space_cost(reference: str, space: SearchSpace) -> Cost:
+    """Returns a cost that is made from a space alone: a size by name, or a user's own by FILE.py:NAME.
+
+    Raises UnknownNameError for an unknown name, HwnasError for a file that gives no cost.
+    """
+    cost: Cost = resolve("cost", reference, SIZES, HwnasError)(space)
+    missing = [name for name in ("name", "unit", "factors", "values", "upper", "program") if not hasattr(cost, name)]
+    if missing:
+        raise HwnasError(f"{reference} returns a {type(cost).__name__} without {', '.join(missing)}; return a Cost")
+    return cost

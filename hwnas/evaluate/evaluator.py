@@ -4,7 +4,7 @@ A `Source` gives a network with weights, each `Stage` changes it, and an `Evalua
 functions of the architecture: the same one always gives the same network, whatever was evaluated before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hwnas.core.arch import Arch
@@ -60,8 +60,8 @@ class Evaluator(Protocol):
         """The names of the source and of every stage, in order; evaluations are stored under them."""
         ...
 
-    def evaluate(self, archs: Sequence[Arch]) -> list[Mapping[str, float]]:
-        """Returns the metrics of each architecture by name, in the order of `archs`.
+    def evaluate(self, archs: Sequence[Arch]) -> Iterable[Mapping[str, float]]:
+        """Gives the metrics of each architecture by name, in the order of `archs`, each as soon as it is known.
 
         The metrics of an architecture do not depend on the others, nor on what was evaluated before.
         """

@@ -1,6 +1,6 @@
 """The evaluator of networks: every architecture's network is made, run on a split, and scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -22,9 +22,9 @@ class NetworkEvaluator:
         """The names of the networks' source and stages."""
         return self.networks.stages
 
-    def evaluate(self, archs: Sequence[Arch]) -> list[Mapping[str, float]]:
-        """Returns the metrics of each architecture by name, in the order of `archs`."""
-        return [self._metrics(arch) for arch in archs]
+    def evaluate(self, archs: Sequence[Arch]) -> Iterator[Mapping[str, float]]:
+        """Yields the metrics of each architecture by name, in the order of `archs`, each as soon as it is known."""
+        return map(self._metrics, archs)
 
     def _metrics(self, arch: Arch) -> Mapping[str, float]:
         return self.split_score.score(self.networks.network(arch).to(self.split_score.device))

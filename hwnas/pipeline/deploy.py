@@ -38,7 +38,7 @@ PREDICTED: Final = LATENCIES[:1]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What measuring and exporting work with. `networks` gives the networks of an evaluation, by the stages that made it."""
+    """The values that measuring and exporting share. `networks` returns the networks of an evaluation, by its stages."""
 
     run: RunFolder
     space: SearchSpace

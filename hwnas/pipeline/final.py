@@ -31,7 +31,7 @@ FINETUNING: Final = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class FinalRequest:
-    """What becomes of the networks of a front."""
+    """Options of final training."""
 
     final: Annotated[
         Literal["none", "finetune", "scratch"],

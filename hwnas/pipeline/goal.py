@@ -1,4 +1,4 @@
-"""What a search is to reach: objectives, limits and latency budgets, in the units in which people ask."""
+"""Goals of a search: objectives, limits and latency budgets, in the units in which people ask."""
 
 import re
 from collections.abc import Mapping, Sequence

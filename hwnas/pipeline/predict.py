@@ -156,7 +156,7 @@ def fit_table(
 
 
 def _is_of_another(table: Table, space: SearchSpace) -> bool:
-    """Whether a table is of operators, but of another space's, which has not all of this one's."""
+    """Returns True where a table was measured for another space, and lacks operators of this one."""
     measured = {row["key"] for row in table.rows if row["kind"] == "operator"}
     return bool(measured) and table.space["fingerprint"] != space.fingerprint and not measured >= set(space.operators())
 

@@ -1,4 +1,4 @@
-"""What is known before any long work: the costs of a search, its budgets in milliseconds, and that all limits can be met."""
+"""Preflight: the budgets of a search in milliseconds, and the proof that all limits can be met, before any long work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,7 +41,7 @@ def needs_of(names: Sequence[str], targets: Sequence[Target], predicted: Sequenc
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a search is to reach, resolved and proven possible.
+    """The objectives, limits and budgets of a search, resolved and proven possible.
 
     `limits` hold always; each of `budgets_ms` is one more limit per device (milliseconds of the budget's statistic, by the
     name of the latency), and a search of its own. Without budgets there is one search.

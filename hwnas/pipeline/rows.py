@@ -1,22 +1,14 @@
 """Rows of the front: what is known of each network that is handed out, in the units of files and tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from hwnas.pipeline.deploy import Deployment
 from hwnas.profiler.export import annotate
 from hwnas.report.plots import draw
 from hwnas.runs.database import Evaluation, Latencies
 from hwnas.runs.front import DeviceLatency, FrontRow, read_front, write_front
-
-# The costs that every front has, by column; more where objectives or limits name them.
-COLUMNS: Final[Mapping[str, str]] = {
-    "params": "params",
-    "flops": "flops",
-    "model": "model_mib",
-    "peak": "peak_mib",
-    "energy": "energy_mj",
-}
+from hwnas.runs.objectives import cost_column
 
 
 def write_rows(job: Deployment, evaluations: Sequence[Evaluation]) -> list[FrontRow]:
@@ -49,7 +41,9 @@ def _row(
         metrics=_metrics(evaluation, before, tests),
         latencies=latencies,
         costs={
-            COLUMNS.get(name, name): job.predicted(name, arch) for name in job.goal.costs if name not in job.latencies
+            cost_column(name, cost.unit): job.predicted(name, arch)
+            for name, cost in job.goal.costs.items()
+            if name not in job.latencies
         },
         onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
     )

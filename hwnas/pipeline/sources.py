@@ -1,4 +1,4 @@
-"""Where a search has its predictors from: given files, a shipped device, or measuring now."""
+"""Sources of predictors: files that the user gives, shipped devices, or measuring now."""
 
 import json
 import shlex
@@ -31,7 +31,7 @@ from hwnas.spaces.request import SpaceRequest
 
 @dataclass(frozen=True, kw_only=True)
 class SourcesRequest:
-    """What is known already. Each file serves the device whose conditions, and the cost, that it was made for."""
+    """Options for measurements that exist. Each file serves the device whose conditions, and the cost, it was made for."""
 
     networks: Annotated[int, Field(ge=1, description="Whole networks that correct the operators' times.")] = 60
     table: Annotated[

@@ -37,7 +37,7 @@ class Target:
 
     @property
     def place(self) -> str:
-        """Where models are to run, in words."""
+        """The place where models are to run, in words."""
         return "here" if self.shipped is None else f"on {self.shipped}"
 
     def describe(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class RunWeights:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where networks are trained and judged."""
+        """The device that networks are trained and evaluated on."""
         return training_device(self._checked.request.training.train_on)
 
     @cached_property

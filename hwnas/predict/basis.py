@@ -1,4 +1,4 @@
-"""What the additive model is linear in: features of the cells of factors, in groups.
+"""The features of the additive model: linear in the cells of factors, in groups.
 
 Shapes: N architectures, C choices, P features, S cells of a factor.
 """
@@ -22,7 +22,7 @@ Name = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature's value in one cell: milliseconds at a weight of 1."""
+    """A feature's value in one cell: its cost at a weight of 1."""
 
     cell: int
     group: Name
@@ -30,13 +30,13 @@ class Feature:
     value: float
 
 
-# What is expected, and the features of its cells.
+# An expectation, and the features of its cells.
 Table = tuple[Factor, list[Feature]]
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """`expected` are milliseconds to be corrected, `cells` the features (S, P) of the same cells.
+    """`expected` holds the costs to be corrected, `cells` the features (S, P) of the same cells.
 
     `group_P` numbers the features' groups, which `groups` names. Feature 0 is the intercept.
     """
@@ -49,8 +49,7 @@ class Basis:
 
     @classmethod
     def of(cls, tables: Sequence[Table], intercept: float) -> "Basis":
-        """From what is expected, each with the features of its cells. Features of one name share a weight, and tables of one
-        name and scope are one."""
+        """Returns the basis of some tables. Features of one name share a weight; tables of one name and scope are added up."""
         tables = _joined(tables)
         columns: dict[Name, int] = {(INTERCEPT,): 0}
         groups: dict[Name, int] = {(INTERCEPT,): 0}
@@ -70,7 +69,7 @@ class Basis:
         return cls(expected, tuple(cells), tuple(groups), np.array(group_of), intercept)
 
     def design(self, rows_NC: IntArray, columns: Mapping[str, int]) -> csr_array:
-        """The features of architectures in milliseconds; shape (N, P)."""
+        """Returns the features of architectures, in the unit of the cost; shape (N, P)."""
         count = len(rows_NC)
         first = (np.full(count, self.intercept), (np.arange(count), np.zeros(count, dtype=np.int64)))
         result = coo_array(first, (count, len(self.group_P))).tocsr()
@@ -80,7 +79,7 @@ class Basis:
 
     @cached_property
     def _by_scope(self) -> list[tuple[Factor, csr_array]]:
-        """The features of equal scopes added up, each with a factor of the numbers of their cells."""
+        """The features of equal scopes added up, each with a factor that numbers their cells."""
         together: dict[tuple[str, ...], csr_array] = {}
         for factor, cells_SP in zip(self.expected, self.cells, strict=True):
             together[factor.scope] = together[factor.scope] + cells_SP if factor.scope in together else cells_SP
@@ -91,7 +90,7 @@ class Basis:
         ]
 
     def factors(self, weights_P: FloatArray) -> tuple[Factor, ...]:
-        """What is expected, corrected by the features with these weights; in milliseconds."""
+        """Returns the expectation, corrected by the features with these weights."""
         corrected = [
             Factor(factor.name, factor.scope, factor.values + (cells_SP @ weights_P).reshape(factor.values.shape))
             for factor, cells_SP in zip(self.expected, self.cells, strict=True)

@@ -1,13 +1,13 @@
-"""A space of which nothing was measured on a device, predicted from a table of another space on that device.
+"""Predicts a space that was never measured on a device, from a table of another space on that device.
 
 Operators are estimated by what bounds them: a call, FLOPs, bytes of weights, bytes in and out, and the most bytes alive at
 once, each at a rate of its own (the roofline model of Williams et al. 2009, its maximum replaced by a sum). Five rates that
 cannot be negative extrapolate; a Gaussian process on top of them does so worse (docs/log.md). So a kind that was never
 measured is estimated like all others.
 
-From isolated operators to a network it is a share of each operator's time, less what each saves that is not called alone.
-Both are learned from the other space's networks. A line with an intercept would not do: networks of another space have more
-layers, or fewer.
+In a network an operator costs a share of its isolated cost, less a constant that is saved per call. Share and constant are
+learned from the other space's networks. A line with an intercept would fail: networks of another space have more layers, or
+fewer.
 
 Shapes: O operators, B bounds, N networks.
 """
@@ -29,12 +29,12 @@ from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor, identity_factors
 from hwnas.predict.report import COVERAGE, conformal_interval, cross_validated, held_out_report
 
-# Twice as many as there are rates to be learned.
+# Twice the number of rates that are learned.
 FEWEST_OPERATORS: Final = 10
 
 
 def estimated_costs(known: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[str, float]:
-    """Isolated time by key: as measured where it is known, else by the rates of the known operators.
+    """Returns isolated costs by key: the measured ones, and for other operators those by the measured operators' rates.
 
     Raises PredictorError where fewer than `FEWEST_OPERATORS` are known.
     """
@@ -44,7 +44,7 @@ def estimated_costs(known: Mapping[Operator, float], operators: Iterable[Operato
         )
     wanted = list(operators)
     estimated_O = _bounds(wanted) @ _rates(_bounds(list(known)), np.array(list(known.values())))
-    estimates = {operator.key: float(ms) for operator, ms in zip(wanted, estimated_O, strict=True)}
+    estimates = {operator.key: float(cost) for operator, cost in zip(wanted, estimated_O, strict=True)}
     return estimates | {operator.key: known[operator] for operator in wanted if operator in known}
 
 
@@ -56,11 +56,11 @@ def cold_predictor(
     *,
     where: str = "the table",
 ) -> LatencyPredictor:
-    """A predictor of a space from measurements of another one, the `source`, under the same conditions.
+    """Returns a predictor of a space from measurements of another space, the `source`, under the same conditions.
 
-    Its report and interval are of the source's networks, each predicted without its own time or its operators' times;
-    networks of `space` may be predicted worse. Raises MissingMeasurementError, PredictorError where the measurements do
-    not suffice.
+    Report and interval come from the source's networks, each predicted without its own cost or its operators' costs;
+    networks of `space` may be predicted worse. Raises MissingMeasurementError or PredictorError where measurements are
+    missing.
     """
     measurements.require(source.operators(), source.size, where)
     if not measurements.isolated:
@@ -86,7 +86,7 @@ def cold_predictor(
 
 
 def _what_is_new(space: SearchSpace, known: Mapping[Operator, float]) -> dict[str, Any]:
-    """How many of a space's operators have to be estimated, and which kinds of them were never measured."""
+    """Returns the number of operators that must be estimated, and the kinds that were never measured."""
     operators = space.operators().values()
     kinds = {operator.kind for operator in operators} - {operator.kind for operator in known}
     to_estimate = sum(operator not in known for operator in operators)
@@ -94,20 +94,20 @@ def _what_is_new(space: SearchSpace, known: Mapping[Operator, float]) -> dict[st
 
 
 def _bounds(operators: Sequence[Operator]) -> FloatArray:
-    """What an operator's time may be bound by; shape (O, B)."""
+    """Returns the quantities that may bound an operator's cost; shape (O, B)."""
     return np.array([[1.0, *description(operator), operator.peak_bytes()] for operator in operators])
 
 
 def _rates(bounds_OB: FloatArray, cost_O: FloatArray) -> FloatArray:
-    """Milliseconds per unit of each bound, not negative, of least squared relative error; shape (B,)."""
+    """Returns the cost per unit of each bound, at least 0, with the least squared relative error; shape (B,)."""
     relative_OB = bounds_OB / cost_O[:, None]
     scale_B = relative_OB.max(axis=0, initial=0.0)
-    scale_B[scale_B == 0.0] = 1.0  # what no known operator has: bytes of weights in a space of poolings
+    scale_B[scale_B == 0.0] = 1.0  # a bound that no measured operator has, such as bytes of weights of poolings
     return np.asarray(nnls(relative_OB / scale_B, np.ones(len(cost_O)))[0] / scale_B)
 
 
 def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntArray) -> FloatArray:
-    """(share, saved milliseconds) of an operator in a network, neither negative, of least squared relative error."""
+    """Returns (share, saved constant) of an operator in a network, both at least 0, with least squared relative error."""
     rows_NC, cost_N = measurements.rows_NC[networks], measurements.networks_N[networks]
     sums = [
         total(layer_factors(source.layers, source.choices, value), rows_NC, source.columns)
@@ -117,18 +117,18 @@ def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntA
 
 
 def _factors(space: SearchSpace, isolated: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
-    """Operators in a network; none takes less than nothing."""
+    """Returns the costs of operators inside a network, at least 0."""
     share, saved = in_networks_2.tolist()
     return layer_factors(space.layers, space.choices, lambda operator: max(0.0, share * isolated[operator.key] - saved))
 
 
 def _held_out(source: SearchSpace, measurements: Measurements, known: Mapping[Operator, float]) -> FloatArray:
-    """The source's networks as if it were another space: no operator's own time is used, nor a network's; shape (N,)."""
+    """Returns predictions of the source's networks from other networks and other operators only; shape (N,)."""
     bounds_OB, cost_O = _bounds(list(known)), np.array(list(known.values()))
     estimates_O = cross_validated(
         lambda train, rest: np.asarray(bounds_OB[rest] @ _rates(bounds_OB[train], cost_O[train])), len(cost_O)
     )
-    isolated = {operator.key: float(ms) for operator, ms in zip(known, estimates_O, strict=True)}
+    isolated = {operator.key: float(cost) for operator, cost in zip(known, estimates_O, strict=True)}
 
     def predict(train: IntArray, rest: IntArray) -> FloatArray:
         factors = _factors(source, isolated, _in_networks(source, measurements, train))

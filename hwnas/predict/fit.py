@@ -1,4 +1,4 @@
-"""Fitting a predictor to measurements; cross-validation gives it its interval and its report."""
+"""Fits predictors to measurements; cross-validation gives the interval and the report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,11 +26,11 @@ def fit(
     known: Sequence[LatencyPredictor] = (),
     where: str = "the table",
 ) -> LatencyPredictor:
-    """A predictor with factors from all measurements, and a report and interval from cross-validation.
+    """Returns a predictor with factors from all measurements, and a report and interval from cross-validation.
 
-    Predictors of `known` devices say what to expect of this one: then few networks suffice, and no operators. Raises
-    MissingMeasurementError, PredictorError where the measurements do not suffice, or a predictor is of another space or
-    cost.
+    Predictors of `known` devices are the prior of a new device: then few networks suffice, and no operators are needed.
+    Raises MissingMeasurementError or PredictorError where measurements are missing, or where a predictor is for another
+    space or cost.
     """
     known = [predictor.require(measurements.cost, "a known device") for predictor in known]
     measurements.require(space.operators(), space.size, where, fewest=FEWEST_AMONG_KNOWN if known else FEWEST_NETWORKS)
@@ -64,7 +64,7 @@ def fit(
 def _prior(
     space: SearchSpace, isolated: Mapping[str, float], typical_cost: float, known: Sequence[LatencyPredictor]
 ) -> tuple[Basis, LogScales | None]:
-    """What is believed of the device before its first network."""
+    """Returns the features, and the prior of their scales, before the device's first network."""
     if known:
         return known_basis(space, isolated, typical_cost, known)
     return space_basis(space, isolated, typical_cost), None

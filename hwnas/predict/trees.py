@@ -1,8 +1,8 @@
-"""Boosted trees on what an additive model leaves over (Chen and Guestrin 2016, XGBoost), and the factors they are.
+"""Boosted trees on the residual of an additive model (Chen and Guestrin 2016, XGBoost), and their form as factors.
 
 A leaf of a shallow tree is a constant on a box: options of the few choices on its path. So an ensemble is a sum of
-factors, and all that factors are good for holds with it: breakdown, expectation, budget. xgboost fits; what it fitted is
-read here from its own JSON, so that predicting needs no xgboost.
+factors, with a breakdown, an expectation and a budget like any other. xgboost only fits; its JSON is read here, so that
+predicting needs no xgboost.
 
 Shapes: N networks, C choices, T candidate numbers of trees.
 """
@@ -22,14 +22,14 @@ from hwnas.predict.additive import relative
 if TYPE_CHECKING:
     from xgboost import Booster
 
-# The names of trees' factors begin with it.
+# The prefix of the names of trees' factors.
 TREES: Final = "trees"
 # Ensembles are nested: the first trees of the most are the fewest.
 ENSEMBLE_SIZES: Final = (10, 20, 50, 100, 200, 300)
 TREE_FOLDS: Final = 5
-# Fewer cannot tell an interaction from noise.
+# Fewer networks cannot tell an interaction from noise.
 FEWEST_FOR_TREES: Final = 40
-# What trees must take off the relative error, on average over networks: a share of it, and so many standard errors.
+# The least gain of trees, as a share of the relative error and in standard errors of the gain.
 LEAST_GAIN: Final = 0.05
 STANDARD_ERRORS: Final = 1.0
 
@@ -38,24 +38,24 @@ DEPTH: Final = 3
 # In networks of mean weight: the fewest in a leaf, and those that pull a leaf to 0.
 LEAF_NETWORKS: Final = 3.0
 PRIOR_NETWORKS: Final = 1.0
-# Each tree sees other networks, or all would follow the same few.
+# Each tree is fitted to other networks, or all would follow the same few.
 SUBSAMPLE: Final = 0.8
 
 
 def fit_trees(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray, trees: int) -> dict[str, Any]:
-    """So many trees of depth 3 on option indices, with least weighted squared error: XGBoost's own JSON.
+    """Returns trees of depth 3 on option indices with the least weighted squared error, as XGBoost's own JSON.
 
-    `residual_N` is measured minus predicted; a `weight_N` of 1 / predicted^2 makes errors relative. The sum of the
-    leaves that a row falls into is its correction in milliseconds. The same inputs give the same trees.
+    `residual_N` is measured minus predicted; a `weight_N` of 1 / predicted^2 makes errors relative. A row's correction is
+    the sum of the leaves that it falls into. The same inputs give the same trees.
     """
     content: dict[str, Any] = json.loads(_boosted(rows_NC, residual_N, weight_N, trees).save_raw("json"))
     return content
 
 
 def tree_factors(booster: Mapping[str, Any], choices: Sequence[Choice]) -> tuple[Factor, ...]:
-    """The trees of `fit_trees` as factors of normalised rows; `choices` are the columns they were fitted to.
+    """Returns the trees of `fit_trees` as factors of normalised rows; `choices` are the columns they were fitted to.
 
-    Leaves over the same choices are one factor, and those over some of another's choices are within that. Raises
+    Leaves over the same choices share a factor, and leaves over a part of a factor's choices are added to it. Raises
     ValueError, KeyError or TypeError where the JSON is damaged.
     """
     leaves = []
@@ -68,12 +68,12 @@ def tree_factors(booster: Mapping[str, Any], choices: Sequence[Choice]) -> tuple
 
 
 def chosen_trees(rows_NC: IntArray, residual_N: FloatArray, predicted_N: FloatArray) -> tuple[int, FloatArray]:
-    """How many trees to add to an additive model, and what trees that never saw a network add to it, in ms; shape (N,).
+    """Returns the number of trees to add to an additive model, and the held-out corrections of that many trees; shape (N,).
 
-    `predicted_N` are the additive model's predictions of networks it was not fitted to, `residual_N` what they
-    lack. Trees must prove themselves on networks they were not fitted to: on average over networks they take off a good
-    share of the relative error, and convincingly more than nothing. Else the answer is 0 trees, which add 0.
-    Only their number is chosen with all networks in sight.
+    `predicted_N` are the additive model's predictions of networks it was not fitted to, `residual_N` is measured minus
+    predicted. Trees must prove themselves on networks they were not fitted to: on average they must remove a good share of
+    the relative error, and significantly more than nothing. Otherwise the answer is 0 trees and corrections of 0. Only the
+    number of trees is chosen with all networks in sight.
     """
     none = 0, np.zeros(len(rows_NC))
     if len(rows_NC) < FEWEST_FOR_TREES:
@@ -90,7 +90,7 @@ def chosen_trees(rows_NC: IntArray, residual_N: FloatArray, predicted_N: FloatAr
 
 
 def _held_out(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray) -> FloatArray:
-    """What trees that never saw a network add to it, for every candidate number of trees; shape (T, N)."""
+    """Returns each network's correction by trees that never saw it, for every number of trees; shape (T, N)."""
     from xgboost import DMatrix
 
     order = np.random.default_rng(0).permutation(len(rows_NC))
@@ -129,7 +129,7 @@ def _boosted(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray, tr
 def _leaves(
     tree: Mapping[str, Any], choices: Sequence[Choice], node: int, box: Mapping[int, BoolArray]
 ) -> Iterator[tuple[Mapping[int, BoolArray], float]]:
-    """(box, value) of every leaf below a node; a box holds, per column on the path, which options lead there.
+    """Yields (box, value) of every leaf below a node; a box holds, per column on the path, which options lead there.
 
     A node of XGBoost's JSON sends a row left where its feature is less than the threshold; a leaf is a node without
     children, and its threshold is its value.

@@ -1,4 +1,4 @@
-"""What a plot of a front shows, as plain values. Knows no plotting library and no run folder."""
+"""Values of a plot of a front. Knows no plotting library and no run folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -39,11 +39,10 @@ def draw_front(plot: FrontPlot) -> Figure:
         _draw_pair(axes, pair)
     for axes, comparison in zip(panels[len(pairs) :], comparisons, strict=False):
         _draw_comparison(axes, comparison)
-    by_label = {
-        label: handle
-        for axes in panels[: len(pairs)]
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    by_label: dict[str, Any] = {}
+    for axes in panels[: len(pairs)]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            by_label.setdefault(label, handle)
     columns = int(figure.get_figwidth() / _LEGEND_INCHES)
     legend: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False, "labelcolor": INK}
     figure.legend(list(by_label.values()), list(by_label), fontsize=9, **legend)
@@ -163,6 +162,9 @@ def _draw_budgets(axes: Axes, pair: Pair, objective: Objective) -> None:
         axes.annotate(pair.budget_label(objective), (budgets[-1], 1), **look)
     else:
         look |= {"xycoords": axes.get_yaxis_transform(), "xytext": (0, -3), "ha": "right", "va": "top"}
+        look["path_effects"] = [
+            withStroke(linewidth=2.5, foreground="white")
+        ]  # the line of another device may cross it
         axes.annotate(pair.budget_label(objective), (1, budgets[-1]), **look)
 
 

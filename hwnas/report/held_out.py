@@ -1,4 +1,4 @@
-"""What a plot of held-out predictions shows, as plain values. Knows no plotting library and no predictor."""
+"""Values of a plot of held-out predictions. Knows no plotting library and no predictor."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where to put a few labels so that they hide nothing. Plain geometry in pixels; knows no plotting library.
+"""Places for a few labels so that they hide nothing. Plain geometry in pixels; knows no plotting library.
 
 Shapes: L labels, P points to keep clear, K candidate places; the last axis of 2 is x, y.
 """

@@ -196,9 +196,9 @@ def _rows(text: str) -> list[FrontRow]:
         if columns.count(name) > 1:
             raise ValueError(f"column {name} twice")
     lines = [_whole(line) for line in reader]
-    _require(columns)
     if not lines:
         raise ValueError("no rows")
+    _require(columns)
     devices = dict.fromkeys(name.partition("@")[2] for name in columns if name.partition("@")[0] in _TIMES)
     costs = [name for name in columns if _is_cost(name) and any(_is_number(line[name]) for line in lines)]
     return [_row(line, [device for device in devices if device], costs) for line in lines]

@@ -4,6 +4,7 @@ Shapes: N architectures, C choices, D objectives, R reference directions.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import comb
 from typing import Any, Final, final
 
@@ -23,7 +24,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.strategies.problem import Problem
 
 # Generations without one new feasible architecture after which the rest is drawn at random.
-PATIENCE: Final = 50
+PATIENCE: Final = 10
 # Stands for a metric that was not evaluated: pymoo sorts finite numbers only, and this one loses against every other.
 NOT_EVALUATED: Final = 1e9
 
@@ -54,41 +55,53 @@ def reference_directions(objectives: int, most: int) -> FloatArray:
 
 
 def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, population: int, seed: int) -> None:
-    """Evaluates the feasible offspring of each generation in one batch; what is left in the end is drawn at random.
+    """Evaluates the feasible offspring of each generation in one batch, then draws at random where offspring run out.
 
     Infeasible offspring are never evaluated: their violation alone ranks them (constrained domination).
     """
-    rng, space, objectives = np.random.default_rng(seed), problem.space, len(problem.objectives)
+    rng = np.random.default_rng(seed)
     size = min(population, max(4, evaluations // 2))
-    last_C = np.array([len(choice.options) - 1 for choice in space.choices])
-    bounds = PymooProblem(n_var=len(last_C), n_obj=objectives, n_ieq_constr=1, xl=0, xu=last_C, vtype=int)
-    breeding = algorithm(
-        objectives,
-        size,
-        sampling=_start(problem, size, rng),
-        crossover=UX(),
-        mutation=_Redraw(last_C),
-        repair=_Normalise(space),
-        eliminate_duplicates=True,
-    )
-    breeding.setup(bounds, termination=("n_gen", 10**9), seed=seed, verbose=False)
+    start_NC = _start(problem, size, rng)
     known: dict[bytes, FloatArray] = {}
+    if len(start_NC) == size:
+        breeding = algorithm(len(problem.objectives), size, **_operators(problem, start_NC))
+        _breed(problem, breeding, known, evaluations, seed)
+    else:  # so few are feasible that there is nothing to breed
+        _evaluate_new(problem, start_NC[problem.violation(start_NC) <= 0], known, evaluations)
+    missing = evaluations - len(known)
+    if missing:
+        rest_NC = problem.feasible(partial(problem.space.sample_rows, rng), missing, rng, known=known)
+        _evaluate_new(problem, rest_NC, known, missing)
+
+
+def _operators(problem: Problem, start_NC: IntArray) -> dict[str, Any]:
+    """Returns what all of pymoo's algorithms have in common here."""
+    return {
+        "sampling": start_NC,
+        "crossover": UX(),
+        "mutation": _Redraw(problem.space),
+        "repair": _Normalise(problem.space),
+        "eliminate_duplicates": True,
+    }
+
+
+def _breed(problem: Problem, breeding: Any, known: dict[bytes, FloatArray], evaluations: int, seed: int) -> None:
+    """Breeds generations until so many architectures are known, or no new ones are feasible for a while."""
+    last_C = np.array([len(choice.options) - 1 for choice in problem.space.choices])
+    bounds = PymooProblem(n_var=len(last_C), n_obj=len(problem.objectives), n_ieq_constr=1, xl=0, xu=last_C, vtype=int)
+    breeding.setup(bounds, termination=("n_gen", 10**9), seed=seed, verbose=False)
     idle = 0
     while len(known) < evaluations and idle < PATIENCE:
         offspring = breeding.ask()
         if offspring is None or len(offspring) == 0:
             break
-        rows_NC = space.normalise(offspring.get("X").astype(np.int64))
+        rows_NC = problem.space.normalise(offspring.get("X").astype(np.int64))
         violation_N = problem.violation(rows_NC)
         evaluated = _evaluate_new(problem, rows_NC[violation_N <= 0], known, evaluations - len(known))
         idle = 0 if evaluated else idle + 1
         static = StaticProblem(bounds, F=_told(problem, rows_NC, known), G=np.maximum(violation_N, 0.0)[:, None])
         Evaluator().eval(static, offspring)
         breeding.tell(infills=offspring)
-    missing = evaluations - len(known)
-    if missing:
-        rows_NC = problem.feasible(lambda count: space.sample_rows(rng, count), missing, rng, known=known)
-        _evaluate_new(problem, rows_NC, known, missing)
 
 
 def _evaluate_new(problem: Problem, rows_NC: IntArray, known: dict[bytes, FloatArray], most: int) -> int:
@@ -111,8 +124,9 @@ def _told(problem: Problem, rows_NC: IntArray, known: dict[bytes, FloatArray]) -
 
 def _start(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
     """Returns the start of the problem, and feasible architectures spread over the whole range of sizes."""
-    rows_NC = problem.feasible(lambda n: problem.space.spread_rows(rng, n), count - 1, rng)
-    return np.concatenate([problem.start_C[None], rows_NC])
+    start_1C = np.asarray(problem.start_C, dtype=np.int64)[None]
+    draw = partial(problem.space.spread_rows, rng)
+    return np.concatenate([start_1C, problem.feasible(draw, count - 1, rng, known={start_1C.tobytes()})])
 
 
 @final
@@ -131,9 +145,9 @@ class _Normalise(Repair):  # type: ignore[misc]
 class _Redraw(Mutation):  # type: ignore[misc]
     """Draws each choice anew with probability 1 / choices."""
 
-    def __init__(self, last_C: IntArray) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         super().__init__()
-        self._sizes = last_C + 1
+        self._sizes = np.array([len(choice.options) for choice in space.choices])
 
     def _do(
         self, problem: PymooProblem, X: IntArray, *_: Any, random_state: np.random.Generator, **__: Any

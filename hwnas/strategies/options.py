@@ -1,4 +1,4 @@
-"""What the options of several strategies share. A field's description is the command line's help text."""
+"""Options that several strategies share. A field's description is the command line's help text."""
 
 from typing import Annotated, Final
 

@@ -1,5 +1,6 @@
 """Random search: the baseline that every strategy has to beat (Li and Talwalkar 2019)."""
 
+from functools import partial
 from typing import ClassVar, Final, final
 
 import numpy as np
@@ -26,6 +27,6 @@ class RandomSearch:
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer."""
         rng = np.random.default_rng(workshop.seed)
-        rows_NC = problem.feasible(lambda count: problem.space.sample_rows(rng, count), self.evaluations, rng)
+        rows_NC = problem.feasible(partial(problem.space.sample_rows, rng), self.evaluations, rng)
         for start in range(0, len(rows_NC), BATCH):
             problem.evaluate(rows_NC[start : start + BATCH])

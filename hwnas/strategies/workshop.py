@@ -1,4 +1,4 @@
-"""What a strategy works with besides the problem: a seed, a folder to keep checkpoints in, data to train on. Loads no torch."""
+"""The workshop of a strategy: a seed, a folder for checkpoints, data to train on. Loads no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -13,7 +13,7 @@ class TestMine(CostSuite):
 import numpy as np
 import pytest
 
-from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.arrays import IntArray
 from hwnas.core.factors import Factor, total
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
@@ -92,12 +92,14 @@ class CostSuite:
         program = cost.program(bound)
         if program is None:
             pytest.skip("the cost has no integer program")
-        for seed in range(3):
-            wishes = _wishes(space, seed)
-            best_1C = space.encode([minimise(space.choices, wishes, [program])])
-            assert cost.upper(best_1C)[0] <= bound + SOLVER * abs(bound)
-            wished_N = _sums(space, wishes, rows_NC[upper_N <= bound])
-            assert _sums(space, wishes, best_1C)[0] <= wished_N.min() + SOLVER * np.abs(wished_N).max()
+        order_N = np.argsort(upper_N, kind="stable")
+        last = int(np.count_nonzero(upper_N <= bound)) - 1
+        for row_C in rows_NC[order_N[[0, last // 2, last]]]:
+            nearest = minimise(space.choices, _distance(space, row_C), [program])
+            assert nearest == space.decode(row_C), "the program must admit what is within the limit"
+        for row_C in rows_NC[order_N[last + 1 :]][[0, -1] if last + 1 < len(rows_NC) else []]:
+            nearest_1C = space.encode([minimise(space.choices, _distance(space, row_C), [program])])
+            assert cost.upper(nearest_1C)[0] <= bound + SOLVER * abs(bound), "the program must refuse all else"
 
     def test_the_program_admits_nothing_below_the_least(self) -> None:
         space = self.space()
@@ -112,11 +114,9 @@ class CostSuite:
             minimise(space.choices, (), [program])
 
 
-def _wishes(space: SearchSpace, seed: int) -> list[Factor]:
-    """Returns an objective that has nothing to do with the cost: a random number per option of each choice."""
-    rng = np.random.default_rng(seed)
-    return [Factor(choice.name, (choice.name,), rng.uniform(-1, 1, len(choice.options))) for choice in space.choices]
-
-
-def _sums(space: SearchSpace, factors: list[Factor], rows_NC: IntArray) -> FloatArray:
-    return total(factors, rows_NC, space.columns)
+def _distance(space: SearchSpace, row_C: IntArray) -> list[Factor]:
+    """Returns the number of choices that differ from a row, as factors."""
+    return [
+        Factor(choice.name, (choice.name,), (np.arange(len(choice.options)) != index).astype(np.float64))
+        for choice, index in zip(space.choices, row_C, strict=True)
+    ]

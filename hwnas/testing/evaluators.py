@@ -41,7 +41,7 @@ class EvaluatorSuite:
         raise NotImplementedError
 
     def test_every_architecture_has_exactly_the_metrics(self) -> None:
-        results = self.evaluator().evaluate(self.archs())
+        results = list(self.evaluator().evaluate(self.archs()))
         assert len(results) == len(self.archs()), f"{len(self.archs())} architectures have {len(results)} results"
         for result in results:
             assert set(result) == set(self.metrics), f"the metrics are {sorted(result)}, not {sorted(self.metrics)}"
@@ -52,11 +52,11 @@ class EvaluatorSuite:
 
     def test_results_follow_the_order_of_the_architectures(self) -> None:
         archs = list(self.archs())
-        forward, backward = self.evaluator().evaluate(archs), self.evaluator().evaluate(archs[::-1])
+        forward, backward = list(self.evaluator().evaluate(archs)), list(self.evaluator().evaluate(archs[::-1]))
         assert [dict(result) for result in forward] == [dict(result) for result in backward[::-1]]
 
     def test_different_architectures_score_differently(self) -> None:
-        results = self.evaluator().evaluate(self.archs())
+        results = list(self.evaluator().evaluate(self.archs()))
         assert len({tuple(sorted(result.items())) for result in results}) > 1, (
             f"all have the same metrics: {results[0]}"
         )

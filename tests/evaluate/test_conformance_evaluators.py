@@ -182,7 +182,11 @@ class Wrong:
         self.network = make
 
 
-SHARED = {arch.id: UntrainedSource(space(), 0).network(arch) for arch in (space().smallest(), space().largest())}
+@cache
+def shared(arch: Arch) -> nn.Module:
+    return UntrainedSource(space(), 0).network(arch)
+
+
 WRONG_NETWORKS: Mapping[str, tuple[Callable[[Arch], nn.Module], str]] = {
     "in train mode": (lambda arch: UntrainedSource(space(), 0).network(arch).train(), "eval_mode"),
     "at random": (lambda arch: network(space(), arch).eval(), "always_has_the_same"),
@@ -190,7 +194,7 @@ WRONG_NETWORKS: Mapping[str, tuple[Callable[[Arch], nn.Module], str]] = {
         lambda arch: UntrainedSource(space(), 0).network(space().largest()),
         "plain_network_of_its_architecture",
     ),
-    "always the same object": (lambda arch: SHARED[arch.id], "caller_may_change"),
+    "always the same object": (shared, "caller_may_change"),
 }
 
 

@@ -59,7 +59,8 @@ def loss_of(supernet: Supernet, data: Dataset, examples: Dataset, **sizes: int) 
     """The validation loss of the largest network, calibrated on other examples."""
     networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(examples, CPU, **sizes),))
     evaluator = NetworkEvaluator(networks, SplitScore(data, TASK, CPU))
-    return evaluator.evaluate([supernet.space.largest()])[0]["loss"]
+    (metrics,) = evaluator.evaluate([supernet.space.largest()])
+    return metrics["loss"]
 
 
 def cut(data: ImageData, rows: np.ndarray) -> ImageData:
@@ -122,7 +123,8 @@ def training(data: Dataset, folder: Path, epochs: int = 4) -> NetworkTraining:
 
 
 def validation_loss(data: Dataset, networks: StagedNetworks, arch: Arch) -> float:
-    return NetworkEvaluator(networks, SplitScore(data, TASK, CPU)).evaluate([arch])[0]["loss"]
+    (metrics,) = NetworkEvaluator(networks, SplitScore(data, TASK, CPU)).evaluate([arch])
+    return metrics["loss"]
 
 
 def test_networks_trained_alone_or_tuned_score_better_than_before(
@@ -156,13 +158,13 @@ def test_an_untrained_network_follows_its_seed_and_leaves_the_random_state(space
 
 def test_a_network_that_is_not_in_the_folder_is_named_with_what_to_do(space: SearchSpace, tmp_path: Path) -> None:
     source = FolderSource(space, lambda arch: tmp_path / arch.id)
-    with pytest.raises(RunError, match="cannot be read .*; search again under another --out"):
+    with pytest.raises(RunError, match=r"cannot be read .*; search again under another --out"):
         source.network(space.smallest())
 
 
 def test_a_table_without_a_metric_is_refused(space: SearchSpace) -> None:
     evaluator = TableEvaluator((Metric(name="error"),), lambda arch: {"loss": 1.0}, "nasbench")
-    with pytest.raises(DataError, match="the table 'nasbench' has no error of .*; it has loss"):
+    with pytest.raises(DataError, match=r"the table 'nasbench' has no error of .*; it has loss"):
         evaluator.evaluate([space.smallest()])
     assert evaluator.stages == ("nasbench",)
 

@@ -95,16 +95,16 @@ def test_energies_are_those_of_the_rows_that_have_one(space: SearchSpace, table:
     without = [{name: row[name] for name in row if not name.startswith("energy")} for row in networks[2:]]
     half = [*rows, *networks[:2], *without]
     measured = energies(Table(path=table, conditions={}, space=found.space, provenance={}, rows=tuple(half)), space)
-    assert measured.cost == "energy" and measured.reference_ms is None
-    assert measured.network_ms_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
-    assert measured.isolated_ms == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
+    assert measured.cost == "energy" and measured.reference is None
+    assert measured.networks_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
+    assert measured.isolated == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
 
 
 def test_a_predictor_of_energy_predicts_what_was_measured_in_millijoules(
     space: SearchSpace, table: Path, energy: LatencyPredictor
 ) -> None:
     measured = energies(read_table(table), space)
-    assert energy.predict(measured.rows_NC) == pytest.approx(measured.network_ms_N, rel=0.2)
+    assert energy.predict(measured.rows_NC) == pytest.approx(measured.networks_N, rel=0.2)
     arch = space.largest()
     (answer,) = predictions(energy, [arch.key])
     assert set(answer) == {"arch_id", "predicted_mj", "interval_mj", "layers_mj"}

@@ -91,22 +91,22 @@ def test_rows_of_sessions_with_other_clocks_are_brought_to_the_median_clock(
         for kind in (network_row, lambda number, *args, **kwargs: row("operator", f"op{number}", *args, **kwargs))
     ]
     found = measurements(table_of(rows), tiny())
-    assert found.reference_ms == pytest.approx(3.0 * np.median(clocks))
+    assert found.reference == pytest.approx(3.0 * np.median(clocks))
     expected_ms = np.array(true_ms) * np.median(clocks)
-    assert found.network_ms_N == pytest.approx(expected_ms)
-    assert found.isolated_ms == pytest.approx({f"op{i}": ms for i, ms in enumerate(expected_ms)})
+    assert found.networks_N == pytest.approx(expected_ms)
+    assert found.isolated == pytest.approx({f"op{i}": ms for i, ms in enumerate(expected_ms)})
 
 
 def test_networks_become_rows_of_the_space_in_the_order_of_the_table() -> None:
     found = measurements(table_of([network_row(number, 1.0 + number) for number in (5, 0, 3)]), tiny())
     assert np.array_equal(found.rows_NC, tiny().encode([archs()[number] for number in (5, 0, 3)]))
-    assert found.network_ms_N.tolist() == [6.0, 1.0, 4.0]
+    assert found.networks_N.tolist() == [6.0, 1.0, 4.0]
 
 
 def test_repeats_are_averaged_and_their_difference_is_the_noise() -> None:
     rows = [network_row(0, 1.0), network_row(1, 2.0), network_row(0, 1.1, repeat=1), network_row(1, 1.6, repeat=1)]
     found = measurements(table_of([*rows, network_row(2, 5.0)]), tiny())
-    assert found.network_ms_N == pytest.approx([1.05, 1.8, 5.0])
+    assert found.networks_N == pytest.approx([1.05, 1.8, 5.0])
     assert found.repeat_noise == pytest.approx(np.mean([0.1, 0.25]))
 
 
@@ -135,13 +135,13 @@ def test_the_reference_of_another_space_is_no_reference() -> None:
 
 def test_a_table_without_rows_is_measurements_of_nothing() -> None:
     found = measurements(table_of([]), tiny())
-    assert found.isolated_ms == {} and found.rows_NC.shape == (0, 4) and found.reference_ms is None
+    assert found.isolated == {} and found.rows_NC.shape == (0, 4) and found.reference is None
 
 
 def test_networks_that_are_not_of_the_space_are_left_out() -> None:
     (own,) = table_of([network_row(0, 1.0)]).rows
     strange = [row("network", '{"depth":3}', 1.0), {**network_row(1, 2.0), "operators": "those of another network"}]
-    assert measurements(table_of([own, *strange]), tiny()).network_ms_N.tolist() == [1.0]
+    assert measurements(table_of([own, *strange]), tiny()).networks_N.tolist() == [1.0]
 
 
 # ---- tables and predictors that can be used

@@ -23,6 +23,8 @@ import hwnas
 from hwnas.core.operations import restricted
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.sizes import SizeCost
 from hwnas.data.dataset import load_data
 from hwnas.data.images import ImageData
 from hwnas.errors import DeviceError, UnknownNameError
@@ -34,7 +36,7 @@ from hwnas.evaluate.stages import Recalibrate
 from hwnas.modules.assemble import network
 from hwnas.predict.expected import ExpectedCost
 from hwnas.profiler.runtime_torch import missing_cuda
-from hwnas.strategies.gradient.constraint import sum_constraint
+from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
@@ -247,6 +249,10 @@ def test_a_task_scores_and_teaches_there_as_here(there: torch.device, name: str)
 def searched(
     space: SearchSpace, data: ImageData, device: torch.device, checkpoint: Path, name: str, **changes: Any
 ) -> GradientSearch:
+    cost = SizeCost(space, "flops")
+    limit = Limit(cost, 0.5 * float(cost.values(space.encode([space.largest()]))[0]))
+    constraint = Constraint.of(limit, space)
+    assert constraint is not None
     search = GradientSearch(
         supernet=supernet_on(device, space),
         relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(0)).to(device),
@@ -255,9 +261,7 @@ def searched(
         recipe=replace(RECIPE, epochs=1),
         schedule=Schedule(warmup_epochs=1, **changes),
         penalty=penalty("budget"),
-        constraints=[
-            sum_constraint("flops", space, (space.cost_factors("flops"), 0.5 * space.cost("flops", space.largest())))
-        ],
+        constraints=[constraint],
         seed=0,
         reporter=Silent(),
     )

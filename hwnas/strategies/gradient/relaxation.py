@@ -42,11 +42,11 @@ class Relaxation(nn.Module):
 
     @property
     def learns(self) -> bool:
-        """Whether the sampler's probabilities follow the logits."""
+        """True where the sampler's probabilities follow the logits."""
         return any(probability_K.requires_grad for probability_K in self.probabilities().values())
 
     def draw(self, temperature: float, generator: torch.Generator) -> dict[str, Drawn]:
-        """What to run of every choice that is not tied; options are indices into the choice's."""
+        """Draws the options to run of every choice that is not tied, as indices into the choice's options."""
         drawn = {name: Drawn((0,), self.logits.new_ones(1)) for name in self._certain}
         for name, logits_K, alive_K in self._parts():
             left = alive_K.nonzero().flatten()
@@ -76,7 +76,7 @@ class Relaxation(nn.Module):
 
     @torch.no_grad()
     def drop(self, share_kept: float) -> None:
-        """Of every choice only the most probable of the options left stay, rounded up to a whole one: progressive learning
+        """Keeps only the most probable of the options left of every choice, rounded up to a whole one: progressive learning
         (DrNAS, Chen et al. 2021). Raises HwnasError where the share is not above 0 and at most 1."""
         if not 0 < share_kept <= 1:
             raise HwnasError(f"cannot keep a share of {share_kept} of the options; give one above 0 and at most 1")

@@ -164,7 +164,7 @@ def _decided(
 
 
 def zero_shot_networks(selection: Selection) -> Arch:
-    """Of up to 100 architectures drawn by their probabilities, and the likeliest one, the one whose network has the highest
+    """Returns, among up to 100 architectures drawn by their probabilities and the likeliest one, that of the highest
     proxy (as in Mellor et al. 2021, section 5, but with a supernet's weights)."""
     archs = [selection.space.decode(row_C) for row_C in _candidates(selection)]
     return max(archs, key=lambda arch: selection.proxy(selection.supernet.extract(arch)))
@@ -238,7 +238,7 @@ def _drawn(selection: Selection, rng: np.random.Generator) -> IntArray:
 
 
 def _within(selection: Selection, rows_NC: IntArray) -> BoolArray:
-    """Whether the requirements and all limits are met; shape (N,)."""
+    """Returns True where the requirements and all limits are met; shape (N,)."""
     result = selection.space.meets_requirements(rows_NC)
     for factors, bound in selection.limits:
         result = result & (total(factors, rows_NC, selection.space.columns) <= bound)

@@ -9,7 +9,7 @@ without it its rows are left out.
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,13 +78,18 @@ def main() -> None:
         strategies["AGE-MOEA-II"] = Genetic(agemoea2)
     print("| objectives | strategy |" + "".join(f" {count} evaluations |" for count in CHECKPOINTS))
     print("|---|---|" + "---|" * len(CHECKPOINTS))
+    of_many: dict[str, list[list[list[float]]]] = {}
     for costs in COSTS:
         problem = benchmark.problem(costs)
         volume = share_of_all(benchmark, problem)
         for name, strategy in strategies.items():
             traces = [searched(problem, strategy, seed).points_ND for seed in range(arguments.seeds)]
-            cells = [cell([volume(points_ND[:count]) for points_ND in traces]) for count in CHECKPOINTS]
-            print(f"| accuracy, {', '.join(costs)} | {name} | {' | '.join(cells)} |", flush=True)
+            volumes_KS = [[volume(points_ND[:count]) for points_ND in traces] for count in CHECKPOINTS]
+            print(row(f"accuracy, {', '.join(costs)}", name, volumes_KS), flush=True)
+            if len(costs) > 1:
+                of_many.setdefault(name, []).append(volumes_KS)
+    for name, volumes_PKS in of_many.items():
+        print(row("all of three and four", name, np.mean(volumes_PKS, axis=0)))
 
 
 def share_of_all(benchmark: TabularBenchmark, problem: Problem) -> Callable[[FloatArray], float]:
@@ -101,8 +106,10 @@ def _share(points_ND: FloatArray, reference_D: FloatArray, scale_D: FloatArray, 
     return hypervolume(points_ND / scale_D, reference_D / scale_D) / best
 
 
-def cell(volumes: Sequence[float]) -> str:
-    return f"{np.median(volumes):.1%} ({min(volumes):.1%} to {max(volumes):.1%})"
+def row(objectives: str, name: str, volumes_KS: Any) -> str:
+    """Returns a line of the table, from volumes at each of K checkpoints with each of S seeds."""
+    cells = [f"{np.median(of):.1%} ({np.min(of):.1%} to {np.max(of):.1%})" for of in volumes_KS]
+    return f"| {objectives} | {name} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

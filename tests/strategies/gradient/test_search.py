@@ -13,10 +13,12 @@ from torch import Tensor
 import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.sizes import SizeCost
 from hwnas.data.dataset import load_data
 from hwnas.data.images import ImageData
 from hwnas.errors import TrainingError
-from hwnas.strategies.gradient.constraint import sum_constraint
+from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
@@ -40,13 +42,21 @@ def data(space: SearchSpace) -> ImageData:
     return load_data("digits", space.input_shape, limit=128)
 
 
+def bounded(space: SearchSpace, name: str, share: float) -> Constraint:
+    """At most a share of the largest network's cost."""
+    cost = SizeCost(space, name)
+    largest = float(cost.values(space.encode([space.largest()]))[0])
+    constraint = Constraint.of(Limit(cost, share * largest), space)
+    assert constraint is not None
+    return constraint
+
+
 def search(
     space: SearchSpace, data: ImageData, *, name: str = "drnas", share: float = 0.6, **changes: Any
 ) -> GradientSearch:
     """Bounded by a share of the largest network's FLOPs."""
     torch.manual_seed(0)
     supernet = Supernet(space)
-    bound = share * space.cost("flops", space.largest())
     arguments: dict[str, Any] = {
         "supernet": supernet,
         "relaxation": Relaxation(space, sampler(name), torch.Generator().manual_seed(0)),
@@ -55,7 +65,7 @@ def search(
         "recipe": RECIPE,
         "schedule": Schedule(warmup_epochs=1),
         "penalty": penalty("budget"),
-        "constraints": [sum_constraint("flops", space, (space.cost_factors("flops"), bound))],
+        "constraints": [bounded(space, "flops", share)],
         "seed": 0,
         "reporter": Silent(),
     }
@@ -129,10 +139,7 @@ def test_expected_costs_come_within_their_bound_and_without_a_penalty_they_do_no
 
 
 def test_two_constraints_are_held_at_once(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:
-    constraints = [
-        sum_constraint(name, space, (space.cost_factors(name), share * space.cost(name, space.largest())))
-        for name, share in (("flops", 0.4), ("params", 0.25))
-    ]
+    constraints = [bounded(space, name, share) for name, share in (("flops", 0.4), ("params", 0.25))]
     recipe, schedule = replace(RECIPE, epochs=15), Schedule(warmup_epochs=0, arch_rate=0.1)
     found = search(space, data, constraints=constraints, recipe=recipe, schedule=schedule).run(tmp_path / "c.pt")
     assert max(found[-1].ratios) < 1.05
