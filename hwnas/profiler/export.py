@@ -75,22 +75,13 @@ def example_input(input_shape: Shape, batch: int, vocabulary: int | None = None)
 
 @torch.no_grad()
 def checked(
-    model: bytes,
-    module: nn.Module,
-    input_shape: Shape,
-    options: RuntimeOptions,
-    *,
-    batch: int = 1,
-    vocabulary: int | None = None,
-    precision: str = "fp32",
-    x: torch.Tensor | None = None,
+    model: bytes, module: nn.Module, x: torch.Tensor, options: RuntimeOptions, *, precision: str = "fp32"
 ) -> OnnxModel:
-    """Returns the loaded model, bound to the input `x` (the example input by default), after a comparison with torch.
+    """Returns the loaded model, bound to the input `x`, after a comparison with torch on that input.
 
-    Raises ExportError if the outputs differ.
+    Raises ExportError if the outputs differ by more than the precision's tolerance.
     """
     loaded = OnnxModel(model, options)
-    x = example_input(input_shape, batch, vocabulary) if x is None else x
     require_output(loaded, x.numpy(), module.eval()(x).numpy(), TOLERANCES[precision])
     loaded.bind(x.numpy())
     return loaded
@@ -118,6 +109,6 @@ def export_onnx(
         raise UnknownNameError("precision", precision, list(PRECISIONS))
     model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
     model = PRECISIONS[precision](model, calibration)
-    x = torch.from_numpy(calibration[0]) if len(calibration) else None
-    checked(model, module, input_shape, RuntimeOptions(), batch=batch, vocabulary=vocabulary, precision=precision, x=x)
+    x = torch.from_numpy(calibration[0]) if len(calibration) else example_input(input_shape, batch, vocabulary)
+    checked(model, module, x, RuntimeOptions(), precision=precision)
     replace_file(Path(path), _with_metadata(model, metadata or {}))
