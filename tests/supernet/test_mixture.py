@@ -301,7 +301,7 @@ TINY_TOKENS: Final = {"embeddings": (8, 12), "heads": (1, 3), "head_size": 4, "r
 # A space, and one choice of each kind.
 KINDS: Final[Mapping[str, tuple[Callable[[], SearchSpace], tuple[str, ...]]]] = {
     "mobilenet": (
-        lambda: hwnas.space("mobilenet", resolution=16, width=0.5, squeeze_excite="choice"),
+        lambda: hwnas.space("mobilenet", resolution=16, width=0.25, squeeze_excite="choice"),
         (
             "stage2.width",
             "stage2.squeeze_excite",
@@ -320,7 +320,7 @@ KINDS: Final[Mapping[str, tuple[Callable[[], SearchSpace], tuple[str, ...]]]] = 
         ("embedding", "heads", "block1.mlp.ratio", "depth"),
     ),
     "conv_macro": (
-        lambda: hwnas.space("conv_macro", resolution=16, **NO_DROPOUT),
+        lambda: hwnas.space("conv_macro", resolution=16, features=16, **NO_DROPOUT),
         ("conv1.channels", "conv2.kernel", "conv4.channels"),
     ),
     "nasbench201": (
