@@ -320,7 +320,7 @@ KINDS: Final[Mapping[str, tuple[Callable[[], SearchSpace], tuple[str, ...]]]] = 
         ("embedding", "heads", "block1.mlp.ratio", "depth"),
     ),
     "conv_macro": (
-        lambda: hwnas.space("conv_macro", resolution=16, features=16, **NO_DROPOUT),
+        lambda: hwnas.space("conv_macro", resolution=16, **NO_DROPOUT),
         ("conv1.channels", "conv2.kernel", "conv4.channels"),
     ),
     "nasbench201": (
