@@ -22,9 +22,7 @@ from hwnas.core.operations import drop, fix
 from hwnas.core.operator import Cost, Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
-from hwnas.pipeline.predict import fit_table
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.protocol import Protocol
 
 # Two workers of two threads each are slower on two cores than two of one.
@@ -48,7 +46,7 @@ def busy_machine() -> Iterator[None]:
 
 
 # Folders whose files search and train, longest first: what begins first leaves no worker waiting for another at the end.
-LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "train", "strategies")
+LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "strategies", "train", "predict", "profiler")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -96,6 +94,8 @@ def small_table(small_space: SearchSpace, tmp_path_factory: pytest.TempPathFacto
 
     Tests only read it: whoever adds rows copies it first.
     """
+    from hwnas.profiler.profile import Profiling, profile  # loads torch, which most folders need not
+
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     path = shared / "small_table.jsonl"
@@ -113,6 +113,8 @@ def small_table(small_space: SearchSpace, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def small_predictor(small_space: SearchSpace, small_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a predictor fitted to `small_table`."""
+    from hwnas.pipeline.predict import fit_table  # loads torch
+
     path = tmp_path_factory.mktemp("small") / "predictor.json"
     fit_table(small_table, small_space).save(path)
     return path

@@ -258,8 +258,11 @@ def test_energies_are_measured_where_they_are_counted_and_where_a_table_lacks_th
 # ---- what is measured again
 
 
-def test_what_does_not_converge_is_measured_again_and_flagged_and_no_fit_is_made_of_it(tmp_path: Path) -> None:
+def test_what_does_not_converge_is_measured_again_and_flagged_and_no_fit_is_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "t"
+    monkeypatch.setattr(measure_module, "AGAIN", 1)  # each time takes as long as the first
     # Of three rounds, a busy machine may leave one, and one alone agrees with itself.
     strict = replace(QUICK, rounds=12, most_rounds=12, precision=1e-12, unconverged=1e-12)
     summary = quickly(path, networks=8, protocol=strict)
@@ -299,7 +302,7 @@ def test_where_the_device_stays_slow_nothing_is_measured_again(tmp_path: Path, m
 
 
 @given(count=st.integers(0, 30), seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_calibration_networks_are_the_two_ends_and_different_random_ones(count: int, seed: int) -> None:
     archs = calibration_networks(tiny(), count, seed)
     assert archs[:2] == [tiny().smallest(), tiny().largest()]

@@ -301,7 +301,7 @@ TINY_TOKENS: Final = {"embeddings": (8, 12), "heads": (1, 3), "head_size": 4, "r
 # A space, and one choice of each kind.
 KINDS: Final[Mapping[str, tuple[Callable[[], SearchSpace], tuple[str, ...]]]] = {
     "mobilenet": (
-        lambda: hwnas.space("mobilenet", resolution=16, width=0.5, squeeze_excite="choice"),
+        lambda: hwnas.space("mobilenet", resolution=16, width=0.25, squeeze_excite="choice"),
         (
             "stage2.width",
             "stage2.squeeze_excite",
