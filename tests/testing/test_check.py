@@ -18,7 +18,10 @@ from hwnas.testing.subject import SpaceSubject
 
 WRONG = Path(__file__).with_name("wrong.py")
 LAWS = [*OPERATOR_LAWS, *SPACE_LAWS, *NETWORK_LAWS]
-WITHOUT_PYTEST = "import sys\nsys.modules['pytest'] = None\nfrom hwnas.__main__ import main\nsys.argv = ['hwnas', *sys.argv[1:]]\nmain()"
+WITHOUT_PYTEST = (
+    "import sys\nsys.modules['pytest'] = None\n"
+    "from hwnas.__main__ import main\nsys.argv = ['hwnas', *sys.argv[1:]]\nmain()"
+)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,9 +80,9 @@ def test_a_space_that_does_not_exist_is_refused_in_one_line() -> None:
 
 
 def test_an_error_in_somebodys_code_becomes_one_that_names_the_place() -> None:
-    with pytest.raises(ConformanceError, match="^stem: ZeroDivisionError: division by zero$"), naming("stem"):
+    with pytest.raises(ConformanceError, match=r"^stem: ZeroDivisionError: division by zero$"), naming("stem"):
         1 / 0  # noqa: B018
-    with pytest.raises(ConformanceError, match="^first$"), naming("stem"):
+    with pytest.raises(ConformanceError, match=r"^first$"), naming("stem"):
         require(False, "first")
 
 
