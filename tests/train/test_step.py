@@ -27,7 +27,9 @@ def test_a_step_follows_the_sum_of_the_losses_and_returns_the_first() -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     for _ in range(2):  # gradients of the step before do not count
         before = float(module.weight.detach())
-        assert training_step(module, optimizer, (3 * module.weight.sum(), module.weight.sum()), 1e9) == 3 * before
+        assert training_step(module, optimizer, (3 * module.weight.sum(), module.weight.sum()), 1e9) == pytest.approx(
+            3 * before
+        )
         assert float(module.weight.detach()) == pytest.approx(before - 0.1 * 4)
 
 
