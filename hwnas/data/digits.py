@@ -100,4 +100,4 @@ def separate_corners(count: int, rng: np.random.Generator) -> IntArray:
         apart_DSS = np.abs(corners_DS2[:, :, None] - corners_DS2[:, None]).max(axis=3) >= SCAN
         possible = np.flatnonzero((apart_DSS | np.eye(count, dtype=bool)).all(axis=(1, 2)))
         if len(possible):
-            return corners_DS2[possible[0]]
+            return np.asarray(corners_DS2[possible[0]])
