@@ -6,10 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hwnas
 from hwnas.modules.assemble import build
 from hwnas.operators.dense import PixelClassifier
 from hwnas.profiler.export import to_onnx
+from hwnas.supernet.check import require_mixable
 from hwnas.supernet.elastic import ElasticLayer
+from hwnas.supernet.network import Supernet
 
 HEAD = PixelClassifier(input_shape=(6, 3, 5), features=8, classes=4, scale=2)
 
@@ -51,6 +54,15 @@ def test_heads_of_narrower_inputs_run_on_the_first_channels_of_the_widest() -> N
     x = torch.randn(2, 3, 3, 5)
     padded = torch.cat([x, torch.zeros(2, 3, 3, 5)], dim=1)
     torch.testing.assert_close(layer(x, narrow), layer(padded, wide))
+
+
+def test_a_space_with_a_dense_head_can_be_mixed_layer_by_layer() -> None:
+    space = hwnas.space("mobilenet", resolution=16, width=0.25, classes=3, head="dense")
+    x = torch.randn(2, *space.input_shape)
+    supernet = Supernet(space)
+    require_mixable(supernet, x, [space.smallest(), space.largest()])
+    uniform = {choice.name: torch.full((len(choice.options),), 1 / len(choice.options)) for choice in space.choices}
+    assert supernet(x, uniform).shape == (2, *space.output_shape)
 
 
 def test_heads_of_different_scales_share_no_weights() -> None:
