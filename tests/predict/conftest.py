@@ -22,7 +22,7 @@ STAGE = {"stage1": 1.2, "stage2": 1.0, "stage3": 0.85, "stage4": 0.7}
 
 
 @pytest.fixture(scope="session")
-def isolated(tiny_space: SearchSpace) -> dict[str, float]:
+def isolated_costs(tiny_space: SearchSpace) -> dict[str, float]:
     """Times that grow with FLOPs, times what is each operator's own."""
     rng = np.random.default_rng(3)
     return {
@@ -32,7 +32,7 @@ def isolated(tiny_space: SearchSpace) -> dict[str, float]:
 
 
 @pytest.fixture(scope="session")
-def true_ms(tiny_space: SearchSpace, isolated: dict[str, float]) -> Callable[[np.ndarray], np.ndarray]:
+def true_ms(tiny_space: SearchSpace, isolated_costs: dict[str, float]) -> Callable[[np.ndarray], np.ndarray]:
     """The noise-free latency of rows."""
 
     def times(rows: np.ndarray) -> np.ndarray:
@@ -46,14 +46,14 @@ def true_ms(tiny_space: SearchSpace, isolated: dict[str, float]) -> Callable[[np
                 context = STAGE.get(layer.name.partition(".")[0], 1.0)
                 if isinstance(operator, MBConv):
                     context *= KERNEL[operator.kernel] * EXPANSION[operator.expansion]
-                result[n] += context * isolated[operator.key]
+                result[n] += context * isolated_costs[operator.key]
         return result
 
     return times
 
 
 @pytest.fixture(scope="session")
-def measured(tiny_space: SearchSpace, isolated, true_ms) -> Callable[..., Measurements]:
+def measured(tiny_space: SearchSpace, isolated_costs, true_ms) -> Callable[..., Measurements]:
     """Measurements of so many networks with so much relative noise."""
 
     def measure(networks: int, noise: float, seed: int = 5) -> Measurements:
@@ -61,7 +61,7 @@ def measured(tiny_space: SearchSpace, isolated, true_ms) -> Callable[..., Measur
         rows = tiny_space.sample_rows(rng, networks)
         latency_ms = true_ms(rows) * rng.lognormal(0, noise, networks)
         return Measurements(
-            isolated=isolated,
+            isolated=isolated_costs,
             rows_NC=rows,
             networks_N=latency_ms,
             other={"median": 1.05 * latency_ms, "p90": 1.2 * latency_ms},
@@ -97,6 +97,6 @@ def predictor_with_trees(tiny_space: SearchSpace, interacting) -> LatencyPredict
 
 
 @pytest.fixture(scope="session")
-def isolated_sum_ms(tiny_space: SearchSpace, isolated) -> Callable[[np.ndarray], np.ndarray]:
-    factors = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated[operator.key])
+def isolated_sum_ms(tiny_space: SearchSpace, isolated_costs) -> Callable[[np.ndarray], np.ndarray]:
+    factors = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated_costs[operator.key])
     return lambda rows: total(factors, rows, tiny_space.columns)

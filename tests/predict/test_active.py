@@ -10,13 +10,13 @@ from hwnas.predict.features import space_basis
 
 
 @pytest.fixture
-def fitted(tiny_space, isolated):
+def fitted(tiny_space, isolated_costs):
     """A model of a device, of measured networks."""
 
     def fit(measurements, rows=None):
         rows = np.arange(len(measurements.rows_NC)) if rows is None else rows
         latency_ms = measurements.networks_N[rows]
-        basis = space_basis(tiny_space, isolated, float(np.median(measurements.networks_N)))
+        basis = space_basis(tiny_space, isolated_costs, float(np.median(measurements.networks_N)))
         return fit_additive(basis, tiny_space.columns, measurements.rows_NC[rows], latency_ms)
 
     return fit

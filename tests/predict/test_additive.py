@@ -110,8 +110,8 @@ def test_the_order_of_networks_makes_no_difference(tiny_space, measured, others)
     assert again.predict(others) == pytest.approx(model.predict(others), rel=1e-4)
 
 
-def test_features_of_a_network_are_the_sums_over_its_layers_and_pairs(tiny_space, isolated, others) -> None:
-    basis = space_basis(tiny_space, isolated, 2.0)
+def test_features_of_a_network_are_the_sums_over_its_layers_and_pairs(tiny_space, isolated_costs, others) -> None:
+    basis = space_basis(tiny_space, isolated_costs, 2.0)
     design_NP = basis.design(others[:5], tiny_space.columns).toarray()
     for row, features_P in zip(others, design_NP, strict=False):
         expected = np.zeros(design_NP.shape[1])

@@ -188,10 +188,10 @@ def test_a_share_of_flops_is_proportional_to_flops(every_row) -> None:
     assert found / found.max() == pytest.approx(flops / flops.max())
 
 
-def test_what_is_expected_is_the_isolated_sum(tiny_space, isolated) -> None:
+def test_what_is_expected_is_the_isolated_sum(tiny_space, isolated_costs) -> None:
     rows = tiny_space.sample_rows(np.random.default_rng(0), 20)
-    expected = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated[operator.key])
-    basis = space_basis(tiny_space, isolated, 1.0)
+    expected = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated_costs[operator.key])
+    basis = space_basis(tiny_space, isolated_costs, 1.0)
     assert np.array_equal(total(basis.expected, rows, tiny_space.columns), total(expected, rows, tiny_space.columns))
     shared = in_group(basis, tiny_space, rows, "isolated", "all")[:, 0]
     assert shared == pytest.approx(total(expected, rows, tiny_space.columns))
