@@ -27,9 +27,10 @@ def check(space: str, as_json: bool, **options: Any) -> None:
 
     Exit code 2 where a law is broken. Small options (few pixels, few channels) make it faster.
     """
-    from hwnas.testing.check import check_space
+    loaded = made_space(parsed({"space": space, **options}))
+    from hwnas.testing.check import check_space  # after the space, which may be refused without loading torch
 
-    report = check_space(made_space(parsed({"space": space, **options})), TerminalReporter())
+    report = check_space(loaded, TerminalReporter())
     click.echo(json.dumps(report.describe()) if as_json else _written(report))
     if report.broken:
         raise ConformanceError(f"{space} breaks {len(report.broken)} of {len(report.verdicts)} laws")

@@ -27,8 +27,8 @@ SAME: Final = 1e-9
 EXPORTED: Final = 1e-4
 INPUTS: Final = 3
 # Operators that are exported, and those of one place that are mixed, at most.
-EXPORTS: Final = 24
-MIXED: Final = 8
+EXPORTS: Final = 12
+MIXED: Final = 6
 
 
 def shapes_are_declared(subject: OperatorSubject) -> None:
@@ -64,8 +64,9 @@ def peaks_are_declared(subject: OperatorSubject) -> None:
 def smaller_operators_are_slices(subject: OperatorSubject) -> None:
     for place in subject.places:
         for family, members in place.families().items():
-            with torch.device("meta"), naming(f"{place.name}: family {family!r}: a module cannot be built"):
-                modules = {operator.key: build(operator) for operator in members}
+            if len(members) == 1:
+                continue
+            modules = {operator.key: subject.template(place.name, operator) for operator in members}
             _require_largest(place, family, members, modules)
             for small, large in itertools.permutations(_few(members, MIXED), 2):
                 _require_nested(place, family, (small, modules[small.key]), (large, modules[large.key]))

@@ -52,6 +52,7 @@ class OperatorSubject:
     places: tuple[Place, ...]
     most: int | None = None
     _counts: dict[str, Counts] = field(default_factory=dict)
+    _templates: dict[str, nn.Module] = field(default_factory=dict)
 
     @cached_property
     def every(self) -> Mapping[str, tuple[str, Operator]]:
@@ -84,6 +85,13 @@ class OperatorSubject:
             with naming(f"{place}: {operator.key}: its module cannot be built and run"):
                 self._counts[operator.key] = counts(build(operator), operator.input_shape, operator.vocabulary)
         return self._counts[operator.key]
+
+    def template(self, place: str, operator: Operator) -> nn.Module:
+        """Returns the operator's module without storage. Raises ConformanceError where it cannot be built."""
+        if operator.key not in self._templates:
+            with torch.device("meta"), naming(f"{place}: {operator.key}: its module cannot be built"):
+                self._templates[operator.key] = build(operator)
+        return self._templates[operator.key]
 
 
 def places_of_space(space: SearchSpace) -> tuple[Place, ...]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.errors import DeviceError, ExportError, UnknownNameError
-from hwnas.profiler.runtime import RUNTIMES, SAMPLE_NS, SAMPLES, chosen, require_output, runtime, several, with_graph
+from hwnas.profiler.runtime import RUNTIMES, SAMPLE_NS, SAMPLES, chosen, require_output, several, with_graph
+from hwnas.testing.runtimes import RuntimeSuite
 
 
 @given(st.integers(2, 10_000), st.floats(100, 1e8))
@@ -73,13 +74,16 @@ def test_options_that_are_not_there_or_take_other_values_are_refused() -> None:
         chosen(options, {"a": "2"})
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_every_runtime_says_what_it_has_on_each_of_its_devices(name: str) -> None:
-    found = runtime(name)
-    assert "cpu" in found.providers() and found.missing("cpu") is None
-    for device in found.providers():
-        assert "fp32" in found.precisions(device)
-        assert all(len(set(values)) == len(values) > 1 for values in found.options(device).values())
+class TestOnnxRuntime(RuntimeSuite):
+    runtime = "onnxruntime"
+
+
+class TestTorch(RuntimeSuite):
+    runtime = "torch"
+
+
+def test_every_built_in_runtime_has_its_suite() -> None:
+    assert {suite.runtime for suite in (TestOnnxRuntime, TestTorch)} == set(RUNTIMES)
 
 
 class Answers:

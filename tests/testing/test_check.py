@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hwnas.core.operations import condition
 from hwnas.errors import ConformanceError
 from hwnas.spaces import load_space
 from hwnas.testing.check import OPERATORS, check_space
@@ -18,10 +19,12 @@ from hwnas.testing.subject import SpaceSubject
 
 WRONG = Path(__file__).with_name("wrong.py")
 LAWS = [*OPERATOR_LAWS, *SPACE_LAWS, *NETWORK_LAWS]
-WITHOUT_PYTEST = (
-    "import sys\nsys.modules['pytest'] = None\n"
-    "from hwnas.__main__ import main\nsys.argv = ['hwnas', *sys.argv[1:]]\nmain()"
-)
+WITHOUT_PYTEST = """
+import sys
+sys.modules["pytest"] = None
+from hwnas.__main__ import main
+main()
+"""
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -87,13 +90,10 @@ def test_an_error_in_somebodys_code_becomes_one_that_names_the_place() -> None:
 
 
 def test_a_space_whose_choices_were_tied_says_why_a_law_says_nothing_of_it() -> None:
-    space = load_space(f"{WRONG}:right")
-    from hwnas.core.operations import condition
-
     conditional = condition(
         load_space("conv_macro", {"resolution": 16, "features": 16}), "conv4.kernel", {"conv1.kernel": (5,)}
     )
     law = SPACE_LAWS["normalising does not change a network"]
-    law(SpaceSubject(space))
+    law(SpaceSubject(load_space(f"{WRONG}:right")))
     with pytest.raises(NotApplicableError, match="changes networks on purpose"):
         law(SpaceSubject(conditional))
