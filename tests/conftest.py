@@ -241,56 +241,12 @@ def _clauses(draw: st.DrawFn, earlier: list[Choice]) -> tuple[tuple[str, tuple[O
 
 
 def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = None) -> Cost:
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
+    from hwnas.testing.counting import counts
 
-    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
-    # Attention written out: torch's counter knows no fused kernel of a CPU.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        module.eval()(x)
-    params = sum(parameter.numel() for parameter in module.parameters())
-    statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
-    return Cost(counter.get_total_flops(), params, statistics)
+    return counts(module, input_shape, vocabulary).cost
 
 
 def _measured_peak(module: Any, input_shape: Shape, vocabulary: int | None = None) -> int:
-    import torch
-    from torch import Tensor
-    from torch.overrides import TorchFunctionMode
-    from torch.utils._pytree import tree_leaves
+    from hwnas.testing.counting import counts
 
-    def storage(tensor: Tensor) -> int:
-        return tensor.untyped_storage()._cdata
-
-    class Recorder(TorchFunctionMode):
-        """What each operation reads and makes, by storage, so that views are what they are views of."""
-
-        def __init__(self) -> None:
-            self.steps: list[tuple[set[int], dict[int, int]]] = []
-            self.kept: list[Tensor] = []  # a storage that is freed lends its address to the next
-
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            if func.__name__.endswith("_") and not func.__name__.endswith("__"):  # nothing in place
-                args = (args[0].clone(), *args[1:])
-            result = func(*args, **(kwargs or {}))
-            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-            known = {storage(tensor) for tensor in reads}
-            new = {storage(t): t.numel() * t.element_size() for t in made if storage(t) not in known}
-            self.kept += [*reads, *made]
-            if made:
-                self.steps.append((known, new))
-            return result
-
-    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
-    with torch.no_grad(), Recorder() as recorder:
-        output = module.eval()(x)
-    steps = [(set(), {storage(x): x.numel() * x.element_size()}), *recorder.steps]
-    last = {read: number for number, (reads, _) in enumerate(steps) for read in reads} | {storage(output): len(steps)}
-    sizes: dict[int, int] = {}
-    peak = 0
-    for number, (_, new) in enumerate(steps):
-        sizes = {each: size for each, size in sizes.items() if last.get(each, -1) >= number} | new
-        peak = max(peak, sum(sizes.values()))
-    return peak
+    return counts(module, input_shape, vocabulary).peak_bytes

@@ -158,6 +158,11 @@ def test_the_table_of_one_device_fits_120_columns_by_leaving_out_costs_that_are_
     assert "params" in headers([row], objectives)
 
 
+def test_without_a_budget_there_is_no_verdict() -> None:
+    unlimited = replace(ROW, latencies=(replace(HERE, budget_ms=None),))
+    assert "in budget" in headers([ROW]) and "in budget" not in headers([unlimited])
+
+
 def test_named_points_carry_their_names() -> None:
     slow = replace(
         ROW, arch_id="b", metrics={**ROW.metrics, "loss_val": 0.25}, latencies=(replace(HERE, measured_ms=2.0),)

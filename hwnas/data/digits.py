@@ -1,14 +1,13 @@
 """Data sets made of scikit-learn's 1,797 scans of handwritten digits (8 x 8 pixels, grey): to classify, to read an angle
 from, to segment.
 
-All randomness comes from the request's seed. Shapes: N scans or canvases, H rows, W columns.
+All randomness comes from the request's seed. Shapes: N scans or canvases, D draws, S scans of a canvas, H rows, W columns.
 """
 
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from hwnas.core.arrays import IntArray
@@ -26,6 +25,7 @@ CANVAS: Final = 32  # pixels of rows and columns
 SCAN: Final = 14  # pixels of a scan on a canvas
 MOST: Final = 3  # scans on a canvas
 CANVASES: Final = 2  # for each scan of a split; a canvas holds two scans on average
+DRAWS: Final = 256  # of positions at once: three squares are apart in one draw of 160
 INK: Final = 96  # of 255: darker pixels are paper
 CLASSES: Final = ("background", *"0123456789")
 
@@ -85,7 +85,7 @@ def _canvas(scans: Pictures, rows: IntArray, rng: np.random.Generator) -> tuple[
     """Returns one canvas and its mask, both (CANVAS, CANVAS)."""
     image = np.zeros((CANVAS, CANVAS), dtype=np.uint8)
     mask = np.zeros((CANVAS, CANVAS), dtype=np.int64)
-    for top, left in _corners(int(rng.integers(1, MOST + 1)), rng):
+    for top, left in separate_corners(int(rng.integers(1, MOST + 1)), rng):
         row = int(rng.choice(rows))
         scan = np.asarray(scans.image(row).resize((SCAN, SCAN), Image.Resampling.BICUBIC))
         image[top : top + SCAN, left : left + SCAN] = scan
@@ -93,10 +93,11 @@ def _canvas(scans: Pictures, rows: IntArray, rng: np.random.Generator) -> tuple[
     return image, mask
 
 
-def _corners(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Returns top left corners (count, 2) of squares that do not overlap, drawn until they do not."""
+def separate_corners(count: int, rng: np.random.Generator) -> IntArray:
+    """Returns top left corners (count, 2) of squares that do not overlap: the first of `DRAWS` draws, or of as many more."""
     while True:
-        corners = rng.integers(0, CANVAS - SCAN + 1, (count, 2))
-        apart = np.abs(corners[:, None] - corners).max(axis=2) >= SCAN
-        if apart[~np.eye(count, dtype=bool)].all():
-            return corners
+        corners_DS2 = rng.integers(0, CANVAS - SCAN + 1, (DRAWS, count, 2))
+        apart_DSS = np.abs(corners_DS2[:, :, None] - corners_DS2[:, None]).max(axis=3) >= SCAN
+        possible = np.flatnonzero((apart_DSS | np.eye(count, dtype=bool)).all(axis=(1, 2)))
+        if len(possible):
+            return np.asarray(corners_DS2[possible[0]])

@@ -18,6 +18,9 @@ _DIGITS: Final = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0,))
 _PREFIXES: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
+Place = tuple[float, float]  # x, y, as a panel shows them
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:

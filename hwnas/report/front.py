@@ -1,6 +1,6 @@
-"""Values of a plot of a front. Knows no plotting library and no run folder."""
+"""The content of a plot of a front, as plain values. Knows no plotting library and no run folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import Final, final
@@ -8,11 +8,11 @@ from typing import Final, final
 import numpy as np
 
 from hwnas.errors import HwnasError, UnknownNameError
-from hwnas.report.axes import SHARE, WORDS, Axis, finite, metric_text, with_margin, with_unit
-from hwnas.runs.front import DeviceLatency, FrontRow, named
+from hwnas.report.axes import SHARE, WORDS, Axis, Place, finite, metric_text, with_unit
+from hwnas.report.comparison import Comparison
+from hwnas.runs.front import FrontRow, named
 from hwnas.runs.objectives import UNITS, Objective, RunGoal
 from hwnas.strategies.pareto import non_dominated
-from hwnas.tasks.task import Metric
 
 STATISTICS: Final[Mapping[str, str]] = {"p10": "10th percentile", "median": "median", "p90": "90th percentile"}
 
@@ -25,12 +25,8 @@ COLOURS: Final[Mapping[str, str]] = {
     "budget": "#D55E00",
 }
 
-# The error of a prediction that a plot marks as small.
-TOLERANCE: Final = 0.05
 # The panels of one picture: more are too small to read.
 MOST_PANELS: Final = 6
-
-Place = tuple[float, float]
 
 
 @final
@@ -65,10 +61,14 @@ class FrontPlot:
         return tuple(Pair(self, *_arranged(*pair)) for pair in islice(pairs, MOST_PANELS))
 
     @property
-    def comparisons(self) -> tuple["Comparison", ...]:
+    def comparisons(self) -> tuple[Comparison, ...]:
         """The devices that were measured, predicted against measured, as far as there are panels left."""
-        compared = (Comparison(self, index) for index in range(len(self.devices)) if self.timed(index))
-        return tuple(islice(compared, MOST_PANELS - len(self.pairs)))
+        timed = (index for index in range(len(self.devices)) if self.timed(index))
+        several = len(self.devices) > 1
+        return tuple(
+            Comparison(tuple(point.latencies[index] for point in self.points), names_device=several)
+            for index in islice(timed, MOST_PANELS - len(self.pairs))
+        )
 
     def timed(self, device: int) -> bool:
         """True where the whole front was measured on a device, by its index."""
@@ -137,7 +137,7 @@ class Pair:
     y: Objective
 
     def place(self, point: FrontRow) -> Place:
-        """Returns where a point is: at its measured latency where it was measured."""
+        """Returns the place of a point: at its measured latency where it was measured."""
         return self.x.value(point) * _factor(self.x), self.y.value(point) * _factor(self.y)
 
     @property
@@ -149,7 +149,7 @@ class Pair:
         return self.x.is_latency or self.y.is_latency
 
     def predicted(self, point: FrontRow) -> Place:
-        """Returns where a point is expected to be."""
+        """Returns the place of a point at its predicted latencies."""
         x, y = (
             point.latency_of(axis.name).predicted_ms if axis.is_latency else at
             for axis, at in zip((self.x, self.y), self.place(point), strict=True)
@@ -162,7 +162,7 @@ class Pair:
         return latency.interval_low_ms, latency.interval_high_ms
 
     def before(self, point: FrontRow) -> Place | None:
-        """Returns where a point was before its final training; None where there was none, or it makes no difference here."""
+        """Returns the place of a point before its final training; None if there was none, or if no metric is on an axis."""
         x, y = (
             point.metrics.get(f"{axis.name}_val_before", None) if axis.metric else axis.value(point)
             for axis in (self.x, self.y)
@@ -181,9 +181,9 @@ class Pair:
         ]
 
     def found(self, *, within: bool, kept: bool) -> list[FrontRow]:
-        """Returns the points within budget, or those over, that are kept to in these two objectives, or the others.
+        """Returns the points within budget, or those over it, that no other beats in these two objectives, or the others.
 
-        Where there are no other objectives, all points are kept: the front is theirs.
+        All points are kept where there are no other objectives: the front is theirs.
         """
         corners = set(self.staircase)
         several = len(self.plot.goal.objectives) > 2
@@ -255,83 +255,6 @@ class Pair:
         latency = self.plot.points[0].latency_of(objective.name)
         timed = self.plot.timed(self.plot.device_names.index(latency.device))
         return f"latency on {latency.device}, {'measured, p10' if timed else 'predicted'} (ms)"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Predicted against measured latency of a front on one device, by its index."""
-
-    plot: FrontPlot
-    device: int
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """The labels of the axes: measured, predicted."""
-        on = f" on {self.plot.device_names[self.device]}" if len(self.plot.devices) > 1 else ""
-        return f"measured latency{on}, p10 (ms)", f"predicted latency{on} (ms)"
-
-    @property
-    def places(self) -> list[Place]:
-        """The points: measured, predicted."""
-        return [(latency.latency_ms, latency.predicted_ms) for latency in self._latencies]
-
-    @property
-    def intervals_ms(self) -> list[Place]:
-        return [(latency.interval_low_ms, latency.interval_high_ms) for latency in self._latencies]
-
-    @property
-    def accuracy(self) -> str:
-        """Says in words how well the measured latencies were predicted."""
-        inside = sum(latency.in_interval for latency in self._latencies)
-        worst = max(abs(latency.error or 0.0) for latency in self._latencies)
-        return f"largest error {100 * worst:.1f} %\n{inside} of {len(self.plot.points)} in their interval"
-
-    @property
-    def ends_ms(self) -> tuple[float, float]:
-        """The ends of both axes, which hold every measurement and every interval."""
-        ends = [end for place in (*self.places, *self.intervals_ms) for end in place]
-        return with_margin(min(ends), max(ends))
-
-    @property
-    def _latencies(self) -> list[DeviceLatency]:
-        return [point.latencies[self.device] for point in self.plot.points]
-
-
-def described(point: FrontRow, metrics: Sequence[Metric]) -> list[str]:
-    """Returns all that is known of a point, line by line."""
-    lines = [_metric_line(point, metric) for metric in metrics]
-    for latency in point.latencies:
-        on = f" on {latency.device}" if len(point.latencies) > 1 else ""
-        interval = f"{latency.interval_low_ms:.4g} to {latency.interval_high_ms:.4g}"
-        lines.append(f"predicted{on}: {latency.predicted_ms:.4g} ms [{interval}]")
-        lines.append(
-            f"not timed{on}"
-            if latency.measured_ms is None
-            else f"measured{on}: p10 {latency.measured_ms:.4g}, median {latency.measured_median_ms:.4g}, "
-            f"p90 {latency.measured_p90_ms:.4g} ms"
-        )
-    lines.append(", ".join(_cost_text(column, value) for column, value in point.costs.items()))
-    return [*(line for line in lines if line), f"within budget: {'yes' if point.within_budget else 'no'}", point.stages]
-
-
-def _metric_line(point: FrontRow, metric: Metric) -> str:
-    """Returns a metric on both splits, with the values before final training in brackets."""
-    said = []
-    for split, words in (("val", "validation"), ("test", "test")):
-        value, before = (point.metrics.get(f"{metric.name}_{split}{end}") for end in ("", "_before"))
-        if value is not None:
-            was = "" if before is None else f" (before {metric_text(before, metric.unit, 2)})"
-            said.append(f"{words} {metric_text(value, metric.unit, 2)}{was}")
-    unit = f" {metric.unit}" if metric.unit not in ("", SHARE) else ""
-    return f"{metric.name}: {', '.join(said)}{unit}" if said else ""
-
-
-def _cost_text(column: str, value: float) -> str:
-    end = next((end for end in UNITS if column.endswith(end)), "")
-    name = column.removesuffix(end)
-    number = f"{int(value):,}" if float(value).is_integer() else f"{value:.4g}"
-    return f"{WORDS.get(name, name)}: {number}{f' {UNITS[end]}' if end else ''}"
 
 
 def _arranged(first: Objective, second: Objective) -> tuple[Objective, Objective]:

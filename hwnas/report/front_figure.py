@@ -13,9 +13,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
 from hwnas.core.arrays import FloatArray
-from hwnas.report.axes import Axis, short
+from hwnas.report.axes import Axis, Place, short
+from hwnas.report.comparison import TOLERANCE, Comparison
 from hwnas.report.figures import INK, draw_equality, draw_hollow, style, words
-from hwnas.report.front import COLOURS, TOLERANCE, Comparison, FrontPlot, Pair, Place
+from hwnas.report.front import COLOURS, FrontPlot, Pair
 from hwnas.report.labels import place_labels
 from hwnas.runs.front import FrontRow
 from hwnas.runs.objectives import Objective

@@ -8,8 +8,10 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hwnas.report.axes import Axis, short
-from hwnas.report.front import COLOURS, TOLERANCE, Comparison, FrontPlot, Pair, Place, described
+from hwnas.report.axes import Axis, Place, short
+from hwnas.report.comparison import TOLERANCE, Comparison
+from hwnas.report.described import described
+from hwnas.report.front import COLOURS, FrontPlot, Pair
 from hwnas.report.interactive import band, diagonal, hollow, page
 from hwnas.runs.front import FrontRow
 from hwnas.runs.objectives import Objective
@@ -25,7 +27,7 @@ def front_html(plot: FrontPlot) -> str:
     for pair, cell in zip(pairs, cells, strict=False):
         _draw_pair(figure, pair, cell, in_legend)
     for number, (comparison, cell) in enumerate(zip(comparisons, cells[len(pairs) :], strict=False), len(pairs) + 1):
-        _draw_comparison(figure, comparison, cell, number)
+        _draw_comparison(figure, plot, comparison, {**cell, "number": number})
     subtitle = escape(plot.subtitle).replace("\n", "<br>")
     figure.update_layout(
         template="plotly_white",
@@ -182,14 +184,15 @@ def _hover_texts(plot: FrontPlot, points: Sequence[FrontRow]) -> list[str]:
     ]
 
 
-def _draw_comparison(figure: Any, comparison: Comparison, cell: dict[str, int], number: int) -> None:
-    """Draws predicted against measured; `number` is that of the panel, from 1."""
+def _draw_comparison(figure: Any, plot: FrontPlot, comparison: Comparison, panel: dict[str, int]) -> None:
+    """Draws predicted against measured in a panel: its row, its column, and its number from 1."""
+    cell = {name: panel[name] for name in ("row", "col")}
     ends_ms, places = comparison.ends_ms, comparison.places
     points = go.Scatter(name="predicted and measured", mode="markers", marker=hollow(9), hoverinfo="text")
     points.update(x=[x for x, _ in places], y=[y for _, y in places], showlegend=False)
     points.update(
         error_y=_bars([predicted_ms for _, predicted_ms in places], comparison.intervals_ms),
-        hovertext=_hover_texts(comparison.plot, comparison.plot.points),
+        hovertext=_hover_texts(plot, plot.points),
     )
     for trace in (band(ends_ms, TOLERANCE), diagonal(ends_ms), points):
         figure.add_trace(trace, **cell)
@@ -197,8 +200,8 @@ def _draw_comparison(figure: Any, comparison: Comparison, cell: dict[str, int], 
     figure.update_yaxes(title_text=escape(comparison.labels[1]), range=ends_ms, **cell)
     figure.add_annotation(
         text=comparison.accuracy.replace("\n", "<br>"),
-        xref=f"x{number} domain",
-        yref=f"y{number} domain",
+        xref=f"x{panel['number']} domain",
+        yref=f"y{panel['number']} domain",
         x=0.03,
         y=0.98,
         align="left",

@@ -35,8 +35,8 @@ class _Column:
 def front_table(rows: Sequence[FrontRow], goal: RunGoal) -> Table:
     """Returns the front in the order of its rows; the points with a name carry it.
 
-    What is not known of any row, such as measurements on a device that is not here, has no column. Values before and after
-    final training have an arrow between them.
+    A column without any value, such as measurements on a device that is not here, or verdicts without a budget, is left out.
+    Values before and after final training have an arrow between them.
     """
     columns = [column for column in _columns(rows, goal) if any(column.cells)]
     while _width(columns) > WIDTH and not all(column.needed for column in columns):
@@ -89,8 +89,14 @@ def _device(latencies: Sequence[DeviceLatency], several: bool) -> list[_Column]:
         ),
         _Column(f"{on}measured\nmedian ms", [_ms(one.measured_median_ms) for one in latencies]),
         _Column(f"{on}error\nof p10", ["" if one.error is None else f"{100 * one.error:+.1f} %" for one in latencies]),
-        _Column(f"{on}in\nbudget", ["yes" if one.within_budget else "NO" for one in latencies]),
+        _Column(f"{on}in\nbudget", [_verdict(one) for one in latencies]),
     ]
+
+
+def _verdict(latency: DeviceLatency) -> str:
+    if latency.budget_ms is None:
+        return ""
+    return "yes" if latency.within_budget else "NO"
 
 
 def _cost(rows: Sequence[FrontRow], column: str, needed: bool) -> _Column:

@@ -1,4 +1,4 @@
-"""Values of a plot of held-out predictions. Knows no plotting library and no predictor."""
+"""The content of a plot of held-out predictions, as plain values. Knows no plotting library and no predictor."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -89,8 +89,8 @@ class FrontRow:
         return hash((self.arch_id, self.arch, self.onnx))
 
     def __getattr__(self, name: str) -> Any:
-        """Returns the cell of a column. Called for names that are no field and no property."""
-        if not name.startswith("_") and name not in type(self).__slots__:
+        """Returns the cell of a column. Python calls this for names that are no field and no property."""
+        if name not in type(self).__slots__:  # a copy that is not filled yet has no cells
             for column, value in self._cells():
                 if column == name:
                     return value

@@ -69,7 +69,7 @@ class Objective:
         where it was not measured; of another cost as predicted."""
         if self.is_latency:
             return row.latency_of(self.name).latency_ms
-        return float(row.cells[self.column(row)])
+        return float((row.costs if self.metric is None else row.metrics)[self.column(row)])
 
     def minimised(self, row: "FrontRow") -> float:
         """Returns the value with the sign that makes lower better; infinite for a value that is not a number."""

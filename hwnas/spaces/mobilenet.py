@@ -78,18 +78,17 @@ def mobilenet(
     parts: list[Place | Blocks] = [place("stem", ConvBlock, channels=widened(16, width), stride=2)]
     parts += [_stage(f"stage{number}", plan, width, gate) for number, plan in enumerate(plans, start=1)]
     features = widened(2 * plans[-1].widths[-1], width)
-    parts.append(
-        _dense(plans, resolution, features, classes)
-        if head == "dense"
-        else place("head", PoolClassifier, features=features, classes=classes)
-    )
+    if head == "dense":
+        parts.append(_dense(plans, resolution, features, classes))
+    else:
+        parts.append(place("head", PoolClassifier, features=features, classes=classes))
     return compose("mobilenet", (channels, resolution, resolution), classes, parts)
 
 
 def _finer(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
     """Returns the plans with stride 1 in the last stage that has stride 2.
 
-    A dense head needs positions: on `digits-canvas` XX. DeepLab and LR-ASPP do the same (with dilation).
+    A dense head needs positions; DeepLab and LR-ASPP keep the last stride at 1, too.
     """
     last = max(number for number, plan in enumerate(plans) if plan.stride > 1)
     return (*plans[:last], replace(plans[last], stride=1), *plans[last + 1 :])

@@ -63,10 +63,10 @@ def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, populati
     size = min(population, max(4, evaluations // 2))
     start_NC = _start(problem, size, rng)
     known: dict[bytes, FloatArray] = {}
-    if len(start_NC) == size:
+    if len(start_NC) == size and problem.space.size > evaluations:
         breeding = algorithm(len(problem.objectives), size, **_operators(problem, start_NC))
         _breed(problem, breeding, known, evaluations, seed)
-    else:  # so few are feasible that there is nothing to breed
+    else:  # all that is feasible is evaluated anyway
         _evaluate_new(problem, start_NC[problem.violation(start_NC) <= 0], known, evaluations)
     missing = evaluations - len(known)
     if missing:

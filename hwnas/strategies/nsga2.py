@@ -14,7 +14,8 @@ from hwnas.strategies.workshop import Workshop
 class Nsga2:
     """Breeds architectures from the best so far: NSGA-II (Deb et al. 2002), with more than two objectives U-NSGA-III.
 
-    U-NSGA-III: Seada and Deb 2016.
+    U-NSGA-III: Seada and Deb 2016. With three and four objectives it is level with NSGA-II and with AGE-MOEA-II, which
+    needs numba (scripts/bench/search/many_objectives.py; docs/log.md).
     """
 
     name: ClassVar[str] = "nsga2"

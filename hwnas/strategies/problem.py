@@ -5,6 +5,7 @@ Shapes: N architectures, C choices, D objectives.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import numpy as np
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from hwnas.strategies.workshop import Workshop
 
 MOST_OBJECTIVES: Final = 4
-# Rows drawn at a time in a search for feasible ones, and the number of draws before neighbours of the start are tried.
-DRAW: Final = 4096
-DRAWS: Final = 25
+# Rows drawn at a time in a search for feasible ones, and rows drawn before chance gives way to neighbours of the start.
+FIRST_DRAW: Final = 16
+LARGEST_DRAW: Final = 4096
+DRAWN: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +69,28 @@ class Problem:
     ) -> IntArray:
         """Returns up to `count` different feasible rows from `draw(n)`; shape (at most count, C).
 
-        Rows whose bytes are in `known` are left out. Where feasible rows are rare, neighbours of `start_C` are tried, too.
+        Rows of the space whose bytes are in `known` are left out. Where feasible rows are rare, neighbours of `start_C` are
+        tried, too.
         """
         feasible_rows: dict[bytes, IntArray] = {}
-        for rows_NC in self._chunks(draw, count, rng):
+        count = min(count, self.space.size - len(known))
+        for rows_NC in self._drawn(draw, count, rng):
             for row_C in rows_NC[self.violation(rows_NC) <= 0]:
                 if len(feasible_rows) < count and row_C.tobytes() not in known:
                     feasible_rows.setdefault(row_C.tobytes(), row_C)
-            if len(feasible_rows) == count:
+            if len(feasible_rows) >= count:
                 break
         return np.array(list(feasible_rows.values()), dtype=np.int64).reshape(-1, len(self.space.choices))
 
-    def _chunks(self, draw: Callable[[int], IntArray], first: int, rng: np.random.Generator) -> Iterator[IntArray]:
-        """Yields drawn rows in pieces that double in size: limits may be slow, and few rows are needed where most meet them."""
-        for attempt in range(2 * DRAWS):
-            rows_NC, size = draw(DRAW) if attempt < DRAWS else self._neighbours(DRAW, rng), max(first, 1)
-            while len(rows_NC):
-                yield rows_NC[:size]
-                rows_NC, size = rows_NC[size:], 2 * size
+    def _drawn(self, draw: Callable[[int], IntArray], first: int, rng: np.random.Generator) -> Iterator[IntArray]:
+        """Yields draws that double in size: limits may be slow, and few rows are needed where most rows meet them."""
+        for rows in (draw, partial(self._neighbours, rng)):
+            drawn, size = 0, min(max(first, FIRST_DRAW), LARGEST_DRAW)
+            while drawn < DRAWN:
+                yield rows(size)
+                drawn, size = drawn + size, min(2 * size, LARGEST_DRAW)
 
-    def _neighbours(self, count: int, rng: np.random.Generator) -> IntArray:
+    def _neighbours(self, rng: np.random.Generator, count: int) -> IntArray:
         """Returns copies of `start_C` with a random share of the choices drawn anew; shape (count, C)."""
         drawn_NC = self.space.sample_rows(rng, count)
         share_N1 = rng.uniform(0, 1, (count, 1))

@@ -25,8 +25,8 @@ class Language:
     name: Final = "language"
     metrics: Final = (
         Metric(name="loss", unit="nats"),
-        Metric(name="accuracy", unit="share", highest=True),
         Metric(name="perplexity"),
+        Metric(name="accuracy", unit="share", highest=True),
     )
 
     def loss(self, outputs: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:

@@ -82,6 +82,13 @@ class StrategySuite:
         space = choices_of(sizes, conditional=conditional)
         assert sorted(self.asked(steps(space), 200)) == [tuple(row_C) for row_C in all_rows(space).tolist()]
 
+    def test_everything_that_limits_leave_is_found(self) -> None:
+        space = choices_of([4] * 6)
+        latency_N = steps(space).costs["latency"](all_rows(space))
+        bound = float(np.sort(latency_N)[59])
+        asked = self.asked(steps(space, bounds={"latency": bound}), 100)
+        assert len(asked) == np.count_nonzero(latency_N <= bound)
+
     def test_a_handful_of_feasible_rows_in_a_vast_space_is_found(self) -> None:
         recorder = steps(choices_of([6] * 14))
         one_step_N = np.sort(recorder.costs["latency"](np.eye(14, dtype=np.int64)))

@@ -12,6 +12,7 @@ from hwnas.modules.assemble import build, module_name, network
 from hwnas.operators import cells
 from hwnas.operators import transformer as tokens
 from hwnas.operators.conv import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier, Resize
+from hwnas.operators.dense import PixelClassifier
 
 CHANNELS = st.integers(1, 12)
 SHAPES = st.tuples(CHANNELS, st.integers(1, 11), st.integers(1, 11))
@@ -28,6 +29,9 @@ OPERATORS = st.one_of(
         squeeze_excite=st.booleans(),
     ),
     st.builds(PoolClassifier, input_shape=SHAPES, features=CHANNELS, classes=st.integers(2, 5)),
+    st.builds(
+        PixelClassifier, input_shape=SHAPES, features=CHANNELS, classes=st.integers(1, 5), scale=st.integers(1, 4)
+    ),
     st.builds(Resize, input_shape=SHAPES, resolution=st.integers(1, 12)),
 )
 

@@ -1,4 +1,4 @@
-"""Laws of the plots, read back from what was drawn: from matplotlib's artists and from plotly's JSON."""
+"""Laws of the plots of fronts, read back from what was drawn: from matplotlib's artists and from plotly's JSON."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -133,6 +133,24 @@ MANY = {
 any_front = pytest.mark.parametrize("plot", [*PLOTS.values(), *MANY.values()], ids=[*PLOTS, *MANY])
 
 
+_FIGURES: dict[int, Figure] = {}
+_PAGES: dict[int, str] = {}
+
+
+def figure_of(plot: FrontPlot) -> Figure:
+    """The figure of a plot of this module, drawn once: drawing takes most of the time of these tests."""
+    if id(plot) not in _FIGURES:
+        _FIGURES[id(plot)] = draw_front(plot)
+    return _FIGURES[id(plot)]
+
+
+def page_of(plot: FrontPlot) -> str:
+    """The page of a plot of this module, made once."""
+    if id(plot) not in _PAGES:
+        _PAGES[id(plot)] = front_html(plot)
+    return _PAGES[id(plot)]
+
+
 def drawn(axes: Axes, *gids: str) -> set[tuple[float, float]]:
     lines = [line for line in axes.get_lines() if line.get_gid() in gids]
     return {(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)}
@@ -155,7 +173,7 @@ def page_traces(page: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 @every_plot
 def test_every_front_point_is_drawn_at_its_measured_latency(plot: FrontPlot) -> None:
-    trade_off, prediction = draw_front(plot).axes
+    trade_off, prediction = figure_of(plot).axes
     within = {(point.measured_ms, point.loss_val) for point in plot.points if point.within_budget}
     over = {(point.measured_ms, point.loss_val) for point in plot.points if not point.within_budget}
     assert drawn(trade_off, "within") == within
@@ -166,34 +184,26 @@ def test_every_front_point_is_drawn_at_its_measured_latency(plot: FrontPlot) -> 
 
 @every_plot
 def test_every_evaluated_architecture_is_drawn(plot: FrontPlot) -> None:
-    assert drawn(draw_front(plot).axes[0], "evaluated") == cloud(plot)
+    assert drawn(figure_of(plot).axes[0], "evaluated") == cloud(plot)
 
 
 @every_plot
 def test_bars_span_the_prediction_intervals(plot: FrontPlot) -> None:
-    bars = next(part for part in draw_front(plot).axes[0].collections if part.get_gid() == "intervals")
+    bars = next(part for part in figure_of(plot).axes[0].collections if part.get_gid() == "intervals")
     ends = [tuple(path.vertices[:, 0]) for path in bars.get_paths()]
     assert ends == [(point.interval_low_ms, point.interval_high_ms) for point in plot.points]
 
 
 @every_plot
 def test_the_budget_line_is_where_the_budget_is(plot: FrontPlot) -> None:
-    axes = draw_front(plot).axes[0]
+    axes = figure_of(plot).axes[0]
     written = [text.get_text() for text in axes.texts if text.get_text().startswith("budget")]
     budget_ms = plot.points[0].budget_ms
     assert {x for x, _ in drawn(axes, "budget")} == {budget_ms} - {None}
-    assert written == [f"budget {budget_ms:g} ms (median)"] * (budget_ms is not None)
+    assert written == ([] if budget_ms is None else [f"budget {budget_ms:g} ms (median)"])
 
 
-@every_plot
-def test_everything_drawn_is_in_view(plot: FrontPlot) -> None:
-    for axes in draw_front(plot).axes:
-        places = drawn(axes, "within", "over", "predicted", "predicted-2", "evaluated")
-        pixels = axes.transData.transform(list(places))
-        assert (pixels >= axes.bbox.min).all() and (pixels <= axes.bbox.max).all()
-
-
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("points", [1, 2, 3, 8, 12])
 def test_accuracies_are_in_view_and_hide_neither_each_other_nor_a_front_point(points: int, seed: int) -> None:
     plot = front(points=points, seed=seed)
@@ -264,7 +274,8 @@ def test_a_png_has_the_right_size_and_is_not_blank(tmp_path: Path) -> None:
     save_figure(draw_front(front()), tmp_path / "front.png")
     image = imread(tmp_path / "front.png")
     assert image.shape[:2] == (940, 2000)
-    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 100
+    colours = (255 * image[..., :3]).astype(int) @ [1 << 16, 1 << 8, 1]
+    assert len(np.unique(colours)) > 100
 
 
 def test_an_svg_is_well_formed_and_equal_for_equal_plots(tmp_path: Path) -> None:
@@ -299,7 +310,7 @@ def test_an_unknown_suffix_says_which_are_known_and_writes_nothing(name: str, tm
 
 @every_plot
 def test_the_page_has_every_point_at_its_measured_latency(plot: FrontPlot) -> None:
-    traces, _ = page_traces(front_html(plot))
+    traces, _ = page_traces(page_of(plot))
     places = {
         name: (x, y)
         for trace in traces
@@ -313,7 +324,7 @@ def test_the_page_has_every_point_at_its_measured_latency(plot: FrontPlot) -> No
 
 @every_plot
 def test_the_page_has_the_budget_where_it_is(plot: FrontPlot) -> None:
-    _, layout = page_traces(front_html(plot))
+    _, layout = page_traces(page_of(plot))
     lines = [(line["x0"], line["x1"]) for line in layout.get("shapes", [])]
     budget_ms = plot.points[0].budget_ms
     assert lines == [(budget_ms, budget_ms)] * (budget_ms is not None)
@@ -445,7 +456,7 @@ def test_every_pair_of_objectives_has_a_panel_and_what_was_measured_as_far_as_th
 
 @any_front
 def test_every_point_is_in_every_panel_at_its_values_in_the_figure_and_on_the_page(plot: FrontPlot) -> None:
-    figure, (traces, _) = draw_front(plot), page_traces(front_html(plot))
+    figure, (traces, _) = figure_of(plot), page_traces(page_of(plot))
     for number, (axes, pair) in enumerate(zip(figure.axes, plot.pairs, strict=False), 1):
         expected = {pair.place(point) for point in plot.points}
         on_page = [trace for trace in traces if trace["xaxis"] == f"x{number if number > 1 else ''}"]
@@ -456,7 +467,7 @@ def test_every_point_is_in_every_panel_at_its_values_in_the_figure_and_on_the_pa
 
 @any_front
 def test_everything_drawn_is_in_view_of_every_panel(plot: FrontPlot) -> None:
-    for axes in draw_front(plot).axes:
+    for axes in figure_of(plot).axes:
         places = drawn(axes, "within", "over", "predicted", "predicted-2", "evaluated", "before")
         pixels = axes.transData.transform(list(places))
         assert (pixels >= axes.bbox.min).all() and (pixels <= axes.bbox.max).all()
@@ -464,7 +475,7 @@ def test_everything_drawn_is_in_view_of_every_panel(plot: FrontPlot) -> None:
 
 @any_front
 def test_labels_are_in_view_and_hide_neither_each_other_nor_a_point(plot: FrontPlot) -> None:
-    figure = draw_front(plot)
+    figure = figure_of(plot)
     figure.draw_without_rendering()
     for axes in figure.axes[: len(plot.pairs)]:
         labels = [text for text in axes.texts if (text.get_gid() or "").startswith("label-")]

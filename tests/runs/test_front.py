@@ -1,6 +1,8 @@
 """Laws of front.csv: exact, whole, for any metrics, costs and devices, and open to other programs."""
 
+import copy
 import csv
+import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -291,6 +293,12 @@ def test_the_facts_of_a_row_are_those_of_its_first_device() -> None:
     assert row.latency_of("latency") is row.latencies[0] and row.latency_of("latency@amd-epyc") is row.latencies[1]
     with pytest.raises(RunError, match="no latency of device gpu; it has cpu, amd-epyc"):
         row.latency_of("latency@gpu")
+
+
+def test_a_row_can_be_copied_and_pickled() -> None:
+    row = front_row(0.3, latency(None, "amd-epyc"))
+    assert copy.copy(row) == copy.deepcopy(row) == pickle.loads(pickle.dumps(row)) == row
+    assert len({row, copy.copy(row)}) == 1
 
 
 def test_a_column_that_a_row_does_not_have_is_no_attribute() -> None:

@@ -9,6 +9,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Stage
 from hwnas.errors import ArchError, SpaceError
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
+from hwnas.operators.dense import PixelClassifier
 
 
 def archs(space: SearchSpace, count: int = 30) -> list:
@@ -125,3 +126,42 @@ def test_a_stage_has_squeeze_excite_throughout_or_not_at_all() -> None:
 def test_what_the_space_cannot_be_made_of_is_refused(options: dict[str, Option], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         hwnas.space("mobilenet", **options)
+
+
+# ---- the dense head
+
+
+@pytest.mark.parametrize(("resolution", "scale"), [(16, 4), (32, 4), (64, 16), (224, 16)])
+def test_a_dense_head_gives_a_class_per_pixel_at_the_resolution_of_the_image(resolution: int, scale: int) -> None:
+    space = hwnas.space("mobilenet", resolution=resolution, classes=5, head="dense")
+    assert space.output_shape == (5, resolution, resolution)
+    for arch in archs(space, 5):
+        head = space.layers[-1].operator(arch)
+        assert isinstance(head, PixelClassifier)
+        assert head.scale == scale
+
+
+def test_a_dense_head_changes_nothing_but_the_last_stride_and_the_head() -> None:
+    classifier, dense = hwnas.space("mobilenet"), hwnas.space("mobilenet", head="dense")
+    assert dense.choices == classifier.choices
+    arch = classifier.largest()
+    strides = [[block.stride for block in blocks(space, arch).values()] for space in (classifier, dense)]
+    assert [pair for pair in zip(*strides, strict=True) if pair[0] != pair[1]] == [(2, 1)]
+
+
+def test_spaces_with_a_classifier_are_what_they_were() -> None:
+    """Tables, predictors and runs made before the dense head hold these fingerprints."""
+    assert hwnas.space("mobilenet").fingerprint == "b4dd4f18b643dddf"
+    assert hwnas.space("mobilenet", head="classifier").fingerprint == "b4dd4f18b643dddf"
+    assert hwnas.space("mobilenet", resolution=64, squeeze_excite="choice").fingerprint == "50211b9e8e7de09c"
+
+
+@pytest.mark.parametrize("resolution", [30, 72])
+def test_a_dense_head_needs_a_resolution_that_its_strides_divide(resolution: int) -> None:
+    with pytest.raises(SpaceError, match=rf"dense head needs images of a multiple of (4|16) px, not {resolution}"):
+        hwnas.space("mobilenet", resolution=resolution, head="dense")
+
+
+def test_an_unknown_head_is_refused() -> None:
+    with pytest.raises(SpaceError, match="head is 'box'; known: classifier, dense"):
+        hwnas.space("mobilenet", head="box")

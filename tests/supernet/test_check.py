@@ -80,7 +80,7 @@ def test_built_in_spaces_can_be_mixed_and_keep_the_mode_they_are_in() -> None:
 
 def test_resolutions_are_refused_with_what_to_do() -> None:
     space = hwnas.space("ofa", resolutions=(16, 24), width=0.25)
-    with pytest.raises(SpaceError, match=r"cannot be mixed; leave one option to the choice that decides it"):
+    with pytest.raises(SpaceError, match=r"cannot be mixed; keep one option of the choice that decides the size"):
         require_mixable(Supernet(space), torch.randn(2, *space.input_shape), [space.smallest()])
 
 

@@ -40,8 +40,10 @@ from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
-from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
-from hwnas.strategies.gradient.selectors import SELECTORS, Selection, selector
+from hwnas.strategies.gradient.schedule import Phase, Schedule
+from hwnas.strategies.gradient.search import GradientSearch
+from hwnas.strategies.gradient.selection import Selection
+from hwnas.strategies.gradient.selectors import SELECTORS, selector
 from hwnas.strategies.gradient.tuning import tuned, validation_loss
 from hwnas.supernet.masks import Superposition
 from hwnas.supernet.network import Supernet
@@ -290,7 +292,7 @@ def test_a_gradient_search_runs_there_as_here(
 def test_a_selector_works_there_as_here(
     space: SearchSpace, data: ImageData, there: torch.device, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("hwnas.strategies.gradient.selectors.CANDIDATES", 5)
+    monkeypatch.setattr("hwnas.strategies.gradient.candidates.CANDIDATES", 5)
     rng = np.random.default_rng(0)
     probabilities = {choice.name: rng.dirichlet(np.ones(len(choice.options))) for choice in space.choices[:3]}
     certain = {choice.name: np.eye(len(choice.options))[0] for choice in space.choices[3:]}

@@ -43,6 +43,12 @@ def data(space: SearchSpace) -> ImageData:
 
 
 @pytest.fixture(scope="module")
+def few(space: SearchSpace) -> ImageData:
+    """Two steps of an epoch."""
+    return load_data("digits", space.input_shape, limit=128)
+
+
+@pytest.fixture(scope="module")
 def tokens() -> SearchSpace:
     return load_space(f"{Path(__file__).parent / 'token_space.py'}:build")
 
@@ -92,10 +98,10 @@ def require_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_training_that_was_stopped_resumes_exactly(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:
-    whole = weights(train(space, data, tmp_path / "whole.pt", 3))
-    train(space, data, tmp_path / "stopped.pt", 1, of=3)
-    require_equal(whole, weights(train(space, data, tmp_path / "stopped.pt", 3)))
+def test_training_that_was_stopped_resumes_exactly(space: SearchSpace, few: ImageData, tmp_path: Path) -> None:
+    whole = weights(train(space, few, tmp_path / "whole.pt", 3))
+    train(space, few, tmp_path / "stopped.pt", 1, of=3)
+    require_equal(whole, weights(train(space, few, tmp_path / "stopped.pt", 3)))
 
 
 def test_training_with_dropout_that_was_stopped_resumes_exactly(tmp_path: Path) -> None:
@@ -148,24 +154,24 @@ def test_every_recipe_trains_every_kind_of_network(
 
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(
-    space: SearchSpace, data: ImageData, tmp_path: Path
+    space: SearchSpace, few: ImageData, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "c.pt"
-    train(space, data, checkpoint, 1, of=4)
+    train(space, few, checkpoint, 1, of=4)
     state = torch.load(checkpoint, weights_only=True)
     state["weights"] = {name: torch.full_like(tensor, torch.nan) for name, tensor in state["weights"].items()}
     torch.save(state, checkpoint)
     kept = checkpoint.read_bytes()
     with pytest.raises(TrainingError, match=r"the loss of epoch 2 is not a number; .* lower --learning-rate"):
-        train(space, data, checkpoint, 4)
+        train(space, few, checkpoint, 4)
     assert checkpoint.read_bytes() == kept
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
-def test_a_damaged_checkpoint_is_named(space: SearchSpace, data: ImageData, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_checkpoint_is_named(space: SearchSpace, few: ImageData, tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "c.pt").write_bytes(damage)
     with pytest.raises(RunError, match=r"c\.pt: damaged"):
-        train(space, data, tmp_path / "c.pt", 1)
+        train(space, few, tmp_path / "c.pt", 1)
 
 
 # ---- the losses of a step

@@ -1,4 +1,4 @@
-"""A bound on a cost of the network to be found: its expectation while searching, its sum when a network is derived."""
+"""Bounds on costs: on the expectation while probabilities are trained, on the sum when a network is derived."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ from hwnas.predict.expected import ExpectedCost
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Constraint:
-    """At most `bound` of a cost. `expected` is its mean under probabilities, in the unit of `bound`; `limit` says the same
-    of one architecture, to the integer program."""
+    """At most `bound` of a cost.
+
+    `expected` maps probabilities to the cost's mean, in the unit of `bound`; `limit` is the same bound on one architecture,
+    for the integer program.
+    """
 
     name: str
     expected: Callable[[Mapping[str, Tensor]], Tensor]

@@ -25,8 +25,9 @@ from hwnas.evaluate.split import SplitScore
 from hwnas.evaluate.stages import Recalibrate
 from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.relaxation import Relaxation
-from hwnas.strategies.gradient.search import GradientSearch, Schedule
-from hwnas.strategies.gradient.selectors import Selection
+from hwnas.strategies.gradient.schedule import Schedule
+from hwnas.strategies.gradient.search import GradientSearch
+from hwnas.strategies.gradient.selection import Selection
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.gradient.tuning import tuned, validation_loss
 from hwnas.strategies.problem import Problem

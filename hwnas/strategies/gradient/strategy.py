@@ -11,8 +11,8 @@ from hwnas.errors import HwnasError
 if TYPE_CHECKING:
     from hwnas.strategies.gradient.penalties import Penalty
     from hwnas.strategies.gradient.samplers import Sampler
-    from hwnas.strategies.gradient.search import Phase
-    from hwnas.strategies.gradient.selectors import Selector
+    from hwnas.strategies.gradient.schedule import Phase
+    from hwnas.strategies.gradient.selection import Selector
     from hwnas.strategies.problem import Problem
     from hwnas.strategies.workshop import Workshop
 
@@ -93,7 +93,7 @@ class GradientSearchStrategy:
 
         The second phase trains all channels, so that a network can be derived by its weights and trained from them.
         """
-        from hwnas.strategies.gradient.search import Phase
+        from hwnas.strategies.gradient.schedule import Phase
 
         return Phase(partial=self.partial_channels), Phase(kept=PROGRESSIVE if self.progressive else 1.0)
 

@@ -22,7 +22,9 @@ from hwnas.core.factors import Factor, total
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import BudgetError, TrainingError, UnknownNameError
-from hwnas.strategies.gradient.selectors import CANDIDATES, SELECTORS, Selection, Selector, selector
+from hwnas.strategies.gradient.candidates import CANDIDATES
+from hwnas.strategies.gradient.selection import Selection, Selector
+from hwnas.strategies.gradient.selectors import SELECTORS, selector
 from hwnas.tasks.registry import load_task
 
 SEEDS = st.integers(0, 2**32 - 1)
