@@ -25,8 +25,6 @@ from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, U
 from hwnas.pipeline.predict import energies, fit_table, predictions
 from hwnas.pipeline.search import SearchResult, search
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Row, Table, read_table
 from hwnas.runs.database import RunDatabase
@@ -47,16 +45,14 @@ def rewritten(table: Table, path: Path, rows: list[Row]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def space() -> SearchSpace:
-    return hwnas.space("mobilenet", resolution=16, width=0.25)
+def space(small_space: SearchSpace) -> SearchSpace:
+    return small_space
 
 
 @pytest.fixture(scope="module")
-def plain(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain(small_table: Path) -> Path:
     """A table without energies."""
-    path = tmp_path_factory.mktemp("plain") / "table.jsonl"
-    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
-    return path
+    return small_table
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,16 @@ import onnxruntime
 import pytest
 import torch
 
-import hwnas
 from hwnas.core.factors import Factor
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.checked import checked_request
-from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.request import reopen
 from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.winners import export
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
 
@@ -39,16 +35,13 @@ UNTRAINED: dict[str, Any] = {"final": "none"}
 
 
 @pytest.fixture(scope="module")
-def space() -> SearchSpace:
-    return hwnas.space("mobilenet", resolution=16, width=0.25)
+def space(small_space: SearchSpace) -> SearchSpace:
+    return small_space
 
 
 @pytest.fixture(scope="module")
-def predictor(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("predictor")
-    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=folder / "table.jsonl"), networks=10)
-    fit_table(folder / "table.jsonl", space, allow_unconverged=True).save(folder / "predictor.json")
-    return folder / "predictor.json"
+def predictor(small_predictor: Path) -> Path:
+    return small_predictor
 
 
 def searched(space: SearchSpace, out: Path, predictor: Path, **changes: Any) -> SearchResult:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import hwnas
 from hwnas.core.factors import total
+from hwnas.core.operations import fix
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError
@@ -386,12 +387,13 @@ def test_a_space_with_more_than_was_measured_is_refused(predictor, options, mess
 
 
 def test_a_space_with_a_choice_less_is_refused(predictor, tiny_space) -> None:
-    stages = tiny_space.wiring.parts[:-2]
+    widest = tiny_space.choice("stage3.width").options[-1]
+    cut = fix(tiny_space, "stage3.width", widest)
     fewer = replace(
-        tiny_space,
-        choices=tuple(choice for choice in tiny_space.choices if not choice.name.startswith("stage4")),
-        wiring=replace(tiny_space.wiring, parts=stages),
-        classes=2,  # the last axis of what is left
+        cut,
+        choices=tuple(choice for choice in cut.choices if not choice.name.startswith("stage4")),
+        wiring=replace(cut.wiring, parts=cut.wiring.parts[:-2]),
+        classes=widest,  # the channels of what is left
     )
     with pytest.raises(PredictorError, match=r"the predictor depends on stage4\.\w+.*, which this space has not"):
         predictor.for_space(fewer)
