@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
-.PHONY: demo test install clean
+.PHONY: demo test test-all install clean
 
 demo: .venv/installed
 	$(BIN)/hwnas search --space mobilenet --data digits --device cpu --latency-budget 60% --out $(OUT)
 
 test: .venv/tested
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
+
+test-all: .venv/tested
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check --all
 
 install: .venv/installed
 

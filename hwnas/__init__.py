@@ -4,12 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["ExpectedLatency", "LatencyPredictor", "SearchConfig", "Supernet", "export_onnx", "search", "space"]
+__all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "export_onnx", "search", "space"]
 
 if TYPE_CHECKING:
     from hwnas.core.choice import Option
     from hwnas.core.space import SearchSpace
-    from hwnas.pipeline.config import SearchConfig
     from hwnas.pipeline.search import search
     from hwnas.predict.expected import ExpectedLatency
     from hwnas.predict.predictor import LatencyPredictor
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "ExpectedLatency": "hwnas.predict.expected",
     "LatencyPredictor": "hwnas.predict.predictor",
-    "SearchConfig": "hwnas.pipeline.config",
     "Supernet": "hwnas.supernet.network",
     "export_onnx": "hwnas.profiler.export",
     "search": "hwnas.pipeline.search",

@@ -12,9 +12,13 @@ HwnasError                      exit 2: the request was wrong
 │   └── MissingMeasurementError something was not measured
 ├── PredictorError              a predictor that does not fit the space or cannot be read
 ├── RunError                    a run folder that exists, is missing or is damaged
+├── TaskError                   a task that cannot be made, or lacks something of the protocol
 ├── TrainingError               training that went wrong (a loss that is not a number)
+├── ConformanceError            a part that breaks a law of its kind (`hwnas.testing`)
 └── BudgetError                 exit 3: no architecture meets the budget
 """
+
+from difflib import get_close_matches
 
 
 class HwnasError(Exception):
@@ -27,7 +31,9 @@ class UnknownNameError(HwnasError):
     """A name that is not in a list of known ones."""
 
     def __init__(self, what: str, name: str, known: list[str]) -> None:
-        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}")
+        close = get_close_matches(name, known, n=1)
+        suggestion = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}{suggestion}")
 
 
 class SpaceError(HwnasError):
@@ -70,8 +76,16 @@ class RunError(HwnasError):
     """A run folder that exists already, is missing or is damaged."""
 
 
+class TaskError(HwnasError):
+    """A task that cannot be made or does not keep the protocol of tasks."""
+
+
 class TrainingError(HwnasError):
     """Training that went wrong."""
+
+
+class ConformanceError(HwnasError):
+    """A part that breaks a law of its kind; the message names the place and both values."""
 
 
 class BudgetError(HwnasError):

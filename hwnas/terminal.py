@@ -1,8 +1,7 @@
-"""What people see while they wait and when it is done: progress bars, notes and tables, by rich. All but tables on stderr."""
+"""Progress bars, notes and tables on the terminal, by rich. All but tables go to stderr."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
@@ -11,7 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hwnas.runs.front import FrontRow, named
+from hwnas.report.front_table import front_table
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow
+from hwnas.runs.objectives import read_goal
 
 Item = TypeVar("Item")
 
@@ -52,47 +54,8 @@ class TerminalReporter:
         self._console.print(text, markup=False)
 
 
-def front_table(rows: Sequence[FrontRow]) -> Table:
-    """The front, fastest first; the points with a name carry it. What was not measured, or predicted, has no columns."""
-    names = {row.arch_id: name for name, row in named(rows).items()}
-    cells = [{"id": row.arch_id, "": names.get(row.arch_id, ""), **_front_cells(row)} for row in rows]
-    table = Table(title=None, header_style="bold")
-    for header in cells[0]:
-        table.add_column(header, justify="left" if header in ("id", "") else "right", no_wrap=True)
-    for row_cells in cells:
-        table.add_row(*row_cells.values())
-    return table
-
-
-def _front_cells(row: FrontRow) -> dict[str, str]:
-    quality = "acc" if row.perplexity_test is None else "perplexity"
-    measured = {
-        "measured ms": _or_empty("{:.4f}", row.measured_ms),
-        "median": _or_empty("{:.4f}", row.measured_median_ms),
-        "error": _or_empty("{:+.1%}", row.error).replace("%", " %"),
-    }
-    return {
-        "val loss": f"{row.loss_val:.4f}",
-        f"val {quality}": _quality(row.accuracy_val, row.perplexity_val),
-        f"test {quality}": _quality(row.accuracy_test, row.perplexity_test),
-        "predicted ms (interval)": f"{row.predicted_ms:.4f} ({row.interval_low_ms:.4f} to {row.interval_high_ms:.4f})",
-        **(measured if row.measured_ms is not None else {}),
-        **({"energy mJ": f"{row.energy_mj:.4g}"} if row.energy_mj is not None else {}),
-        "in budget": "yes" if row.within_budget else "NO",
-        "params": f"{row.params:,}",
-    }
-
-
-def _or_empty(form: str, value: float | None) -> str:
-    return "" if value is None else form.format(value)
-
-
-def _quality(accuracy: float, perplexity: float | None) -> str:
-    return f"{100 * accuracy:.1f} %" if perplexity is None else f"{perplexity:.3f}"
-
-
 def plain_table(rows: Sequence[Mapping[str, object]], title: str | None = None) -> Table:
-    """Any rows with the same keys; one of which no row has a value (None, or empty) is no column."""
+    """Returns a table of rows with the same keys. A key without values (None, or empty) in every row has no column."""
     names = [name for name in (rows[0] if rows else ()) if any(row[name] not in (None, "") for row in rows)]
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in names:
@@ -111,14 +74,14 @@ def _plain(value: object) -> str:
 
 
 def print_table(table: Table) -> None:
-    """On stdout, never narrower than the table: a cut number is no number."""
+    """Prints on stdout, never narrower than the table: a cut number is no number."""
     wide = Console(highlight=False, width=1000)
     Console(highlight=False, width=max(Console().width, wide.measure(table).maximum)).print(table)
 
 
 def print_rows(lists: Mapping[str, Sequence[Mapping[str, Any]]], as_json: bool) -> None:
-    """Lists by name, each of rows with the same keys; for people, one table after the other, without the empty ones, under
-    their names where these are several."""
+    """Prints lists of rows with the same keys, by name. For people they are tables, under their names where these are several;
+    empty lists are left out."""
     if as_json:
         click.echo(json.dumps(lists))
         return
@@ -150,10 +113,11 @@ def _short(value: Any) -> str:
 
 
 def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool) -> None:
+    """Prints the front of a run folder, and its files."""
     if as_json:
-        click.echo(json.dumps({"run": str(folder), "front": [asdict(row) for row in front]}))
+        click.echo(json.dumps({"run": str(folder), "front": [row.cells for row in front]}))
         return
-    print_table(front_table(front))
+    print_table(front_table(front, read_goal(RunFolder(folder))))
     click.echo(
         f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
     )
@@ -162,10 +126,10 @@ def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool) -> None:
 def print_report(
     files: Mapping[str, Path], report: Mapping[str, Any], interval: tuple[float, float], as_json: bool
 ) -> None:
-    """What a fit found, and the files it wrote, by what they are. The points are in the predictor's file only."""
+    """Prints the report of a fit, without its points, and the files that it wrote."""
     if as_json:
-        told = {name: value for name, value in report.items() if name != "points"}
-        click.echo(json.dumps({**{name: str(path) for name, path in files.items()}, **told, "interval": interval}))
+        printed = {name: value for name, value in report.items() if name != "points"}
+        click.echo(json.dumps({**{name: str(path) for name, path in files.items()}, **printed, "interval": interval}))
         return
     print_table(errors_table(report))
     for line in _fit_lines(report, interval):
@@ -174,7 +138,7 @@ def print_report(
 
 
 def cold_note(report: Mapping[str, Any]) -> str:
-    """What was estimated by a predictor whose space was not measured."""
+    """Says what a predictor of a space that was not measured has estimated."""
     kinds = f"; kinds of which none was measured: {', '.join(report['new_kinds'])}" if report["new_kinds"] else ""
     return (
         f"the table is of {report['source']}: {report['estimated_operators']} of {report['operators']} operators are "
@@ -183,7 +147,7 @@ def cold_note(report: Mapping[str, Any]) -> str:
 
 
 def errors_table(report: Mapping[str, Any]) -> Table:
-    """Errors of the held-out predictions, and of each baseline that could be had."""
+    """Returns a table of the errors of held-out predictions, and of the baselines."""
     table = Table(header_style="bold")
     table.add_column("")
     for header in ("MAPE", "within 5 %", "within 10 %", "Spearman", "Kendall"):

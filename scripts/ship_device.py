@@ -1,10 +1,11 @@
 """Makes what hwnas ships for a kind of device: a table and a predictor per built-in space, at default options and conditions.
 
-    python scripts/ship_device.py amd-epyc --device cpu       # into hwnas/, about an hour on two cores; interrupted, it goes on
+    python scripts/ship_device.py amd-epyc --device cpu       # about an hour on two cores; interrupted, it goes on
     python scripts/ship_device.py my-board --device cpu --spaces mobilenet --out devices      # HWNAS_DEVICES=devices finds it
 
-Run it on the device itself, idle. A table that was finished is only fitted again. Tables are shipped without what no fit
-reads, predictors are fitted to what is shipped. Both say by which command, when, and by which versions.
+Run it on the device itself, idle. Its files go to `latency_tables/` and `predictors/` at the top level of the repository. A
+table that is finished is only fitted again. Tables are shipped without what no fit reads, predictors are fitted to what is
+shipped. Both say by which command, when, and by which versions they were made.
 """
 
 import argparse
@@ -23,11 +24,12 @@ from hwnas.errors import DeviceError, HwnasError
 from hwnas.pipeline.predict import fit_table
 from hwnas.predict.shipped import predictor_path, shipped_devices, table_path
 from hwnas.profiler.device import Conditions, conditions_here, devices, differences
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import Row, Table, header_line, line, read_table
 from hwnas.spaces import SPACES, load_space
 from hwnas.terminal import TerminalReporter
 
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
 # What only the measuring itself reads, and how far a time is known at best: a table without is a third smaller.
 UNREAD: Final = ("rounds_ms", "spread", "calls", "discarded")
 DIGITS: Final = 6
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), choices=list(SPACES), metavar="SPACE")
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--allow-unconverged", action="store_true", help="also what is not precise after three tries")
-    parser.add_argument("--out", type=Path, default=Path("hwnas"), help="the folder of predictors/ and latency_tables/")
+    parser.add_argument("--out", type=Path, default=REPOSITORY, help="the folder of predictors/ and latency_tables/")
     given = parser.parse_args(arguments)
     conditions = conditions_here(given.device, runtime=given.runtime)
     require_new(given.name, given.out, conditions)
@@ -54,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for name in given.spaces:
         space, path = load_space(name), table_path(given.out, given.name, name)
-        profile(space, conditions, path, networks=given.networks, reporter=TerminalReporter())
+        profile(
+            Profiling(space=space, conditions=conditions, path=path, reporter=TerminalReporter()),
+            networks=given.networks,
+        )
         ship(space, path, predictor_path(given.out, given.name, name), made, given.allow_unconverged)
 
 

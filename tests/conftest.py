@@ -11,15 +11,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from hypothesis import strategies as st
 
 import hwnas
 from hwnas.core.choice import Choice, Condition, Option
 from hwnas.core.layer import Layer
+from hwnas.core.operations import drop, fix
 from hwnas.core.operator import Cost, Operator, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
+from hwnas.profiler.device import conditions_here
+from hwnas.profiler.protocol import Protocol
 
 # Two workers of two threads each are slower on two cores than two of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,16 +31,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("hwnas", deadline=None)  # machines differ; a law does not fail for being slow
 settings.load_profile("hwnas")
+# Measures in milliseconds, and takes every row for converged: for tests of what is done with a table, not of times.
+QUICK = Protocol(rounds=3, most_rounds=3, burst_ms=0.5, warmup_ms=0.5, unconverged=10.0)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def busy_machine() -> Iterator[None]:
     """Tests run beside one another, so nothing waits for a machine that was faster before; `Machine`s are waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwnas.profiler.measure.SLOWER", math.inf)
+        patch.setattr("hwnas.profiler.measure.WORTH_WAITING", math.inf)
         patch.setattr("hwnas.profiler.measure.MUCH_SLOWER", math.inf)
-        patch.setattr("hwnas.pipeline.deploy.SLOWER", math.inf)
+        patch.setattr("hwnas.pipeline.timing.DRIFT", math.inf)
         yield
+
+
+# Folders whose files search and train, longest first: what begins first leaves no worker waiting for another at the end.
+LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "strategies", "train", "predict", "profiler")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a file on one worker, so that its fixtures are made once; slow tests are distributed one by one."""
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        if slow is not None and not slow.kwargs.get("reason"):
+            raise pytest.UsageError(f'{item.nodeid}: say why it is slow: @pytest.mark.slow(reason="...")')
+        if slow is None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> tuple[bool, int]:
+    """Orders tests: slow ones, then those of the folders that take longest, then all others as they were."""
+    folders = item.location[0].split("/")
+    rank = next((n for n, folder in enumerate(LONG_FOLDERS) if folder in folders[:2]), len(LONG_FOLDERS))
+    return item.get_closest_marker("slow") is None, rank
 
 
 EveryRow = Callable[[SearchSpace], np.ndarray]
@@ -46,6 +75,49 @@ EveryRow = Callable[[SearchSpace], np.ndarray]
 def tiny_space() -> SearchSpace:
     """A MobileNet space whose networks run in a millisecond; one of its choices has a single option."""
     return hwnas.space("mobilenet", resolution=16, width=0.5)
+
+
+@pytest.fixture(scope="session")
+def small_space() -> SearchSpace:
+    """A MobileNet space of 34 operators, where `mobilenet` has 156: it is profiled in seconds and has 160,000 networks."""
+    space = hwnas.space("mobilenet", resolution=16, width=0.25)
+    for pattern, option in (("*.kernel", 7), ("*.expansion", 6), ("*.depth", 3)):
+        space = drop(space, pattern, option)
+    for name, width in (("stage2.width", 8), ("stage3.width", 16), ("stage4.width", 24)):
+        space = fix(space, name, width)
+    return space
+
+
+@pytest.fixture(scope="session")
+def small_table(small_space: SearchSpace, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A real table of `small_space` on one thread of this CPU, by a quick protocol, measured once for all workers.
+
+    Tests only read it: whoever adds rows copies it first.
+    """
+    from hwnas.profiler.profile import Profiling, profile  # loads torch, which most folders need not
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    path = shared / "small_table.jsonl"
+    with FileLock(shared / "small_table.lock"):
+        if not path.exists():
+            unfinished = shared / "unfinished.jsonl"
+            profile(
+                Profiling(space=small_space, conditions=conditions_here("cpu"), path=unfinished, protocol=QUICK),
+                networks=10,
+            )
+            unfinished.rename(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_predictor(small_space: SearchSpace, small_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a predictor fitted to `small_table`."""
+    from hwnas.pipeline.predict import fit_table  # loads torch
+
+    path = tmp_path_factory.mktemp("small") / "predictor.json"
+    fit_table(small_table, small_space).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -169,56 +241,12 @@ def _clauses(draw: st.DrawFn, earlier: list[Choice]) -> tuple[tuple[str, tuple[O
 
 
 def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = None) -> Cost:
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
+    from hwnas.testing.counting import counts
 
-    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
-    # Attention written out: torch's counter knows no fused kernel of a CPU.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        module.eval()(x)
-    params = sum(parameter.numel() for parameter in module.parameters())
-    statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
-    return Cost(counter.get_total_flops(), params, statistics)
+    return counts(module, input_shape, vocabulary).cost
 
 
 def _measured_peak(module: Any, input_shape: Shape, vocabulary: int | None = None) -> int:
-    import torch
-    from torch import Tensor
-    from torch.overrides import TorchFunctionMode
-    from torch.utils._pytree import tree_leaves
+    from hwnas.testing.counting import counts
 
-    def storage(tensor: Tensor) -> int:
-        return tensor.untyped_storage()._cdata
-
-    class Recorder(TorchFunctionMode):
-        """What each operation reads and makes, by storage, so that views are what they are views of."""
-
-        def __init__(self) -> None:
-            self.steps: list[tuple[set[int], dict[int, int]]] = []
-            self.kept: list[Tensor] = []  # a storage that is freed lends its address to the next
-
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            if func.__name__.endswith("_") and not func.__name__.endswith("__"):  # nothing in place
-                args = (args[0].clone(), *args[1:])
-            result = func(*args, **(kwargs or {}))
-            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-            known = {storage(tensor) for tensor in reads}
-            new = {storage(t): t.numel() * t.element_size() for t in made if storage(t) not in known}
-            self.kept += [*reads, *made]
-            if made:
-                self.steps.append((known, new))
-            return result
-
-    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
-    with torch.no_grad(), Recorder() as recorder:
-        output = module.eval()(x)
-    steps = [(set(), {storage(x): x.numel() * x.element_size()}), *recorder.steps]
-    last = {read: number for number, (reads, _) in enumerate(steps) for read in reads} | {storage(output): len(steps)}
-    sizes: dict[int, int] = {}
-    peak = 0
-    for number, (_, new) in enumerate(steps):
-        sizes = {each: size for each, size in sizes.items() if last.get(each, -1) >= number} | new
-        peak = max(peak, sum(sizes.values()))
-    return peak
+    return counts(module, input_shape, vocabulary).peak_bytes

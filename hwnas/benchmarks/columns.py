@@ -1,4 +1,4 @@
-"""Tables of numbers that others published, as columns: parquet or CSV files.
+"""Published tables of numbers as columns: parquet or CSV files.
 
 Shapes: T rows of the table.
 """
@@ -15,19 +15,19 @@ from hwnas.errors import DataError
 
 Columns = dict[str, FloatArray]
 
-# What the names of columns of latencies begin with; the device follows.
-LATENCY: Final = "latency_ms_"
+# The prefix of the names of columns of latencies; the device follows.
+LATENCY_COLUMN: Final = "latency_ms_"
 
 
 def read_columns(path: Path) -> Columns:
-    """The file's columns of numbers, by name; shape (T,) each. Raises DataError."""
+    """Returns the file's columns of numbers, by name; shape (T,) each. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path}: does not exist; give the folder that has the benchmark's table")
     return READERS[path.suffix](path)
 
 
 def option_indices(path: Path, columns: Columns, name: str, options: Sequence[float]) -> IntArray:
-    """Which of `options` is in each row of a column; shape (T,). Raises DataError, naming the file at `path`."""
+    """Returns the index in `options` of each row of a column; shape (T,). Raises DataError, naming the file at `path`."""
     if name not in columns:
         raise DataError(f"{path}: has no column {name!r}; fetch the file again")
     matches = columns[name][:, None] == np.array(options)
@@ -38,7 +38,10 @@ def option_indices(path: Path, columns: Columns, name: str, options: Sequence[fl
 
 
 def measured(column: FloatArray) -> FloatArray:
-    """NaN where nothing was: HW-NAS-Bench writes -1 where the device's compiler refused the network (its issue 11)."""
+    """Returns a column with NaN in place of numbers that are not positive.
+
+    HW-NAS-Bench writes -1 where the device's compiler refused the network (its issue 11).
+    """
     return np.where(column > 0, column, np.nan)
 
 
@@ -57,7 +60,7 @@ def _parquet(path: Path) -> Columns:
 
 
 def _csv(path: Path) -> Columns:
-    """All columns are of numbers."""
+    """Returns all columns of a CSV file, which must hold numbers only."""
     try:
         with path.open(newline="") as file:
             header, *lines = csv.reader(file)

@@ -1,4 +1,4 @@
-"""Latencies that others measured and published, of networks of a search space: to judge predictors on many devices.
+"""Published latencies of networks of a search space, to judge predictors on many devices.
 
 The tables are files of a folder that is not part of the package.
 
@@ -13,23 +13,23 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from hwnas.benchmarks.columns import LATENCY, Columns, measured, option_indices, read_columns
+from hwnas.benchmarks.columns import LATENCY_COLUMN, Columns, measured, option_indices, read_columns
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DataError, UnknownNameError
 from hwnas.spaces import load_space
 
-ENERGY: Final = "energy_mj_"
+ENERGY_COLUMN: Final = "energy_mj_"
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PublishedLatencies:
-    """What devices took for networks of `space`.
+    """The latencies of networks of `space` on many devices.
 
-    `rows_NC` are option indices as written, not normalised: who measured may have built what cannot matter, too.
-    `latency_ms` has a device's latencies (N,), NaN where it could not run the network; `other` what else was measured and
-    adds up over layers as latency does, by its column: `energy_mj_DEVICE`. `where` is the file, for messages.
+    `rows_NC` are option indices as written, not normalised: the authors may have built parts that cannot matter, too.
+    `latency_ms` holds a device's latencies (N,), NaN where the device could not run the network; `other` holds further
+    costs that add up over layers, by column: `energy_mj_DEVICE`. `where` is the file, for messages.
     """
 
     where: str
@@ -40,26 +40,26 @@ class PublishedLatencies:
 
     def __post_init__(self) -> None:
         if not self.latency_ms:
-            raise DataError(f"{self.where}: has no column that begins with {LATENCY!r}; fetch the file again")
+            raise DataError(f"{self.where}: has no column that begins with {LATENCY_COLUMN!r}; fetch the file again")
 
     @property
     def measured(self) -> Mapping[str, FloatArray]:
-        """All there is to predict: latencies by device, the others by column."""
+        """Everything to predict: latencies by device, other costs by column."""
         return {**self.latency_ms, **self.other}
 
 
 @cache
 def published_space(name: str) -> SearchSpace:
-    """The space, as built in, whose networks a table of `TABLES` holds. Raises UnknownNameError."""
+    """Returns the built-in space whose networks a table of `TABLES` holds. Raises UnknownNameError."""
     if name not in _OPTIONS:
         raise UnknownNameError("table of latencies", name, list(_OPTIONS))
     return load_space(name, _OPTIONS[name])
 
 
 def published_rows(name: str, rows_NC: IntArray) -> IntArray:
-    """Networks as a table writes them, columns in the file's order, as option indices of its `published_space`.
+    """Returns option indices of a table's `published_space`, from rows as the table writes them, columns in its order.
 
-    Where the file writes options themselves (kernel sizes), their indices will do, too. Raises DataError.
+    Where the file writes options themselves (kernel sizes), their indices are accepted, too. Raises DataError.
     """
     space = published_space(name)
     written = _written(name, space)
@@ -73,37 +73,42 @@ def published_rows(name: str, rows_NC: IntArray) -> IntArray:
 
 
 def nasbench201(folder: Path) -> PublishedLatencies:
-    """All cells of NAS-Bench-201, edges as in its strings, with the latencies of HELP and HW-NAS-Bench. Raises DataError."""
+    """Returns all cells of NAS-Bench-201, edges as in its strings, with latencies of HELP and HW-NAS-Bench.
+
+    Raises DataError.
+    """
     return _published(folder / "nasbench201.parquet", "nasbench201")
 
 
 def fbnet(folder: Path) -> PublishedLatencies:
-    """Networks of FBNet's space with the latencies of HELP (Lee et al. 2021). Raises DataError."""
+    """Returns networks of FBNet's space with the latencies of HELP (Lee et al. 2021). Raises DataError."""
     return _published(folder / "fbnet_latency.parquet", "fbnet")
 
 
 def ofa(folder: Path) -> PublishedLatencies:
-    """Networks of Once-for-All's MobileNetV3 with the latencies of HELP; absent blocks have options, too.
+    """Returns networks of Once-for-All's MobileNetV3 with the latencies of HELP; absent blocks have options, too.
 
     Raises DataError.
     """
     return _published(folder / "ofa_latency.parquet", "ofa")
 
 
-# What loads a table from the folder that has it, by the space of its networks.
+# Loaders of tables from the folder that holds them, by the space of the networks.
 TABLES: Final[Mapping[str, Callable[[Path], PublishedLatencies]]] = {
     "nasbench201": nasbench201,
     "fbnet": fbnet,
     "ofa": ofa,
 }
-# Of the built-in spaces of these names.
+# The options with which the built-in spaces are made.
 _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "nasbench201": {"cells": 1},  # of each stage: all of them are alike, and features of five no more than of one
+    "nasbench201": {
+        "cells": 1
+    },  # cells of a stage: all are alike, so the features of five say no more than those of one
     "fbnet": {"resolution": 224, "classes": 1000},
     "ofa": {"resolutions": tuple(range(128, 225, 4)), "classes": 1000},
 }
 
-# Of each column, in the file's order: the choice, and what its options are in the column.
+# For each column, in the file's order: the choice, and its options as the column writes them.
 Written = Mapping[str, tuple[str, Sequence[Any]]]
 
 
@@ -120,7 +125,7 @@ def _written(name: str, space: SearchSpace) -> Written:
 
 
 def _option_rows(where: Path, columns: Columns, space: SearchSpace, written: Written) -> IntArray:
-    """Option indices in the order of the space's choices; shape (N, C)."""
+    """Returns option indices in the order of the space's choices; shape (N, C)."""
     indices = {choice: option_indices(where, columns, column, options) for column, (choice, options) in written.items()}
     return np.stack([indices[choice.name] for choice in space.choices], axis=1)
 
@@ -132,7 +137,9 @@ def _published(path: Path, name: str) -> PublishedLatencies:
         space=space,
         rows_NC=_option_rows(path, columns, space, _written(name, space)),
         latency_ms={
-            name.removeprefix(LATENCY): measured(column) for name, column in columns.items() if name.startswith(LATENCY)
+            name.removeprefix(LATENCY_COLUMN): measured(column)
+            for name, column in columns.items()
+            if name.startswith(LATENCY_COLUMN)
         },
-        other={name: measured(column) for name, column in columns.items() if name.startswith(ENERGY)},
+        other={name: measured(column) for name, column in columns.items() if name.startswith(ENERGY_COLUMN)},
     )

@@ -1,4 +1,4 @@
-"""Tabular benchmarks: spaces whose every architecture was trained and timed by others, to judge strategies in seconds.
+"""Tabular benchmarks: spaces in which others trained and timed every architecture, to judge strategies in seconds.
 
 The tables are files of a folder that is not part of the package.
 
@@ -13,28 +13,36 @@ from typing import Final, final
 
 import numpy as np
 
-from hwnas.benchmarks.columns import LATENCY, measured, option_indices, read_columns
+from hwnas.benchmarks.columns import LATENCY_COLUMN, measured, option_indices, read_columns
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.choices import Choices
 from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
-from hwnas.errors import DataError, UnknownNameError
+from hwnas.costs.cost import Limit
+from hwnas.costs.function import FunctionCost
+from hwnas.errors import BudgetError, DataError, UnknownNameError
 from hwnas.spaces import load_space
-from hwnas.strategies.problem import Problem
+from hwnas.strategies.problem import Problem, Strategy
+from hwnas.strategies.workshop import Workshop
+from hwnas.tasks.task import Metric
 
-ACCURACY: Final = "_acc"
+# The names of columns of accuracies end with it.
+ACCURACY_COLUMN: Final = "_acc"
+ACCURACY: Final = Metric(name="accuracy", unit="share", highest=True)
+FLOPS: Final = "flops"
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TabularBenchmark:
-    """Results of all of a space's architectures as they were before normalising.
+    """The published results of all architectures of a space, before they are normalised.
 
-    Architectures that are one network were trained and timed each by itself, with different results. So strategies
-    search `raw`, where nothing is switched off, and `space` tells which of its rows are one network.
+    Architectures that are one network were trained and timed separately, with different results. So strategies search
+    `raw`, in which nothing is switched off; `space` tells which of its rows are one network.
 
     `rows_TC` are the rows of `raw` and `results` the columns, both in the table's order. Accuracies (`..._acc`) are
     fractions, `latency_ms_DEVICE` is NaN where the device cannot run the network, other columns are as published.
-    `accuracy` is the one that searches see; `where` is the file, for messages.
+    `accuracy` is the column that searches see; `where` is the file, for messages.
 
     Raises DataError where an architecture is missing or there twice.
     """
@@ -58,12 +66,12 @@ class TabularBenchmark:
     @cached_property
     def raw(self) -> SearchSpace:
         """The space with every choice always on and nothing required: its `normalise` is the identity."""
-        choices = tuple(replace(choice, when=()) for choice in self.space.choices)
+        choices = Choices(replace(choice, when=()) for choice in self.space.choices)
         return replace(self.space, choices=choices, requires=(), reference="")
 
     @cached_property
     def _position(self) -> IntArray:
-        """The table's row of every combination of options; one axis per choice."""
+        """The position in the table of every combination of options; one axis per choice."""
         position = np.zeros([len(choice.options) for choice in self.raw.choices], dtype=np.int64)
         position[tuple(self.rows_TC.T)] = np.arange(len(self.rows_TC))
         return position
@@ -75,70 +83,125 @@ class TabularBenchmark:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices whose latencies the table has."""
-        return tuple(column.removeprefix(LATENCY) for column in self.results if column.startswith(LATENCY))
+        return tuple(
+            column.removeprefix(LATENCY_COLUMN) for column in self.results if column.startswith(LATENCY_COLUMN)
+        )
 
     def values(self, column: str, rows_NC: IntArray) -> FloatArray:
-        """The results of rows of `raw`; shape (N,). Raises UnknownNameError."""
-        if column not in self.results:
-            raise UnknownNameError("column", column, list(self.columns))
+        """Returns a column's results for rows of `raw`; shape (N,). Raises UnknownNameError."""
+        self._require_column(column)
         numbers_N = self._position[tuple(np.asarray(rows_NC).T)]
         return np.asarray(self.results[column][numbers_N])
 
     def latency_ms(self, device: str, rows_NC: IntArray) -> FloatArray:
-        """Shape (N,); NaN where the device cannot run the network. Raises UnknownNameError."""
-        if device not in self.devices:
-            raise UnknownNameError("device", device, list(self.devices))
-        return self.values(LATENCY + device, rows_NC)
+        """Returns latencies, NaN where the device cannot run the network; shape (N,). Raises UnknownNameError."""
+        self._require_device(device)
+        return self.values(LATENCY_COLUMN + device, rows_NC)
 
     def megaflops(self, rows_NC: IntArray) -> FloatArray:
-        """Millions of FLOPs of the networks that rows of `raw` are, as `core.costs` counts them; shape (N,)."""
+        """Returns millions of FLOPs of the networks that rows of `raw` are, as `core.costs` counts them; shape (N,)."""
         return total(self.space.cost_factors("flops"), self.space.normalise(rows_NC), self.space.columns) / 1e6
 
-    def problem(
-        self, *, device: str | None = None, accuracy: str | None = None, budget_ms: float | None = None
-    ) -> Problem:
-        """Minimise 1 - accuracy and latency over the rows of `raw` that the device can run.
+    def cost(self, name: str) -> FunctionCost:
+        """Returns the cost `flops` (in millions), `latency@DEVICE`, or any column of the table by its name.
 
-        Without a device, `megaflops` stands for latency, and `budget_ms` is in millions of FLOPs. Raises
+        Networks that a device cannot run have the column's highest cost: strategies sort infeasible rows, too. Raises
         UnknownNameError.
         """
-        measured_ms = self.megaflops if device is None else partial(self.latency_ms, device)
+        if name == FLOPS:
+            return FunctionCost(name, "MFLOPs", self.megaflops)
+        kind, at, device = name.partition("@")
+        if kind == "latency" and at:
+            self._require_device(device)
+            return FunctionCost(name, "ms", partial(self._numbers, LATENCY_COLUMN + device))
+        self._require_column(name)
+        return FunctionCost(name, "", partial(self._numbers, name))
+
+    def problem(
+        self, costs: Sequence[str] = (FLOPS,), *, accuracy: str | None = None, limits: Mapping[str, float] | None = None
+    ) -> Problem:
+        """Returns the problem of maximising accuracy and minimising `costs`, over the rows that every device can run.
+
+        `limits` are bounds of costs by name, `accuracy` is a column. Raises UnknownNameError.
+        """
         column = self.accuracy if accuracy is None else accuracy
-        latency_T, _ = measured_ms(self.rows_TC), self.values(column, self.rows_TC)  # unknown names show here
-        slowest_ms = float(np.nanmax(latency_T))
-
-        def latency_ms(rows_NC: IntArray) -> FloatArray:
-            # A number for what cannot run, too: strategies sort what is infeasible.
-            return np.nan_to_num(measured_ms(rows_NC), nan=slowest_ms)
-
-        limits: dict[str, Callable[[IntArray], FloatArray]] = {}
-        if np.isnan(latency_T).any():
-            limits["runs"] = lambda rows_NC: np.where(np.isnan(measured_ms(rows_NC)), 1.0, -1.0)
-        if budget_ms is not None:
-            limits["latency"] = lambda rows_NC: latency_ms(rows_NC) / budget_ms - 1
+        self._require_column(column)
+        by_name = {name: self.cost(name) for name in [*costs, *(limits or {})]}
+        bounds = [Limit(by_name[name], bound) for name, bound in (limits or {}).items()]
+        bounds += [Limit(FunctionCost(f"refused by {name}", "", partial(self._refused, name)), 0.5) for name in by_name]
+        within_T = np.all([limit.over(self.rows_TC) <= 0 for limit in bounds], axis=0)
+        if not within_T.any():
+            raise BudgetError(
+                f"{self.where}: no architecture has {' and '.join(map(str, bounds[: len(limits or {})]))}"
+            )
+        first_T = by_name[costs[0]].values(self.rows_TC)
         return Problem(
             space=self.raw,
-            latency_ms=latency_ms,
-            loss=lambda rows_NC: 1 - self.values(column, rows_NC),
-            limits=limits,
-            fastest_C=self.rows_TC[np.nanargmin(latency_T)],
+            objectives=(ACCURACY.name, *costs),
+            metrics=(ACCURACY,),
+            costs=by_name,
+            evaluate=lambda rows_NC: {ACCURACY.name: self.values(column, rows_NC)},
+            limits=tuple(bounds),
+            start_C=self.rows_TC[np.where(within_T, first_T, np.inf).argmin()],
         )
+
+    def _numbers(self, column: str, rows_NC: IntArray) -> FloatArray:
+        """Returns a column's values with its highest in place of NaN; shape (N,)."""
+        return np.nan_to_num(self.values(column, rows_NC), nan=float(np.nanmax(self.results[column])))
+
+    def _refused(self, cost: str, rows_NC: IntArray) -> FloatArray:
+        """Returns 1 where a device cannot run the network, else 0; shape (N,)."""
+        column = cost.replace("latency@", LATENCY_COLUMN, 1)
+        if column not in self.results:
+            return np.zeros(len(rows_NC))
+        return np.isnan(self.values(column, rows_NC)).astype(np.float64)
+
+    def _require_column(self, column: str) -> None:
+        if column not in self.results:
+            raise UnknownNameError("column", column, list(self.columns))
+
+    def _require_device(self, device: str) -> None:
+        if device not in self.devices:
+            raise UnknownNameError("device", device, list(self.devices))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """The rows (N, C) that a strategy evaluated, in order, and their objectives (N, D), all minimised."""
+
+    rows_NC: IntArray
+    points_ND: FloatArray
+
+
+def searched(problem: Problem, strategy: Strategy, seed: int) -> Trace:
+    """Returns the trace of a strategy's search."""
+    batches: list[Trace] = []
+
+    def evaluate(rows_NC: IntArray) -> Mapping[str, FloatArray]:
+        metrics = problem.evaluate(rows_NC)
+        batches.append(Trace(rows_NC, problem.points(rows_NC, metrics)))
+        return metrics
+
+    strategy.search(replace(problem, evaluate=evaluate), Workshop(seed=seed))
+    rows, points = zip(*((batch.rows_NC, batch.points_ND) for batch in batches), strict=True)
+    return Trace(np.concatenate(rows), np.concatenate(points))
 
 
 # ---- files
 
 
 def nasbench201(folder: Path) -> TabularBenchmark:
-    """NAS-Bench-201 in its own order, with the latencies of HELP and HW-NAS-Bench. Raises DataError."""
+    """Returns NAS-Bench-201 in its own order, with the latencies of HELP and HW-NAS-Bench. Raises DataError."""
     space = load_space("nasbench201")
     written = {choice.name: range(len(choice.options)) for choice in space.choices}
     return _benchmark(folder / "nasbench201.parquet", space, written, "cifar10_valid_acc")
 
 
 def conv_macro(folder: Path) -> TabularBenchmark:
-    """The networks of TangleNAS's convolutional macro space, trained alone. Raises DataError.
+    """Returns the networks of TangleNAS's convolutional macro space, each trained alone. Raises DataError.
 
-    Their authors measured test accuracy with dropout on, and began from the first channels of the widest network.
+    The authors measured test accuracy with dropout on, and initialised from the first channels of the widest network.
     """
     space = load_space("conv_macro")
     # conv1.channels, conv1.kernel, conv2.channels, ... are channels0, kernel0, channels1, ... in the file.
@@ -147,7 +210,7 @@ def conv_macro(folder: Path) -> TabularBenchmark:
     return _benchmark(folder / "conv_macro.csv", space, written, "cifar10_test_acc")
 
 
-# What loads a table from the folder that has it.
+# Loaders of tables from the folder that holds them.
 BENCHMARKS: Final[Mapping[str, Callable[[Path], TabularBenchmark]]] = {
     "nasbench201": nasbench201,
     "conv_macro": conv_macro,
@@ -155,7 +218,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Path], TabularBenchmark]]] = {
 
 
 def _benchmark(path: Path, space: SearchSpace, written: Mapping[str, Sequence[int]], accuracy: str) -> TabularBenchmark:
-    """`written` has, for each choice in order, its column and what its options are in it."""
+    """Returns the benchmark in a file. `written` maps the column of each choice, in order, to its options as written there."""
     columns = read_columns(path)
     indices = [option_indices(path, columns, name, options) for name, options in written.items()]
     results = {name: _converted(name, column) for name, column in columns.items() if name not in written}
@@ -165,6 +228,6 @@ def _benchmark(path: Path, space: SearchSpace, written: Mapping[str, Sequence[in
 
 
 def _converted(name: str, column: FloatArray) -> FloatArray:
-    if name.endswith(ACCURACY):
+    if name.endswith(ACCURACY_COLUMN):
         return column / 100
-    return measured(column) if name.startswith(LATENCY) else column
+    return measured(column) if name.startswith(LATENCY_COLUMN) else column

@@ -1,21 +1,54 @@
 """The command line: parse, call, print. Results go to stdout, progress and notes to stderr.
 
-Commands import what they need when they are called, so that `hwnas --help` loads no torch.
+A command's module is imported when the command is used, so that `hwnas --help` loads no torch.
 """
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
 
 import click
 
 import hwnas
-from hwnas.cli.listing import devices, spaces
-from hwnas.cli.measure import bundle, merge, profile
-from hwnas.cli.predictor import fit, predict
-from hwnas.cli.run import export, plot, search, train, verify
+
+# Every command, with the module that has it and what it does, in the order of `hwnas --help`.
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "spaces": ("listing", "List the built-in search spaces, and one of your own."),
+    "devices": ("listing", "List the devices, and those that searches can be for without having them."),
+    "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),
+    "profile": ("measure", "Measure a space's operators and some whole networks on a device."),
+    "bundle": ("measure", "Pack a space's models for a board without torch."),
+    "merge": ("measure", "Merge tables of the same space and conditions."),
+    "fit": ("predictor", "Fit a predictor of latency, or energy, to a table."),
+    "predict": ("predictor", "Predict latencies, or energies: one JSON line per architecture."),
+    "train": ("run", "Train a supernet, for searches that share it."),
+    "search": ("run", "Search for the best networks within a latency budget, and measure them."),
+    "export": ("run", "Write the ONNX model of one architecture of a run."),
+    "verify": ("run", "Measure the front again: predicted against measured."),
+    "plot": ("run", "Plot the front of a run."),
+}
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[spaces, devices, profile, bundle, merge, fit, predict, train, search, export, verify, plot],
-)
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[name]
+        command: click.Command = getattr(import_module(f"hwnas.cli.{module}"), name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(hwnas.__version__)
 def cli() -> None:
     """Hardware-aware neural architecture search, down to ONNX models timed on your own device."""

@@ -1,16 +1,21 @@
-"""What there is: spaces and devices."""
+"""Lists of spaces and devices."""
 
 from typing import Any
 
 import click
 
-from hwnas.cli.options import JSON, SPACE_OPTIONS, made_space
+from hwnas.cli.generated import option_of, parsed
+from hwnas.cli.options import JSON, made_space
+from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_rows
 
 
 @click.command()
 @click.option("--space", help="List this one, too: FILE.py:FUNCTION, or a built-in space with other options.")
-@SPACE_OPTIONS
+@option_of(SpaceRequest, "space_options")
+@option_of(SpaceRequest, "fix")
+@option_of(SpaceRequest, "drop")
+@option_of(SpaceRequest, "tie")
 @JSON
 def spaces(space: str | None, as_json: bool, **written: Any) -> None:
     """List the built-in search spaces, and one of your own, or a part of one."""
@@ -21,7 +26,7 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
     listed = {name: load_space(name) for name in SPACES}
     if space:
         told = [f"--{name} {text}" for name in ("fix", "drop", "tie") for text in written[name]]
-        listed[" ".join([space, *written["space_options"], *told])] = made_space(space, **written)
+        listed[" ".join([space, *written["space_options"], *told])] = made_space(parsed({"space": space, **written}))
     rows = [
         {
             "space": name,

@@ -1,30 +1,25 @@
 """Tables of measurements: made here, packed for elsewhere, merged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hwnas.cli.options import (
-    CONDITIONS,
-    JSON,
-    NETWORKS,
-    PATH,
-    RUNTIME,
-    SEED,
-    SPACE,
-    made_space,
-    parsed_share,
-    parsed_texts,
-)
+from hwnas.cli.generated import option_of, parsed, with_options
+from hwnas.cli.options import JSON, PATH, SEED, made_space, parsed_share
+from hwnas.core.requests import checked, option_names
+from hwnas.errors import HwnasError
+from hwnas.pipeline.sources import SourcesRequest
+from hwnas.profiler.request import DeviceRequest, DevicesRequest
+from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_facts
+
+NETWORKS = option_of(SourcesRequest, "networks")
 
 
 @click.command()
-@SPACE
-@RUNTIME
-@CONDITIONS
+@with_options(SpaceRequest, DevicesRequest)
 @NETWORKS
 @click.option(
     "--until-error",
@@ -32,89 +27,74 @@ from hwnas.terminal import TerminalReporter, print_facts
     callback=parsed_share,
     help="Measure networks, those next that tell most, until this mean error is expected on others; at most --networks.",
 )
-@click.option("--energy", is_flag=True, help="Millijoules of a call, too, of GPUs that count them.")
+@click.option("--energy", is_flag=True, help="Measure the millijoules of a call, too, on GPUs that count them.")
 @click.option("--networks-only", is_flag=True, help="Leave out the operators: for `hwnas fit --from` other devices.")
 @SEED
 @click.option("--out", type=PATH, default="table.jsonl", show_default=True, help="An existing table is continued.")
 @JSON
 def profile(
-    space: str,
-    device: str,
-    threads: int,
-    batch: int,
-    precision: str,
-    runtime_options: Sequence[str],
-    runtime: str,
-    networks: int,
-    until_error: float | None,
-    networks_only: bool,
-    energy: bool,
-    seed: int,
-    out: Path,
-    as_json: bool,
-    **written: Any,
+    until_error: float | None, networks_only: bool, energy: bool, out: Path, as_json: bool, **written: Any
 ) -> None:
     """Measure a space's operators and some whole networks on a device."""
-    from hwnas.pipeline.target import require_here
+    from hwnas.pipeline.target import require_here, target_of
     from hwnas.pipeline.until import profile_until
-    from hwnas.profiler.device import conditions_here
-    from hwnas.profiler.profile import measure_works, operator_workloads, random_network_workloads
+    from hwnas.profiler.profile import Profiling, measure_works, operator_workloads, random_network_workloads
 
-    require_here(device)
-    conditions = conditions_here(
-        device,
-        threads=threads,
-        batch=batch,
-        precision=precision,
-        runtime=runtime,
-        runtime_options=parsed_texts("--runtime-option", runtime_options),
+    options = parsed(written)
+    networks, seed = _networks(options), options["seed"]
+    device = _device(options)
+    require_here(device.device)
+    space, conditions = made_space(options), target_of(device).here
+    profiling = Profiling(
+        space=space, conditions=conditions, path=out, reporter=TerminalReporter(), seed=seed, energy=energy
     )
-    made = made_space(space, **written)
-    operators = [] if networks_only else operator_workloads(made)
-    reporter = TerminalReporter()
+    operators = [] if networks_only else operator_workloads(space)
     if until_error is None:
-        works = [*operators, *random_network_workloads(made, networks, seed)]
-        summary = measure_works(made, conditions, out, works, seed=seed, reporter=reporter, energy=energy)
+        summary = measure_works(profiling, [*operators, *random_network_workloads(space, networks, seed)])
     else:
-        summary = profile_until(
-            made,
-            conditions,
-            out,
-            error=until_error,
-            most=networks + 2,
-            operators=operators,
-            seed=seed,
-            reporter=reporter,
-            energy=energy,
-        )
+        summary = profile_until(profiling, operators, error=until_error, most=networks + 2)
     print_facts(summary.describe(), as_json)
 
 
 @click.command()
-@SPACE
-@RUNTIME
-@CONDITIONS
+@with_options(SpaceRequest, DevicesRequest)
 @NETWORKS
 @SEED
 @click.option("--out", type=PATH, default="bundle.zip", show_default=True)
 @JSON
-def bundle(
-    space: str,
-    networks: int,
-    seed: int,
-    out: Path,
-    as_json: bool,
-    runtime_options: Sequence[str],
-    **others: Any,
-) -> None:
+def bundle(out: Path, as_json: bool, **written: Any) -> None:
     """Pack a space's models for a board without torch: there, `python bundle.zip --out table.jsonl`."""
     from hwnas.profiler.bundle import bundle as write_bundle
+    from hwnas.profiler.runtime import USUAL
 
-    conditions = {name: others.pop(name) for name in ("device", "threads", "batch", "precision", "runtime")}
-    conditions["runtime_options"] = parsed_texts("--runtime-option", runtime_options)
-    made = made_space(space, **others)
-    models = write_bundle(made, out, conditions=conditions, networks=networks, seed=seed, reporter=TerminalReporter())
+    options = parsed(written)
+    device = _device(options)
+    conditions = {
+        name: getattr(device, name) for name in ("device", "threads", "batch", "precision", "runtime_options")
+    }
+    conditions["runtime"] = device.runtime or USUAL
+    models = write_bundle(
+        made_space(options),
+        out,
+        conditions=conditions,
+        networks=_networks(options),
+        seed=options["seed"],
+        reporter=TerminalReporter(),
+    )
     print_facts({"path": str(out), "models": models, "mib": out.stat().st_size / 2**20}, as_json)
+
+
+def _networks(options: Mapping[str, Any]) -> int:
+    return checked(SourcesRequest, {"networks": options["networks"]}).networks
+
+
+def _device(options: Mapping[str, Any]) -> DeviceRequest:
+    """The one device to measure. Raises HwnasError where several are named."""
+    request = checked(DevicesRequest, {name: options[name] for name in option_names(DevicesRequest)})
+    device, *others = request.devices()
+    if others:
+        raise HwnasError("--device is one device here; measure each by a command of its own")
+    return device
 
 
 @click.command()

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwnas.cli.options import JSON, PATH, SPACE_OPTIONS, made_space
+from hwnas.cli.generated import option_of, parsed
+from hwnas.cli.options import JSON, PATH, made_space
 from hwnas.errors import HwnasError
+from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, cold_note, print_report
 
 if TYPE_CHECKING:
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     "--space",
     help="Of which space, where not of the table's own: a part of it, or another one, whose operators are then estimated.",
 )
-@SPACE_OPTIONS
+@option_of(SpaceRequest, "space_options")
+@option_of(SpaceRequest, "fix")
+@option_of(SpaceRequest, "drop")
+@option_of(SpaceRequest, "tie")
 @click.option(
     "--from",
     "known",
@@ -49,9 +54,9 @@ def fit(
     **written: Sequence[str],
 ) -> None:
     """Fit a predictor of latency, or energy, to a table; prints its held-out errors beside those of simpler predictions."""
-    from hwnas.pipeline.plots import PICTURES, draw_held_out_to, require_format
     from hwnas.pipeline.predict import fit_table
     from hwnas.predict.shipped import predictor_file, shipped_devices, table_file
+    from hwnas.report.plots import PICTURES, draw_held_out_to, require_format
 
     devices = shipped_devices()
     table, known = table_file(table, devices), tuple(predictor_file(each, devices) for each in known)
@@ -72,7 +77,7 @@ def fit(
 def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "SearchSpace | None":
     """The space that `--space` and its options say. Raises HwnasError where there are only options."""
     if space is not None:
-        return made_space(space, **written)
+        return made_space(parsed({"space": space, **written}))
     alone = next((name for name, values in written.items() if values), None)
     if alone is not None:
         flag = "--space-option" if alone == "space_options" else f"--{alone}"

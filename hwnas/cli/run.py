@@ -5,97 +5,58 @@ from typing import Any
 
 import click
 
-from hwnas.cli.options import (
-    CONDITIONS,
-    DATA,
-    ENERGY,
-    GRADIENT,
-    JSON,
-    NETWORKS,
-    PATH,
-    POSITIVE,
-    RUN,
-    SPACE,
-    given,
-    parsed_options,
-    parsed_texts,
-)
+from hwnas.cli.generated import parsed, with_options
+from hwnas.cli.options import JSON, PATH, RUN, SEED, written_options
+from hwnas.cli.strategies import StrategyCommand
+from hwnas.data.options import DataOptions
+from hwnas.errors import HwnasError
+from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
+from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
+from hwnas.train.request import TrainingRequest
 
 
 @click.command()
-@SPACE
-@DATA
+@with_options(SpaceRequest, DataOptions, TrainingRequest)
+@SEED
 @click.option("--out", type=PATH, required=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.pass_context
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
     """Train a supernet, for searches that share it."""
-    from hwnas.pipeline.config import SearchConfig
-    from hwnas.pipeline.request import configured
+    from hwnas.pipeline.request import search_request
     from hwnas.pipeline.train import resume_training
     from hwnas.pipeline.train import train as run_training
 
-    options["space_options"] = parsed_options(options["space_options"])
     if resume:
-        weights = resume_training(out, TerminalReporter(), given(context, options))
+        weights = resume_training(out, TerminalReporter(), parsed(written_options(context, options)))
     else:
-        config = SearchConfig(**options)
-        weights = run_training(config, configured(config.space, config), out, TerminalReporter())
+        request = search_request(parsed(options))
+        weights = run_training(request, request.space.load(), out, TerminalReporter())
     click.echo(weights)
 
 
-@click.command()
-@SPACE
-@DATA
+@click.command(cls=StrategyCommand)
+@with_options(*PARTS.values())
 @click.option(
-    "--runtime", help="What runs models: onnxruntime, or torch; default onnxruntime, a shipped device's its own."
+    "--strategy", default=DEFAULT_STRATEGY, show_default=True, help="random, nsga2, gradient, or FILE.py:NAME."
 )
-@CONDITIONS
-@click.option(
-    "--latency-budget",
-    default="100%",
-    show_default=True,
-    help="0.4ms, 250us, or a share of the largest network, 60%; of --strategy gradient several, with commas.",
-)
-@click.option(
-    "--budget-on", default="median", show_default=True, help="Statistic the budget is judged on: median, p10 or p90."
-)
-@click.option("--max-params", type=POSITIVE, help="Most parameters.")
-@click.option("--max-model-mib", type=float, help="Most MiB of weights and statistics, float32.")
-@click.option("--max-peak-mib", type=float, help="Most MiB of activations alive at once, of one sample, float32.")
-@ENERGY
-@click.option("--strategy", default="nsga2", show_default=True, help="nsga2, random or gradient.")
-@click.option(
-    "--evaluations",
-    type=POSITIVE,
-    default=200,
-    show_default=True,
-    help="Architectures judged on the validation split.",
-)
-@NETWORKS
-@click.option("--table", help="A table measured before, or DEVICE/SPACE of a shipped one, instead of profiling.")
-@click.option("--predictor", help="A predictor fitted before, or DEVICE/SPACE of a shipped one, instead of profiling.")
-@click.option("--supernet", help="Folder of `hwnas train`, instead of training.")
-@GRADIENT
+@SEED
 @click.option("--out", type=PATH, default="runs/search", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @JSON
 @click.pass_context
 def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **options: Any) -> None:
     """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
-    from hwnas.pipeline.config import SearchConfig
-    from hwnas.pipeline.request import configured
+    from hwnas.pipeline.request import search_request
     from hwnas.pipeline.search import resume as resume_search
     from hwnas.pipeline.search import start
 
-    options["space_options"] = parsed_options(options["space_options"])
-    options["runtime_options"] = parsed_texts("--runtime-option", options["runtime_options"])
     if resume:
-        result = resume_search(out, TerminalReporter(), given(context, options))
+        result = resume_search(out, TerminalReporter(), parsed(written_options(context, options)))
     else:
-        config = SearchConfig(**options)
-        result = start(config, configured(config.space, config), out, TerminalReporter())
+        request = search_request(parsed(options))
+        result = start(request, request.space.load(), out, TerminalReporter())
     print_front(result.front, result.run.path, as_json)
 
 
@@ -113,11 +74,16 @@ def export(run: Path, arch: str, out: Path | None, as_json: bool) -> None:
 
 @click.command()
 @RUN
+@click.option("--claims", is_flag=True, help="Check every claim of the run from its files instead: nothing is timed.")
 @JSON
-def verify(run: Path, as_json: bool) -> None:
+def verify(run: Path, claims: bool, as_json: bool) -> None:
     """Measure the front again: predicted against measured."""
+    from hwnas.pipeline.claims import check_claims
     from hwnas.pipeline.winners import verify as verify_run
 
+    if claims:
+        print_rows({"claims": check_claims(run)}, as_json)
+        return
     rows = [verification.describe() for verification in verify_run(run, TerminalReporter())]
     print_rows({"verified": rows}, as_json)
 
@@ -125,11 +91,20 @@ def verify(run: Path, as_json: bool) -> None:
 @click.command()
 @RUN
 @click.option("--out", type=PATH, required=True, help="front.png, .svg, .html or .csv")
+@click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
 @JSON
-def plot(run: Path, out: Path, as_json: bool) -> None:
+def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:
     """Plot the front of a run."""
-    from hwnas.pipeline.plots import draw_to
+    from hwnas.report.plots import draw_to
     from hwnas.runs.folder import RunFolder
 
-    draw_to(RunFolder(run), out)
+    draw_to(RunFolder(run), out, None if axes is None else _pair(axes))
     print_path(out, as_json)
+
+
+def _pair(axes: str) -> tuple[str, str]:
+    """Returns the names of `X,Y`. Raises HwnasError for other texts."""
+    x, comma, y = axes.replace(" ", "").partition(",")
+    if not comma or not x or not y or "," in y:
+        raise HwnasError(f"--axes {axes!r}: give two names with a comma between them, such as latency,loss")
+    return x, y

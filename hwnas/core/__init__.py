@@ -1,1 +1,1 @@
-"""What can be chosen: choices, architectures, operators, layers, wiring, spaces, costs. No torch."""
+"""Choices, architectures, operators, layers, wiring, spaces and their costs. No torch."""

@@ -10,9 +10,9 @@ from hwnas.core.choice import Option
 
 @final
 class Arch(Mapping[str, Option]):
-    """One option per choice, by choice name. Spaces make them (`sample`, `decode`, `arch`), already normalised.
+    """One option per choice, by choice name. Spaces return normalised architectures (`sample`, `decode`, `arch`).
 
-    Equal architectures compare equal and have equal keys, whatever the order they were written in.
+    Equal architectures compare equal and have equal keys, whatever the order of their choices.
 
     >>> Arch({"kernel": 3, "depth": 2}) == Arch({"depth": 2, "kernel": 3})
     True
@@ -46,10 +46,10 @@ class Arch(Mapping[str, Option]):
 
     @property
     def key(self) -> str:
-        """Canonical JSON; equal for equal architectures, stable across processes and versions."""
+        """The canonical JSON: equal for equal architectures, stable across processes and versions."""
         return self._key
 
     @property
     def id(self) -> str:
-        """Ten hexadecimal digits of the key's hash: a name for files and tables."""
+        """Ten hexadecimal digits of the key's hash, for names of files and rows of tables."""
         return hashlib.blake2s(self._key.encode()).hexdigest()[:10]

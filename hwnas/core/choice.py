@@ -1,4 +1,4 @@
-"""A choice: one decision with a finite, ordered list of options, and what switches it on."""
+"""A choice: one decision with a finite, ordered list of options, and the condition that switches the choice on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from hwnas.errors import SpaceError
 
 OPTION_TYPES: Final = (bool, int, float, str)
 Option = bool | int | float | str
-# What a function that makes a space can be given.
+# An argument of a function that makes a space.
 Argument = Option | Sequence[Option]
 
 # A clause holds when each choice it names has one of the options listed; a condition holds when any of its clauses does.
@@ -17,7 +17,7 @@ Condition = tuple[Clause, ...]
 
 
 def only_if(*clauses: Mapping[str, Sequence[Option]]) -> Condition:
-    """A condition from mappings of choice name to the options that switch on; any one mapping suffices.
+    """Returns a condition that holds where all options of any one mapping (choice name to options) match.
 
     >>> only_if({"stage1.depth": (2, 3)})
     ((('stage1.depth', (2, 3)),),)
@@ -29,10 +29,10 @@ def only_if(*clauses: Mapping[str, Sequence[Option]]) -> Condition:
 class Choice:
     """One decision.
 
-    `when` is empty for a choice that is always on. It is judged on the options as drawn, before anything is
-    switched off, so a choice that depends on a conditional one names both.
+    `when` is empty for a choice that is always on. `when` is evaluated on the options as drawn, before any choice is
+    switched off, so a choice that depends on a conditional choice must also name what that choice depends on.
 
-    `tied_to` names another choice, of the same options, whose option this one takes while it is on.
+    `tied_to` names another choice with the same options; while the tied choice is on, it takes that choice's option.
     """
 
     name: str

@@ -1,32 +1,30 @@
-"""Costs that the operators of a space state: FLOPs, parameters and bytes are sums of factors; peak memory is a maximum.
+"""Costs that operators state: FLOPs, parameters and bytes are sums of factors; peak memory is a maximum.
 
 Shapes: N architectures, C choices.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from hwnas.core.choices import Choices
 from hwnas.core.factors import Factor
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Cost, Operator
-from hwnas.core.wiring import Alive
+from hwnas.core.wiring import Alive, Chain
 from hwnas.errors import SpaceError, UnknownNameError
 
-if TYPE_CHECKING:
-    from hwnas.core.space import SearchSpace
+
+def layer_factors(layers: Iterable[Layer], choices: Choices, value: Callable[[Operator], float]) -> tuple[Factor, ...]:
+    """Returns one factor per layer: the value of the layer's operator, 0 where the layer is empty."""
+    return tuple(_layer_factor(layer, choices, value) for layer in layers)
 
 
-def layer_factors(space: "SearchSpace", value: Callable[[Operator], float]) -> tuple[Factor, ...]:
-    """One factor per layer: the value of the operator that stands there, 0 where nothing does."""
-    return tuple(_layer_factor(space, layer, value) for layer in space.layers)
-
-
-def _layer_factor(space: "SearchSpace", layer: Layer, value: Callable[[Operator], float]) -> Factor:
-    values = np.zeros([len(space.choice(name).options) for name in layer.scope])
-    for index, operator in layer.cells(space.by_name):
+def _layer_factor(layer: Layer, choices: Choices, value: Callable[[Operator], float]) -> Factor:
+    values = np.zeros([len(choices.by_name[name].options) for name in layer.scope])
+    for index, operator in layer.cells(choices.by_name):
         values[index] = 0.0 if operator is None else value(operator)
     return Factor(layer.name, layer.scope, values)
 
@@ -40,7 +38,7 @@ def _params(cost: Cost) -> float:
 
 
 def _model_bytes(cost: Cost) -> float:
-    """Float32 weights and statistics."""
+    """Returns the bytes of weights and statistics in float32."""
     return 4 * (cost.params + cost.statistics)
 
 
@@ -48,27 +46,27 @@ COSTS: Final[Mapping[str, Callable[[Cost], float]]] = {"flops": _flops, "params"
 PEAK: Final = "peak"
 
 
-def cost_factors(space: "SearchSpace", name: str) -> tuple[Factor, ...]:
-    """The factors of a cost in `COSTS`. Raises SpaceError for `peak`, UnknownNameError."""
+def cost_factors(layers: Iterable[Layer], choices: Choices, name: str) -> tuple[Factor, ...]:
+    """Returns the factors of a cost in `COSTS`. Raises SpaceError for `peak`, UnknownNameError for other names."""
     if name == PEAK:
         raise SpaceError(
-            f"{space.name}: peak memory is the maximum over layers, not a sum: it has no expectation and no factors that "
-            f"add; use it as a limit"
+            "peak memory is the maximum over layers, not a sum: it has no expectation and no factors that add; use peak "
+            "memory as a limit"
         )
     if name not in COSTS:
         raise UnknownNameError("cost", name, [*COSTS, PEAK])
     measure = COSTS[name]
-    return layer_factors(space, lambda operator: measure(operator.cost()))
+    return layer_factors(layers, choices, lambda operator: measure(operator.cost()))
 
 
-def peak_factors(space: "SearchSpace") -> tuple[Factor, ...]:
-    """One factor per layer: the most bytes of activations alive at once while it runs, 0 where nothing stands.
+def peak_factors(wiring: Chain, choices: Choices) -> tuple[Factor, ...]:
+    """Returns one factor per layer: the most bytes of activations alive while the layer runs, 0 where it is empty.
 
-    The highest is a network's peak (`Operator.peak_bytes`). In a graph it is an upper bound, exact where something of its
-    own stands on every edge: what is alive beside a layer is counted as if it did. All values of a graph are taken to be
-    of one shape.
+    The highest cell of an architecture is its peak (`Operator.peak_bytes`). In a graph the peak is an upper bound, exact
+    where every edge has an operator with an output of its own: edges without one are counted as if they had. All values
+    of a graph are assumed to have one shape.
     """
-    return tuple(_layer_factor(space, alive.layer, partial(_peak_bytes, alive)) for alive in space.wiring.alive())
+    return tuple(_layer_factor(alive.layer, choices, partial(_peak_bytes, alive)) for alive in wiring.alive())
 
 
 def _peak_bytes(alive: Alive, operator: Operator) -> float:

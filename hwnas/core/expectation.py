@@ -1,7 +1,8 @@
-"""Choices as they are drawn, independently: what an expectation can be taken over.
+"""Independent draws behind normalised choices, over which expectations are taken.
 
-In a normalised architecture choices are not independent: where one switches another off, or is tied to it, the other's
-option follows. So the choices of a factor are told by the draws that decide them.
+In a normalised architecture choices are not independent: a choice that another one switches off, or is tied to another
+one, has its option decided by that one. An expectation over a factor's scope therefore sums over the draws that decide the
+scope, which are independent.
 """
 
 import math
@@ -9,12 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hwnas.core.arrays import BoolArray, IntArray
-from hwnas.core.choice import Choice, Condition
+from hwnas.core.arrays import IntArray
+from hwnas.core.choice import Choice
+from hwnas.core.condition import holds
 
 
 def independent_groups(scope: Sequence[str], by_name: Mapping[str, Choice]) -> list[tuple[str, ...]]:
-    """The choices of a scope in groups that no draw decides two of: so their options are independent of each other."""
+    """Partitions a scope into groups of choices that are statistically independent: no draw decides two groups."""
     groups: list[tuple[str, ...]] = []
     for name in scope:
         draws = _deciders([name], by_name).keys()
@@ -25,10 +27,10 @@ def independent_groups(scope: Sequence[str], by_name: Mapping[str, Choice]) -> l
 
 
 def drawn_cells(scope: Sequence[str], by_name: Mapping[str, Choice]) -> tuple[tuple[str, ...], IntArray]:
-    """The choices whose draws decide a scope's, and an array with one axis for each: the cell of the normalised row.
+    """Returns the choices whose draws decide the scope, and the scope's cell for every combination of their options.
 
-    A cell is an index into a flattened array over the scope. With independent draws a cell is as likely as all the draws
-    together that lead to it.
+    The array has one axis per returned choice. A cell is an index into a flattened array over the scope, after
+    normalisation; its probability is the sum of the probabilities of all combinations that lead to it.
     """
     names = tuple(_deciders(scope, by_name))
     sizes = [len(by_name[name].options) for name in names]
@@ -42,7 +44,7 @@ def drawn_cells(scope: Sequence[str], by_name: Mapping[str, Choice]) -> tuple[tu
 
 
 def _deciders(scope: Sequence[str], by_name: Mapping[str, Choice]) -> dict[str, None]:
-    """The choices whose draws decide a scope's: they, or what they are tied to, and those that switch them on."""
+    """Returns the choices whose draws decide the scope: its choices or their leaders, and what switches them on."""
     names = dict.fromkeys(_drawn(name, by_name) for name in scope)
     for name in scope:
         for clause in by_name[name].when:
@@ -51,22 +53,5 @@ def _deciders(scope: Sequence[str], by_name: Mapping[str, Choice]) -> dict[str, 
 
 
 def _drawn(name: str, by_name: Mapping[str, Choice]) -> str:
-    """The choice whose option, as drawn, a choice takes."""
+    """Returns the choice whose draw decides a choice: the one it is tied to, or itself."""
     return by_name[name].tied_to or name
-
-
-def holds(condition: Condition, drawn: Mapping[str, IntArray], by_name: Mapping[str, Choice]) -> BoolArray:
-    """Whether any clause holds of the drawn option indices (N,) of each choice; shape (N,), or () for an empty condition,
-    which always holds.
-    """
-    if not condition:
-        return np.array(True)
-    clauses = []
-    for clause in condition:
-        # Not np.isin: numpy would make strings of options of different types.
-        allowed = (
-            np.array([option in options for option in by_name[name].options])[drawn[name]] for name, options in clause
-        )
-        clauses.append(np.logical_and.reduce(list(allowed)))
-    result: BoolArray = np.logical_or.reduce(clauses)
-    return result

@@ -1,4 +1,4 @@
-"""Factors: an additive cost is a sum of small dense arrays, each over the choices of one scope.
+"""Factors: an additive cost is a sum of small dense arrays, one per scope of choices.
 
 Shapes: N architectures, C choices.
 """
@@ -11,20 +11,20 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 
-# Rows whose columns fit a core's cache: a million take 0.06 s, in one piece 0.4 s (30 choices, 13 factors).
+# Rows per chunk, so that columns fit a core's cache: a million rows take 0.06 s, unchunked 0.4 s (30 choices, 13 factors).
 CHUNK: Final = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factor:
-    """`values` has one axis per choice of `scope`, as long as that choice has options."""
+    """An array over the choices of `scope`: axis i of `values` has one entry per option of choice i."""
 
     name: str
     scope: tuple[str, ...]
     values: FloatArray
 
     def at(self, rows_NC: IntArray, columns: Mapping[str, int]) -> FloatArray:
-        """The cell of each architecture; shape (N,). `columns` maps choice names to columns of `rows_NC`."""
+        """Returns the cell of each architecture; shape (N,). `columns` maps choice names to columns of `rows_NC`."""
         flat = np.zeros(len(rows_NC), dtype=np.intp)
         for name, size in zip(self.scope, self.values.shape, strict=True):
             flat *= size
@@ -33,7 +33,7 @@ class Factor:
 
 
 def total(factors: Sequence[Factor], rows_NC: IntArray, columns: Mapping[str, int]) -> FloatArray:
-    """The sum of the factors' cells; shape (N,)."""
+    """Returns the sum of the factors' cells; shape (N,)."""
     result = np.zeros(len(rows_NC))
     for start in range(0, len(rows_NC), CHUNK):
         chunk = slice(start, start + CHUNK)
@@ -44,7 +44,7 @@ def total(factors: Sequence[Factor], rows_NC: IntArray, columns: Mapping[str, in
 
 
 def highest(factors: Sequence[Factor], rows_NC: IntArray, columns: Mapping[str, int]) -> FloatArray:
-    """The largest of the factors' cells, at least 0; shape (N,)."""
+    """Returns the largest of the factors' cells, at least 0; shape (N,)."""
     result = np.zeros(len(rows_NC))
     for factor in factors:
         np.maximum(result, factor.at(rows_NC, columns), out=result)
@@ -52,12 +52,15 @@ def highest(factors: Sequence[Factor], rows_NC: IntArray, columns: Mapping[str, 
 
 
 def exceeding(factors: Sequence[Factor], bound: float) -> list[Factor]:
-    """1 in the cells above a bound, else 0: the highest is within the bound exactly where the sum of these is 0."""
+    """Returns factors with 1 in the cells above a bound, else 0.
+
+    `highest` of the original factors is within the bound exactly where the sum of the returned ones is 0.
+    """
     return [Factor(factor.name, factor.scope, (factor.values > bound).astype(float)) for factor in factors]
 
 
 def merged(factors: Sequence[Factor]) -> list[Factor]:
-    """The same sum in fewer factors: those of equal scope added up."""
+    """Returns factors with the same sum, one per distinct scope."""
     by_scope: dict[tuple[str, ...], Factor] = {}
     for factor in factors:
         known = by_scope.get(factor.scope)
@@ -67,21 +70,21 @@ def merged(factors: Sequence[Factor]) -> list[Factor]:
 
 
 def absorbed(factors: Sequence[Factor]) -> list[Factor]:
-    """The same sum in fewer factors: each added to one whose scope has all of its choices, where there is one."""
+    """Returns fewer factors with the same sum: a factor is added to another whose scope contains its scope, if any."""
     result: list[Factor] = []
     for factor in sorted(merged(factors), key=lambda factor: len(factor.scope), reverse=True):
         choices = set(factor.scope)
-        home = next((at for at, other in enumerate(result) if choices.issubset(other.scope)), None)
-        if home is None:
+        target = next((at for at, other in enumerate(result) if choices.issubset(other.scope)), None)
+        if target is None:
             result.append(factor)
         else:
-            other = result[home]
-            result[home] = Factor(other.name, other.scope, other.values + _spread(factor, other))
+            other = result[target]
+            result[target] = Factor(other.name, other.scope, other.values + _spread(factor, other))
     return result
 
 
 def _spread(factor: Factor, other: Factor) -> FloatArray:
-    """The factor's values along the axes of another's scope, which has all of its choices; of length 1 along the rest."""
+    """Returns the factor's values with the axes of `other`, whose scope contains the factor's; length 1 along the rest."""
     ordered = [name for name in other.scope if name in factor.scope]
     values = factor.values.transpose([factor.scope.index(name) for name in ordered])
     sizes = dict(zip(ordered, values.shape, strict=True))

@@ -1,15 +1,15 @@
-"""Files that are whole or not there."""
+"""Files that are either whole or absent."""
 
 import os
 from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Writes beside, then replaces: a reader, or a crash, sees the old file or the new one."""
+    """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)  # left over only where writing failed, on a full disk for one
+        beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk

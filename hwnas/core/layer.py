@@ -1,4 +1,4 @@
-"""A layer: a place in the network, and the few choices (its scope) that decide which operator stands there."""
+"""A layer: one place in a network, and its scope, the few choices that decide the operator there."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +12,9 @@ Options = Mapping[str, Option]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """`make` gets the options of the scope, and nothing else, and returns the operator, or None where nothing stands.
+    """A place in a network. `make` maps the options of the scope to an operator, or to None where the layer is empty.
 
-    `entangled` operators of one family share weights in a supernet; otherwise each operator has its own.
+    In a supernet, operators of one family share weights if the layer is `entangled`; otherwise no two operators share.
     """
 
     name: str
@@ -23,11 +23,11 @@ class Layer:
     entangled: bool = True
 
     def operator(self, arch: Options) -> Operator | None:
-        """The operator that stands here in an architecture."""
+        """Returns the layer's operator in an architecture, None where the layer is empty."""
         return self.make({name: arch[name] for name in self.scope})
 
     def cells(self, choices: Mapping[str, Choice]) -> Iterator[tuple[tuple[int, ...], Operator | None]]:
-        """Every combination of the scope's options, as indices, with its operator."""
+        """Yields every combination of the scope's option indices with its operator."""
         ranges = [range(len(choices[name].options)) for name in self.scope]
         for index in itertools.product(*ranges):
             options = {name: choices[name].options[i] for name, i in zip(self.scope, index, strict=True)}

@@ -1,7 +1,7 @@
-"""Operations on spaces, values in and values out: fewer options, choices tied together, choices made conditional.
+"""Operations that return a new space: keep, fix or drop options, tie choices, make choices conditional, split.
 
-Every choice keeps its name, so a table or predictor of the space serves what is made of it. What was done is recorded
-(`SearchSpace.operations`), so that files can make the space again. Names are patterns: `stage*.kernel`.
+Every choice keeps its name, so tables and predictors of the original space work for the new one. `SearchSpace.operations`
+records the operations, so that files can make the space again. Names of choices are patterns such as `stage*.kernel`.
 """
 
 import json
@@ -10,47 +10,55 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
-from hwnas.core.choice import Choice, Clause, Condition, Option
+from hwnas.core.choice import Choice, Condition, Option
+from hwnas.core.choices import Choices
+from hwnas.core.condition import conjunction, simplified
 from hwnas.core.space import Operation, SearchSpace
 from hwnas.errors import SpaceError
 
 
 def keep(space: SearchSpace, pattern: str, options: Sequence[Option]) -> SearchSpace:
-    """The choices that match keep only those of the options.
+    """Returns the space in which matching choices keep only the given options.
 
-    Raises SpaceError where nothing matches, where nothing would be left, and where the first option goes that stands for
-    a choice being switched off.
+    Raises SpaceError where no choice matches, where a choice would have no option left, or where a choice would lose the
+    first option, which stands for "switched off".
     """
     return _kept(space, {choice.name: set(options) for choice in _matching(space, pattern)})
 
 
 def fix(space: SearchSpace, pattern: str, option: Option) -> SearchSpace:
-    """The choices that match have one option. Raises SpaceError where one of them does not have it."""
+    """Returns the space in which matching choices have one option. Raises SpaceError where a choice lacks the option."""
     return keep(space, pattern, (option,))
 
 
 def drop(space: SearchSpace, pattern: str, option: Option) -> SearchSpace:
-    """The choices that match lose an option. Raises SpaceError where none has it, or one has no other."""
-    having = [choice for choice in _matching(space, pattern) if option in choice.options]
-    if not having:
+    """Returns the space in which matching choices lose an option.
+
+    Raises SpaceError where no choice has the option, or where a choice has no other option.
+    """
+    affected = [choice for choice in _matching(space, pattern) if option in choice.options]
+    if not affected:
         raise SpaceError(f"no choice that matches {pattern!r} has the option {option!r}")
-    return _kept(space, {choice.name: set(choice.options) - {option} for choice in having})
+    return _kept(space, {choice.name: set(choice.options) - {option} for choice in affected})
 
 
 def split(space: SearchSpace, name: str) -> dict[Option, SearchSpace]:
-    """The space in parts, one for each option of a choice."""
+    """Returns one part of the space per option of a choice."""
     return {option: fix(space, name, option) for option in space.choice(name).options}
 
 
 def tie(space: SearchSpace, pattern: str) -> SearchSpace:
-    """The choices that match take the option of the first of them. Raises SpaceError where their options differ."""
+    """Returns the space in which matching choices take the option of the first of them.
+
+    Raises SpaceError where the options of the choices differ.
+    """
     return _tied(space, [choice.name for choice in _matching(space, pattern)])
 
 
 def condition(space: SearchSpace, pattern: str, when: Mapping[str, Sequence[Option]]) -> SearchSpace:
-    """The choices that match are on only where all of `when` holds as well; elsewhere they have their first option.
+    """Returns the space in which matching choices are on only where `when` holds, too; else they take their first option.
 
-    Raises SpaceError where other choices depend on them.
+    Raises SpaceError where other choices depend on a matching choice.
     """
     return _conditional(space, [choice.name for choice in _matching(space, pattern)], when)
 
@@ -58,7 +66,10 @@ def condition(space: SearchSpace, pattern: str, when: Mapping[str, Sequence[Opti
 def restricted(
     space: SearchSpace, *, fixed: Sequence[str] = (), dropped: Sequence[str] = (), tied: Sequence[str] = ()
 ) -> SearchSpace:
-    """Operations in words: `PATTERN=OPTION` of what is fixed and dropped, `PATTERN` of what is tied. Raises SpaceError."""
+    """Applies operations in the syntax of the command line: `PATTERN=OPTION` to fix or drop, `PATTERN` to tie.
+
+    Raises SpaceError.
+    """
     for text in fixed:
         space = fix(space, *_pattern_and_option(space, "--fix", text))
     for text in dropped:
@@ -69,7 +80,7 @@ def restricted(
 
 
 def replayed(space: SearchSpace, operations: Sequence[Operation]) -> SearchSpace:
-    """The space after recorded operations. Raises SpaceError where they do not fit it any more."""
+    """Returns the space after recorded operations. Raises SpaceError where an operation no longer fits the space."""
     for verb, *arguments in operations:
         if verb not in REPLAY:
             raise SpaceError(
@@ -83,14 +94,14 @@ def replayed(space: SearchSpace, operations: Sequence[Operation]) -> SearchSpace
 
 
 def _matching(space: SearchSpace, pattern: str) -> list[Choice]:
-    found = [choice for choice in space.choices if fnmatchcase(choice.name, pattern)]
-    if not found:
+    matching = [choice for choice in space.choices if fnmatchcase(choice.name, pattern)]
+    if not matching:
         raise SpaceError(f"no choice of {space.name} matches {pattern!r}; it has {', '.join(space.by_name)}")
-    return found
+    return matching
 
 
 def _pattern_and_option(space: SearchSpace, flag: str, text: str) -> tuple[str, Option]:
-    """An option is known by how it is written: 7, 0.5, true, none."""
+    """Splits `PATTERN=OPTION`. An option is written as in Python or JSON: 7, 0.5, true, none."""
     pattern, equals, written = text.rpartition("=")
     if not equals:
         raise SpaceError(f"{flag} {text!r} is not PATTERN=OPTION; write {flag} 'stage*.kernel=7'")
@@ -103,7 +114,7 @@ def _pattern_and_option(space: SearchSpace, flag: str, text: str) -> tuple[str, 
 
 
 def _kept(space: SearchSpace, options: Mapping[str, Set[Option] | Sequence[Option]]) -> SearchSpace:
-    """Only those options of each choice named, and of what is tied to it."""
+    """Returns the space with only these options of each named choice, and of the choices tied to it."""
     by_leader = {space.choice(name).tied_to or name: allowed for name, allowed in options.items()}
     kept = {
         choice.name: tuple(option for option in choice.options if option in by_leader[choice.tied_to or choice.name])
@@ -114,28 +125,34 @@ def _kept(space: SearchSpace, options: Mapping[str, Set[Option] | Sequence[Optio
         if not left:
             raise SpaceError(f"{name} would have no option left; it has {space.choice(name).options}")
     smaller = tuple(replace(choice, options=kept.get(choice.name, choice.options)) for choice in space.choices)
-    made = _consistent(space, smaller, (("keep", {name: list(left) for name, left in kept.items()}),))
+    result = _consistent(space, smaller, (("keep", {name: list(left) for name, left in kept.items()}),))
     for choice in space.choices:
-        has_other = made.choice(choice.name).options[0] != choice.options[0]
-        if has_other and made.choice(choice.name).when and not _sees_switches(space, choice):
+        new = result.choice(choice.name)
+        if new.options[0] != choice.options[0] and new.when and not _sees_switches(space, choice):
             raise SpaceError(
-                f"{choice.name} cannot lose {choice.options[0]!r}, which is what it is where it is switched off; "
-                f"keep it, or drop it from what switches {choice.name} off as well"
+                f"{choice.name} cannot lose {choice.options[0]!r}, its option where it is switched off; keep that option, "
+                f"or drop options that switch {choice.name} off as well"
             )
-    return made
+    return result
 
 
 def _sees_switches(space: SearchSpace, choice: Choice) -> bool:
-    """Whether its layers see what switches the choice off; if not, they rely on its first option to say so."""
+    """Returns True if every layer of the choice has the switches of the choice in its scope.
+
+    Other layers rely on the first option to tell that the choice is switched off.
+    """
     switches = {name for clause in choice.when for name, _ in clause}
     return all(switches <= set(layer.scope) for layer in space.layers if choice.name in layer.scope)
 
 
 def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tuple[Operation, ...]) -> SearchSpace:
-    """Conditions speak only of options that are left; what can never be switched on has only its first option."""
+    """Returns the space in which conditions name only options that are left.
+
+    A choice that can never be switched on keeps only its first option.
+    """
     while True:
         by_name = {choice.name: choice for choice in choices}
-        conditions = [_possible(choice.when, by_name) for choice in choices]
+        conditions = [simplified(choice.when, by_name) for choice in choices]
         smaller = tuple(
             replace(choice, when=when or ())
             if when is not None
@@ -143,78 +160,57 @@ def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tup
             for choice, when in zip(choices, conditions, strict=True)
         )
         if smaller == choices:
-            requires = _possible(space.requires, by_name)
+            requires = simplified(space.requires, by_name)
             if requires is None:
-                raise SpaceError(f"what is left of {space.name} cannot meet its requirements {space.requires}")
+                raise SpaceError(
+                    f"no architecture left in {space.name} can meet its requirements {space.requires}; keep more options"
+                )
             return _made(space, choices, requires, operations)
         choices = smaller
-
-
-def _possible(condition: Condition, by_name: Mapping[str, Choice]) -> Condition | None:
-    """The condition without what is always true or never; () where it always holds, None where it never does."""
-    clauses = []
-    for clause in condition:
-        left = [(name, tuple(o for o in options if o in by_name[name].options)) for name, options in clause]
-        if all(options for _, options in left):
-            clauses.append(tuple((name, o) for name, o in left if set(o) != set(by_name[name].options)))
-    if () in clauses or not condition:
-        return ()
-    return tuple(dict.fromkeys(clauses)) or None
-
-
-def _both(condition: Condition, clause: Clause) -> Condition:
-    """Where the condition and the clause hold. Raises SpaceError where they never do together."""
-    joined = []
-    for each in condition or ((),):
-        options = dict(each)
-        for name, allowed in clause:
-            options[name] = tuple(option for option in options.get(name, allowed) if option in allowed)
-        if all(options.values()):
-            joined.append(tuple(options.items()))
-    if not joined:
-        raise SpaceError(f"{dict(clause)} can never hold together with {condition}")
-    return tuple(joined)
 
 
 def _made(
     space: SearchSpace, choices: tuple[Choice, ...], requires: Condition, operations: tuple[Operation, ...]
 ) -> SearchSpace:
-    return replace(space, choices=choices, requires=requires, operations=(*space.operations, *operations))
+    return replace(
+        space, choices=Choices(choices, requires), requires=requires, operations=(*space.operations, *operations)
+    )
 
 
 def _tied(space: SearchSpace, names: Sequence[str]) -> SearchSpace:
     first, *others = (space.choice(name) for name in names)
     if not others:
-        raise SpaceError(f"a tie takes two choices; there is only {first.name}")
+        raise SpaceError(f"a tie needs two choices; only {first.name} matches")
     for other in others:
         if other.options != first.options:
             raise SpaceError(f"{other.name} has options {other.options}, {first.name} {first.options}; drop some first")
-    if {choice.tied_to for choice in space.choices} & set(names) or any(each.tied_to for each in (first, *others)):
+    if {choice.tied_to for choice in space.choices} & set(names) or any(choice.tied_to for choice in (first, *others)):
         raise SpaceError(f"some of {', '.join(names)} are tied already; tie all of them at once")
-    # The first one is on wherever any of them is, or it could not say what they are.
+    # The first choice must be on wherever any of them is, because it decides the option of the others.
     conditions = [choice.when for choice in (first, *others)]
-    when = () if () in conditions else tuple(dict.fromkeys(clause for each in conditions for clause in each))
+    when = () if () in conditions else tuple(dict.fromkeys(clause for condition in conditions for clause in condition))
     if set(when) != set(first.when) and not _sees_switches(space, first):
         raise SpaceError(
-            f"{first.name} would stand where it is switched off; tie choices that are switched on by the same"
+            f"{first.name} would have an effect where it is switched off; tie choices with the same conditions"
         )
-    made = {first.name: replace(first, when=when)}
-    made |= {other.name: replace(other, tied_to=first.name) for other in others}
-    choices = tuple(made.get(choice.name, choice) for choice in space.choices)
+    tied = {first.name: replace(first, when=when)}
+    tied |= {other.name: replace(other, tied_to=first.name) for other in others}
+    choices = tuple(tied.get(choice.name, choice) for choice in space.choices)
     return _made(space, choices, space.requires, (("tie", list(names)),))
 
 
 def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Sequence[Option]]) -> SearchSpace:
-    strange = sorted(set(when) - set(space.by_name))
-    if strange:
-        raise SpaceError(f"{space.name} has no choice {strange[0]!r}; it has {', '.join(space.by_name)}")
+    unknown = sorted(set(when) - set(space.by_name))
+    if unknown:
+        raise SpaceError(f"{space.name} has no choice {unknown[0]!r}; it has {', '.join(space.by_name)}")
     deciding = {name for choice in space.choices for clause in choice.when for name, _ in clause}
-    deciding |= {name for clause in space.requires for name, _ in clause} | {each.tied_to for each in space.choices}
+    deciding |= {name for clause in space.requires for name, _ in clause} | {choice.tied_to for choice in space.choices}
     if deciding & set(names):
-        raise SpaceError(f"{min(deciding & set(names))} decides about other choices; it cannot be made conditional")
+        raise SpaceError(f"other choices depend on {min(deciding & set(names))}, so it cannot be made conditional")
     clause = tuple((name, tuple(options)) for name, options in when.items())
     choices = tuple(
-        replace(choice, when=_both(choice.when, clause)) if choice.name in names else choice for choice in space.choices
+        replace(choice, when=conjunction(choice.when, clause)) if choice.name in names else choice
+        for choice in space.choices
     )
     operation = ("condition", list(names), {name: list(options) for name, options in when.items()})
     return _made(space, choices, space.requires, (operation,))

@@ -1,4 +1,4 @@
-"""An operator: what can stand at a place in a network, as a frozen value. It knows its shapes and costs, not its weights."""
+"""An operator: one module of a network as a frozen value, with shapes and costs, without weights."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,10 +12,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an operator costs without being run; costs add.
+    """Costs of an operator that are known without running it; costs add up.
 
     `flops` is 2 x the multiply-accumulates of convolutions, linear layers and attention products, for one sample.
-    `params` counts trained numbers; `statistics` counts stored numbers that are not trained (batch-norm means, variances).
+    `params` counts trained numbers; `statistics` counts stored numbers that are not trained (means and variances of batch-norms).
     """
 
     flops: int = 0
@@ -29,24 +29,24 @@ class Cost:
 def conv_cost(
     in_channels: int, out_channels: int, kernel: int, out_hw: tuple[int, int], groups: int = 1, bias: bool = False
 ) -> Cost:
-    """A two-dimensional convolution with a square kernel and `out_hw` output positions."""
+    """Returns the cost of a two-dimensional convolution with a square kernel and `out_hw` output positions."""
     weights = out_channels * (in_channels // groups) * kernel * kernel
     return Cost(2 * weights * out_hw[0] * out_hw[1], weights + (out_channels if bias else 0))
 
 
 def linear_cost(in_features: int, out_features: int, positions: int = 1, bias: bool = True) -> Cost:
-    """A linear layer applied at `positions` places."""
+    """Returns the cost of a linear layer applied at `positions` positions."""
     weights = in_features * out_features
     return Cost(2 * weights * positions, weights + (out_features if bias else 0))
 
 
 def batch_norm_cost(channels: int) -> Cost:
-    """Scale and shift; running mean and variance."""
+    """Returns the cost of a batch-norm: scale and shift are parameters, running mean and variance are statistics."""
     return Cost(0, 2 * channels, 2 * channels)
 
 
 def float_bytes(shape: Shape) -> int:
-    """Of a float32 tensor for one sample.
+    """Returns the bytes of a float32 tensor for one sample.
 
     >>> float_bytes((3, 32, 32))
     12288
@@ -55,7 +55,7 @@ def float_bytes(shape: Shape) -> int:
 
 
 def strided(size: int, stride: int) -> int:
-    """Output size of a 'same'-padded odd kernel at a stride.
+    """Returns the output size of a 'same'-padded odd kernel at a stride.
 
     >>> strided(32, 2), strided(7, 2)
     (16, 4)
@@ -65,9 +65,9 @@ def strided(size: int, stride: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator(ABC):
-    """Base of all operators. A subclass is a frozen dataclass that adds its hyper-parameters and names its module.
+    """Base of all operators. A subclass is a frozen dataclass that adds hyper-parameters and names a torch module.
 
-    Class attributes, without which a subclass is a SpaceError:
+    Required class attributes (a subclass without them raises SpaceError):
       kind    the operator's name in keys and tables
       module  "package.module:Class" of a torch module built as `Class(operator)`; resolved only when a network is assembled
     """
@@ -85,51 +85,51 @@ class Operator(ABC):
     @property
     @abstractmethod
     def output_shape(self) -> Shape:
-        """Shape of the output, without the batch axis."""
+        """The shape of the output, without the batch axis."""
 
     @abstractmethod
     def cost(self) -> Cost:
-        """FLOPs, parameters and statistics; equal to what the built module has."""
+        """Returns FLOPs, parameters and statistics, equal to those of the built module."""
 
     @property
     def input_bytes(self) -> int:
-        """Of the input for one sample."""
+        """The bytes of the input for one sample."""
         return float_bytes(self.input_shape) * (1 if self.vocabulary is None else 2)
 
     @property
     def output_bytes(self) -> int:
-        """Of the output for one sample."""
+        """The bytes of the output for one sample."""
         return float_bytes(self.output_shape)
 
     def peak_bytes(self) -> int:
-        """Most bytes of activations alive at once while it runs alone on one sample, its input and output included.
+        """Returns the most bytes of activations alive while the operator runs on one sample, input and output included.
 
-        The module runs one torch operation after the other, none in place; each makes a new tensor, which is alive until
-        the last operation that reads it. Views cost nothing, weights are not counted, nor is what an operation uses
-        inside (attention's T x T scores). So it is what a plain interpreter needs (the limit of small devices: Lin et al.
-        2020, MCUNet); a runtime that fuses needs less.
+        The count assumes one torch operation after another, none in place. Every operation makes a new tensor that is
+        alive until the last operation that reads it. Views, weights and memory inside one operation (the T x T scores of
+        attention) are not counted. This is the need of a plain interpreter, the limit of small devices (Lin et al. 2020,
+        MCUNet); a runtime that fuses operations needs less.
 
-        By default input and output: to be overridden where the module holds more.
+        The default is input plus output; override it where the module holds more.
         """
         return self.input_bytes + self.output_bytes
 
     @property
     def vocabulary(self) -> int | None:
-        """None where the input is float32; where it is token ids (int64), the number that all of them are below."""
+        """None for a float32 input; for an input of token ids (int64), the number that all ids are below."""
         return None
 
     @property
     def key(self) -> str:
-        """Readable and stable: the kind and every hyper-parameter. Equal keys mean equal latency under equal conditions."""
+        """The kind and every hyper-parameter, readable and stable. Equal keys mean equal latency under equal conditions."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return f"{self.kind}({', '.join(f'{name}={_written(value)}' for name, value in values)})"
 
     @property
     def family(self) -> str:
-        """Operators of one layer and one family share entangled weights; by default each operator has its own.
+        """The name under which operators of one layer share entangled weights; by default no two operators share.
 
-        In a family, a parameter of a smaller operator is a slice of the same-named parameter of a larger one:
-        the first rows of the channel axes, the centre of the kernel axes.
+        Within a family, a parameter of a smaller operator is a slice of the parameter of the same name of a larger
+        operator: the first entries of the channel axes, the centre of the kernel axes.
         """
         return self.key
 

@@ -1,12 +1,14 @@
 """The exact best architecture under additive costs: a small integer program over choices and factor cells.
 
-One binary variable per option of each choice, exactly one of which is 1; one continuous variable per cell of each
-factor, whose sums along every axis equal the options' variables. At integer options the cells are the look-up. Options
-that a factor does not tell apart share its cells: those of a tree's leaf are two by two by two, whatever the choices. One
-continuous variable per clause of a condition, at most any of its literals: where none is 1, the choice is at its first
-option, so that the program's solutions are the normalised architectures.
+Variables of the program:
+- one binary variable per option of each choice, exactly one of which is 1;
+- one continuous variable per cell of each factor; the sums of cells along every axis equal the options' variables, so at
+  integer options the cells are the look-up. Options with equal values in a factor share a cell: a leaf of a tree of depth
+  3 has 2 x 2 x 2 cells, however many options its choices have;
+- one continuous variable per clause of a condition, at most any of the clause's literals. Where no clause is 1, the choice
+  takes its first option, so the program's solutions are the normalised architectures.
 
-Shapes: S sums (the objective, then the limits), K kinds of options along every axis.
+Shapes: S sums (the objective, then the limits), K kinds of options along every axis, V variables.
 """
 
 import math
@@ -15,63 +17,47 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.choice import Condition, Option
+from hwnas.core.choices import Choices
 from hwnas.core.factors import Factor
-from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 
 Limit = tuple[Sequence[Factor], float]
 
 
-def minimise(space: SearchSpace, objective: Sequence[Factor], limits: Sequence[Limit] = ()) -> Arch:
-    """The architecture with the least sum of `objective` whose sum is at most the bound of each of `limits`.
+def minimise(choices: Choices, objective: Sequence[Factor], limits: Sequence[Limit] = ()) -> Arch:
+    """Returns the architecture with the least sum of `objective` whose sum is at most the bound of each of `limits`.
 
-    Only architectures that meet the space's requirements count. Raises BudgetError where none meets the limits.
+    Only architectures that meet the requirements of the choices count. Raises BudgetError where none meets the limits.
     """
     tables = _tables([objective, *(limit for limit, _ in limits)])
-    offsets = np.cumsum([0] + [len(choice.options) for choice in space.choices])
-    conditions = [choice.when for choice in space.choices] + [space.requires]
+    offsets = np.cumsum([0] + [len(choice.options) for choice in choices])
+    conditions = [choice.when for choice in choices] + [choices.requires]
     clauses = np.cumsum([offsets[-1]] + [len(condition) for condition in conditions])
     cells = np.cumsum([clauses[-1]] + [table.values_SK[0].size for table in tables])
     program = _Program(int(cells[-1]))
     for start, end in pairwise(offsets):
         program.add(np.arange(start, end), np.ones(end - start), 1.0, 1.0)
-    _add_look_ups(program, space, tables, offsets, cells)
-    _add_conditions(program, space, conditions, offsets, clauses)
-    _add_ties(program, space, offsets)
-    constraints = [program.constraint()]
+    _add_look_ups(program, choices, tables, offsets, cells)
+    _add_conditions(program, choices, conditions, offsets, clauses)
+    _add_ties(program, choices, offsets)
     for number, (_, bound) in enumerate(limits, start=1):
-        weights = _weights(tables, number, cells)
+        weights_V = _weights(tables, number, cells)
         # The solver's tolerance is absolute, so a limit is stated relative to its bound.
-        scale = abs(bound) or np.abs(weights).max() or 1.0
-        constraints.append(LinearConstraint(weights[None] / scale, -np.inf, bound / scale))
-    weights = _weights(tables, 0, cells)
-    # HiGHS's presolve has called a program infeasible that is not (docs/log.md), so that is believed without it alone.
-    for presolve in (True, False):
-        solution = milp(
-            weights / max(np.abs(weights).max(), 1e-300),
-            constraints=constraints,
-            integrality=np.arange(cells[-1]) < offsets[-1],
-            bounds=Bounds(0, 1),
-            options={"mip_rel_gap": 0.0, "presolve": presolve},
-        )
-        if solution.x is not None:
-            break
-    if solution.x is None:
-        raise BudgetError(f"no architecture of {space.name} meets the limits: {solution.message}")
-    return space.decode([int(solution.x[a:b].argmax()) for a, b in pairwise(offsets)])
+        scale = abs(bound) or np.abs(weights_V).max() or 1.0
+        program.add(np.flatnonzero(weights_V), weights_V[weights_V != 0] / scale, -np.inf, bound / scale)
+    solution_V = program.solution(_weights(tables, 0, cells), integers=int(offsets[-1]))
+    return choices.decode([int(solution_V[start:end].argmax()) for start, end in pairwise(offsets)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """The cells of one scope in every sum, options that no sum tells apart taken together: the less there is to solve.
+    """The cells of one scope in every sum. Options with equal values in all sums form one kind, which keeps the program small.
 
-    `values_SK` has an axis K per choice of `scope`; `kinds` gives the kind of each of its options.
+    `values_SK` has an axis K per choice of `scope`; `kinds` gives the kind of each option of that choice.
     """
 
     scope: tuple[str, ...]
@@ -98,29 +84,50 @@ def _table(scope: tuple[str, ...], values_SK: FloatArray) -> _Table:
 
 
 class _Program:
-    """Rows of a sparse linear constraint, each `low <= coefficients @ variables <= high`."""
+    """A mixed integer program: rows of a sparse linear constraint, each `low <= coefficients @ variables <= high`."""
 
     def __init__(self, variables: int) -> None:
         self._variables = variables
-        self._entries: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+        self._entries: list[tuple[IntArray, IntArray, FloatArray]] = []
         self._low: list[float] = []
         self._high: list[float] = []
 
-    def add(self, columns: FloatArray, coefficients: FloatArray, low: float, high: float) -> None:
+    def add(self, columns: IntArray, coefficients: FloatArray, low: float, high: float) -> None:
         self._entries.append((np.full(len(columns), len(self._low)), columns, coefficients))
         self._low.append(low)
         self._high.append(high)
 
-    def constraint(self) -> LinearConstraint:
+    def solution(self, weights_V: FloatArray, integers: int) -> FloatArray:
+        """Returns the variables (V,) with the least `weights @ variables`, the first `integers` of them integer.
+
+        Raises BudgetError where no solution is feasible.
+        """
+        # Loaded here: boards that only measure have no scipy.
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import coo_array
+
         rows, columns, coefficients = (np.concatenate(part) for part in zip(*self._entries, strict=True))
         matrix = coo_array((coefficients, (rows, columns)), shape=(len(self._low), self._variables)).tocsr()
-        return LinearConstraint(matrix, self._low, self._high)
+        # HiGHS's presolve can report a feasible program as infeasible (docs/log.md), so infeasibility is trusted only
+        # with presolve off.
+        for presolve in (True, False):
+            result = milp(
+                weights_V / max(np.abs(weights_V).max(), 1e-300),
+                constraints=LinearConstraint(matrix, self._low, self._high),
+                integrality=(np.arange(self._variables) < integers).astype(int),
+                bounds=Bounds(0, 1),
+                options={"mip_rel_gap": 0.0, "presolve": presolve},
+            )
+            if result.x is not None:
+                solution_V: FloatArray = result.x
+                return solution_V
+        raise BudgetError(f"no architecture meets the limits: {result.message}")
 
 
 def _add_look_ups(
-    program: _Program, space: SearchSpace, tables: Sequence[_Table], offsets: FloatArray, cells: FloatArray
+    program: _Program, choices: Choices, tables: Sequence[_Table], offsets: IntArray, cells: IntArray
 ) -> None:
-    """Along every axis of a table, the cells of options that it does not tell apart sum to the options' variables."""
+    """Adds, along every axis of a table: the cells of one kind of options sum to these options' variables."""
     for table, start in zip(tables, cells, strict=False):
         shape = table.values_SK.shape[1:]
         index = start + np.arange(math.prod(shape)).reshape(shape)
@@ -129,47 +136,49 @@ def _add_look_ups(
         for axis, (name, kind_of_option) in enumerate(zip(table.scope, table.kinds, strict=True)):
             for kind in range(shape[axis]):
                 of_kind = index.take(kind, axis).reshape(-1)
-                options = offsets[space.columns[name]] + np.flatnonzero(kind_of_option == kind)
+                options = offsets[choices.columns[name]] + np.flatnonzero(kind_of_option == kind)
                 coefficients = np.repeat([1.0, -1.0], [len(of_kind), len(options)])
                 program.add(np.concatenate([of_kind, options]), coefficients, 0.0, 0.0)
 
 
 def _add_conditions(
-    program: _Program, space: SearchSpace, conditions: Sequence[Condition], offsets: FloatArray, clauses: FloatArray
+    program: _Program, choices: Choices, conditions: Sequence[Condition], offsets: IntArray, clauses: IntArray
 ) -> None:
-    """A clause is at most any of its literals; without a clause a choice is at its first option. The last condition
-    is the space's own: one of its clauses holds."""
+    """Adds every condition: a clause is at most any of its literals, and without a clause a choice takes its first option.
+
+    The last condition is the requirement of all choices: one of its clauses holds.
+    """
     for number, (condition, start) in enumerate(zip(conditions, clauses, strict=False)):
         for variable, clause in enumerate(condition, start):
             for literal in clause:
-                columns = np.append(_literal(space, literal, offsets), variable)
+                columns = np.append(_literal(choices, literal, offsets), variable)
                 program.add(columns, np.append(np.ones(len(columns) - 1), -1.0), 0.0, np.inf)
         if condition:
             of_condition = np.arange(start, start + len(condition))
-            columns = of_condition if number == len(space.choices) else np.append(of_condition, offsets[number])
+            columns = of_condition if number == len(choices) else np.append(of_condition, offsets[number])
             program.add(columns, np.ones(len(columns)), 1.0, np.inf)
 
 
-def _add_ties(program: _Program, space: SearchSpace, offsets: FloatArray) -> None:
-    """A tied choice has, while it is on, the option of the choice it is tied to."""
-    for column, choice in enumerate(space.choices):
+def _add_ties(program: _Program, choices: Choices, offsets: IntArray) -> None:
+    """Adds the ties: while a tied choice is on, it takes the option of the choice it is tied to."""
+    for column, choice in enumerate(choices):
         for option in range(len(choice.options)) if choice.tied_to else ():
-            pair = np.array([offsets[column] + option, offsets[space.columns[choice.tied_to]] + option])
+            pair = np.array([offsets[column] + option, offsets[choices.columns[choice.tied_to]] + option])
             for clause in choice.when or ((),):
-                literals = [_literal(space, literal, offsets) for literal in clause]
+                literals = [_literal(choices, literal, offsets) for literal in clause]
                 columns = np.concatenate([pair, *literals])
                 coefficients = np.concatenate([[1.0, -1.0], *(-np.ones(len(literal)) for literal in literals)])
                 program.add(columns, coefficients, -float(len(literals)), np.inf)
 
 
-def _literal(space: SearchSpace, literal: tuple[str, tuple[Option, ...]], offsets: FloatArray) -> FloatArray:
-    """The variables of the options that make a literal of a condition true."""
+def _literal(choices: Choices, literal: tuple[str, tuple[Option, ...]], offsets: IntArray) -> IntArray:
+    """Returns the variables of the options that make a literal of a condition true."""
     name, options = literal
-    known = space.choice(name).options
-    return np.array([offsets[space.columns[name]] + known.index(option) for option in options])
+    known = choices.by_name[name].options
+    return np.array([offsets[choices.columns[name]] + known.index(option) for option in options])
 
 
-def _weights(tables: Sequence[_Table], number: int, cells: FloatArray) -> FloatArray:
-    """The coefficient of every variable in one of the sums."""
+def _weights(tables: Sequence[_Table], number: int, cells: IntArray) -> FloatArray:
+    """Returns the coefficient of every variable in one of the sums; shape (V,)."""
     values = [table.values_SK[number].reshape(-1) for table in tables]
     return np.concatenate([np.zeros(cells[0]), *values])

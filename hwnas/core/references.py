@@ -1,40 +1,80 @@
-"""The one look-up of references: a known name, or `FILE.py:NAME` of a user's file."""
+"""References to parts: the name of a built-in part, or `FILE.py:NAME` for an attribute of a user's file.
+
+Every registry of hwnas is looked up here, so all parts are named in the same way and fail with the same messages.
+"""
 
 import hashlib
+import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from hwnas.errors import HwnasError, UnknownNameError
 
+IN_A_FILE: Final = "FILE.py:NAME"
+
 
 def resolve(kind: str, reference: str, known: Mapping[str, Any], error: type[HwnasError]) -> Any:
-    """Returns the known value of a name, or the object NAME of FILE.py.
+    """Returns the part that a reference names. `kind` is the word for such a part in messages ("space", "data set").
 
-    Raises UnknownNameError for a reference that is neither, and `error` for a file that cannot be loaded.
+    A known value that is a text "package.module:attribute" is imported only now. Raises UnknownNameError for a reference
+    that is neither a known name nor `FILE.py:NAME`, and `error` for a file that cannot be loaded or lacks the name.
     """
     if reference in known:
-        return known[reference]
-    file, colon, name = reference.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise UnknownNameError(kind, reference, [*known, "FILE.py:NAME"])
-    path = Path(file)
-    if not path.is_file():
-        raise error(f"{path}: no such file; give FILE.py:NAME")
-    module_name = f"hwnas_file_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[module_name] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(sys.modules[module_name])
-        except (Exception, SystemExit) as problem:
-            del sys.modules[module_name]
-            raise error(f"{path}: cannot be loaded: {type(problem).__name__}: {problem}") from problem
+        value = known[reference]
+        return imported(value) if isinstance(value, str) else value
+    path, colon, name = reference.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise UnknownNameError(kind, reference, [*known, IN_A_FILE])
+    if not Path(path).is_file():
+        raise error(f"{path}: no such file; give a {kind} of your own as {IN_A_FILE}")
     try:
-        return getattr(sys.modules[module_name], name)
+        return getattr(_module_of_file(Path(path), error), name)
     except AttributeError:
-        raise error(f"{path} has no {name!r}; define it, or check what follows the colon") from None
+        raise error(f"{path} has no {name!r}; {IN_A_FILE} names what the file defines") from None
+
+
+def imported(target: str) -> Any:
+    """Returns the attribute that "package.module:attribute" names.
+
+    >>> imported("math:tau") > 6
+    True
+    """
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def cause(error: BaseException, file: str | Path) -> str:
+    """Returns the kind and message of an error, and the last line of `file` that the error passed through, if any."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
+    path = Path(file)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    return f"{type(error).__name__}: {error}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
+
+
+def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
+    """Returns the file as a module, executed once per process."""
+    # Each file has a module name of its own, so that its operators can name their torch modules by f"{__name__}:Class".
+    name = f"hwnas_file_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except HwnasError:
+        del sys.modules[name]
+        raise
+    except (Exception, SystemExit) as failure:
+        del sys.modules[name]
+        raise error(f"{path}: cannot be loaded: {cause(failure, path)}") from failure
+    return module

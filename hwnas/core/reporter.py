@@ -1,4 +1,4 @@
-"""What long work tells the person who waits: how far it is, and what it found."""
+"""Progress and notes of long work, for the person who waits."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar, final
@@ -7,18 +7,18 @@ Item = TypeVar("Item")
 
 
 class Reporter(Protocol):
-    """The command line shows progress bars; a library call stays silent."""
+    """A place for progress and notes. The command line shows progress bars; a library call stays silent."""
 
     def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
-        """The items, one by one, while a bar named `what` advances."""
+        """Yields the items one by one while a bar named `what` advances."""
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Writes one line that stays visible."""
 
 
 @final
 class Silent:
-    """Says nothing."""
+    """A reporter that shows nothing."""
 
     def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
         return items

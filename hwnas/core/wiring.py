@@ -1,6 +1,6 @@
-"""Wiring: how layers are joined into a network. Values only.
+"""Wiring: how layers are joined into a network, as values.
 
-There is one interpreter, `run`, for everything that flows through a network: shapes, tensors, nodes of a graph.
+One interpreter, `run`, sends values of any kind through a network: shapes, tensors, nodes of a graph.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,34 +15,37 @@ T = TypeVar("T")
 
 
 class Flow(Protocol[T]):
-    """What a network does with values of one kind."""
+    """The operations of a network on values of one kind."""
 
     def layer(self, layer: Layer, value: T) -> T | None:
-        """The layer's output for an input, or None where nothing stands there."""
+        """Returns the layer's output for an input, or None where the layer is empty."""
 
     def total(self, graph: str, source: T, terms: Sequence[T]) -> T:
-        """The sum of what arrives at a node of a graph whose input is `source`; zeros like it where nothing does."""
+        """Returns the sum of the terms at a node of a graph whose input is `source`; zeros like `source` without terms."""
 
-    # What follows is for flows of several architectures at once; in one, it is what it is.
+    # Flows of several architectures at once override the methods below; for one architecture the defaults are right.
 
     def edge(self, layer: Layer, value: T) -> T | None:
-        """As `layer`, on an edge of a graph, where nothing comes of nothing."""
+        """Returns what `layer` returns, for an edge of a graph: an empty edge adds nothing instead of passing its input."""
         return self.layer(layer, value)
 
     def within(self, depth: str, number: int) -> "Flow[T]":
-        """The flow inside block `number` (from 1) of a stage, for the depths that keep it."""
+        """Returns the flow inside block `number` (from 1) of a stage, restricted to the depths that keep the block."""
         return self
 
     def ended(self, depth: str, values: Sequence[T]) -> T:
-        """The output of a stage whose input, and outputs after each block, are `values`."""
+        """Returns the output of a stage from `values`: the stage's input, then the output after each block."""
         return values[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """A layer, and how many values are alive `beside` what it holds itself while it runs, and how many, its output among
-    them, while that is `added` to what arrived at its node before (0: nothing did). A value is freed after its last use;
-    a layer's input counts as beside it where another layer takes it later."""
+    """A layer, and the number of values alive at the same time, each freed after its last use.
+
+    `beside` counts the values alive while the layer runs, besides those it holds itself; the layer's input counts where
+    another layer reads it later. `added` counts the values alive, the layer's output among them, while the output is
+    added to the sum at its node; 0 where the output is the node's first term.
+    """
 
     layer: Layer
     beside: int = 0
@@ -51,12 +54,12 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Parts in sequence. A layer where nothing stands is passed by."""
+    """Parts in sequence. An empty layer passes its input on."""
 
     parts: tuple["Part", ...]
 
     def layers(self) -> Iterator[Layer]:
-        """All layers in the order in which data passes them."""
+        """Yields all layers in the order in which data passes them."""
         for part in self.parts:
             if isinstance(part, Layer):
                 yield part
@@ -64,7 +67,7 @@ class Chain:
                 yield from part.layers()
 
     def alive(self) -> Iterator["Alive"]:
-        """All layers with the values that are alive beside them."""
+        """Yields all layers with the numbers of values alive beside them."""
         for part in self.parts:
             if isinstance(part, Layer):
                 yield Alive(part)
@@ -72,22 +75,24 @@ class Chain:
                 yield from part.alive()
 
     def meetings(self) -> Iterator[tuple[Layer, Layer]]:
-        """Pairs of layers of which one takes what the other gives, or whose outputs are added up; none across a graph's
-        border, and as if something stood everywhere."""
-        found = list(units(self.parts))
-        for unit in found:
+        """Yields pairs of layers where one reads the other's output, or both outputs are added up.
+
+        No pair crosses the border of a graph. No layer counts as empty.
+        """
+        sequence = list(units(self.parts))
+        for unit in sequence:
             if isinstance(unit, Graph):
                 yield from unit.meetings()
-        for first, second in pairwise(found):
+        for first, second in pairwise(sequence):
             if isinstance(first, Layer) and isinstance(second, Layer):
                 yield first, second
 
     def outline(self) -> list[Any]:
-        """How the layers, by name, are joined; fit for JSON."""
+        """Returns how the layers, by name, are joined; fit for JSON."""
         return ["chain", *(part.name if isinstance(part, Layer) else part.outline() for part in self.parts)]
 
     def run(self, value: T, flow: Flow[T]) -> T:
-        """The output for an input."""
+        """Returns the output for an input."""
         for part in self.parts:
             if isinstance(part, Layer):
                 output = flow.layer(part, value)
@@ -99,10 +104,10 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks in sequence, of which a depth choice (options: numbers of blocks) keeps the first ones.
+    """Blocks in sequence. The choice `depth`, whose options are numbers of blocks, keeps the first ones.
 
-    The blocks themselves decide whether they stand; that it is the depth that decides is recorded for what mixes outputs
-    over depths.
+    The layers of a block have the depth in their scopes and are empty where the depth drops the block. `depth` is recorded
+    here for flows that mix outputs over depths.
     """
 
     name: str
@@ -136,10 +141,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A cell: layers on edges between nodes 0, 1, ...; a node is the sum of what its edges bring.
+    """A cell: layers on edges between nodes 0, 1, ...; a node is the sum of the outputs of its incoming edges.
 
-    Node 0 is the input, the last node the output; edges go from lower to higher nodes. A layer where nothing stands
-    brings nothing, and so does an edge from a node at which nothing arrives.
+    Node 0 is the input, the last node the output; edges go from lower to higher nodes. An empty layer adds nothing to the
+    sum, and neither does an edge from a node without terms.
     """
 
     name: str
@@ -147,7 +152,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         if not self.edges:
-            raise SpaceError(f"graph {self.name!r} has no edges; give it one from node 0 to the output at least")
+            raise SpaceError(f"graph {self.name!r} has no edges; add an edge from node 0 to the output")
         for edge in self.edges:
             if not 0 <= edge.source < edge.target:
                 raise SpaceError(
@@ -160,14 +165,14 @@ class Graph:
             yield edge.layer
 
     def alive(self) -> Iterator["Alive"]:
-        """As if something stood on every edge."""
-        edges = sorted(self.edges, key=lambda edge: edge.target)  # as `run` takes them
+        """Yields all layers with the numbers of values alive beside them; no edge counts as empty."""
+        edges = sorted(self.edges, key=lambda edge: edge.target)  # the order of `run`
         for number, edge in enumerate(edges):
-            arrived = sum(other.target == edge.target for other in edges[:number])
+            terms = sum(other.target == edge.target for other in edges[:number])
             later = [other for other in edges[number + 1 :] if other.source < edge.target]
-            waiting = {other.source for other in later}
-            left = {other.source for other in later if other.target > edge.target}
-            yield Alive(edge.layer, len(waiting) + arrived, len(left) + arrived + 2 if arrived else 0)
+            needed = {other.source for other in later}
+            needed_after = {other.source for other in later if other.target > edge.target}
+            yield Alive(edge.layer, len(needed) + terms, len(needed_after) + terms + 2 if terms else 0)
 
     def meetings(self) -> Iterator[tuple[Layer, Layer]]:
         for number, edge in enumerate(self.edges):
@@ -194,7 +199,7 @@ Part = Layer | Chain | Stage | Graph
 
 
 def units(parts: Sequence[Part]) -> Iterator[Layer | Graph]:
-    """Layers and graphs in their order, whatever chains and stages they are in."""
+    """Yields layers and graphs in order, out of their chains and stages."""
     for part in parts:
         if isinstance(part, Chain):
             yield from units(part.parts)

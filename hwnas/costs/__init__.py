@@ -1,1 +1,1 @@
-"""Costs: what is known of an architecture without training it, and limits on it."""
+"""Costs: numbers per architecture that need no training, and hard limits on them."""

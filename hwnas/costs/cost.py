@@ -6,15 +6,17 @@ Shapes: N architectures, C choices.
 from dataclasses import dataclass
 from typing import Protocol, final
 
+import numpy as np
+
 from hwnas.core import optimum
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.factors import Factor
 
 
 class Cost(Protocol):
-    """A cost of a space's architectures: latency on a device, energy, FLOPs, parameters, bytes, peak memory, a proxy.
+    """A cost of a space's architectures: latency on a device, energy, FLOPs, parameters, peak memory, a zero-cost score.
 
-    `unit` is that of `values`: ms, mJ, MiB, or empty. Lower is better.
+    Lower is better. `unit` is the unit of `values`: ms, mJ, MiB, or empty for a plain number.
     """
 
     @property
@@ -25,37 +27,41 @@ class Cost(Protocol):
 
     @property
     def factors(self) -> tuple[Factor, ...] | None:
-        """The factors whose sum is `values`; None where the cost is no sum."""
+        """The factors whose sum is `values`; None where the cost is not a sum of factors."""
         ...
 
     def values(self, rows_NC: IntArray) -> FloatArray:
-        """Returns the cost of each architecture as expected; shape (N,)."""
+        """Returns the expected cost of each architecture; shape (N,)."""
         ...
 
     def upper(self, rows_NC: IntArray) -> FloatArray:
-        """Returns what a limit is held against: the upper end of the interval where the cost is predicted; shape (N,)."""
+        """Returns the numbers that a limit is compared with; shape (N,).
+
+        For a predicted cost they are the upper ends of its interval, for an exact cost they equal `values`.
+        """
         ...
 
     def program(self, bound: float) -> optimum.Limit | None:
-        """Returns `upper <= bound` as a limit on a sum of factors, for the integer program; None where there is none."""
+        """Returns the limit `upper <= bound` as a limit on a sum of factors, for the integer program; None if impossible."""
         ...
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `bound` of a cost, in the cost's unit."""
+    """The hard limit `cost <= bound`, in the cost's unit."""
 
     cost: Cost
     bound: float
 
     def over(self, rows_NC: IntArray) -> FloatArray:
-        """Returns how far each architecture is over the limit, relative to it: within where at most 0; shape (N,)."""
-        return self.cost.upper(rows_NC) / self.bound - 1
+        """Returns how far each architecture exceeds the limit, relative to the bound; at most 0 where it is met; shape (N,)."""
+        # The difference first: its sign is exact, that of `upper / bound - 1` is not.
+        return np.asarray((self.cost.upper(rows_NC) - self.bound) / (abs(self.bound) or 1.0))
 
     def program(self) -> optimum.Limit | None:
-        """Returns the limit on a sum of factors that says the same; None where there is none."""
+        """Returns the same limit on a sum of factors, for the integer program; None if impossible."""
         return self.cost.program(self.bound)
 
     def __str__(self) -> str:
-        return f"{self.cost.name} <= {self.bound:.4g}{' ' * bool(self.cost.unit)}{self.cost.unit}"
+        return f"{self.cost.name} <= {self.bound:.12g}{' ' * bool(self.cost.unit)}{self.cost.unit}"

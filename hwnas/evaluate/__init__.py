@@ -1,1 +1,1 @@
-"""Evaluators: architectures to metrics, through sources of weights and stages that are joined."""
+"""Evaluators: architectures to metrics, through a source of weights and stages that are joined."""

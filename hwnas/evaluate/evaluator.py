@@ -1,6 +1,10 @@
-"""The evaluator seam: architectures to metrics, in batches. Knows no source of weights by name."""
+"""The evaluator seam: architectures to metrics, in batches. Knows no source of weights by name.
 
-from collections.abc import Mapping, Sequence
+A `Source` gives a network with weights, each `Stage` changes it, and an `Evaluator` scores it. Sources and stages are
+functions of the architecture: the same one always gives the same network, whatever was evaluated before.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hwnas.core.arch import Arch
@@ -10,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """A source of weights: a supernet, a folder of trained networks, training alone, nothing (untrained)."""
+    """A source of weights: a supernet, a folder of trained networks, training alone, random initialisation."""
 
     @property
     def name(self) -> str:
@@ -18,7 +22,7 @@ class Source(Protocol):
         ...
 
     def network(self, arch: Arch) -> "nn.Module":
-        """Returns the plain network of an architecture with its weights; the caller may change it."""
+        """Returns the plain network of an architecture with its weights; a copy that the caller may change."""
         ...
 
 
@@ -26,15 +30,17 @@ class Stage(Protocol):
     """A step between a source and the score: recalibrate, tune, quantise."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that evaluations are stored under, such as `recalibrate`."""
+        ...
 
     def __call__(self, module: "nn.Module", arch: Arch) -> "nn.Module":
-        """Returns the network after this stage; it may be the same object, changed."""
+        """Returns the network after this stage in eval mode; it may be the same object, changed."""
         ...
 
 
 class Networks(Protocol):
-    """Where finished networks come from: a source followed by its stages."""
+    """The networks of a source after its stages. `hwnas.testing.evaluators.NetworksSuite` tests its laws."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -42,16 +48,21 @@ class Networks(Protocol):
         ...
 
     def network(self, arch: Arch) -> "nn.Module":
-        """Returns the plain network in eval mode, through all stages; a copy that the caller may keep."""
+        """Returns the plain network in eval mode, through all stages; a copy that the caller may change."""
         ...
 
 
 class Evaluator(Protocol):
-    """Architectures to the metrics of a task on the validation split."""
+    """Maps architectures to metrics on the validation split. `hwnas.testing.evaluators.EvaluatorSuite` tests its laws."""
 
     @property
-    def stages(self) -> tuple[str, ...]: ...
+    def stages(self) -> tuple[str, ...]:
+        """The names of the source and of every stage, in order; evaluations are stored under them."""
+        ...
 
-    def evaluate(self, archs: Sequence[Arch]) -> list[Mapping[str, float]]:
-        """Returns the metrics of each architecture, by name, in the order given."""
+    def evaluate(self, archs: Sequence[Arch]) -> Iterable[Mapping[str, float]]:
+        """Gives the metrics of each architecture by name, in the order of `archs`, each as soon as it is known.
+
+        The metrics of an architecture do not depend on the others, nor on what was evaluated before.
+        """
         ...

@@ -1,4 +1,4 @@
-"""The public name of `hwnas.predict.transfer.transfer_ms`."""
+"""The public name of `hwnas.latency.transfer.transfer_ms`."""
 
 from hwnas.predict.transfer import transfer_ms
 

@@ -1,4 +1,4 @@
-"""The one builder: operators to plain modules, and a space's wiring to a plain network."""
+"""Builds plain modules from operators, and plain networks from a space's wiring."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ from hwnas.core.wiring import Flow
 
 
 def build(operator: Operator) -> nn.Module:
-    """The plain module of an operator, freshly initialised."""
+    """Returns the plain module of an operator, freshly initialised."""
     module, _, name = operator.module.partition(":")
     return getattr(importlib.import_module(module), name)(operator)  # type: ignore[no-any-return]
 
 
 def network(space: SearchSpace, arch: Mapping[str, Option]) -> fx.GraphModule:
-    """The plain network of an architecture, freshly initialised: what is exported, measured and deployed.
+    """Returns the plain network of an architecture, freshly initialised, for export, measurement and deployment.
 
-    Input (N, *space.input_shape). Submodules are named after the layers, dots written as underscores; `.code` shows how
-    they are joined.
+    Input (N, *space.input_shape). Submodules are named after the layers, with underscores for dots; `.code` shows how the
+    submodules are joined.
     """
     nodes = _Nodes(fx.Graph(), arch)
     nodes.graph.output(space.wiring.run(nodes.graph.placeholder("input"), nodes))
@@ -37,13 +37,13 @@ def network(space: SearchSpace, arch: Mapping[str, Option]) -> fx.GraphModule:
 
 
 def module_name(layer: str) -> str:
-    """The name of a layer's module in a network: torch allows no dots, and no names of its own methods."""
+    """Returns the name of a layer's module in a network; torch forbids dots and names of methods of a module."""
     name = layer.replace(".", "_")
     return f"{name}_" if hasattr(nn.ModuleDict, name) else name
 
 
 def sum_of(source: Tensor, terms: Sequence[Tensor]) -> Tensor:
-    """The sum of the terms, zeros like `source` where there are none."""
+    """Returns the sum of the terms; zeros like `source` without terms."""
     return reduce(add, terms) if terms else torch.zeros_like(source)
 
 

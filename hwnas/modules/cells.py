@@ -18,7 +18,7 @@ class AveragePoolModule(nn.Module):
 
 
 class ReluConvModule(nn.Module):
-    """ReLU, convolution, batch-norm. ReLU is not in place: other edges read the same node."""
+    """ReLU (not in place, because other edges read the same node), convolution, batch-norm."""
 
     def __init__(self, operator: ReluConv) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ReluConvModule(nn.Module):
 
 
 class ReductionModule(nn.Module):
-    """ResNet's basic block at stride 2."""
+    """The basic block of ResNet at stride 2."""
 
     def __init__(self, operator: Reduction) -> None:
         super().__init__()

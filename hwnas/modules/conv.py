@@ -21,7 +21,7 @@ class ResizeModule(nn.Module):
 
 
 class ConvBlockModule(nn.Module):
-    """Convolution, batch-norm, perhaps ReLU."""
+    """Convolution, batch-norm, optional ReLU."""
 
     def __init__(self, operator: ConvBlock) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class PoolClassifierModule(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         features_NCHW = torch.relu_(self.norm(self.conv(x_NCHW)))
-        # mean, not adaptive pooling: one ONNX node whatever the size.
+        # mean, not adaptive pooling, because mean is one ONNX node for every image size.
         return self.linear(features_NCHW.mean((2, 3)))  # type: ignore[no-any-return]
 
 

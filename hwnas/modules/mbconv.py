@@ -22,7 +22,7 @@ class SqueezeExcite(nn.Module):
 
 
 def shuffled(x_NCHW: Tensor, groups: int) -> Tensor:
-    """Channels of all groups in turn (ShuffleNet); torch's own operator cannot be exported."""
+    """Returns the channel shuffle of ShuffleNet; torch's own operator cannot be exported to ONNX."""
     batch, channels, height, width = x_NCHW.shape
     return x_NCHW.reshape(batch, groups, channels // groups, height, width).transpose(1, 2).reshape(x_NCHW.shape)
 

@@ -1,7 +1,7 @@
 """Transformer blocks: embeddings, attention, feed-forward, heads.
 
-No buffers (a causal mask is made where it is needed), so that a block runs on slices of a supernet's parameters alone.
-The forms are chosen for ONNX Runtime's optimiser; `tests/ops/test_transformer.py` holds what it fuses.
+Modules have no buffers (causal masks are made in the forward pass), so a block runs on slices of a supernet's parameters.
+The operations are chosen for the optimiser of ONNX Runtime; `tests/modules/test_transformer.py` pins what it fuses.
 
 Shapes: N batch, T tokens, E embedding, H heads, D head size, V vocabulary; C, H, W of images.
 """
@@ -19,12 +19,12 @@ from hwnas.operators.transformer import (
     TokenEmbedding,
 )
 
-# Standard deviation of new weights, in AutoFormer's code and in nanoGPT's.
+# Standard deviation of new weights in the code of AutoFormer and of nanoGPT.
 INITIAL_STD = 0.02
 
 
 class PatchEmbeddingModule(nn.Module):
-    """Convolution at the stride of its kernel, positions added."""
+    """Convolution with stride equal to its kernel, plus positions."""
 
     def __init__(self, operator: PatchEmbedding) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class AttentionModule(nn.Module):
 
     def forward(self, x_NTE: Tensor) -> Tensor:
         y_NTE = self.norm(x_NTE)
-        query_NHTD, key_NHTD, value_NHTD = (self._heads(of(y_NTE)) for of in (self.query, self.key, self.value))
-        # Exported, the same products and softmax as written out; in training it keeps no T x T matrices.
+        query_NHTD, key_NHTD, value_NHTD = (self._heads(linear(y_NTE)) for linear in (self.query, self.key, self.value))
+        # Exported as the same products and softmax as when written out; training keeps no T x T matrices.
         mixed_NHTD = F.scaled_dot_product_attention(query_NHTD, key_NHTD, value_NHTD, is_causal=self.operator.causal)
         return x_NTE + self.project(mixed_NHTD.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, inner_NTX: Tensor) -> Tensor:
-        """Splits X = H x D; shape (N, H, T, D)."""
+        """Splits X = H x D; returns shape (N, H, T, D)."""
         return inner_NTX.view(*inner_NTX.shape[:2], self.operator.heads, self.operator.head_size).transpose(1, 2)
 
 
@@ -72,7 +72,7 @@ class FeedForwardModule(nn.Module):
         self.project = _linear(operator.hidden, embedding)
 
     def forward(self, x_NTE: Tensor) -> Tensor:
-        # The exact GELU: below opset 20 the tanh form is exported as nine nodes that ONNX Runtime does not fuse.
+        # The exact GELU, because below opset 20 the tanh form is exported as nine nodes that ONNX Runtime does not fuse.
         return x_NTE + self.project(F.gelu(self.expand(self.norm(x_NTE))))  # type: ignore[no-any-return]
 
 
@@ -90,7 +90,7 @@ class TokenClassifierModule(nn.Module):
 
 
 class TokenEmbeddingModule(nn.Module):
-    """Rows of a table by token id, positions added."""
+    """Embedding by token id, plus positions."""
 
     def __init__(self, operator: TokenEmbedding) -> None:
         super().__init__()

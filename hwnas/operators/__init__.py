@@ -1,1 +1,1 @@
-"""Operators as values: shapes, costs and peak memory. Knows no torch."""
+"""Operators as values: shapes, costs and peak memory. No torch."""

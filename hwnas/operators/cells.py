@@ -9,7 +9,7 @@ from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cos
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip(Operator):
-    """The input itself."""
+    """The identity."""
 
     kind: ClassVar[str] = "skip"
     module: ClassVar[str] = "torch.nn:Identity"
@@ -22,14 +22,14 @@ class Skip(Operator):
         return Cost()
 
     def peak_bytes(self) -> int:
-        """One tensor is input and output."""
+        """Returns the bytes of the input, which is the output, too."""
         return self.input_bytes
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragePool(Operator):
-    """3x3 average pooling at stride 1; padding does not count. Input (C, H, W)."""
+    """3x3 average pooling at stride 1, padding excluded from the average. Input (C, H, W)."""
 
     kind: ClassVar[str] = "average_pool"
     module: ClassVar[str] = "hwnas.modules.cells:AveragePoolModule"
@@ -45,7 +45,7 @@ class AveragePool(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReluConv(Operator):
-    """ReLU, convolution without bias, batch-norm; stride 1, 'same' padding, as many channels as come in. Input (C, H, W)."""
+    """ReLU, convolution without bias, batch-norm; stride 1, 'same' padding, channels unchanged. Input (C, H, W)."""
 
     kind: ClassVar[str] = "relu_conv"
     module: ClassVar[str] = "hwnas.modules.cells:ReluConvModule"
@@ -68,8 +68,10 @@ class ReluConv(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduction(Operator):
-    """Residual block that halves the image and doubles the channels: two 3x3 convolutions, each ReLU, convolution,
-    batch-norm; 2x2 average pooling and a 1x1 convolution beside them. Input (C, H, W), H and W even."""
+    """Residual block that halves the image and doubles the channels. Input (C, H, W), H and W even.
+
+    The main path is twice ReLU, 3x3 convolution, batch-norm; the shortcut is 2x2 average pooling and a 1x1 convolution.
+    """
 
     kind: ClassVar[str] = "reduction"
     module: ClassVar[str] = "hwnas.modules.cells:ReductionModule"
@@ -87,7 +89,7 @@ class Reduction(Operator):
         return cost + conv_cost(channels, out_channels, 1, out) + batch_norm_cost(2 * out_channels)
 
     def peak_bytes(self) -> int:
-        """The first convolution: the input, which waits for the pooling, and its ReLU, twice as large as the output."""
+        """Returns the peak, at the first convolution: the input (the pooling reads it later), its ReLU, and the output."""
         return 2 * self.input_bytes + self.output_bytes
 
 
@@ -109,5 +111,5 @@ class NormClassifier(Operator):
         return batch_norm_cost(self.input_shape[0]) + linear_cost(self.input_shape[0], self.classes)
 
     def peak_bytes(self) -> int:
-        """Batch-norm, or linear layer."""
+        """Returns the larger need of batch-norm and linear layer."""
         return max(2 * self.input_bytes, float_bytes(self.input_shape[:1]) + self.output_bytes)

@@ -9,14 +9,14 @@ from hwnas.errors import SpaceError
 
 
 def widened(channels: int, width: float) -> int:
-    """Channels times a width multiplier, to a multiple of 4: the vector width of the smallest targets."""
+    """Returns channels times a width multiplier, rounded to a multiple of 4, the vector width of the smallest targets."""
     return max(4, round(channels * width / 4) * 4)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize(Operator):
-    """The image scaled to `resolution` rows and columns, bilinearly. Input (C, H, W)."""
+    """Bilinear scaling of the image to `resolution` rows and columns. Input (C, H, W)."""
 
     kind: ClassVar[str] = "resize"
     module: ClassVar[str] = "hwnas.modules.conv:ResizeModule"
@@ -34,7 +34,7 @@ class Resize(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvBlock(Operator):
-    """Convolution without bias, batch-norm, ReLU (or none); 'same' padding. Input (C, H, W)."""
+    """Convolution without bias, batch-norm, and ReLU if `relu`; 'same' padding. Input (C, H, W)."""
 
     kind: ClassVar[str] = "conv"
     module: ClassVar[str] = "hwnas.modules.conv:ConvBlockModule"
@@ -55,7 +55,7 @@ class ConvBlock(Operator):
         return convolution + batch_norm_cost(self.channels)
 
     def peak_bytes(self) -> int:
-        """Convolution, or batch-norm."""
+        """Returns the larger need of convolution and batch-norm."""
         return self.output_bytes + max(self.input_bytes, self.output_bytes)
 
     @property
@@ -66,12 +66,12 @@ class ConvBlock(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MBConv(Operator):
-    """Inverted residual block (MobileNetV2, section 3.3): 1x1 expansion, depthwise kernel, optional squeeze-excite,
-    1x1 projection; batch-norm after each convolution, ReLU after the first two. Input (C, H, W).
+    """Inverted residual block (MobileNetV2, section 3.3). Input (C, H, W).
 
-    `shortcut` adds the input to the output; it needs equal shapes. `groups` are those of the 1x1 convolutions, whose
-    channels are shuffled in between (FBNet, Wu et al. 2019, section 3.1). At expansion 1 the expansion is left out, as
-    MobileNetV2 does, unless `always_expand`.
+    The block is 1x1 expansion, depthwise convolution, optional squeeze-excite, 1x1 projection; batch-norm follows every
+    convolution, ReLU the first two. `shortcut` adds the input to the output and needs equal shapes. `groups` is that of
+    the 1x1 convolutions, with a channel shuffle between them (FBNet, Wu et al. 2019, section 3.1). Expansion 1 has no 1x1
+    expansion, as in MobileNetV2, unless `always_expand`.
     """
 
     kind: ClassVar[str] = "mbconv"
@@ -100,12 +100,12 @@ class MBConv(Operator):
 
     @property
     def expands(self) -> bool:
-        """Whether it begins with a 1x1 convolution."""
+        """True if the block begins with a 1x1 convolution."""
         return self.expansion > 1 or self.groups > 1 or self.always_expand
 
     @property
     def squeezed(self) -> int:
-        """Width inside squeeze-excite: a quarter of the hidden width, in eights as Once-for-All has it."""
+        """The width inside squeeze-excite: a quarter of the hidden width, rounded up to a multiple of 8 as in Once-for-All."""
         return max(8, (self.hidden // 4 + 7) // 8 * 8)
 
     @property
@@ -128,7 +128,7 @@ class MBConv(Operator):
         return cost + projection + batch_norm_cost(self.channels)
 
     def peak_bytes(self) -> int:
-        """Of each convolution, and of the batch-norm after it; a shortcut keeps the input alive throughout."""
+        """Returns the largest need of all convolutions and batch-norms; a shortcut keeps the input alive throughout."""
         _, height, width = self.input_shape
         _, *out_hw = self.output_shape
         kept = self.input_bytes if self.shortcut else 0
@@ -170,7 +170,7 @@ class PoolClassifier(Operator):
         return convolution + linear_cost(self.features, self.classes)
 
     def peak_bytes(self) -> int:
-        """Convolution, batch-norm, or linear layer."""
+        """Returns the largest need of convolution, batch-norm and linear layer."""
         _, height, width = self.input_shape
         features, pooled = float_bytes((self.features, height, width)), float_bytes((self.features,))
         return max(self.input_bytes + features, 2 * features, pooled + self.output_bytes)
@@ -183,8 +183,7 @@ class PoolClassifier(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainConv(Operator):
-    """Convolution with bias and without a norm, ReLU, perhaps channel-wise dropout and 2x2 max-pooling; 'same' padding.
-    Input (C, H, W)."""
+    """Convolution with bias, ReLU, optional channel-wise dropout and 2x2 max-pooling; 'same' padding. Input (C, H, W)."""
 
     kind: ClassVar[str] = "plain_conv"
     module: ClassVar[str] = "hwnas.modules.conv:PlainConvModule"
@@ -204,7 +203,7 @@ class PlainConv(Operator):
         return conv_cost(in_channels, self.channels, self.kernel, (height, width), bias=True)
 
     def peak_bytes(self) -> int:
-        """Convolution, or ReLU; dropout does nothing where nothing is trained."""
+        """Returns the larger need of convolution and ReLU; dropout is off outside training."""
         _, height, width = self.input_shape
         convolved = float_bytes((self.channels, height, width))
         return convolved + max(self.input_bytes, convolved)
@@ -217,8 +216,10 @@ class PlainConv(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenClassifier(Operator):
-    """7x7 convolution with bias, padded by 2, channel-wise dropout, and linear layers over all its outputs, `hidden` wide
-    with ReLU between. Input (C, H, W)."""
+    """7x7 convolution with bias and padding 2, channel-wise dropout, flattening, linear layers. Input (C, H, W).
+
+    `hidden` are the widths of the hidden linear layers, each followed by ReLU.
+    """
 
     kind: ClassVar[str] = "flatten_classifier"
     module: ClassVar[str] = "hwnas.modules.conv:FlattenClassifierModule"
@@ -234,7 +235,7 @@ class FlattenClassifier(Operator):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Inputs of the linear layers, and the classes."""
+        """The number of inputs of every linear layer, then the number of classes."""
         _, height, width = self.input_shape
         return (self.features * (height - 2) * (width - 2), *self.hidden, self.classes)
 
@@ -246,7 +247,7 @@ class FlattenClassifier(Operator):
         return cost
 
     def peak_bytes(self) -> int:
-        """Convolution, a linear layer, or the ReLU after one."""
+        """Returns the largest need of the convolution, the linear layers and their ReLUs."""
         linears = (before + after for before, after in pairwise(self.widths))
         relus = (2 * width for width in self.hidden)
         return max(self.input_bytes + float_bytes(self.widths[:1]), *(4 * size for size in (*linears, *relus)))

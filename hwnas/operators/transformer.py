@@ -1,7 +1,7 @@
 """The operators of transformer spaces, as values: shapes and costs. Their modules are in `hwnas.modules.transformer`.
 
-Blocks normalise first (pre-layer-norm), as ViT (Dosovitskiy et al. 2021, section 3.1) and GPT-2 do. Every parameter has
-its channels on axes 0 and 1, so within a family the smaller operator is the first rows and columns of the larger one.
+Blocks are pre-layer-norm, as in ViT (Dosovitskiy et al. 2021, section 3.1) and GPT-2. Every parameter has its channels on
+axes 0 and 1, so within a family a smaller operator is the first rows and columns of a larger one.
 
 Shapes: T tokens, E embedding, H heads, D head size, V vocabulary; C, H, W of images.
 """
@@ -14,17 +14,17 @@ from hwnas.errors import SpaceError
 
 
 def layer_norm_cost(features: int) -> Cost:
-    """Scale and shift; a layer norm stores no statistics."""
+    """Returns the cost of a layer norm: scale and shift, no statistics."""
     return Cost(0, 2 * features)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchEmbedding(Operator):
-    """Square patches that do not overlap, each embedded by the same convolution (with bias), plus a learned position.
-    Input (C, H, W), output (T, E), T in rows. No class token: `TokenClassifier` takes the mean, as AutoFormer's `--gp`.
+    """Embedding of disjoint square patches by a convolution with bias, plus learned positions.
 
-    Raises SpaceError where the patches do not fill the image.
+    Input (C, H, W), output (T, E), tokens row by row. There is no class token; `TokenClassifier` takes the mean over the
+    tokens, as AutoFormer does with `--gp`. Raises SpaceError where the patches do not fill the image.
     """
 
     kind: ClassVar[str] = "patch-embedding"
@@ -40,7 +40,7 @@ class PatchEmbedding(Operator):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches down and across."""
+        """The numbers of patches down and across."""
         _, height, width = self.input_shape
         return (height // self.patch, width // self.patch)
 
@@ -54,7 +54,7 @@ class PatchEmbedding(Operator):
         return conv_cost(self.input_shape[0], embedding, self.patch, self.grid, bias=True) + positions
 
     def peak_bytes(self) -> int:
-        """Convolution, or the sum with the positions."""
+        """Returns the larger need of the convolution and the sum with the positions."""
         return self.output_bytes + max(self.input_bytes, self.output_bytes)
 
     @property
@@ -67,8 +67,8 @@ class PatchEmbedding(Operator):
 class Attention(Operator):
     """Layer norm, multi-head self-attention (Vaswani et al. 2017, section 3.2), shortcut. Input and output (T, E).
 
-    Query, key and value are three linear layers, E to H x D, and not one: so the first heads of a larger attention are
-    the first rows of each. H x D need not be E (AutoFormer, section 3.1). `causal`: a token sees itself and earlier ones.
+    Query, key and value are three linear layers, E to H x D, so that fewer heads are the first rows of each layer. H x D may
+    differ from E (AutoFormer, section 3.1). With `causal` a token attends to itself and to earlier tokens only.
     """
 
     kind: ClassVar[str] = "attention"
@@ -81,12 +81,12 @@ class Attention(Operator):
     def __post_init__(self) -> None:
         if self.heads < 1 or self.head_size < 1:
             raise SpaceError(
-                f"attention needs a head, and a head size of at least 1, not {self.heads} and {self.head_size}"
+                f"attention needs at least 1 head and a head size of at least 1, not {self.heads} and {self.head_size}"
             )
 
     @property
     def inner(self) -> int:
-        """Width inside, H x D."""
+        """The inner width, H x D."""
         return self.heads * self.head_size
 
     @property
@@ -94,8 +94,10 @@ class Attention(Operator):
         return self.input_shape
 
     def cost(self) -> Cost:
-        """Both products (queries by keys, attention by values) count over all T x T pairs, also when causal: the
-        runtime multiplies them all and masks afterwards."""
+        """Returns the cost; both attention products count all T x T pairs.
+
+        Causal attention counts the same, because runtimes multiply all pairs and mask afterwards.
+        """
         tokens, embedding = self.input_shape
         cost = layer_norm_cost(embedding) + linear_cost(self.inner, embedding, tokens)
         for _ in ("query", "key", "value"):
@@ -103,7 +105,7 @@ class Attention(Operator):
         return cost + Cost(2 * 2 * tokens * tokens * self.inner)
 
     def peak_bytes(self) -> int:
-        """The last of query, key and value; their attention, one operation; or the shortcut's sum."""
+        """Returns the largest need of the last of query, key and value, of attention (one operation), and of the shortcut."""
         inner = float_bytes((self.input_shape[0], self.inner))
         return self.input_bytes + max(self.input_bytes + 3 * inner, 4 * inner, 2 * self.input_bytes)
 
@@ -115,7 +117,7 @@ class Attention(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedForward(Operator):
-    """Layer norm, linear to `hidden`, GELU, linear back, shortcut; at each token. Input and output (T, E)."""
+    """Layer norm, linear to `hidden`, GELU, linear back, shortcut, for every token. Input and output (T, E)."""
 
     kind: ClassVar[str] = "feed-forward"
     module: ClassVar[str] = "hwnas.modules.transformer:FeedForwardModule"
@@ -136,7 +138,7 @@ class FeedForward(Operator):
         return layer_norm_cost(embedding) + up + down
 
     def peak_bytes(self) -> int:
-        """A linear layer, GELU, or the shortcut's sum."""
+        """Returns the largest need of a linear layer, GELU and the shortcut."""
         hidden = float_bytes((self.input_shape[0], self.hidden))
         return self.input_bytes + max(self.input_bytes + hidden, 2 * hidden, 2 * self.input_bytes)
 
@@ -164,7 +166,7 @@ class TokenClassifier(Operator):
         return layer_norm_cost(embedding) + linear_cost(embedding, self.classes)
 
     def peak_bytes(self) -> int:
-        """Layer norm, or linear layer."""
+        """Returns the larger need of layer norm and linear layer."""
         return max(2 * self.input_bytes, float_bytes(self.input_shape[1:]) + self.output_bytes)
 
     @property
@@ -175,7 +177,7 @@ class TokenClassifier(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEmbedding(Operator):
-    """A learned row for each of `tokens` ids, plus a learned position. Input (T,) of ids, output (T, E)."""
+    """Embedding of `tokens` different ids, plus learned positions. Input (T,) of ids, output (T, E)."""
 
     kind: ClassVar[str] = "token-embedding"
     module: ClassVar[str] = "hwnas.modules.transformer:TokenEmbeddingModule"
@@ -192,11 +194,11 @@ class TokenEmbedding(Operator):
         return self.tokens
 
     def cost(self) -> Cost:
-        """A look-up multiplies nothing."""
+        """Returns the cost; a look-up has no FLOPs."""
         return Cost(0, (self.tokens + self.input_shape[0]) * self.embedding)
 
     def peak_bytes(self) -> int:
-        """The look-up, or the sum with the positions."""
+        """Returns the larger need of the look-up and the sum with the positions."""
         return self.output_bytes + max(self.input_bytes, self.output_bytes)
 
     @property
@@ -207,7 +209,7 @@ class TokenEmbedding(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageHead(Operator):
-    """Layer norm, linear without bias to a logit for each of `tokens` ids. Input (T, E), output (T, V)."""
+    """Layer norm, linear without bias to `tokens` logits. Input (T, E), output (T, V)."""
 
     kind: ClassVar[str] = "language-head"
     module: ClassVar[str] = "hwnas.modules.transformer:LanguageHeadModule"
@@ -223,7 +225,7 @@ class LanguageHead(Operator):
         return layer_norm_cost(embedding) + linear_cost(embedding, self.tokens, positions, bias=False)
 
     def peak_bytes(self) -> int:
-        """Layer norm, or linear layer."""
+        """Returns the larger need of layer norm and linear layer."""
         return self.input_bytes + max(self.input_bytes, self.output_bytes)
 
     @property

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +11,8 @@ import numpy as np
 
 import hwnas
 from hwnas.core.arch import Arch
-from hwnas.core.factors import Factor
-from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
-from hwnas.errors import ArchError, BudgetError, HwnasError, PredictorError, TableError, UnknownNameError
-from hwnas.pipeline.config import Budget
-from hwnas.pipeline.limits import HardLimit, possible_limits
+from hwnas.errors import ArchError, HwnasError, PredictorError, TableError, UnknownNameError
 from hwnas.predict.cold import cold_predictor
 from hwnas.predict.fit import fit
 from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
@@ -45,13 +41,13 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
         for statistic in ("p10", "median", "p90")
     }
     return Measurements(
-        isolated_ms={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
+        isolated={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
         rows_NC=space.encode(networks),
-        network_ms_N=mean_ms.pop("p10"),
-        other_ms=mean_ms,
+        networks_N=mean_ms.pop("p10"),
+        other=mean_ms,
         repeat_noise=_repeat_noise([[corrected_ms(row) for row in rows] for rows in networks.values()]),
         # The reference was the largest network of the space that was profiled.
-        reference_ms=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
+        reference=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
     )
 
 
@@ -65,9 +61,9 @@ def energies(table: Table, space: SearchSpace) -> Measurements:
         arch: [float(row["energy_mj"]) for row in rows] for arch, rows in _own_networks(measured, space).items()
     }
     return Measurements(
-        isolated_ms={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
+        isolated={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
         rows_NC=space.encode(networks_mj),
-        network_ms_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
+        networks_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
         repeat_noise=_repeat_noise(networks_mj.values()),
         cost=ENERGY,
     )
@@ -160,7 +156,7 @@ def fit_table(
 
 
 def _is_of_another(table: Table, space: SearchSpace) -> bool:
-    """Whether a table is of operators, but of another space's, which has not all of this one's."""
+    """Returns True where a table was measured for another space, and lacks operators of this one."""
     measured = {row["key"] for row in table.rows if row["kind"] == "operator"}
     return bool(measured) and table.space["fingerprint"] != space.fingerprint and not measured >= set(space.operators())
 
@@ -197,40 +193,6 @@ def load_predictor(path: Path, conditions: Mapping[str, Any], cost: str = LATENC
     if found:
         raise PredictorError(f"{path}: fitted under other conditions: {'; '.join(found)}; profile and fit for these")
     return predictor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preflight:
-    """What is known before any long work. Milliseconds of the budget's statistic; both ends are upper ends of intervals."""
-
-    budget_ms: float
-    fastest: Arch
-    fastest_ms: float
-    slowest_ms: float
-
-
-def preflight(
-    predictor: LatencyPredictor,
-    space: SearchSpace,
-    budget: Budget,
-    statistic: str,
-    *,
-    largest_ms: float,
-    limits: Sequence[HardLimit] = (),
-) -> Preflight:
-    """Resolves the budget and proves that it and the limits can be met. Raises BudgetError with the least that can."""
-    fastest = minimise(space, predictor.factors, possible_limits(space, limits))
-    negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
-    ends = space.encode([fastest, minimise(space, negated)])
-    fastest_ms = float(predictor.upper_ms(ends[:1], statistic)[0])
-    slowest_ms = float(predictor.upper_ms(ends[1:], statistic)[0])
-    budget_ms = budget.resolve(largest_ms)
-    if budget_ms < fastest_ms:
-        raise BudgetError(
-            f"the budget of {budget_ms:.4g} ms cannot be met: the fastest architecture of {space.name} takes up to "
-            f"{fastest_ms:.4g} ms ({statistic}, upper end of the interval); allow that much, or use a smaller space"
-        )
-    return Preflight(budget_ms=budget_ms, fastest=fastest, fastest_ms=fastest_ms, slowest_ms=slowest_ms)
 
 
 def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -1,95 +1,141 @@
-"""What a search is asked for, checked before any work: its space, data, device, and what it is to use."""
+"""The request of a search: a few values, each checked by its owner, made from flat options by name and stored in run.json."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, final
 
-from hwnas.core.operations import restricted
+from hwnas.core.requests import checked, flag, option_names
 from hwnas.core.space import SearchSpace
-from hwnas.data.dataset import Dataset, load_data
-from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
-from hwnas.pipeline.config import GRADIENT, SearchConfig
-from hwnas.pipeline.costs import check_costs
-from hwnas.pipeline.gradient import parts_of
-from hwnas.pipeline.target import Target, target_of, target_of_run
+from hwnas.data.options import DataOptions
+from hwnas.errors import HwnasError, RunError, UnknownNameError
+from hwnas.pipeline.final import FinalRequest
+from hwnas.pipeline.goal import GoalRequest
+from hwnas.pipeline.sources import SourcesRequest
+from hwnas.profiler.request import DevicesRequest
 from hwnas.runs.folder import RunFolder
-from hwnas.spaces import load_space, reload_space
-from hwnas.strategies.registry import STRATEGIES
-from hwnas.supernet.network import Supernet
-from hwnas.train.devices import training_device
-from hwnas.train.loop import load_supernet
+from hwnas.spaces import reload_space
+from hwnas.spaces.request import SpaceRequest
+from hwnas.strategies.problem import Strategy
+from hwnas.strategies.registry import STRATEGIES, load_strategy_class
+from hwnas.train.request import TrainingRequest
+
+# The parts of a request, each with the options that its owner defines.
+PARTS: Final[Mapping[str, type[Any]]] = {
+    "space": SpaceRequest,
+    "data": DataOptions,
+    "devices": DevicesRequest,
+    "goal": GoalRequest,
+    "sources": SourcesRequest,
+    "training": TrainingRequest,
+    "final": FinalRequest,
+}
+DEFAULT_STRATEGY: Final = "nsga2"
+# The options that may differ where a run is resumed.
+CHANGEABLE: Final = ("train_on",)
+MOST_SEED: Final = 2**32 - 1
 
 
-def configured(space: SearchSpace | str, config: SearchConfig) -> SearchSpace:
-    """The space, loaded with the configuration's options where it is a name, and restricted as that says."""
-    loaded = load_space(space, config.space_options) if isinstance(space, str) else space
-    return restricted(loaded, fixed=config.fix, dropped=config.drop, tied=config.tie)
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """All that a search depends on. `strategy` holds its own options; `strategy_reference` is the name it was asked by."""
+
+    space: SpaceRequest
+    data: DataOptions
+    devices: DevicesRequest
+    goal: GoalRequest
+    sources: SourcesRequest
+    training: TrainingRequest
+    final: FinalRequest
+    strategy: Strategy
+    strategy_reference: str = DEFAULT_STRATEGY
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= MOST_SEED:
+            raise HwnasError(f"--seed must be between 0 and {MOST_SEED}, not {self.seed}")
+
+    @property
+    def title(self) -> str:
+        """The space and the data, for plots."""
+        return f"{self.space.space} on {self.data.data}"
+
+    def options(self) -> dict[str, Any]:
+        """Returns every option by name, flat, as the command line knows them; fit for JSON."""
+        flat = {name: value for part in PARTS for name, value in asdict(getattr(self, part)).items()}
+        own = asdict(self.strategy)  # type: ignore[call-overload]
+        return {**flat, **own, "strategy": self.strategy_reference, "seed": self.seed}
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what run.json stores: the options of every part under its name; fit for JSON."""
+        described: dict[str, Any] = {part: asdict(getattr(self, part)) for part in PARTS}
+        described["strategy"] = {"name": self.strategy_reference, "options": asdict(self.strategy)}  # type: ignore[call-overload]
+        return {**described, "seed": self.seed}
 
 
-def reopen(out: Path, given: Mapping[str, Any]) -> tuple[RunFolder, SearchConfig, SearchSpace]:
-    """A run, its configuration and its space. Raises RunError where `given` options differ from the configuration: only what
-    it is trained on may."""
+def search_request(options: Mapping[str, Any]) -> SearchRequest:
+    """Returns the request of flat options; what is left out has its owner's default.
+
+    Raises UnknownNameError and HwnasError for options that no part has, or that cannot be.
+    """
+    options = dict(options)
+    reference, seed = options.pop("strategy", DEFAULT_STRATEGY), options.pop("seed", 0)
+    parts: dict[str, Any] = {}
+    for part, request in PARTS.items():
+        own = {name: options.pop(name) for name in option_names(request) if name in options}
+        parts[part] = checked(request, own)
+    strategy_class = load_strategy_class(reference)
+    _refuse_options_of_others(options, reference, strategy_class)
+    strategy = checked(strategy_class, options)
+    return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
+
+
+def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
+    """Returns the request that run.json stores. Raises RunError where this version cannot read it."""
+    try:
+        stored = facts["request"]
+        parts = {part: checked(request, stored[part]) for part, request in PARTS.items()}
+        name = stored["strategy"]["name"]
+        strategy = checked(load_strategy_class(name), stored["strategy"]["options"])
+        return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
+    except (KeyError, TypeError, HwnasError) as error:
+        said = str(error) if isinstance(error, HwnasError) else "not a request of this version"
+        raise RunError(f"{where}: {said}; start again under another --out") from None
+
+
+def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:
+    """Returns a run, its request and its space. Raises RunError where options differ from the request, unless they may."""
     run = RunFolder(out)
     facts = run.read()
-    try:
-        config = SearchConfig(**facts["config"])
-    except (KeyError, TypeError):
-        raise RunError(f"{run.json}: not a configuration of this version; start again under another --out") from None
-    config = replace(config, train_on=given.get("train_on", config.train_on))
-    for name, value in given.items():
-        if getattr(config, name) != value:
+    request = stored_request(facts, run.json)
+    known = request.options()
+    for name, value in options.items():
+        if name not in known:
+            raise RunError(f"{out} was started without {flag(name)}; leave it out, or start anew")
+        if name not in CHANGEABLE and _plain(known[name]) != _plain(value):
             raise RunError(
-                f"{out} was started with {name} = {getattr(config, name)}, not {value}; leave it out, or start anew"
+                f"{out} was started with {flag(name)} {known[name]}, not {value}; leave it out, or start anew"
             )
-    return run, config, reload_space(facts["space"])
+    changed = {name: value for name, value in options.items() if name in CHANGEABLE}
+    request = replace(request, training=checked(TrainingRequest, {**asdict(request.training), **changed}))
+    return run, request, reload_space(facts["space"])
 
 
-def checked_request(config: SearchConfig, space: SearchSpace, run: RunFolder | None = None) -> tuple[Target, Dataset]:
-    """The device and the data of a search. Raises HwnasError where something that is asked for cannot be had."""
-    if config.strategy == GRADIENT:
-        parts_of(config)
-    elif config.strategy not in STRATEGIES:
-        raise UnknownNameError("strategy", config.strategy, [*STRATEGIES, GRADIENT])
-    if space.size < 2:
-        raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
-    training_device(config.train_on)
-    target = target_of(config) if run is None else target_of_run(run, config)
-    return target, load_for(space, config, run)
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON would: sequences are alike, and so are numbers."""
+    return list(value) if isinstance(value, tuple | list) else value
 
 
-def check_sources(config: SearchConfig, space: SearchSpace, target: Target, data: Dataset) -> None:
-    """Raises where a predictor, table or supernet that is to be used cannot be."""
-    check_costs(config, space, target)
-    if config.supernet is not None:
-        load_trained(Supernet(space), Path(config.supernet), data)
-
-
-def load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:
-    """The supernet of another folder. Raises RunError unless it was trained on this very training split."""
-    run = RunFolder(folder)
-    facts = run.read()
-    if facts.get("data", {}).get("digest") != data.digest():
-        raise RunError(
-            f"{folder}: trained on other data than this ({facts['config']['data']}, seed {facts['config']['seed']}, "
-            f"limit {facts['config']['limit_images']}); test data would be among it: give the same data options"
-        )
-    load_supernet(supernet, run.supernet)
-
-
-def load_for(space: SearchSpace, config: SearchConfig, run: RunFolder | None = None) -> Dataset:
-    """The data of a search, as the space takes it.
-
-    Raises DataError where it does not fit the space, or is not what `run` was started with.
-    """
-    data = load_data(
-        config.data,
-        space.input_shape,
-        outputs=space.classes,
-        vocabulary=space.vocabulary,
-        seed=config.seed,
-        limit=config.limit_images,
-    )
-    if run is not None and run.read().get("data", {}).get("digest") != data.digest():
-        raise DataError(f"{config.data} has changed since {run.path} was started; restore it, or start anew")
-    return data
+def _refuse_options_of_others(options: Mapping[str, Any], reference: str, own: type[Strategy]) -> None:
+    """Raises HwnasError for an option that only other strategies have, UnknownNameError for one that none has."""
+    for name in options:
+        if name in option_names(own):
+            continue
+        owners = [known for known in STRATEGIES if name in option_names(load_strategy_class(known))]
+        if owners:
+            raise HwnasError(
+                f"{flag(name)} only applies to --strategy {' or '.join(owners)}; leave it out with --strategy {reference}"
+            )
+        parts = [option for part in PARTS.values() for option in option_names(part)]
+        raise UnknownNameError("option", name, [*parts, *option_names(own)])

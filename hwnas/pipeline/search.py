@@ -1,50 +1,45 @@
-"""A search, from a budget to measured models: profile, fit, train, explore, deploy. Every stage resumes."""
+"""A search, from a budget to measured models: preflight, search, finish, deploy. Every stage resumes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from hwnas.core.arch import Arch
-from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.data.dataset import Dataset
-from hwnas.errors import BudgetError, TrainingError
-from hwnas.pipeline.config import GRADIENT, Budget, SearchConfig, parse_budgets
-from hwnas.pipeline.costs import Costs
-from hwnas.pipeline.deploy import Deployment, deploy
-from hwnas.pipeline.gradient import GradientStages, TrainedNetworks
-from hwnas.pipeline.limits import limits_of
-from hwnas.pipeline.predict import Preflight, preflight
-from hwnas.pipeline.request import check_sources, checked_request, configured, load_trained, reopen
-from hwnas.pipeline.target import Target
+from hwnas.errors import BudgetError, HwnasError
+from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request
+from hwnas.pipeline.costs import made_costs
+from hwnas.pipeline.deploy import Deployment, test, undominated
+from hwnas.pipeline.evaluations import Evaluations
+from hwnas.pipeline.final import FINAL, FinalTraining
+from hwnas.pipeline.models import Exporter
+from hwnas.pipeline.preflight import Goal, Preflight
+from hwnas.pipeline.request import SearchRequest, reopen, search_request
+from hwnas.pipeline.rows import write_rows
+from hwnas.pipeline.settle import Settling
+from hwnas.pipeline.sources import Predictors
+from hwnas.pipeline.supernet import new_supernet, recipe_of
 from hwnas.pipeline.trained_on import record_training
-from hwnas.predict.predictor import LatencyPredictor
+from hwnas.pipeline.weights import RunWeights
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
-from hwnas.strategies.problem import Problem
-from hwnas.strategies.registry import STRATEGIES
-from hwnas.supernet.network import Supernet
-from hwnas.train.devices import training_device
-from hwnas.train.loop import NetworkJudge, Networks, SubnetJudge, load_supernet, save_supernet, train_supernet
-from hwnas.train.recipes import RECIPES, Recipe
-from hwnas.train.step import usual_recipe
+from hwnas.strategies.workshop import Training, Workshop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The run folder, the front (fastest first), and the budget it was held to."""
+    """The run folder, the front (fastest first), and the largest budget of the first device; None where there was none."""
 
     run: RunFolder
     front: tuple[FrontRow, ...]
-    latency_budget_ms: float
+    latency_budget_ms: float | None
 
 
 def search(
@@ -54,253 +49,235 @@ def search(
     device: str | None = None,
     latency_budget_ms: float | None = None,
     out: str | Path = "runs/search",
-    config: SearchConfig | None = None,
     reporter: Reporter | None = None,
+    **options: Any,
 ) -> SearchResult:
     """Searches a space for architectures that trade validation loss for latency, none over the budget when measured.
 
-    `latency_budget_ms` is judged on the median by default. Where it or `device` is None, `config` says it, as it says
-    everything else; by default this CPU, and what the largest network takes. A shipped device's name (`hwnas devices`) is
-    searched for by its predictor: then nothing is measured, and the budget is held against the upper ends of intervals.
+    `options` are those of `hwnas search`, with underscores: `epochs=5`, `strategy="gradient"`, `objectives="loss,params"`. The
+    budget is judged on the median by default. A shipped device's name (`hwnas devices`) is searched for by its predictor:
+    then nothing is measured, and the budget is held against the upper ends of intervals.
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
-    config = config or SearchConfig()
-    space = configured(space, config)
-    config = replace(config, space=space.reference, space_options=space.options, data=data)
     if device is not None:
-        config = replace(config, device=device)
+        options["device"] = (device,)
     if latency_budget_ms is not None:
-        config = replace(config, latency_budget=f"{latency_budget_ms}ms")
-    return start(config, space, Path(out), reporter or Silent())
-
-
-def start(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
-    """A new run. What can be refused is refused before the folder is made."""
-    target, data = checked_request(config, space)
-    check_sources(config, space, target, data)
-    run = create_run(out, config.describe(), space.describe(), data.describe())
-    return _Search(run, config, space, data, target, reporter).finish()
-
-
-def resume(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> SearchResult:
-    """Goes on with a run as it was configured; `given` options that differ from that are an error."""
-    run, config, space = reopen(out, given)
-    target, data = checked_request(config, space, run)
-    return _Search(run, config, space, data, target, reporter).finish()
-
-
-def trained_supernet(
-    run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter
-) -> Supernet:
-    """The run's supernet, on the device it is trained on: loaded where it is trained already, else trained from the last
-    checkpoint on.
-
-    How it is trained, and on what, becomes `recipe` and `trained_on` of run.json. Raises UnknownNameError, DeviceError.
-    """
-    device = training_device(config.train_on)
-    torch.manual_seed(config.seed)
-    supernet = Supernet(space).to(device)
-    if run.supernet.exists():
-        load_supernet(supernet, run.supernet)
-        return supernet
-    if config.supernet is not None:
-        load_trained(supernet, Path(config.supernet), data)
+        options["latency_budget"] = f"{latency_budget_ms}ms"
+    if isinstance(space, str):
+        options["space"] = space
+        request = search_request({**options, "data": data})
+        loaded = request.space.load()
     else:
-        recipe = training_recipe(config, supernet)
-        run.write(run.read() | {"recipe": asdict(recipe)})
-        record_training(run, device, reporter)
-        train_supernet(supernet, data, recipe, seed=config.seed, checkpoint=run.checkpoint, reporter=reporter)
-    save_supernet(supernet, run.supernet)
-    run.checkpoint.unlink(missing_ok=True)
-    return supernet
+        known = {"space": space.reference, "space_options": space.options}
+        request = search_request({**options, **known, "data": data})
+        loaded = request.space.restrict(space)
+    return start(request, loaded, Path(out), reporter or Silent())
 
 
-def training_recipe(config: SearchConfig, supernet: Supernet) -> Recipe:
-    """The recipe of a configuration, with its epochs and, where it has one, its learning rate."""
-    recipe = RECIPES[usual_recipe(supernet) if config.recipe == "auto" else config.recipe]
-    return replace(recipe, epochs=config.epochs, learning_rate=config.learning_rate or recipe.learning_rate)
+def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
+    """Starts a new run. What can be refused is refused before the folder is made."""
+    checked = checked_request(request, space)
+    check_sources(checked)
+    devices = [target.describe() for target in checked.targets]
+    run = create_run(out, request.describe(), space.describe(), checked.data.describe())
+    run.write(run.read() | {"title": request.title, "devices": devices})
+    return _Search(run, checked, reporter).finish()
 
 
-@dataclass(frozen=True, slots=True)
+def resume(out: Path, reporter: Reporter, options: Mapping[str, Any]) -> SearchResult:
+    """Goes on with a run as it was asked for; options that differ from that are an error."""
+    run, request, space = reopen(out, options)
+    return _Search(run, checked_request(request, space, run), reporter).finish()
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class _Search:
     """The stages of one run, each from what the folder has already."""
 
     run: RunFolder
-    config: SearchConfig
-    space: SearchSpace
-    data: Dataset
-    target: Target
+    checked: CheckedRequest
     reporter: Reporter
 
     def finish(self) -> SearchResult:
         with self.run.locked(), closing(RunDatabase(self.run.database)) as database:
-            costs = Costs(
-                run=self.run, config=self.config, space=self.space, target=self.target, reporter=self.reporter
-            )
-            with self.run.stage("profile and fit"):
-                predictor, energy = costs.latency(), costs.energy()
-            with self.run.stage("preflight"):
-                ready = self._preflight(costs, predictor, energy)
-            if self.config.strategy == GRADIENT:
-                front = self._by_gradient(predictor, energy, ready, database)
-            else:
-                front = self._by_evaluation(predictor, energy, ready[0], database)
-        if not self.target.timed:
-            self.reporter.note(
-                f"not timed: of {self.config.device} latencies are predicted, and budgets held against the upper ends of their "
-                f"intervals; copy {self.run.path} to that device, and `hwnas verify` it there"
-            )
-        return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=max(each.budget_ms for each in ready))
+            goal, deployment = self._preflight(database)
+            if not self.checked.request.strategy.trains_weights:
+                with self.run.stage("train"):
+                    _ = self.weights.supernet
+            elif not self.run.front.exists():
+                record_training(self.run, self.weights.device, self.reporter)
+            chosen, missed = self._searched(goal, deployment)
+            front = self._deployed(deployment, chosen) if chosen else []
+            if missed:
+                raise missed[0]
+        for target in self.checked.targets:
+            if not target.timed:
+                self.reporter.note(
+                    f"not timed: latencies of {target.name} are predicted, and budgets are held against the upper ends of their "
+                    f"intervals; copy {self.run.path} to that device, and `hwnas verify` it there"
+                )
+        first = next(iter(deployment.latencies))
+        budgets_ms = [budget_ms[first] for budget_ms in goal.budgets_ms if first in budget_ms]
+        return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=max(budgets_ms, default=None))
 
-    def _by_evaluation(
-        self, predictor: LatencyPredictor, energy: LatencyPredictor | None, ready: Preflight, database: RunDatabase
-    ) -> list[FrontRow]:
-        """Trains a supernet, and lets a strategy choose which of its networks to judge."""
-        with self.run.stage("train"):
-            supernet = trained_supernet(self.run, self.config, self.space, self.data, self.reporter)
-        judge = SubnetJudge(supernet, self.data)
-        with self.run.stage("search"):
-            self._explore(predictor, energy, ready, judge, database)
-        with self.run.stage("deploy"):
-            return deploy(self._deployment(predictor, energy, judge, database, ready.budget_ms), self.reporter)
+    @cached_property
+    def weights(self) -> RunWeights:
+        """The weights of the run, as far as they are asked for."""
+        return RunWeights(self.run, self.checked, self.reporter)
 
-    def _by_gradient(
-        self,
-        predictor: LatencyPredictor,
-        energy: LatencyPredictor | None,
-        ready: Sequence[Preflight],
-        database: RunDatabase,
-    ) -> list[FrontRow]:
-        """Trains a supernet together with the probabilities of its options, for every budget."""
-        device = training_device(self.config.train_on)
-        if not self.run.front.exists():
-            record_training(self.run, device, self.reporter)
-        judge = NetworkJudge(self.data, device)
-        networks = TrainedNetworks(self.run, self.space, judge)
-        budgets_ms = [each.budget_ms for each in ready]
-        recipe = training_recipe(self.config, Supernet(self.space))
-        self.run.write(self.run.read() | {"recipe": asdict(recipe)})
-        stages = GradientStages(
-            config=self.config,
-            deployment=self._deployment(predictor, energy, networks, database, max(budgets_ms)),
-            judge=judge,
-            recipe=recipe,
-            new_supernet=self._new_supernet,
+    def _preflight(self, database: RunDatabase) -> tuple[Goal, Deployment]:
+        checked, run = self.checked, self.run
+        request = checked.request
+        predictors = Predictors(run=run, sources=checked.sources, seed=request.seed, reporter=self.reporter)
+        with run.stage("profile and fit"):
+            predicted = {need.name: predictors.get(need) for need in checked.sources.needs}
+        costs = made_costs(checked, predicted)
+        latencies = {need.name: costs.predicted[need.name] for need in checked.sources.needs if need.kind == "latency"}
+        preflight = Preflight(
+            space=checked.space,
+            request=request.goal,
+            targets=checked.targets,
+            predictors=predictors,
+            latencies=latencies,
+            costs=costs.all,
+            metrics=checked.task.metrics,
             reporter=self.reporter,
         )
-        return stages.finish(budgets_ms)
-
-    def _new_supernet(self) -> Supernet:
-        """As another folder has trained it, or untrained; on the CPU."""
-        torch.manual_seed(self.config.seed)
-        supernet = Supernet(self.space)
-        if self.config.supernet is not None:
-            load_trained(supernet, Path(self.config.supernet), self.data)
-        return supernet
-
-    def _deployment(
-        self,
-        predictor: LatencyPredictor,
-        energy: LatencyPredictor | None,
-        networks: Networks,
-        database: RunDatabase,
-        budget_ms: float,
-    ) -> Deployment:
-        return Deployment(
-            run=self.run,
-            space=self.space,
-            data=self.data,
-            target=self.target,
-            predictor=predictor,
-            networks=networks,
+        with run.stage("preflight"):
+            try:
+                goal = preflight.goal(run.read())
+            except BudgetError:
+                self._keep_predictors()
+                raise
+        self._record(goal, next(iter(latencies)))
+        deployment = Deployment(
+            run=run,
+            space=checked.space,
+            data=checked.data,
+            task=checked.task,
+            goal=goal,
+            latencies={
+                name: (target, cost) for (name, cost), target in zip(latencies.items(), checked.targets, strict=True)
+            },
+            networks=self.weights.networks,
             database=database,
-            budget_ms=budget_ms,
-            budget_on=self.config.budget_on,
-            seed=self.config.seed,
-            energy=energy,
+            exporter=Exporter(run=run, space=checked.space, data=checked.data, targets=checked.targets),
+            seed=request.seed,
+            reporter=self.reporter,
+        )
+        return goal, deployment
+
+    def _keep_predictors(self) -> None:
+        files = [self.run.predictor_of(need.name) for need in self.checked.sources.needs]
+        measured = [self.run.table_of(need.name) for need in self.checked.sources.needs]
+        if any(path.exists() for path in measured):
+            again = " ".join(f"--predictor {path}" for path in files if path.exists())
+            self.reporter.note(f"what was measured is kept: search again with {again}")
+
+    def _record(self, goal: Goal, first: str) -> None:
+        budgets_ms = [budget_ms[first] for budget_ms in goal.budgets_ms if first in budget_ms]
+        facts = self.run.read() | {"goal": goal.describe()}
+        self.run.write(facts | {"latency_budget_ms": max(budgets_ms, default=None), "latency_budgets_ms": budgets_ms})
+
+    def _searched(self, goal: Goal, deployment: Deployment) -> tuple[dict[str, Evaluation], list[BudgetError]]:
+        """Architectures within the budgets, by id, and the budgets that none was within: the others are worth having."""
+        strategy = self.checked.request.strategy
+        wanted = getattr(strategy, "evaluations", 0) * max(1, len(goal.budgets_ms))
+        evaluations = Evaluations(
+            space=self.checked.space,
+            database=deployment.database,
+            shared=lambda: self.weights.evaluator,
+            metrics=goal.metrics,
+            costs=goal.costs,
+            reporter=self.reporter,
+            known=deployment.database.evaluations("search"),
+            ticks=iter(self.reporter.track(range(wanted), "evaluating architectures")),
+        )
+        settling = Settling(
+            deployment=deployment, strategy=strategy, workshop=self._workshop(), evaluations=evaluations
+        )
+        chosen, missed = dict[str, Evaluation](), list[BudgetError]()
+        for budget_ms in goal.budgets_ms or ({},):
+            with self.run.stage("search"):
+                try:
+                    chosen |= {evaluation.arch.id: evaluation for evaluation in settling.settle(budget_ms)}
+                except BudgetError as error:
+                    missed.append(error)
+        return chosen, missed
+
+    def _workshop(self) -> Workshop:
+        checked = self.checked
+        request = checked.request
+        self.run.searches.mkdir(exist_ok=True)
+        training = Training(
+            data=checked.data,
+            task=checked.task,
+            recipe=recipe_of(request.training, checked.space),
+            device=self.weights.device,
+            new_supernet=lambda: new_supernet(checked.space, request.training, checked.data, request.seed),
+        )
+        return Workshop(seed=request.seed, folder=self.run.searches, reporter=self.reporter, training=training)
+
+    def _deployed(self, deployment: Deployment, chosen: Mapping[str, Evaluation]) -> list[FrontRow]:
+        """Finishes the networks that no other beats, exports them, and writes the front."""
+        kept = undominated(deployment, list(chosen.values()))
+        with self.run.stage("final training"):
+            finished = self._final(deployment).finished(kept)
+        front = undominated(deployment, finished)
+        with self.run.stage("deploy"):
+            self._export(deployment, front)
+            rows = write_rows(deployment, front)
+        beaten = len(chosen) - len(rows)
+        if beaten:
+            self.reporter.note(
+                f"{beaten} of {len(chosen)} networks within their budgets are beaten by others of the front"
+            )
+        return rows
+
+    def _export(self, deployment: Deployment, front: Sequence[Evaluation]) -> None:
+        """Writes the models of networks with their final weights, and runs them on the test split."""
+        if self.checked.request.final.final == "none":
+            return
+        first = next(iter(deployment.latencies))
+        for evaluation in self.reporter.track(front, "exporting models"):
+            predicted_ms = deployment.predicted(first, evaluation.arch)
+            deployment.exporter.export(evaluation, deployment.networks(evaluation), predicted_ms)
+        test(deployment, FINAL, front)
+
+    def _final(self, deployment: Deployment) -> FinalTraining:
+        checked = self.checked
+        request = checked.request
+        return FinalTraining(
+            run=self.run,
+            space=checked.space,
+            data=checked.data,
+            task=checked.task,
+            request=request.final,
+            recipe=recipe_of(request.training, checked.space),
+            networks=deployment.networks,
+            teacher=self._teacher() if request.final.final_teacher == "largest" else None,
+            database=deployment.database,
+            validation=self.weights.validation,
+            recalibrate=self.weights.recalibrate,
+            device=self.weights.device,
+            seed=request.seed,
+            reporter=self.reporter,
         )
 
-    def _preflight(self, costs: Costs, predictor: LatencyPredictor, energy: LatencyPredictor | None) -> list[Preflight]:
-        """Of every budget, each resolved once and for all."""
-        facts = self.run.read()
-        budgets = parse_budgets(self.config.latency_budget)
-        if "latency_budgets_ms" in facts:
-            budgets = [Budget(milliseconds=budget_ms) for budget_ms in facts["latency_budgets_ms"]]
-        largest_ms = costs.largest_ms(predictor) if any(budget.milliseconds is None for budget in budgets) else 0.0
-        limits = limits_of(self.config, energy)
-        try:
-            ready = [
-                preflight(predictor, self.space, budget, self.config.budget_on, largest_ms=largest_ms, limits=limits)
-                for budget in budgets
-            ]
-        except BudgetError:
-            if self.run.table.exists():
-                again = f"--predictor {self.run.predictor}"
-                if energy is not None:
-                    again += f" --energy-predictor {self.run.energy_predictor}"
-                self.reporter.note(f"what was measured is kept: search again with {again}")
-            raise
-        budgets_ms = [each.budget_ms for each in ready]
-        known = {"latency_budget_ms": max(budgets_ms), "latency_budgets_ms": budgets_ms}
-        self.run.write(facts | known)
-        error = predictor.report.get("held_out", {}).get("mape", float("nan"))
-        of = f" of {predictor.report['source']}, none of this space" if predictor.report.get("cold") else ""
-        self.reporter.note(
-            f"latency of {self.space.name} {self.target.place} ({self.config.budget_on}): {ready[0].fastest_ms:.4g} to "
-            f"{ready[0].slowest_ms:.4g} ms, predicted within {100 * error:.1f} % on held-out networks{of}; the budget of "
-            f"{' and of '.join(f'{budget_ms:.4g} ms' for budget_ms in budgets_ms)} can be met"
-        )
-        return ready
+    def _teacher(self) -> Any:
+        """The largest network of the run's supernet."""
+        if self.checked.request.strategy.trains_weights:
+            raise HwnasError(
+                f"--final-teacher largest needs a supernet that is shared, and --strategy "
+                f"{self.checked.request.strategy_reference} trains weights of its own; leave it out"
+            )
+        largest = self.weights.networks_of("supernet").network(self.checked.space.largest())
 
-    def _explore(
-        self,
-        predictor: LatencyPredictor,
-        energy: LatencyPredictor | None,
-        ready: Preflight,
-        judge: SubnetJudge,
-        database: RunDatabase,
-    ) -> None:
-        """Replays what was evaluated before: the strategy asks for the same architectures again, and the database answers."""
-        known = database.evaluations()
-        ticks = iter(self.reporter.track(range(self.config.evaluations), "evaluating architectures"))
+        def outputs(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                result: Tensor = largest(x)
+            return result
 
-        def loss(rows_NC: IntArray) -> FloatArray:
-            result = []
-            for row in rows_NC:
-                next(ticks, None)
-                arch = self.space.decode(row)
-                if arch.id not in known:
-                    known[arch.id] = _evaluated(arch, judge, float(predictor.predict_ms(row[None])[0]))
-                    database.add_evaluation(known[arch.id])
-                result.append(known[arch.id].loss_val)
-            return np.array(result)
-
-        problem = search_problem(self.config, self.space, predictor, ready, loss, energy)
-        STRATEGIES[self.config.strategy](problem, evaluations=self.config.evaluations, seed=self.config.seed)
-
-
-def search_problem(
-    config: SearchConfig,
-    space: SearchSpace,
-    predictor: LatencyPredictor,
-    ready: Preflight,
-    loss: Callable[[IntArray], FloatArray],
-    energy: LatencyPredictor | None = None,
-) -> Problem:
-    """What a strategy is to solve: predicted latency, the budget on its interval's upper end, the other limits."""
-    limits = {limit.cost: partial(limit.over, space) for limit in limits_of(config, energy)}
-    return Problem(
-        space=space,
-        latency_ms=predictor.predict_ms,
-        loss=loss,
-        limits={"latency": lambda rows: predictor.upper_ms(rows, config.budget_on) / ready.budget_ms - 1} | limits,
-        fastest_C=space.encode([ready.fastest])[0],
-    )
-
-
-def _evaluated(arch: Arch, judge: SubnetJudge, predicted_ms: float) -> Evaluation:
-    score = judge.validation(arch)
-    if not np.isfinite(score.loss):
-        raise TrainingError(f"network {arch.id} of the trained supernet has loss {score.loss}; train with a lower rate")
-    return Evaluation(arch, score.loss, score.accuracy, predicted_ms)
+        return outputs

@@ -1,13 +1,13 @@
-"""The device a search is for: this machine's, or one that it has not, known by its shipped predictors."""
+"""The devices that a search is for: this machine's, or ones that it has not, known by their shipped predictors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 from hwnas.errors import DeviceError, UnknownNameError
-from hwnas.pipeline.config import SearchConfig
 from hwnas.predict.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
 from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here
+from hwnas.profiler.request import DeviceRequest
 from hwnas.profiler.runtime import USUAL, chosen, runtime
 from hwnas.runs.folder import RunFolder
 
@@ -18,71 +18,91 @@ HOME: Final = "cpu"
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`conditions` are those that latencies are asked for under, `here` those that models run under on this machine.
+    """A device under `name`. `conditions` are those that latencies are asked for under, `here` those that models run under on
+    this machine.
 
-    Where the device is a shipped one, of the name `shipped`, these are others: what is predicted is never measured.
+    Where the device is a shipped one, called `shipped`, the two differ: what is predicted is never measured.
     """
 
+    name: str
     conditions: Mapping[str, Any]
     here: Conditions
+    runtime_options: Mapping[str, str]
     shipped: str | None = None
 
     @property
     def timed(self) -> bool:
-        """Whether models are timed, here being where they are to run."""
+        """True where models are timed, because the device is here."""
         return self.shipped is None
 
     @property
     def place(self) -> str:
-        """Where they are to run, in words."""
+        """The place where models are to run, in words."""
         return "here" if self.shipped is None else f"on {self.shipped}"
 
+    def describe(self) -> dict[str, Any]:
+        """Returns what run.json stores of a device; fit for JSON."""
+        return {"name": self.name, "timed": self.timed, "conditions": dict(self.conditions)}
 
-def target_of(config: SearchConfig) -> Target:
-    """Raises UnknownNameError; DeviceError where a device cannot be used, or is shipped for other conditions."""
-    device = shipped_device(config.device)
+
+def target_of(request: DeviceRequest) -> Target:
+    """Returns the device of a request.
+
+    Raises UnknownNameError; DeviceError where the device cannot be used, or is shipped for other conditions.
+    """
+    device = shipped_device(request.device)
     if device is None:
         here = conditions_here(
-            config.device,
-            threads=config.threads,
-            batch=config.batch,
-            precision=config.precision,
-            runtime=config.runtime or USUAL,
-            runtime_options=config.runtime_options,
+            request.device,
+            threads=request.threads,
+            batch=request.batch,
+            precision=request.precision,
+            runtime=request.runtime or USUAL,
+            runtime_options=request.runtime_options,
         )
-        return Target(conditions=here.describe(), here=here)
+        return Target(name=request.name, conditions=here.describe(), here=here, runtime_options=request.runtime_options)
     conditions = device.conditions
-    needed = _needed(config, conditions)
+    needed = _needed(request, conditions)
     if needed:
         raise DeviceError(f"device {device.name} was measured under other conditions; give {' '.join(needed)}")
-    return _elsewhere(device.name, conditions)
+    return _elsewhere(request, conditions)
 
 
-def target_of_run(run: RunFolder, config: SearchConfig) -> Target:
-    """Of a run that goes on. A shipped device is as the run knows it, whatever is shipped by now."""
-    conditions = run.read().get("conditions")
-    if config.device in DEVICES or conditions is None:
-        return target_of(config)
-    return _elsewhere(config.device, conditions)
+def targets_of(requests: Sequence[DeviceRequest], run: RunFolder | None = None) -> tuple[Target, ...]:
+    """Returns the devices of a request; of a run that goes on, shipped devices as the run knows them."""
+    known = {} if run is None else {device["name"]: device["conditions"] for device in run.read().get("devices", ())}
+    return tuple(
+        target_of(request)
+        if request.device in DEVICES or request.name not in known
+        else _elsewhere(request, known[request.name])
+        for request in requests
+    )
 
 
-def _elsewhere(name: str, conditions: Mapping[str, Any]) -> Target:
-    return Target(conditions=conditions, here=conditions_here(HOME, batch=conditions["batch"]), shipped=name)
+def _elsewhere(request: DeviceRequest, conditions: Mapping[str, Any]) -> Target:
+    here = conditions_here(HOME, batch=conditions["batch"])
+    return Target(
+        name=request.name,
+        conditions=conditions,
+        here=here,
+        runtime_options=request.runtime_options,
+        shipped=request.device,
+    )
 
 
-def _needed(config: SearchConfig, conditions: Mapping[str, Any]) -> list[str]:
-    """The options that ask for what conditions have and a configuration has not, as the command line writes them.
+def _needed(request: DeviceRequest, conditions: Mapping[str, Any]) -> list[str]:
+    """Returns the flags that ask for what conditions have and a request has not.
 
-    Raises UnknownNameError, DeviceError for a runtime's option that it has not.
+    Raises UnknownNameError, DeviceError for an option that the runtime has not.
     """
     runs = conditions["runtime"].split()[0]
-    had = {name: conditions[name] for name in ("threads", "batch", "precision")} | {"runtime": runs}
-    asked = {name: getattr(config, name) for name in had} | {"runtime": config.runtime or runs}
-    needed = [f"--{name} {value}" for name, value in had.items() if asked[name] != value]
+    shipped = {name: conditions[name] for name in ("threads", "batch", "precision")} | {"runtime": runs}
+    asked = {name: getattr(request, name) for name in shipped} | {"runtime": request.runtime or runs}
+    needed = [f"--{name} {value}" for name, value in shipped.items() if asked[name] != value]
     if asked["runtime"] != runs:
-        return needed  # whose options are others
+        return needed  # its options are others
     options = runtime(runs).options(conditions["device"])
-    wanted = chosen(options, config.runtime_options)
+    wanted = chosen(options, request.runtime_options)
     for name, value in chosen(options, conditions["runtime_options"]).items():
         if wanted[name] != value and name != PERMISSION:
             needed.append(f"--runtime-option {name}={value}")

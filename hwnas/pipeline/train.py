@@ -7,29 +7,32 @@ from typing import Any
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
-from hwnas.pipeline.config import SearchConfig
-from hwnas.pipeline.request import load_for, reopen
-from hwnas.pipeline.search import trained_supernet
+from hwnas.pipeline.checked import load_for
+from hwnas.pipeline.request import SearchRequest, reopen
+from hwnas.pipeline.supernet import trained_supernet
 from hwnas.runs.folder import RunFolder, create_run
+from hwnas.tasks.task import Task
 from hwnas.train.devices import training_device
 
 
-def train(config: SearchConfig, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
-    """Trains a supernet into a new folder; the path of its weights."""
-    training_device(config.train_on)
-    data = load_for(space, config)
-    run = create_run(out, config.describe(), space.describe(), data.describe())
-    _finish(run, config, space, data, reporter)
-    return run.supernet
+def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
+    """Trains a supernet into a new folder; returns the path of its weights."""
+    training_device(request.training.train_on)
+    data, task = load_for(space, request.data, request.seed)
+    run = create_run(out, request.describe(), space.describe(), data.describe())
+    return _finish(run, request, space, (data, task), reporter)
 
 
-def resume_training(out: Path, reporter: Reporter, given: Mapping[str, Any]) -> Path:
-    """Goes on after the last epoch that was finished."""
-    run, config, space = reopen(out, given)
-    _finish(run, config, space, load_for(space, config, run), reporter)
-    return run.supernet
+def resume_training(out: Path, reporter: Reporter, options: Mapping[str, Any]) -> Path:
+    """Goes on after the last epoch that was finished; returns the path of the weights."""
+    run, request, space = reopen(out, options)
+    return _finish(run, request, space, load_for(space, request.data, request.seed, run), reporter)
 
 
-def _finish(run: RunFolder, config: SearchConfig, space: SearchSpace, data: Dataset, reporter: Reporter) -> None:
+def _finish(
+    run: RunFolder, request: SearchRequest, space: SearchSpace, loaded: tuple[Dataset, Task], reporter: Reporter
+) -> Path:
+    data, task = loaded
     with run.locked(), run.stage("train"):
-        trained_supernet(run, config, space, data, reporter)
+        trained_supernet(run, space, request.training, data, task, request.seed, reporter)
+    return run.supernet

@@ -1,4 +1,4 @@
-"""What a run is trained on: as its configuration says, kept in run.json, and told where it changes."""
+"""The devices that a run is trained on: recorded in run.json, and noted where they change."""
 
 import torch
 

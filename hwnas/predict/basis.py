@@ -1,4 +1,4 @@
-"""What the additive model is linear in: features of the cells of factors, in groups.
+"""The features of the additive model: linear in the cells of factors, in groups.
 
 Shapes: N architectures, C choices, P features, S cells of a factor.
 """
@@ -22,21 +22,21 @@ Name = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature's value in one cell: milliseconds at a weight of 1."""
+    """A feature's value in one cell: its cost at a weight of 1."""
 
     cell: int
     group: Name
     name: Name
-    value_ms: float
+    value: float
 
 
-# What is expected, and the features of its cells.
+# An expectation, and the features of its cells.
 Table = tuple[Factor, list[Feature]]
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """`expected` are milliseconds to be corrected, `cells` the features (S, P) of the same cells.
+    """`expected` holds the costs to be corrected, `cells` the features (S, P) of the same cells.
 
     `group_P` numbers the features' groups, which `groups` names. Feature 0 is the intercept.
     """
@@ -45,12 +45,11 @@ class Basis:
     cells: tuple[csr_array, ...]
     groups: tuple[Name, ...]
     group_P: IntArray
-    intercept_ms: float
+    intercept: float
 
     @classmethod
-    def of(cls, tables: Sequence[Table], intercept_ms: float) -> "Basis":
-        """From what is expected, each with the features of its cells. Features of one name share a weight, and tables of one
-        name and scope are one."""
+    def of(cls, tables: Sequence[Table], intercept: float) -> "Basis":
+        """Returns the basis of some tables. Features of one name share a weight; tables of one name and scope are added up."""
         tables = _joined(tables)
         columns: dict[Name, int] = {(INTERCEPT,): 0}
         groups: dict[Name, int] = {(INTERCEPT,): 0}
@@ -64,15 +63,15 @@ class Basis:
         for factor, features in tables:
             rows_F = np.array([feature.cell for feature in features], dtype=np.int64)
             columns_F = np.array([columns[*feature.group, *feature.name] for feature in features], dtype=np.int64)
-            values_F = np.array([feature.value_ms for feature in features], dtype=np.float64)
+            values_F = np.array([feature.value for feature in features], dtype=np.float64)
             cells.append(coo_array((values_F, (rows_F, columns_F)), (factor.values.size, len(columns))).tocsr())
         expected = tuple(factor for factor, _ in tables)
-        return cls(expected, tuple(cells), tuple(groups), np.array(group_of), intercept_ms)
+        return cls(expected, tuple(cells), tuple(groups), np.array(group_of), intercept)
 
     def design(self, rows_NC: IntArray, columns: Mapping[str, int]) -> csr_array:
-        """The features of architectures in milliseconds; shape (N, P)."""
+        """Returns the features of architectures, in the unit of the cost; shape (N, P)."""
         count = len(rows_NC)
-        first = (np.full(count, self.intercept_ms), (np.arange(count), np.zeros(count, dtype=np.int64)))
+        first = (np.full(count, self.intercept), (np.arange(count), np.zeros(count, dtype=np.int64)))
         result = coo_array(first, (count, len(self.group_P))).tocsr()
         for numbers, cells_SP in self._by_scope:
             result = result + cells_SP[numbers.at(rows_NC, columns).astype(np.int64)]
@@ -80,7 +79,7 @@ class Basis:
 
     @cached_property
     def _by_scope(self) -> list[tuple[Factor, csr_array]]:
-        """The features of equal scopes added up, each with a factor of the numbers of their cells."""
+        """The features of equal scopes added up, each with a factor that numbers their cells."""
         together: dict[tuple[str, ...], csr_array] = {}
         for factor, cells_SP in zip(self.expected, self.cells, strict=True):
             together[factor.scope] = together[factor.scope] + cells_SP if factor.scope in together else cells_SP
@@ -91,12 +90,12 @@ class Basis:
         ]
 
     def factors(self, weights_P: FloatArray) -> tuple[Factor, ...]:
-        """What is expected, corrected by the features with these weights; in milliseconds."""
+        """Returns the expectation, corrected by the features with these weights."""
         corrected = [
             Factor(factor.name, factor.scope, factor.values + (cells_SP @ weights_P).reshape(factor.values.shape))
             for factor, cells_SP in zip(self.expected, self.cells, strict=True)
         ]
-        return (*corrected, Factor(INTERCEPT, (), np.array(self.intercept_ms * weights_P[0])))
+        return (*corrected, Factor(INTERCEPT, (), np.array(self.intercept * weights_P[0])))
 
 
 def _joined(tables: Sequence[Table]) -> list[Table]:

@@ -1,13 +1,13 @@
-"""A space of which nothing was measured on a device, predicted from a table of another space on that device.
+"""Predicts a space that was never measured on a device, from a table of another space on that device.
 
 Operators are estimated by what bounds them: a call, FLOPs, bytes of weights, bytes in and out, and the most bytes alive at
 once, each at a rate of its own (the roofline model of Williams et al. 2009, its maximum replaced by a sum). Five rates that
 cannot be negative extrapolate; a Gaussian process on top of them does so worse (docs/log.md). So a kind that was never
 measured is estimated like all others.
 
-From isolated operators to a network it is a share of each operator's time, less what each saves that is not called alone.
-Both are learned from the other space's networks. A line with an intercept would not do: networks of another space have more
-layers, or fewer.
+In a network an operator costs a share of its isolated cost, less a constant that is saved per call. Share and constant are
+learned from the other space's networks. A line with an intercept would fail: networks of another space have more layers, or
+fewer.
 
 Shapes: O operators, B bounds, N networks.
 """
@@ -29,23 +29,23 @@ from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor, identity_factors
 from hwnas.predict.report import COVERAGE, conformal_interval, cross_validated, held_out_report
 
-# Twice as many as there are rates to be learned.
+# Twice the number of rates that are learned.
 FEWEST_OPERATORS: Final = 10
 
 
-def estimated_ms(known_ms: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[str, float]:
-    """Isolated time by key: as measured where it is known, else by the rates of the known operators.
+def estimated_costs(known: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[str, float]:
+    """Returns isolated costs by key: the measured ones, and for other operators those by the measured operators' rates.
 
     Raises PredictorError where fewer than `FEWEST_OPERATORS` are known.
     """
-    if len(known_ms) < FEWEST_OPERATORS:
+    if len(known) < FEWEST_OPERATORS:
         raise PredictorError(
-            f"{len(known_ms)} operators are measured, to estimate others takes {FEWEST_OPERATORS}; profile a larger space"
+            f"{len(known)} operators are measured, to estimate others takes {FEWEST_OPERATORS}; profile a larger space"
         )
     wanted = list(operators)
-    estimated_ms_O = _bounds(wanted) @ _rates(_bounds(list(known_ms)), np.array(list(known_ms.values())))
-    estimates = {operator.key: float(ms) for operator, ms in zip(wanted, estimated_ms_O, strict=True)}
-    return estimates | {operator.key: known_ms[operator] for operator in wanted if operator in known_ms}
+    estimated_O = _bounds(wanted) @ _rates(_bounds(list(known)), np.array(list(known.values())))
+    estimates = {operator.key: float(cost) for operator, cost in zip(wanted, estimated_O, strict=True)}
+    return estimates | {operator.key: known[operator] for operator in wanted if operator in known}
 
 
 def cold_predictor(
@@ -56,82 +56,82 @@ def cold_predictor(
     *,
     where: str = "the table",
 ) -> LatencyPredictor:
-    """A predictor of a space from measurements of another one, the `source`, under the same conditions.
+    """Returns a predictor of a space from measurements of another space, the `source`, under the same conditions.
 
-    Its report and interval are of the source's networks, each predicted without its own time or its operators' times;
-    networks of `space` may be predicted worse. Raises MissingMeasurementError, PredictorError where the measurements do
-    not suffice.
+    Report and interval come from the source's networks, each predicted without its own cost or its operators' costs;
+    networks of `space` may be predicted worse. Raises MissingMeasurementError or PredictorError where measurements are
+    missing.
     """
     measurements.require(source.operators(), source.size, where)
-    if not measurements.isolated_ms:
+    if not measurements.isolated:
         raise PredictorError(
             f"{where}: no operators are measured, by which others could be estimated; measure them, too"
         )
-    known_ms = {operator: measurements.isolated_ms[key] for key, operator in source.operators().items()}
-    isolated_ms = estimated_ms(known_ms, space.operators().values())
-    held_out_ms_N = _held_out_ms(source, measurements, known_ms)
-    everything = np.arange(len(held_out_ms_N))
+    known = {operator: measurements.isolated[key] for key, operator in source.operators().items()}
+    isolated = estimated_costs(known, space.operators().values())
+    held_out_N = _held_out(source, measurements, known)
+    everything = np.arange(len(held_out_N))
     return LatencyPredictor(
         choices=space.choices,
-        additive=_factors(space, isolated_ms, _in_networks(source, measurements, everything)),
-        interval=conformal_interval(measurements.network_ms_N / held_out_ms_N, COVERAGE),
+        additive=_factors(space, isolated, _in_networks(source, measurements, everything)),
+        interval=conformal_interval(measurements.networks_N / held_out_N, COVERAGE),
         statistics=measurements.statistics(),
-        report=held_out_report(source, measurements, held_out_ms_N)
+        report=held_out_report(source, measurements, held_out_N)
         | {"reference_ms": None, "cold": True, "source": source.name}
-        | _what_is_new(space, known_ms),
+        | _what_is_new(space, known),
         conditions=dict(conditions),
         space=space.describe(),
         identity=identity_factors(space),
     )
 
 
-def _what_is_new(space: SearchSpace, known_ms: Mapping[Operator, float]) -> dict[str, Any]:
-    """How many of a space's operators have to be estimated, and which kinds of them were never measured."""
+def _what_is_new(space: SearchSpace, known: Mapping[Operator, float]) -> dict[str, Any]:
+    """Returns the number of operators that must be estimated, and the kinds that were never measured."""
     operators = space.operators().values()
-    kinds = {operator.kind for operator in operators} - {operator.kind for operator in known_ms}
-    estimated = sum(operator not in known_ms for operator in operators)
-    return {"operators": len(operators), "estimated_operators": estimated, "new_kinds": sorted(kinds)}
+    kinds = {operator.kind for operator in operators} - {operator.kind for operator in known}
+    to_estimate = sum(operator not in known for operator in operators)
+    return {"operators": len(operators), "estimated_operators": to_estimate, "new_kinds": sorted(kinds)}
 
 
 def _bounds(operators: Sequence[Operator]) -> FloatArray:
-    """What an operator's time may be bound by; shape (O, B)."""
+    """Returns the quantities that may bound an operator's cost; shape (O, B)."""
     return np.array([[1.0, *description(operator), operator.peak_bytes()] for operator in operators])
 
 
-def _rates(bounds_OB: FloatArray, ms_O: FloatArray) -> FloatArray:
-    """Milliseconds per unit of each bound, not negative, of least squared relative error; shape (B,)."""
-    relative_OB = bounds_OB / ms_O[:, None]
+def _rates(bounds_OB: FloatArray, cost_O: FloatArray) -> FloatArray:
+    """Returns the cost per unit of each bound, at least 0, with the least squared relative error; shape (B,)."""
+    relative_OB = bounds_OB / cost_O[:, None]
     scale_B = relative_OB.max(axis=0, initial=0.0)
-    scale_B[scale_B == 0.0] = 1.0  # what no known operator has: bytes of weights in a space of poolings
-    return np.asarray(nnls(relative_OB / scale_B, np.ones(len(ms_O)))[0] / scale_B)
+    scale_B[scale_B == 0.0] = 1.0  # a bound that no measured operator has, such as bytes of weights of poolings
+    return np.asarray(nnls(relative_OB / scale_B, np.ones(len(cost_O)))[0] / scale_B)
 
 
 def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntArray) -> FloatArray:
-    """(share, saved milliseconds) of an operator in a network, neither negative, of least squared relative error."""
-    rows_NC, ms_N = measurements.rows_NC[networks], measurements.network_ms_N[networks]
+    """Returns (share, saved constant) of an operator in a network, both at least 0, with least squared relative error."""
+    rows_NC, cost_N = measurements.rows_NC[networks], measurements.networks_N[networks]
     sums = [
-        total(layer_factors(source, value), rows_NC, source.columns)
-        for value in (lambda operator: measurements.isolated_ms[operator.key], lambda _: -1.0)
+        total(layer_factors(source.layers, source.choices, value), rows_NC, source.columns)
+        for value in (lambda operator: measurements.isolated[operator.key], lambda _: -1.0)
     ]
-    return np.asarray(_rates(np.stack(sums, axis=1), ms_N))
+    return np.asarray(_rates(np.stack(sums, axis=1), cost_N))
 
 
-def _factors(space: SearchSpace, isolated_ms: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
-    """Operators in a network; none takes less than nothing."""
-    share, saved_ms = in_networks_2.tolist()
-    return layer_factors(space, lambda operator: max(0.0, share * isolated_ms[operator.key] - saved_ms))
+def _factors(space: SearchSpace, isolated: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
+    """Returns the costs of operators inside a network, at least 0."""
+    share, saved = in_networks_2.tolist()
+    return layer_factors(space.layers, space.choices, lambda operator: max(0.0, share * isolated[operator.key] - saved))
 
 
-def _held_out_ms(source: SearchSpace, measurements: Measurements, known_ms: Mapping[Operator, float]) -> FloatArray:
-    """The source's networks as if it were another space: no operator's own time is used, nor a network's; shape (N,)."""
-    bounds_OB, ms_O = _bounds(list(known_ms)), np.array(list(known_ms.values()))
+def _held_out(source: SearchSpace, measurements: Measurements, known: Mapping[Operator, float]) -> FloatArray:
+    """Returns predictions of the source's networks from other networks and other operators only; shape (N,)."""
+    bounds_OB, cost_O = _bounds(list(known)), np.array(list(known.values()))
     estimates_O = cross_validated(
-        lambda train, rest: np.asarray(bounds_OB[rest] @ _rates(bounds_OB[train], ms_O[train])), len(ms_O)
+        lambda train, rest: np.asarray(bounds_OB[rest] @ _rates(bounds_OB[train], cost_O[train])), len(cost_O)
     )
-    isolated_ms = {operator.key: float(ms) for operator, ms in zip(known_ms, estimates_O, strict=True)}
+    isolated = {operator.key: float(cost) for operator, cost in zip(known, estimates_O, strict=True)}
 
     def predict(train: IntArray, rest: IntArray) -> FloatArray:
-        factors = _factors(source, isolated_ms, _in_networks(source, measurements, train))
+        factors = _factors(source, isolated, _in_networks(source, measurements, train))
         return total(factors, measurements.rows_NC[rest], source.columns)
 
     return cross_validated(predict, len(measurements.rows_NC))

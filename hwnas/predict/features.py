@@ -1,12 +1,12 @@
-"""Features of what stands at each place, named by the space.
+"""Features of the operators in a space, named by the space.
 
-What a kernel size costs more than expected it costs everywhere a little, in its stage more alike, and at its own place
-most. So features come in levels: an option of a choice anywhere in the network, in a stage, in the layer itself; each
-level is a group with a prior variance of its own. Each comes as a fixed cost, and as a share of what the operator is
-expected to cost: of its FLOPs, of the bytes it moves, and of its isolated time where that was measured.
+The extra cost of a kernel size is a little alike everywhere, more alike within a stage, and most alike in one layer. So
+features come in levels: an option of a choice anywhere in the network, in a stage, in the layer itself; each level is a
+group with a prior variance of its own. Each feature comes as a fixed cost, and as a share of the operator's expected cost:
+of its FLOPs, of the bytes it moves, and of its isolated cost where that was measured.
 
-Layers that meet have fixed costs of both, too: what follows a 5x5 kernel may find its input in another layout, or in
-cache. Every feature depends on the choices of one layer or two only, so any weights of them make a sum of factors.
+Pairs of layers that meet have fixed costs, too: an operator after a 5x5 kernel may find its input in another layout, or in
+cache. Every feature depends on the choices of one or two layers, so any weights of features make a sum of factors.
 
 Shapes: S cells of a factor.
 """
@@ -27,58 +27,58 @@ from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.predict.basis import Basis, Feature, Name, Table
 
-ALL: Final = "all"  # the level of all operators alike
-# Layers that meet have no features together where that would be more cells than this.
+ALL: Final = "all"  # the level that all operators share
+# Pairs of layers with more cells than this have no features of their own.
 MOST_CELLS: Final = 5_000
 
 
-def space_basis(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> Basis:
-    """Features of a space's networks, which take about `typical_ms`.
+def space_basis(space: SearchSpace, isolated: Mapping[str, float], typical_cost: float) -> Basis:
+    """Returns the features of a space's networks, which cost about `typical_cost`.
 
-    `isolated_ms` has the isolated time of every operator by key: what is expected. Or it is empty, nothing is expected,
-    and all is to be learned from what the operators are.
+    `isolated` holds the isolated cost of every operator by key, which is the expectation. It may be empty: then there is no
+    expectation, and all is learned from descriptions of the operators.
     """
-    return Basis.of(space_tables(space, isolated_ms, typical_ms), typical_ms)
+    return Basis.of(space_tables(space, isolated, typical_cost), typical_cost)
 
 
-def space_tables(space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float) -> list[Table]:
-    """What is expected of every layer, and nothing of layers that meet; each with the features of its cells."""
-    expected = layer_factors(space, lambda operator: isolated_ms.get(operator.key, 0.0))
-    unit_ms = typical_ms / max(1, len(space.layers))
-    costs = _Costs.of(space, isolated_ms, unit_ms)
+def space_tables(space: SearchSpace, isolated: Mapping[str, float], typical_cost: float) -> list[Table]:
+    """Returns the expectation of every layer, and 0 for pairs of layers, each with the features of its cells."""
+    expected = layer_factors(space.layers, space.choices, lambda operator: isolated.get(operator.key, 0.0))
+    unit_cost = typical_cost / max(1, len(space.layers))
+    costs = _Costs.of(space, isolated, unit_cost)
     tables: list[Table] = [
         (factor, list(_layer_features(space, layer, costs)))
         for layer, factor in zip(space.layers, expected, strict=True)
     ]
     for first, second in space.wiring.meetings():
-        tables += _pair_tables(space, first, second, unit_ms)
+        tables += _pair_tables(space, first, second, unit_cost)
     return tables
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Costs:
-    """What an operator costs by different reckonings, in milliseconds, each right for the mean operator."""
+    """The cost of an operator by different reckonings, each of which is right for the mean operator."""
 
-    isolated_ms: Mapping[str, float]
-    unit_ms: float
+    isolated: Mapping[str, float]
+    unit_cost: float
     mean: FloatArray
 
     @classmethod
-    def of(cls, space: SearchSpace, isolated_ms: Mapping[str, float], unit_ms: float) -> "_Costs":
+    def of(cls, space: SearchSpace, isolated: Mapping[str, float], unit_cost: float) -> "_Costs":
         described = [description(operator) for operator in space.operators().values()]
         total = np.sum(described, axis=0) if described else np.zeros(1)
         # What costs no operator anything is 0 of all, whatever its mean is taken to be.
-        return cls(isolated_ms, unit_ms, np.where(total > 0, total / max(1, len(described)), 1.0))
+        return cls(isolated, unit_cost, np.where(total > 0, total / max(1, len(described)), 1.0))
 
     def of_operator(self, operator: Operator) -> dict[str, float]:
-        flops_ms, weights_ms, values_ms = (float(cost) for cost in self.unit_ms * description(operator) / self.mean)
-        result = {"fixed": self.unit_ms, "flops": flops_ms, "weights": weights_ms, "values": values_ms}
-        return result | {"isolated": self.isolated_ms[operator.key]} if self.isolated_ms else result
+        flops, weights, values = (float(cost) for cost in self.unit_cost * description(operator) / self.mean)
+        result = {"fixed": self.unit_cost, "flops": flops, "weights": weights, "values": values}
+        return result | {"isolated": self.isolated[operator.key]} if self.isolated else result
 
 
 def description(operator: Operator) -> FloatArray:
-    """FLOPs, and bytes of weights, input and output: what bounds an operator (Williams et al. 2009, the roofline model)."""
+    """Returns FLOPs, bytes of weights, and bytes in and out: the bounds of the roofline model (Williams et al. 2009)."""
     cost = operator.cost()
     return np.array([cost.flops, 4 * cost.params, operator.input_bytes + operator.output_bytes], dtype=np.float64)
 
@@ -89,13 +89,13 @@ def _layer_features(space: SearchSpace, layer: Layer, costs: _Costs) -> Iterator
             continue
         options = {name: repr(space.choice(name).options[i]) for name, i in zip(layer.scope, index, strict=True)}
         levels = list(_levels(layer, options))
-        for reckoning, cost_ms in costs.of_operator(operator).items():
+        for reckoning, cost in costs.of_operator(operator).items():
             for level, name in levels:
-                yield Feature(cell, (reckoning, level), name, cost_ms)
+                yield Feature(cell, (reckoning, level), name, cost)
 
 
 def _levels(layer: Layer, options: Mapping[str, str]) -> Iterator[tuple[str, Name]]:
-    """Level, and name within it, of everything that is known of one cell."""
+    """Yields the level, and the name within it, of every feature of one cell."""
     yield ALL, ()
     for choice, option in options.items():
         role = role_of(choice, layer.name)
@@ -104,10 +104,10 @@ def _levels(layer: Layer, options: Mapping[str, str]) -> Iterator[tuple[str, Nam
         yield "layer", (layer.name, choice, option)
 
 
-def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_ms: float) -> Iterator[Table]:
-    """Of layers that meet: what kinds they are, and which options they have of the choices that are alike.
+def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_cost: float) -> Iterator[Table]:
+    """Yields the tables of two layers that meet: one for their kinds, one for each choice that both have.
 
-    One table for each of these, over those choices only that it depends on.
+    A table is over only those choices that it depends on.
     """
     scope = tuple(dict.fromkeys((*first.scope, *second.scope)))
     shared = set(first.scope) <= set(second.scope) or set(second.scope) <= set(first.scope)
@@ -126,18 +126,18 @@ def _pair_tables(space: SearchSpace, first: Layer, second: Layer, unit_ms: float
             if number == 0:
                 continue
             if role is None:
-                features.append(Feature(cell, ("pair", "kind"), kinds[number], unit_ms))
+                features.append(Feature(cell, ("pair", "kind"), kinds[number], unit_cost))
                 continue
             both = (role, *(repr(space.choice(name).options[index[own.index(name)]]) for name in pair))
-            features.append(Feature(cell, ("pair", "network"), both, unit_ms))
-            features.append(Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_ms))
+            features.append(Feature(cell, ("pair", "network"), both, unit_cost))
+            features.append(Feature(cell, ("pair", "layer"), (first.name, second.name, *both), unit_cost))
         yield Factor(f"{first.name} + {second.name}", own, np.zeros(numbers.shape)), features
 
 
 def _kinds(
     space: SearchSpace, layers: tuple[Layer, Layer], scope: tuple[str, ...]
 ) -> tuple[list[tuple[str, str]], IntArray]:
-    """Pairs of kinds, and the number of the pair that stands in each cell of a scope; number 0 where one of them does not."""
+    """Returns pairs of kinds, and the number of the pair in each cell of a scope; 0 where one of the two is missing."""
     operators = [dict(layer.cells(space.by_name)) for layer in layers]
     axes = [[scope.index(name) for name in layer.scope] for layer in layers]
     numbers: dict[tuple[str, str], int] = {("", ""): 0}
@@ -150,7 +150,7 @@ def _kinds(
 
 
 def role_of(choice: str, layer: str) -> str:
-    """What a choice is to a layer: its name without the path they share, and without numbers.
+    """Returns the role of a choice in a layer: its name without the path they share, and without numbers.
 
     >>> role_of("stage2.block1.kernel", "stage2.block1"), role_of("stage2.width", "stage2.block1")
     ('kernel', 'width')

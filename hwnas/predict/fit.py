@@ -1,4 +1,4 @@
-"""Fitting a predictor to measurements; cross-validation gives it its interval and its report."""
+"""Fits predictors to measurements; cross-validation gives the interval and the report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,33 +26,33 @@ def fit(
     known: Sequence[LatencyPredictor] = (),
     where: str = "the table",
 ) -> LatencyPredictor:
-    """A predictor with factors from all measurements, and a report and interval from cross-validation.
+    """Returns a predictor with factors from all measurements, and a report and interval from cross-validation.
 
-    Predictors of `known` devices say what to expect of this one: then few networks suffice, and no operators. Raises
-    MissingMeasurementError, PredictorError where the measurements do not suffice, or a predictor is of another space or
-    cost.
+    Predictors of `known` devices are the prior of a new device: then few networks suffice, and no operators are needed.
+    Raises MissingMeasurementError or PredictorError where measurements are missing, or where a predictor is for another
+    space or cost.
     """
     known = [predictor.require(measurements.cost, "a known device") for predictor in known]
     measurements.require(space.operators(), space.size, where, fewest=FEWEST_AMONG_KNOWN if known else FEWEST_NETWORKS)
-    rows_NC, latency_ms_N = measurements.rows_NC, measurements.network_ms_N
-    basis, believed = _prior(space, measurements.isolated_ms, float(np.median(latency_ms_N)), known)
+    rows_NC, cost_N = measurements.rows_NC, measurements.networks_N
+    basis, believed = _prior(space, measurements.isolated, float(np.median(cost_N)), known)
 
     def additive(networks: IntArray) -> AdditiveModel:
-        return fit_additive(basis, space.columns, rows_NC[networks], latency_ms_N[networks], believed)
+        return fit_additive(basis, space.columns, rows_NC[networks], cost_N[networks], believed)
 
-    least_ms = LEAST * latency_ms_N.min()
-    held_out_ms_N = cross_validated(lambda train, rest: additive(train).predict_ms(rows_NC[rest]), len(rows_NC))
-    held_out_ms_N = np.maximum(held_out_ms_N, least_ms)
-    left_ms_N = latency_ms_N - held_out_ms_N
-    trees, added_ms_N = chosen_trees(rows_NC, left_ms_N, held_out_ms_N)
-    booster = fit_trees(rows_NC, left_ms_N, relative(held_out_ms_N) ** 2, trees) if trees else None
-    held_out_ms_N = np.maximum(held_out_ms_N + added_ms_N, least_ms)
+    least = LEAST * cost_N.min()
+    held_out_N = cross_validated(lambda train, rest: additive(train).predict(rows_NC[rest]), len(rows_NC))
+    held_out_N = np.maximum(held_out_N, least)
+    left_N = cost_N - held_out_N
+    trees, added_N = chosen_trees(rows_NC, left_N, held_out_N)
+    booster = fit_trees(rows_NC, left_N, relative(held_out_N) ** 2, trees) if trees else None
+    held_out_N = np.maximum(held_out_N + added_N, least)
     return LatencyPredictor(
         choices=space.choices,
         additive=additive(np.arange(len(rows_NC))).factors,
-        interval=conformal_interval(latency_ms_N / held_out_ms_N, COVERAGE),
+        interval=conformal_interval(cost_N / held_out_N, COVERAGE),
         statistics=measurements.statistics(),
-        report=held_out_report(space, measurements, held_out_ms_N) | {"trees": trees, "known_devices": len(known)},
+        report=held_out_report(space, measurements, held_out_N) | {"trees": trees, "known_devices": len(known)},
         conditions=dict(conditions),
         space=space.describe(),
         identity=identity_factors(space),
@@ -62,9 +62,9 @@ def fit(
 
 
 def _prior(
-    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+    space: SearchSpace, isolated: Mapping[str, float], typical_cost: float, known: Sequence[LatencyPredictor]
 ) -> tuple[Basis, LogScales | None]:
-    """What is believed of the device before its first network."""
+    """Returns the features, and the prior of their scales, before the device's first network."""
     if known:
-        return known_basis(space, isolated_ms, typical_ms, known)
-    return space_basis(space, isolated_ms, typical_ms), None
+        return known_basis(space, isolated, typical_cost, known)
+    return space_basis(space, isolated, typical_cost), None

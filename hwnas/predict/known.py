@@ -1,7 +1,7 @@
-"""Predictors of other devices as what is believed of a new one, whose own predictor then needs few networks.
+"""Predictors of known devices as the prior of a new device, whose own predictor then needs few networks.
 
-As in `transfer`, the known devices' mean and their differences from it are features, and they say how far each goes; here
-they are factors, so that the new device's predictor is one, too.
+The known devices' mean and their differences from it are features, whose scales the known devices say, as in `transfer`.
+Here the features are factors, so that the new device's predictor is a sum of factors, too.
 
 Shapes: N architectures, C choices, D known devices, S cells of a factor.
 """
@@ -18,22 +18,22 @@ from hwnas.predict.basis import Basis, Feature, Name, Table
 from hwnas.predict.bayes import LogScales
 from hwnas.predict.features import ALL, space_tables
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.transfer import FEATURES, MEAN, beliefs, unit_basis
+from hwnas.predict.transfer import FEATURE_SCALE, MEAN_SCALE, beliefs, unit_basis
 
-DEVICES: Final = "known devices"
-MEAN_GROUP: Final = (DEVICES, "mean")
-DIFFERENCE_GROUP: Final = (DEVICES, "difference")
+KNOWN_DEVICES: Final = "known devices"
+MEAN_GROUP: Final = (KNOWN_DEVICES, "mean")
+DIFFERENCE_GROUP: Final = (KNOWN_DEVICES, "difference")
 # Architectures on which the known devices are compared.
 COMPARED: Final = 200
 
 
 def known_basis(
-    space: SearchSpace, isolated_ms: Mapping[str, float], typical_ms: float, known: Sequence[LatencyPredictor]
+    space: SearchSpace, isolated: Mapping[str, float], typical_cost: float, known: Sequence[LatencyPredictor]
 ) -> tuple[Basis, LogScales]:
-    """Features of networks that take about `typical_ms`, those of known devices among them, and what is believed of them.
+    """Returns the features of networks that cost about `typical_cost`, known devices among them, and the scales' prior.
 
-    Nothing is expected: the sum of isolated times is a feature like what a known device takes. Raises PredictorError where
-    a predictor knows not all of the space.
+    There is no expectation: the sum of isolated costs is a feature, like the cost on a known device. Raises PredictorError
+    where a predictor does not know all of the space.
     """
     own = [predictor.for_space(space) for predictor in known]
     rows_NC = space.sample_rows(np.random.default_rng(0), COMPARED)
@@ -41,14 +41,14 @@ def known_basis(
     median_D = np.median(latency_DN, axis=1)
     tables = [
         (Factor(factor.name, factor.scope, np.zeros_like(factor.values)), features)
-        for factor, features in space_tables(space, isolated_ms, typical_ms)
+        for factor, features in space_tables(space, isolated, typical_cost)
     ]
-    basis = Basis.of([*tables, *_device_tables(own, typical_ms / median_D)], typical_ms)
+    basis = Basis.of([*tables, *_device_tables(own, typical_cost / median_D)], typical_cost)
     return basis, _believed(space, basis.groups, own, rows_NC, latency_DN / median_D[:, None])
 
 
 def _device_tables(known: Sequence[LatencyPredictor], scale_D: FloatArray) -> Iterator[Table]:
-    """The devices' factors, each device times its scale, as features: their mean, and each one's difference from it."""
+    """Yields the devices' scaled factors as features: the devices' mean, and the difference of each from the mean."""
     shapes = {(f.name, f.scope): f.values.shape for predictor in known for f in predictor.factors}
     by_device = [{(f.name, f.scope): f.values for f in predictor.factors} for predictor in known]
     for (name, scope), shape in shapes.items():
@@ -58,11 +58,11 @@ def _device_tables(known: Sequence[LatencyPredictor], scale_D: FloatArray) -> It
         )
         mean_S = values_DS.mean(axis=0)
         differences_DS = (values_DS - mean_S) / np.sqrt(len(known))
-        features = [Feature(cell, MEAN_GROUP, (), float(ms)) for cell, ms in enumerate(mean_S)]
+        features = [Feature(cell, MEAN_GROUP, (), float(cost)) for cell, cost in enumerate(mean_S)]
         features += [
-            Feature(cell, DIFFERENCE_GROUP, (str(device),), float(ms))
+            Feature(cell, DIFFERENCE_GROUP, (str(device),), float(cost))
             for device, difference_S in enumerate(differences_DS)
-            for cell, ms in enumerate(difference_S)
+            for cell, cost in enumerate(difference_S)
         ]
         yield Factor(name, scope, np.zeros(shape)), features
 
@@ -74,7 +74,7 @@ def _believed(
     rows_NC: IntArray,
     relative_DN: FloatArray,
 ) -> LogScales:
-    """Each known device plays the new one, measured with the error that its predictor was found to have."""
+    """Returns the prior of the scales: each known device plays the new one, measured with its predictor's error."""
     rng = np.random.default_rng(0)
     error_D1 = np.array([[predictor.report["held_out"]["mape"]] for predictor in known])
     measured_DN = relative_DN * (1 + error_D1 * rng.standard_normal(relative_DN.shape))
@@ -82,6 +82,6 @@ def _believed(
     learned = beliefs(relative_DN.T, measured_DN, described.design(rows_NC, space.columns), described.group_P)
     *scales, noise = zip(learned.mean, learned.spread, strict=True)
     found = dict(zip([MEAN_GROUP, DIFFERENCE_GROUP, *described.groups], scales, strict=True))
-    # Of isolated times the known devices say nothing: their sum is as good a guess as a device, what corrects it a feature.
-    logs = np.array([*(found.get(group, MEAN if group[-1] == ALL else FEATURES) for group in groups), noise])
+    # Known devices say nothing about isolated costs: their sum is as good a guess as a device, its corrections are features.
+    logs = np.array([*(found.get(group, MEAN_SCALE if group[-1] == ALL else FEATURE_SCALE) for group in groups), noise])
     return LogScales(logs[:, 0], logs[:, 1])

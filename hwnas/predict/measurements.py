@@ -1,6 +1,6 @@
-"""What a predictor is fitted to: isolated times of operators, and times of whole networks under the same conditions.
+"""Measurements that predictors are fitted to: isolated costs of operators, and costs of whole networks.
 
-Or energies: all that is fitted to latencies is relative, so that it does for any cost that is about a sum over layers.
+The cost is latency or energy. Fits are relative, so they hold for any cost that is nearly a sum over layers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ FEWEST_NETWORKS = 8
 FEWEST_AMONG_KNOWN = 5
 LATENCY: Final = "latency"
 ENERGY: Final = "energy"
-# What can be measured and predicted, and its unit.
+# Costs that can be measured and predicted, and their units.
 UNITS: Final[Mapping[str, str]] = {LATENCY: "ms", ENERGY: "mJ"}
 # The statistic that is predicted.
 STATISTICS: Final[Mapping[str, str]] = {LATENCY: "p10", ENERGY: "mean"}
@@ -25,60 +25,64 @@ STATISTICS: Final[Mapping[str, str]] = {LATENCY: "p10", ENERGY: "mean"}
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Measurements:
-    """Milliseconds (10th percentile); of `cost` energy, millijoules (mean), under the same names. `rows_NC` are the
-    networks' option indices.
+    """Costs under one set of conditions: latencies in ms (10th percentile), or energies in mJ (mean); `cost` says which.
 
-    `other_ms` holds other statistics of every network, by name (median, p90), (N,) each.
-    `repeat_noise` is the mean relative difference between two measurements of one network; `reference_ms` the time of
-    the network that was measured along with everything, by which a later session can tell how the device has drifted.
+    `isolated` holds operators by key, `networks_N` the networks of `rows_NC` (option indices), and `other` further
+    statistics of these networks by name (`median`, `p90`), (N,) each. `repeat_noise` is the mean relative difference
+    between two measurements of one network. `reference` is the cost of the network that is measured along with everything,
+    by which a later session can tell how far the device has drifted.
     """
 
-    isolated_ms: Mapping[str, float]
+    isolated: Mapping[str, float]
     rows_NC: IntArray
-    network_ms_N: FloatArray
-    other_ms: Mapping[str, FloatArray] = field(default_factory=dict)
+    networks_N: FloatArray
+    other: Mapping[str, FloatArray] = field(default_factory=dict)
     repeat_noise: float | None = None
-    reference_ms: float | None = None
+    reference: float | None = None
     cost: str = LATENCY
 
     def __post_init__(self) -> None:
         """Raises PredictorError for costs that cannot be, or that are not one for each network."""
         unit = UNITS[self.cost]
-        for name, ms_N in {"network": self.network_ms_N, **self.other_ms}.items():
-            if np.shape(ms_N) != (len(self.rows_NC),) or not (np.isfinite(ms_N).all() and (np.asarray(ms_N) > 0).all()):
+        for name, cost_N in {"network": self.networks_N, **self.other}.items():
+            if np.shape(cost_N) != (len(self.rows_NC),) or not (
+                np.isfinite(cost_N).all() and (np.asarray(cost_N) > 0).all()
+            ):
                 raise PredictorError(
-                    f"{name} {self.cost} has shape {np.shape(ms_N)} for {len(self.rows_NC)} networks; one for each is "
+                    f"{name} {self.cost} has shape {np.shape(cost_N)} for {len(self.rows_NC)} networks; one for each is "
                     f"needed, above 0 {unit}"
                 )
-        if not all(0 < ms < np.inf for ms in self.isolated_ms.values()):
+        if not all(0 < cost < np.inf for cost in self.isolated.values()):
             raise PredictorError(f"the isolated {self.cost} of an operator is not above 0 {unit}; measure it again")
 
     def of_network(self, row_C: IntArray, statistic: str) -> float | None:
-        """Milliseconds of one measured network, or None if it was not measured; `p10`, `median` or `p90`."""
-        found = np.flatnonzero((self.rows_NC == row_C).all(1))
-        if len(found) == 0:
+        """Returns a statistic of one network's cost, or None if the network was not measured."""
+        places = np.flatnonzero((self.rows_NC == row_C).all(1))
+        if len(places) == 0:
             return None
-        return float({"p10": self.network_ms_N, **self.other_ms}[statistic][found[0]])
+        return float({STATISTICS[self.cost]: self.networks_N, **self.other}[statistic][places[0]])
 
     def statistics(self) -> dict[str, float]:
-        """From what is predicted (p10; of energy the mean) to every statistic, the factor that three in four networks stay
-        below."""
+        """Returns, for every statistic, the factor from the predicted one that three in four networks stay below.
+
+        Of latency the 10th percentile is predicted, of energy the mean.
+        """
         # The upper quartile: up to a quarter of the networks may have been measured in disturbed moments.
-        ratios = {name: np.quantile(ms_N / self.network_ms_N, 0.75) for name, ms_N in self.other_ms.items()}
+        ratios = {name: np.quantile(cost_N / self.networks_N, 0.75) for name, cost_N in self.other.items()}
         return {STATISTICS[self.cost]: 1.0} | {name: float(ratio) for name, ratio in ratios.items()}
 
     def isolated_of(self, operators: Iterable[str]) -> Mapping[str, float]:
-        """The isolated times of these operators, or none where some are not known."""
-        return self.isolated_ms if set(operators) <= set(self.isolated_ms) else {}
+        """Returns the isolated costs, or an empty mapping where some of these operators were not measured."""
+        return self.isolated if set(operators) <= set(self.isolated) else {}
 
     def require(self, operators: Mapping[str, object], size: int, where: str, fewest: int = FEWEST_NETWORKS) -> None:
-        """Raises MissingMeasurementError where some operators were not measured, PredictorError where too few networks were.
+        """Raises MissingMeasurementError where operators are missing, PredictorError where too few networks were measured.
 
-        Where no operator was, networks alone must do. A space of `size` architectures needs no more networks than it has.
+        Networks alone are enough where no operator was measured. A space never needs more networks than its `size`.
         """
-        missing = sorted(set(operators) - set(self.isolated_ms))
+        missing = sorted(set(operators) - set(self.isolated))
         profile = f"hwnas profile{' --energy' if self.cost == ENERGY else ''}"
-        if missing and self.isolated_ms:
+        if missing and self.isolated:
             raise MissingMeasurementError(
                 f"{where}: {len(missing)} of {len(operators)} operators are not measured, {missing[0]} for one; "
                 f"run `{profile} --out {where}` again"

@@ -1,4 +1,4 @@
-"""The predictor of latency, or energy: factors, its held-out error, and a calibrated interval. Files are JSON.
+"""The predictor of latency or energy: factors, held-out error, and a calibrated interval. Files are JSON.
 
 Shapes: N architectures, C choices.
 """
@@ -16,13 +16,13 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.choice import Choice
+from hwnas.core.condition import holds
 from hwnas.core.costs import layer_factors
-from hwnas.core.expectation import holds
 from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
-from hwnas.predict.measurements import ENERGY, LATENCY, STATISTICS, UNITS
+from hwnas.predict.measurements import LATENCY, STATISTICS, UNITS
 from hwnas.predict.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
@@ -31,17 +31,16 @@ SCHEMA: Final = 2
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LatencyPredictor:
-    """Predicts the 10th percentile of latency, in milliseconds, of architectures given as rows of option indices; or, where
-    `cost` says so, the mean energy of an inference, in millijoules.
+    """Predicts a cost of architectures, given as rows of option indices: latency (10th percentile, ms) or energy (mean, mJ).
 
-    It is the sum of the `additive` factors and, where trees took more off the error than noise does, of a `booster`, in
-    XGBoost's own JSON, over `choices`.
+    `cost` says which. The prediction is the sum of the `additive` factors and, where trees proved themselves on held-out
+    networks, of a `booster` in XGBoost's own JSON over `choices`.
 
     `interval` holds the factors from a prediction to the ends of its interval, which covers 90 % (fewer where few networks
-    were measured: `report["interval_coverage"]`). `statistics` holds the factors from
-    p10 to `median` and `p90` that three in four networks stay below. `report` is what `fit` found on held-out networks;
-    its `reference_ms` is of this very space's largest network.
-    `provenance` says what it was fitted to. `identity` says which operator each cell of the factors is of, where that is known.
+    were measured: `report["interval_coverage"]`). `statistics` holds, by name, the factors from a prediction to each
+    statistic that three in four networks stay below. `report` holds the errors on held-out networks; its `reference_ms`
+    belongs to this very space's largest network. `provenance` names the measurements. `identity` names the operator of each
+    cell of the factors, where it is known.
     """
 
     choices: tuple[Choice, ...]
@@ -68,12 +67,12 @@ class LatencyPredictor:
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """All that adds up to the prediction."""
+        """The factors whose sum is the prediction."""
         return (*self.additive, *self.trees)
 
     @cached_property
     def _few(self) -> list[Factor]:
-        """The same sum in as few factors as can be."""
+        """The same sum in as few factors as possible."""
         return absorbed(self.factors)
 
     @cached_property
@@ -81,7 +80,7 @@ class LatencyPredictor:
         return {choice.name: column for column, choice in enumerate(self.choices)}
 
     def require(self, cost: str, where: str = "the predictor") -> "LatencyPredictor":
-        """Itself. Raises PredictorError where it predicts another cost."""
+        """Returns the predictor itself. Raises PredictorError where it predicts another cost."""
         if self.cost != cost:
             raise PredictorError(
                 f"{where}: predicts {self.cost}, not {cost}; `hwnas fit --cost {cost}` makes one that does"
@@ -89,32 +88,30 @@ class LatencyPredictor:
         return self
 
     def predict(self, rows_NC: IntArray) -> FloatArray:
-        """Predicted cost in `unit`; shape (N,)."""
+        """Returns the predicted cost of each architecture, in `unit`; shape (N,)."""
         return total(self._few, np.asarray(rows_NC), self.columns)
 
     def predict_ms(self, rows_NC: IntArray) -> FloatArray:
-        """Predicted p10 latency; shape (N,)."""
+        """Returns the predicted p10 latency of each architecture; shape (N,). Raises PredictorError for another cost."""
         return self.require(LATENCY).predict(rows_NC)
 
-    def predict_mj(self, rows_NC: IntArray) -> FloatArray:
-        """Predicted energy of an inference; shape (N,)."""
-        return self.require(ENERGY).predict(rows_NC)
+    def upper(self, rows_NC: IntArray, statistic: str) -> FloatArray:
+        """Returns the upper end of a statistic's interval, in `unit`: the number that limits hold for; shape (N,).
 
-    def upper_ms(self, rows_NC: IntArray, statistic: str) -> FloatArray:
-        """The upper end of the interval of `p10`, `median` or `p90`: what a budget is checked against; shape (N,)."""
-        return self.predict_ms(rows_NC) * self.upper_ratio(statistic)
-
-    def upper_mj(self, rows_NC: IntArray) -> FloatArray:
-        """The upper end of the interval of energy: what a limit is checked against; shape (N,)."""
-        return self.predict_mj(rows_NC) * self.upper_ratio(STATISTICS[ENERGY])
+        Latencies have the statistics `p10`, `median` and `p90`, energies the `mean`. Raises PredictorError for others.
+        """
+        return self.predict(rows_NC) * self.upper_ratio(statistic)
 
     def upper_ratio(self, statistic: str) -> float:
-        """From a prediction to the upper end of the interval of a statistic; of energy there is only the `mean`."""
+        """Returns the factor from a prediction to the upper end of a statistic's interval. Raises PredictorError."""
+        if statistic not in self.statistics:
+            raise PredictorError(
+                f"the predictor of {self.cost} has no statistic {statistic!r}; ask for {', '.join(self.statistics)}"
+            )
         return self.interval[1] * self.statistics[statistic]
 
     def breakdown(self, row_C: IntArray) -> dict[str, float]:
-        """What each layer, and layers that meet, contribute to one architecture's prediction, in `unit`; all trees are one
-        entry."""
+        """Returns the summands of one architecture's prediction by layer, in `unit`; all trees are one entry."""
         rows = np.asarray(row_C)[None]
         parts: dict[str, float] = {}
         for factor in self.factors:
@@ -123,11 +120,11 @@ class LatencyPredictor:
         return parts
 
     def breakdown_ms(self, row_C: IntArray) -> dict[str, float]:
-        """`breakdown` of a latency."""
+        """Returns the `breakdown` of a latency. Raises PredictorError for another cost."""
         return self.require(LATENCY).breakdown(row_C)
 
     def for_space(self, space: SearchSpace) -> "LatencyPredictor":
-        """The same predictor over a space's own choices, matched by choice names and option values.
+        """Returns the same predictor over a space's own choices, matched by choice names and option values.
 
         The space may lack options. Raises PredictorError where it has a choice or option the predictor does not know.
         """
@@ -195,8 +192,8 @@ class LatencyPredictor:
 
 
 def identity_factors(space: SearchSpace) -> tuple[Factor, ...]:
-    """Per layer, a number that stands for the operator of each cell; 0 where nothing stands."""
-    return layer_factors(space, lambda operator: float(crc32(operator.key.encode())))
+    """Returns one factor per layer with a number that identifies the operator of each cell; 0 where nothing stands."""
+    return layer_factors(space.layers, space.choices, lambda operator: float(crc32(operator.key.encode())))
 
 
 def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchSpace) -> None:
@@ -215,10 +212,10 @@ def _require_same(own: Sequence[Factor], known: Sequence[Factor], space: SearchS
 
 
 def _off_as_first(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) -> Factor:
-    """The factor, told by what switches its choices off where rows of the space cannot tell.
+    """Returns the factor with the switches of its choices in its scope, where a row of the space does not imply them.
 
-    Rows have index 0 where a choice is off, and trees know what is off by that. Where another option comes first in the
-    space, it is not the one they know.
+    Rows have index 0 where a choice is off, and trees recognise switched-off choices by that index. The space may begin
+    with another option, which the trees would mistake for the one they know.
     """
     for name in factor.scope:
         choice = ours[name]
@@ -235,7 +232,7 @@ def _off_as_first(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace
 
 
 def _restricted(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) -> Factor:
-    """The factor over the space's options. A choice the space lacks must make no difference to what is left."""
+    """Returns the factor over the space's options. A choice that the space lacks must make no difference to the rest."""
     values = factor.values
     for axis, name in enumerate(factor.scope):
         if name in space.by_name:

@@ -1,4 +1,4 @@
-"""How good a predictor is: its errors on networks it was not fitted to, beside those of simpler predictions.
+"""Errors of predictors on networks that they were not fitted to, beside the errors of simpler predictions.
 
 Shapes: N networks.
 """
@@ -19,48 +19,50 @@ FOLDS: Final = 10
 COVERAGE: Final = 0.9
 
 
-def held_out_report(space: SearchSpace, measurements: Measurements, held_out_ms_N: FloatArray) -> dict[str, Any]:
-    """What `hwnas fit` tells, of predictions by `cross_validated` fits. Valid JSON; points in the networks' order.
+def held_out_report(space: SearchSpace, measurements: Measurements, held_out_N: FloatArray) -> dict[str, Any]:
+    """Returns the report that `hwnas fit` prints, from predictions by `cross_validated` fits. Fit for JSON.
 
-    `interval_coverage` is what the interval promises, `covered` what intervals of the other folds kept.
+    Points are in the networks' order. `interval_coverage` is the promised coverage, `covered` the share of networks inside
+    the intervals of the other folds. `reference_ms` is in the unit of the cost; files keep the name.
     """
-    measured_ms_N = measurements.network_ms_N
-    count, unit = len(measured_ms_N), UNITS[measurements.cost].lower()
-    baselines = baselines_ms(space, measurements)
+    measured_N = measurements.networks_N
+    count, unit = len(measured_N), UNITS[measurements.cost].lower()
+    simpler = baselines(space, measurements)
     return {
         "networks": count,
-        "held_out": errors(held_out_ms_N, measured_ms_N),
-        "baselines": {name: errors(baseline_ms_N, measured_ms_N) for name, baseline_ms_N in baselines.items()},
+        "held_out": errors(held_out_N, measured_N),
+        "baselines": {name: errors(baseline_N, measured_N) for name, baseline_N in simpler.items()},
         "interval_coverage": min(COVERAGE, (count - 1) / (count + 1)),
-        "covered": cross_conformal_coverage(measured_ms_N / held_out_ms_N, COVERAGE),
+        "covered": cross_conformal_coverage(measured_N / held_out_N, COVERAGE),
         "repeat_noise": measurements.repeat_noise,
-        "reference_ms": measurements.reference_ms,
-        "points": {f"predicted_{unit}": held_out_ms_N.tolist(), f"measured_{unit}": measured_ms_N.tolist()},
+        "reference_ms": measurements.reference,
+        "points": {f"predicted_{unit}": held_out_N.tolist(), f"measured_{unit}": measured_N.tolist()},
     }
 
 
-def baselines_ms(space: SearchSpace, measurements: Measurements) -> dict[str, FloatArray]:
-    """What a predictor has to be better than, each (N,): the isolated times' sum, and lines through it and through FLOPs.
+def baselines(space: SearchSpace, measurements: Measurements) -> dict[str, FloatArray]:
+    """Returns the predictions that a predictor has to beat, by name; shape (N,) each.
 
-    The lines are held out by the same folds. Without isolated times there is no sum.
+    They are the sum of isolated costs, a line through that sum, and a line through FLOPs. Lines are held out by the same
+    folds. Without isolated costs there is no sum.
     """
-    rows_NC, measured_ms_N = measurements.rows_NC, measurements.network_ms_N
+    rows_NC, measured_N = measurements.rows_NC, measurements.networks_N
     result = {}
-    if measurements.isolated_ms:
-        isolated = layer_factors(space, lambda operator: measurements.isolated_ms[operator.key])
+    if measurements.isolated:
+        isolated = layer_factors(space.layers, space.choices, lambda operator: measurements.isolated[operator.key])
         result["isolated_sum"] = total(isolated, rows_NC, space.columns)
-        result["affine_sum"] = held_out_line(result["isolated_sum"], measured_ms_N)
-    result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_ms_N)
+        result["affine_sum"] = held_out_line(result["isolated_sum"], measured_N)
+    result["flops"] = held_out_line(space.costs("flops", rows_NC), measured_N)
     return result
 
 
-def held_out_line(cost_N: FloatArray, measured_ms_N: FloatArray) -> FloatArray:
-    """Each network's a + b * cost, with the a and b of least squared relative error on the other folds; shape (N,)."""
+def held_out_line(cost_N: FloatArray, measured_N: FloatArray) -> FloatArray:
+    """Returns a + b * cost of each network, with the least squared relative error on the other folds; shape (N,)."""
     scale = float(cost_N.max()) or 1.0  # FLOPs are many orders of magnitude more than milliseconds
     design_N2 = np.stack([np.ones(len(cost_N)), cost_N / scale], axis=1)
 
     def fit_and_predict(train: IntArray, rest: IntArray) -> FloatArray:
-        relative_N2 = design_N2[train] / measured_ms_N[train, None]
+        relative_N2 = design_N2[train] / measured_N[train, None]
         line_2 = np.linalg.lstsq(relative_N2, np.ones(len(train)))[0]
         return np.asarray(design_N2[rest] @ line_2)
 
@@ -68,7 +70,7 @@ def held_out_line(cost_N: FloatArray, measured_ms_N: FloatArray) -> FloatArray:
 
 
 def cross_validated(fit_and_predict: Callable[[IntArray, IntArray], FloatArray], count: int) -> FloatArray:
-    """Each network's prediction by a fit that never saw it; shape (count,)."""
+    """Returns each network's prediction by a fit that never saw the network; shape (count,)."""
     result = np.empty(count)
     for train, rest in folds(count):
         result[rest] = fit_and_predict(train, rest)
@@ -76,29 +78,29 @@ def cross_validated(fit_and_predict: Callable[[IntArray, IntArray], FloatArray],
 
 
 def folds(count: int) -> list[tuple[IntArray, IntArray]]:
-    """(all others, fold) for each of at most `FOLDS` folds of nearly equal size; the same at every call."""
+    """Returns (all others, fold) for each of at most `FOLDS` folds of nearly equal size; the same at every call."""
     order = np.random.default_rng(0).permutation(count)
     return [(np.setdiff1d(order, fold), fold) for fold in np.array_split(order, min(FOLDS, count))]
 
 
-def errors(predicted_ms_N: FloatArray, measured_ms_N: FloatArray) -> dict[str, float | None]:
-    """The field's figures: mean absolute relative error, shares within 5 % and 10 %, rank correlations.
+def errors(predicted_N: FloatArray, measured_N: FloatArray) -> dict[str, float | None]:
+    """Returns the field's figures: mean absolute relative error, shares within 5 % and 10 %, rank correlations.
 
-    A correlation is None where either side is the same for all networks: there is no order.
+    A correlation is None where predictions or measurements are all equal, and so have no order.
     """
-    relative_N = np.abs(predicted_ms_N / measured_ms_N - 1)
-    ordered = np.ptp(predicted_ms_N) > 0 and np.ptp(measured_ms_N) > 0
+    relative_N = np.abs(predicted_N / measured_N - 1)
+    ordered = np.ptp(predicted_N) > 0 and np.ptp(measured_N) > 0
     return {
         "mape": float(relative_N.mean()),
         "within_5": float((relative_N <= 0.05).mean()),
         "within_10": float((relative_N <= 0.10).mean()),
-        "spearman": float(spearmanr(predicted_ms_N, measured_ms_N).statistic) if ordered else None,
-        "kendall": float(kendalltau(predicted_ms_N, measured_ms_N).statistic) if ordered else None,
+        "spearman": float(spearmanr(predicted_N, measured_N).statistic) if ordered else None,
+        "kendall": float(kendalltau(predicted_N, measured_N).statistic) if ordered else None,
     }
 
 
 def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, float]:
-    """Ends of the interval of measured / predicted that covers a new network with the given probability.
+    """Returns the ends of the interval of measured / predicted that covers a new network with probability `coverage`.
 
     Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
     include 1, so that the prediction itself is never outside its interval. Of fewer than 19 networks even the extremes
@@ -113,7 +115,7 @@ def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, flo
 
 
 def cross_conformal_coverage(ratio_N: FloatArray, coverage: float) -> float:
-    """The share of networks inside the `conformal_interval` of the other folds' measured / predicted."""
+    """Returns the share of networks inside the `conformal_interval` of the other folds' measured / predicted."""
     inside = 0
     for others, fold in folds(len(ratio_N)):
         low, high = conformal_interval(ratio_N[others], coverage)

@@ -1,8 +1,9 @@
-"""Devices that are not at hand: their predictors and tables, by the names of device and space.
+"""Shipped devices: predictors and tables of devices that are not at hand, by the names of device and space.
 
-A folder of them has `predictors/DEVICE/SPACE.json` and `latency_tables/DEVICE/SPACE.jsonl`. One is part of hwnas; the
-environment variable HWNAS_DEVICES names more, for devices of one's own. All spaces of a device are measured under the same
-conditions (`scripts/ship_device.py` sees to that).
+A folder of devices has `predictors/DEVICE/SPACE.json` and `latency_tables/DEVICE/SPACE.jsonl`. One such folder is part of
+hwnas: the package itself once it is installed, the top level of the repository in a checkout (pyproject.toml moves the
+files). The environment variable HWNAS_DEVICES names further folders, for a user's own devices. All spaces of a device are
+measured under the same conditions (`scripts/ship_device.py` refuses others).
 """
 
 import os
@@ -74,9 +75,17 @@ def table_path(folder: Path, device: str, space: str) -> Path:
 
 
 def known_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """hwnas's own, then those of HWNAS_DEVICES, which are separated as in PATH."""
-    more = environment.get(FOLDERS, "").split(os.pathsep)
-    return (Path(str(files("hwnas"))), *(Path(each) for each in more if each))
+    """Returns hwnas's own folder, then the folders that HWNAS_DEVICES names, separated as in PATH."""
+    named = environment.get(FOLDERS, "").split(os.pathsep)
+    return (own_folder(Path(str(files("hwnas")))), *(Path(folder) for folder in named if folder))
+
+
+def own_folder(package: Path) -> Path:
+    """Returns the folder that holds hwnas's own devices: the installed package, or the repository around a checkout.
+
+    An installed package has them inside, whatever stands beside it.
+    """
+    return package if (package / PREDICTORS).is_dir() else package.parent
 
 
 def missing_folders(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -29,11 +29,11 @@ from hwnas.predict.features import space_basis
 
 # Logarithms of standard deviations before any known device is asked, each with how uncertain it is: of the devices' mean
 # and their differences, of an intercept, of any feature of the space, and of a measurement's noise.
-MEAN: Final = (0.0, 0.3)
-DIFFERENCES: Final = (0.0, 1.0)
-INTERCEPT: Final = (-2.0, 1.0)
-FEATURES: Final = (-2.5, 2.0)
-NOISE: Final = (-3.0, 1.0)
+MEAN_SCALE: Final = (0.0, 0.3)
+DIFFERENCE_SCALE: Final = (0.0, 1.0)
+INTERCEPT_SCALE: Final = (-2.0, 1.0)
+FEATURE_SCALE: Final = (-2.5, 2.0)
+NOISE_SCALE: Final = (-3.0, 1.0)
 # How closely the known devices, when they agree, and when they do not, bind a new one.
 CLOSEST: Final = 1.0
 LOOSEST: Final = 2.0
@@ -137,7 +137,9 @@ def beliefs(known_ND: FloatArray, source_DN: FloatArray, design_NP: csr_array, g
 
     `known_ND` are their latencies relative to their medians, without noise; `source_DN` as they were measured.
     """
-    first = np.array([MEAN, DIFFERENCES, INTERCEPT, *[FEATURES] * int(group_P.max()), NOISE])
+    first = np.array(
+        [MEAN_SCALE, DIFFERENCE_SCALE, INTERCEPT_SCALE, *[FEATURE_SCALE] * int(group_P.max()), NOISE_SCALE]
+    )
     believed = LogScales(first[:, 0], first[:, 1])
     count = len(source_DN)
     if count < 2:
@@ -171,7 +173,7 @@ def fitted_ms(
 def _smooth_ms(design_NP: csr_array, group_P: IntArray, measured_ms_N: FloatArray) -> FloatArray:
     """A known device's latency without the noise of its measurements, relative to its median; shape (N,)."""
     index = _some(measured_ms_N, KNOWN)
-    scales = np.array([MEAN, *[FEATURES] * int(group_P.max()), NOISE])
+    scales = np.array([MEAN_SCALE, *[FEATURE_SCALE] * int(group_P.max()), NOISE_SCALE])
     smooth_N = fitted_ms(design_NP, group_P, index, measured_ms_N[index], LogScales(scales[:, 0], scales[:, 1]))
     return smooth_N / float(np.median(smooth_N))
 

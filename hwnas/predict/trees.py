@@ -1,8 +1,8 @@
-"""Boosted trees on what an additive model leaves over (Chen and Guestrin 2016, XGBoost), and the factors they are.
+"""Boosted trees on the residual of an additive model (Chen and Guestrin 2016, XGBoost), and their form as factors.
 
 A leaf of a shallow tree is a constant on a box: options of the few choices on its path. So an ensemble is a sum of
-factors, and all that factors are good for holds with it: breakdown, expectation, budget. xgboost fits; what it fitted is
-read here from its own JSON, so that predicting needs no xgboost.
+factors, with a breakdown, an expectation and a budget like any other. xgboost only fits; its JSON is read here, so that
+predicting needs no xgboost.
 
 Shapes: N networks, C choices, T candidate numbers of trees.
 """
@@ -22,14 +22,14 @@ from hwnas.predict.additive import relative
 if TYPE_CHECKING:
     from xgboost import Booster
 
-# The names of trees' factors begin with it.
+# The prefix of the names of trees' factors.
 TREES: Final = "trees"
 # Ensembles are nested: the first trees of the most are the fewest.
-CANDIDATES: Final = (10, 20, 50, 100, 200, 300)
-FOLDS: Final = 5
-# Fewer cannot tell an interaction from noise.
-FEWEST_NETWORKS: Final = 40
-# What trees must take off the relative error, on average over networks: a share of it, and so many standard errors.
+ENSEMBLE_SIZES: Final = (10, 20, 50, 100, 200, 300)
+TREE_FOLDS: Final = 5
+# Fewer networks cannot tell an interaction from noise.
+FEWEST_FOR_TREES: Final = 40
+# The least gain of trees, as a share of the relative error and in standard errors of the gain.
 LEAST_GAIN: Final = 0.05
 STANDARD_ERRORS: Final = 1.0
 
@@ -38,77 +38,77 @@ DEPTH: Final = 3
 # In networks of mean weight: the fewest in a leaf, and those that pull a leaf to 0.
 LEAF_NETWORKS: Final = 3.0
 PRIOR_NETWORKS: Final = 1.0
-# Each tree sees other networks, or all would follow the same few.
+# Each tree is fitted to other networks, or all would follow the same few.
 SUBSAMPLE: Final = 0.8
 
 
-def fit_trees(rows_NC: IntArray, residual_ms_N: FloatArray, weight_N: FloatArray, trees: int) -> dict[str, Any]:
-    """So many trees of depth 3 on option indices, with least weighted squared error: XGBoost's own JSON.
+def fit_trees(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray, trees: int) -> dict[str, Any]:
+    """Returns trees of depth 3 on option indices with the least weighted squared error, as XGBoost's own JSON.
 
-    `residual_ms_N` is measured minus predicted; a `weight_N` of 1 / predicted^2 makes errors relative. The sum of the
-    leaves that a row falls into is its correction in milliseconds. The same inputs give the same trees.
+    `residual_N` is measured minus predicted; a `weight_N` of 1 / predicted^2 makes errors relative. A row's correction is
+    the sum of the leaves that it falls into. The same inputs give the same trees.
     """
-    content: dict[str, Any] = json.loads(_boosted(rows_NC, residual_ms_N, weight_N, trees).save_raw("json"))
+    content: dict[str, Any] = json.loads(_boosted(rows_NC, residual_N, weight_N, trees).save_raw("json"))
     return content
 
 
 def tree_factors(booster: Mapping[str, Any], choices: Sequence[Choice]) -> tuple[Factor, ...]:
-    """The trees of `fit_trees` as factors of normalised rows; `choices` are the columns they were fitted to.
+    """Returns the trees of `fit_trees` as factors of normalised rows; `choices` are the columns they were fitted to.
 
-    Leaves over the same choices are one factor, and those over some of another's choices are within that. Raises
+    Leaves over the same choices share a factor, and leaves over a part of a factor's choices are added to it. Raises
     ValueError, KeyError or TypeError where the JSON is damaged.
     """
     leaves = []
     for number, tree in enumerate(booster["learner"]["gradient_booster"]["model"]["trees"]):
         try:
-            leaves += [_leaf_factor(box, leaf_ms, choices) for box, leaf_ms in _leaves(tree, choices, 0, {})]
+            leaves += [_leaf_factor(box, leaf, choices) for box, leaf in _leaves(tree, choices, 0, {})]
         except (IndexError, RecursionError):
             raise ValueError(f"tree {number} is no tree over {len(choices)} choices") from None
     return tuple(absorbed(leaves))
 
 
-def chosen_trees(rows_NC: IntArray, residual_ms_N: FloatArray, predicted_ms_N: FloatArray) -> tuple[int, FloatArray]:
-    """How many trees to add to an additive model, and what trees that never saw a network add to it, in ms; shape (N,).
+def chosen_trees(rows_NC: IntArray, residual_N: FloatArray, predicted_N: FloatArray) -> tuple[int, FloatArray]:
+    """Returns the number of trees to add to an additive model, and the held-out corrections of that many trees; shape (N,).
 
-    `predicted_ms_N` are the additive model's predictions of networks it was not fitted to, `residual_ms_N` what they
-    lack. Trees must prove themselves on networks they were not fitted to: on average over networks they take off a good
-    share of the relative error, and convincingly more than nothing. Else the answer is 0 trees, which add 0.
-    Only their number is chosen with all networks in sight.
+    `predicted_N` are the additive model's predictions of networks it was not fitted to, `residual_N` is measured minus
+    predicted. Trees must prove themselves on networks they were not fitted to: on average they must remove a good share of
+    the relative error, and significantly more than nothing. Otherwise the answer is 0 trees and corrections of 0. Only the
+    number of trees is chosen with all networks in sight.
     """
     none = 0, np.zeros(len(rows_NC))
-    if len(rows_NC) < FEWEST_NETWORKS:
+    if len(rows_NC) < FEWEST_FOR_TREES:
         return none
-    added_TN = _held_out(rows_NC, residual_ms_N, relative(predicted_ms_N) ** 2)
-    measured_ms_N = predicted_ms_N + residual_ms_N
-    without_N = np.abs(residual_ms_N) / measured_ms_N
-    gain_TN = without_N - np.abs(residual_ms_N - added_TN) / measured_ms_N
+    added_TN = _held_out(rows_NC, residual_N, relative(predicted_N) ** 2)
+    measured_N = predicted_N + residual_N
+    without_N = np.abs(residual_N) / measured_N
+    gain_TN = without_N - np.abs(residual_N - added_TN) / measured_N
     best = int(gain_TN.mean(1).argmax())
     standard_error = gain_TN[best].std(ddof=1) / np.sqrt(len(rows_NC))
     if gain_TN[best].mean() <= max(STANDARD_ERRORS * standard_error, LEAST_GAIN * without_N.mean()):
         return none
-    return CANDIDATES[best], added_TN[best]
+    return ENSEMBLE_SIZES[best], added_TN[best]
 
 
-def _held_out(rows_NC: IntArray, residual_ms_N: FloatArray, weight_N: FloatArray) -> FloatArray:
-    """What trees that never saw a network add to it, for every candidate number of trees; shape (T, N)."""
+def _held_out(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray) -> FloatArray:
+    """Returns each network's correction by trees that never saw it, for every number of trees; shape (T, N)."""
     from xgboost import DMatrix
 
     order = np.random.default_rng(0).permutation(len(rows_NC))
-    result = np.empty((len(CANDIDATES), len(rows_NC)))
-    for fold in np.array_split(order, FOLDS):
+    result = np.empty((len(ENSEMBLE_SIZES), len(rows_NC)))
+    for fold in np.array_split(order, TREE_FOLDS):
         rest = np.setdiff1d(order, fold)
-        booster = _boosted(rows_NC[rest], residual_ms_N[rest], weight_N[rest], max(CANDIDATES))
+        booster = _boosted(rows_NC[rest], residual_N[rest], weight_N[rest], max(ENSEMBLE_SIZES))
         of_fold = DMatrix(rows_NC[fold].astype(np.float32), nthread=1)
-        for candidate, trees in enumerate(CANDIDATES):
+        for candidate, trees in enumerate(ENSEMBLE_SIZES):
             result[candidate, fold] = booster.predict(of_fold, iteration_range=(0, trees))
     return result
 
 
-def _boosted(rows_NC: IntArray, residual_ms_N: FloatArray, weight_N: FloatArray, trees: int) -> "Booster":
+def _boosted(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray, trees: int) -> "Booster":
     from xgboost import DMatrix, train
 
     # XGBoost splits nothing that gains less than 1e-6, in whatever unit: so the weights are those that make it 1.
-    unit = float(np.mean(weight_N * residual_ms_N**2)) or 1.0
+    unit = float(np.mean(weight_N * residual_N**2)) or 1.0
     relative_N = weight_N / unit
     options = {
         "objective": "reg:squarederror",
@@ -122,14 +122,14 @@ def _boosted(rows_NC: IntArray, residual_ms_N: FloatArray, weight_N: FloatArray,
         "seed": 0,
         "nthread": 1,
     }
-    networks = DMatrix(rows_NC.astype(np.float32), residual_ms_N, weight=relative_N, nthread=1)
+    networks = DMatrix(rows_NC.astype(np.float32), residual_N, weight=relative_N, nthread=1)
     return train(options, networks, trees)
 
 
 def _leaves(
     tree: Mapping[str, Any], choices: Sequence[Choice], node: int, box: Mapping[int, BoolArray]
 ) -> Iterator[tuple[Mapping[int, BoolArray], float]]:
-    """(box, value) of every leaf below a node; a box holds, per column on the path, which options lead there.
+    """Yields (box, value) of every leaf below a node; a box holds, per column on the path, which options lead there.
 
     A node of XGBoost's JSON sends a row left where its feature is less than the threshold; a leaf is a node without
     children, and its threshold is its value.
@@ -151,10 +151,10 @@ def _leaves(
     yield from _leaves(tree, choices, right, {**box, column: here & ~is_left})
 
 
-def _leaf_factor(box: Mapping[int, BoolArray], leaf_ms: float, choices: Sequence[Choice]) -> Factor:
+def _leaf_factor(box: Mapping[int, BoolArray], leaf: float, choices: Sequence[Choice]) -> Factor:
     columns = sorted(box)
     names = tuple(choices[column].name for column in columns)
     cells = np.ix_(*(box[column] for column in columns))
     values = np.zeros([len(choices[column].options) for column in columns])
-    values[cells] = leaf_ms
+    values[cells] = leaf
     return Factor(f"{TREES}: {' x '.join(names)}", names, values)

@@ -1,4 +1,4 @@
-"""Measuring a bundle on a board that has Python, numpy and onnxruntime, and nothing else; this runs inside the bundle."""
+"""Measures a bundle on a board that has only Python, numpy and onnxruntime. This module runs inside the bundle."""
 
 import argparse
 import io
@@ -18,6 +18,7 @@ from hwnas.profiler.device import Conditions, conditions_here
 from hwnas.profiler.measure import Subject, fill, repeated
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
+from hwnas.profiler.setup import Setup
 from hwnas.profiler.store import TableWriter
 
 Item = TypeVar("Item")
@@ -28,7 +29,7 @@ SCHEMA: Final = 1
 
 @final
 class PlainReporter:
-    """A line on stderr for every step: a board's terminal may be a serial line."""
+    """Prints a line on stderr for every step: a board's terminal may be a serial line."""
 
     def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
         self.note(what)
@@ -39,7 +40,7 @@ class PlainReporter:
 
 
 def main(bundle: Path, arguments: Sequence[str]) -> int:
-    """`python bundle.zip --out table.jsonl`; the exit code."""
+    """Runs `python bundle.zip --out table.jsonl` and returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"python {bundle.name}", description="Measures the bundle's models here.")
     parser.add_argument("--out", type=Path, default=Path("table.jsonl"), help="An existing table is continued.")
     parser.add_argument("--threads", type=int, help="Threads of one inference; by default those of the bundle.")
@@ -56,7 +57,7 @@ def main(bundle: Path, arguments: Sequence[str]) -> int:
 
 
 def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Reporter) -> dict[str, Any]:
-    """Measures what the table at `out` lacks of the bundle; how many rows that were, and how many are in the table.
+    """Measures the rows of the bundle that the table at `out` lacks. Returns the number of rows measured and of all rows.
 
     Raises TableError for a bundle of another version, DeviceError, MeasurementError.
     """
@@ -64,27 +65,23 @@ def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Re
         contents = json.loads(archive.read(CONTENTS))
         if contents["schema"] != SCHEMA:
             raise TableError(f"{bundle}: schema {contents['schema']}, this version reads {SCHEMA}; bundle again")
-        asked = contents["conditions"]
-        conditions = conditions_here(**(asked if threads is None else asked | {"threads": threads}))
+        requested = contents["conditions"]
+        conditions = conditions_here(**(requested if threads is None else requested | {"threads": threads}))
         load = partial(_loaded, archive, conditions, contents["tolerance"])
         subjects = [
-            Subject(kind=each["kind"], key=each["key"], operators=each["operators"], load=partial(load, each["files"]))
-            for each in contents["subjects"]
+            Subject(kind=item["kind"], key=item["key"], operators=item["operators"], load=partial(load, item["files"]))
+            for item in contents["subjects"]
         ]
-        protocol = Protocol(**contents["provenance"]["protocol"])
-        reference = next(each for each in subjects if each.key == contents["reference"])
+        setup = Setup(
+            protocol=Protocol(**contents["provenance"]["protocol"]),
+            rng=np.random.default_rng(contents["seed"]),
+            reporter=reporter,
+            clock=conditions.clock(),
+            threads=conditions.threads,
+        )
+        reference = next(subject for subject in subjects if subject.key == contents["reference"])
         with TableWriter(out, conditions.describe(), contents["space"], contents["provenance"]) as table:
-            parts = (subjects, repeated(subjects))
-            tally = fill(
-                table,
-                parts,
-                reference,
-                protocol,
-                threads=conditions.threads,
-                clock=conditions.clock(),
-                reporter=reporter,
-                seed=contents["seed"],
-            )
+            tally = fill(table, (subjects, repeated(subjects)), reference, setup)
             unconverged = sum(not row["converged"] for row in table.rows.values())
             return {"table": str(out), "rows": len(table.rows), "measured": tally.measured, "unconverged": unconverged}
 
@@ -92,7 +89,7 @@ def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Re
 def _loaded(
     archive: zipfile.ZipFile, conditions: Conditions, tolerance: float, files: dict[str, str]
 ) -> tuple[Model, int]:
-    """The model, checked against the output that torch gave where the bundle was made."""
+    """Returns the model, checked against torch's output on the machine that made the bundle, and its size in bytes."""
     content = archive.read(files["model"])
     x, expected = (np.load(io.BytesIO(archive.read(files[name]))) for name in ("input", "output"))
     model, size = conditions.load(Forms(module=_no_torch, onnx=lambda: content))

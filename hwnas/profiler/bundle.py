@@ -1,7 +1,7 @@
-"""A space's models in one file, to be measured where there is no torch: `python bundle.zip` on the board.
+"""Packs a space's models into one file, to be measured on a board without torch by `python bundle.zip`.
 
 The file is a Python zip application: the models with their inputs and torch's outputs, and the part of hwnas that
-measures. Weights are of two values, which compress to a tenth.
+measures. Each weight has one of two values, so the models compress to a tenth.
 """
 
 import io
@@ -36,7 +36,7 @@ from hwnas.profiler.profile import (
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import USUAL
 
-# What the board needs of hwnas: no torch, no scipy.
+# The files of hwnas that a board needs; none imports torch or scipy.
 PROGRAM: Final = (
     "__init__.py",
     "errors.py",
@@ -44,9 +44,8 @@ PROGRAM: Final = (
     *(
         f"profiler/{name}.py"
         for name in (
-            *("__init__", "board", "clock", "device", "energy", "measure", "nvml", "patience"),
-            *("protocol", "rounds", "runtime"),
-            *("runtime_onnx", "store", "table"),
+            *("__init__", "board", "bursts", "clock", "device", "energy", "measure", "nvml", "patience"),
+            *("protocol", "rounds", "runtime", "runtime_onnx", "session", "setup", "store", "table"),
         )
     ),
 )
@@ -68,14 +67,14 @@ def bundle(
     seed: int,
     reporter: Reporter,
 ) -> int:
-    """Writes the bundle; the number of its models.
+    """Writes the bundle and returns the number of its models.
 
     `conditions` are the arguments of `conditions_here` on the board: device, threads, batch, precision, runtime_options.
     Raises UnknownNameError, DeviceError, ExportError.
     """
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
     if conditions.get("runtime", USUAL) != USUAL:
-        raise DeviceError(f"a board measures by {USUAL} alone, not by {conditions['runtime']}")
+        raise DeviceError(f"a board measures by {USUAL} only, not by {conditions['runtime']}; leave --runtime out")
     convert = PRECISIONS.get(conditions["precision"], unchanged)
     works = [FLOOR, *operator_workloads(space), *random_network_workloads(space, networks, seed)]
     contents = {
@@ -102,7 +101,7 @@ def bundle(
 
 
 def _program() -> Iterator[tuple[str, bytes]]:
-    """The files of hwnas and filelock that the board runs."""
+    """Yields the files of hwnas and filelock that the board runs, with their names in the bundle."""
     package = Path(hwnas.__file__).parent
     for pattern in PROGRAM:
         for file in sorted(package.glob(pattern)):
@@ -114,7 +113,7 @@ def _program() -> Iterator[tuple[str, bytes]]:
 
 @torch.no_grad()
 def _packed(archive: zipfile.ZipFile, work: Workload, batch: int, convert: Convert, number: int) -> dict[str, str]:
-    """Adds the model, its input and its output; the names of their files."""
+    """Adds the model, its input and its output to the archive. Returns the names of their files."""
     module = compressible(like_trained(work.make()))
     x = example_input(work.input_shape, batch, work.vocabulary)
     model = to_onnx(module, work.input_shape, batch=batch, vocabulary=work.vocabulary)
@@ -130,9 +129,9 @@ def _packed(archive: zipfile.ZipFile, work: Workload, batch: int, convert: Conve
 
 @torch.no_grad()
 def compressible(module: nn.Module) -> nn.Module:
-    """The module with weights of two values, plus and minus their standard deviation, in random order.
+    """Gives every weight one of two values, plus or minus the standard deviation, in random order. Returns the module.
 
-    Two values stay two per channel where the exporter folds a norm into them.
+    The exporter may fold a norm into the weights: then each channel still has two values.
     """
     generator = torch.Generator().manual_seed(0)
     for tensor in module.parameters():

@@ -1,4 +1,4 @@
-"""Time and what disturbs it: the clock, the system's counters of interruptions, and a core to stay on."""
+"""The clock of a measurement, the system's counters of interruptions, and the core that a measurement stays on."""
 
 import os
 import time
@@ -14,17 +14,18 @@ PROC_STAT: Final = Path("/proc/stat")
 # Columns of /proc/stat after a core's name (proc_stat(5)); in ticks, usually of 10 ms.
 IDLE: Final = 3
 STEAL: Final = 7
-# To tell an idle core from a busy one takes several ticks.
+# Several ticks are needed to tell an idle core from a busy one.
 WATCHED_S: Final = 0.05
 
 
 def interruptions_here() -> int:
-    """How often, since it started, other work took the core of this thread: involuntary switches, and stolen ticks.
+    """Returns how often other work has taken this thread's core since the thread started.
 
-    Stolen ticks (what the hypervisor gave to other guests) are of all cores. 0 where the system does not count.
+    Counts involuntary context switches, and the ticks that the hypervisor gave to other guests, which are those of all
+    cores. Returns 0 if the system does not count.
     """
     try:
-        import resource  # not on Windows
+        import resource  # Windows has no such module
     except ImportError:
         return 0
     who = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
@@ -33,8 +34,10 @@ def interruptions_here() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """What a measurement reads: monotonic nanoseconds, and a count that grows when other work took the core; and how it
-    waits, in seconds; and in what state the device is after a round, where it tells.
+    """The functions by which a measurement reads and passes time.
+
+    `now_ns` returns monotonic nanoseconds, `interruptions` a count that grows when other work takes the core. `sleep` waits
+    for some seconds. `state` returns the state of the device after a round, or None if the device does not tell it.
     """
 
     now_ns: Callable[[], int] = time.perf_counter_ns
@@ -45,7 +48,7 @@ class Clock:
 
 @contextmanager
 def pinned() -> Iterator[None]:
-    """Keeps the calling thread on the idlest core it may use, where the system can do that."""
+    """Keeps the calling thread on the idlest core that it may use, if the system supports that."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -60,7 +63,7 @@ def pinned() -> Iterator[None]:
 
 
 def idlest(cores: Set[int], wait: Callable[[float], None] = time.sleep) -> int:
-    """The core that idled most while it was watched."""
+    """Watches the cores for a moment and returns the one that idled most."""
     before = _ticks(IDLE)
     if len(cores) > 1:
         wait(WATCHED_S)
@@ -69,7 +72,7 @@ def idlest(cores: Set[int], wait: Callable[[float], None] = time.sleep) -> int:
 
 
 def _ticks(column: int) -> dict[str, int]:
-    """A column of /proc/stat by core name; `cpu` is all cores together. Empty where there is no such file."""
+    """Returns a column of /proc/stat by the core's name; `cpu` means all cores together. Empty without such a file."""
     try:
         lines = [line.split() for line in PROC_STAT.read_text().splitlines() if line.startswith("cpu")]
     except OSError:

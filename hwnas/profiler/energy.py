@@ -1,8 +1,8 @@
-"""Energy of one call, from a counter that grows in steps: knows only functions and a clock.
+"""Measures the energy of one call, by a counter that grows in steps. Knows only functions and a clock.
 
-A GPU's counter (`nvml.Gpu.energy_mj`) is brought up to date every 20 to 100 ms, which is many calls or a part of one. So a
-window begins and ends where the counter was just seen to move, and is many steps long. What the board draws while it
-idles is not subtracted: a device that infers draws it, too.
+A GPU updates its counter (`nvml.Gpu.energy_mj`) every 20 to 100 ms, which is the time of many calls or of a part of one. So
+a window begins and ends when the counter was just seen to move, and is many steps long. The idle power of the board is
+not subtracted: a device that infers draws that power, too.
 """
 
 import time
@@ -14,24 +14,24 @@ from typing import Final
 from hwnas.errors import MeasurementError
 
 WINDOW_S: Final = 0.5
-# One step of so many is 5 %, at which a latency is no measurement either (`Protocol.unconverged`).
+# The least number of steps in a window. One of 20 steps is 5 %, the limit at which a latency is unconverged, too.
 STEPS: Final = 20
-# The slowest counters known are brought up to date every 100 ms.
+# A counter that stands still for so long is not usable: the slowest known counters are updated every 100 ms.
 STUCK_S: Final = 2.0
-# The counter is looked at this often: where calls are short, a fraction of a step.
+# The least time between two looks at the counter; for short calls it is a fraction of a step.
 LOOK_S: Final = 0.002
-# The device idles while the counter is read; so calls between looks take this many times as long as a look.
+# The device idles while the counter is read, so the calls between two looks take this many times as long as a look.
 READS: Final = 20
-# The first step is partly of what ran before, and of a clock that was not up yet.
+# The number of steps that are dropped: the first includes energy of earlier work, at a clock that was still rising.
 SETTLING: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """Millijoules of one call, of `calls` in a window of `seconds`; idle power included.
+    """Millijoules of one call, idle power included: the mean of `calls` calls in a window of `seconds`.
 
-    `uncertainty` is the largest step of the counter relative to the whole window. At constant power it bounds the error:
-    both ends of a window are known to within the calls between two looks, which no step is shorter than.
+    `uncertainty` is the largest step of the counter, relative to the whole window. At constant power it bounds the error:
+    each end of a window is known to within the calls between two looks, and a step is never shorter than those.
     """
 
     mj: float
@@ -45,17 +45,17 @@ class Energy:
 
     @property
     def watts(self) -> float:
-        """Mean power in the window."""
+        """Mean power in the window, in watts."""
         return self.mj * self.calls / 1e3 / self.seconds
 
     def describe(self) -> dict[str, float]:
-        """What a row of a table says of it."""
+        """Returns the fields that a row of a table has for the energy."""
         return {"energy_mj": self.mj, "energy_uncertainty": self.uncertainty}
 
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """A move of the counter: what it shows since, the calls made when it was seen, and when that was."""
+    """A move of the counter: its new value, the number of calls made before it was seen, and the time at which it was."""
 
     mj: int
     calls: int
@@ -71,10 +71,11 @@ def energy_mj_per_call(
     stuck_s: float = STUCK_S,
     now_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> Energy:
-    """Energy of one of the calls that `run(n)` makes n of and waits for, warmed up before.
+    """Returns the energy of one call, where `run(n)` makes n calls and waits for the last.
 
-    Calls are made without a break until the counter has moved at least `steps` times in at least `window_s` seconds.
-    Raises MeasurementError for a counter that goes backwards or stands still for `stuck_s` seconds, and a broken clock.
+    Warms up first. Then makes calls without a break until the counter has moved at least `steps` times, in at least
+    `window_s` seconds. Raises MeasurementError for a counter that goes backwards or stands still for `stuck_s` seconds, and
+    for a broken clock.
     """
     if steps < 1 or window_s <= 0 or stuck_s <= 0:
         raise MeasurementError(f"energy needs a window, not {window_s} s of {steps} steps within {stuck_s} s each")
@@ -98,26 +99,26 @@ def _edges(
     stuck_s: float,
     now_ns: Callable[[], int],
 ) -> Iterator[_Edge]:
-    """The moves of the counter, looked for after every so many calls."""
+    """Yields the moves of the counter, which is read after every `calls` calls."""
     made, shown_mj, moved_ns = 0, counter_mj(), now_ns()
     while True:
         run(calls)
         made += calls
-        found_mj, ns = counter_mj(), now_ns()
-        if found_mj < shown_mj:
-            raise MeasurementError(f"the energy counter went back from {shown_mj} to {found_mj} mJ; measure again")
-        if found_mj > shown_mj:
-            shown_mj, moved_ns = found_mj, ns
-            yield _Edge(found_mj, made, ns)
+        read_mj, ns = counter_mj(), now_ns()
+        if read_mj < shown_mj:
+            raise MeasurementError(f"the energy counter went back from {shown_mj} to {read_mj} mJ; measure again")
+        if read_mj > shown_mj:
+            shown_mj, moved_ns = read_mj, ns
+            yield _Edge(read_mj, made, ns)
         elif ns - moved_ns > stuck_s * 1e9:
             raise MeasurementError(
-                f"the energy counter stood still at {found_mj} mJ for {stuck_s:.4g} s of work; this device has none that "
-                "can be used"
+                f"the energy counter stood still at {read_mj} mJ for {stuck_s:.4g} s of work; leave --energy out on this "
+                "device"
             )
 
 
 def _calls_between_looks(run: Callable[[int], None], counter_mj: Callable[[], int], now_ns: Callable[[], int]) -> int:
-    """As many calls, a power of two, as a look at the counter is worth."""
+    """Returns the number of calls between two looks at the counter, a power of two."""
     reads = []
     for _ in range(3):
         start = now_ns()

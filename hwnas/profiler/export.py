@@ -1,7 +1,7 @@
-"""Networks to ONNX, checked against torch before anyone trusts them.
+"""Exports networks to ONNX, and checks each model against torch before it is used.
 
 The TorchScript exporter (`dynamo=False`) is used: it writes static float32 graphs of plain modules in 12-20 ms per
-block, where the dynamo exporter takes 0.8 s. It is deprecated, so its warnings are filtered here and nowhere else.
+block, where the dynamo exporter takes 0.8 s. It is deprecated, so its warnings are filtered in this module and nowhere else.
 """
 
 import io
@@ -32,7 +32,7 @@ def to_onnx(
     batch: int = 1,
     vocabulary: int | None = None,
 ) -> bytes:
-    """The ONNX model of a module in eval mode, with input `input` of shape (batch, *input_shape) and output `output`."""
+    """Returns the ONNX model of a module in eval mode: input `input` of shape (batch, *input_shape), output `output`."""
     module.eval()
     buffer: Any = io.BytesIO()  # torch's annotation knows only paths
     with warnings.catch_warnings():
@@ -63,7 +63,10 @@ def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 def example_input(input_shape: Shape, batch: int, vocabulary: int | None = None) -> torch.Tensor:
-    """A fixed input of shape (batch, *input_shape): float32 with the statistics of normalised data, or int64 token ids."""
+    """Returns a fixed input of shape (batch, *input_shape).
+
+    The input is float32 with the statistics of normalised data, or int64 token ids below `vocabulary`.
+    """
     generator = torch.Generator().manual_seed(0)
     if vocabulary is not None:
         return torch.randint(vocabulary, (batch, *input_shape), generator=generator)
@@ -72,22 +75,13 @@ def example_input(input_shape: Shape, batch: int, vocabulary: int | None = None)
 
 @torch.no_grad()
 def checked(
-    model: bytes,
-    module: nn.Module,
-    input_shape: Shape,
-    options: RuntimeOptions,
-    *,
-    batch: int = 1,
-    vocabulary: int | None = None,
-    precision: str = "fp32",
-    x: torch.Tensor | None = None,
+    model: bytes, module: nn.Module, x: torch.Tensor, options: RuntimeOptions, *, precision: str = "fp32"
 ) -> OnnxModel:
-    """The loaded model, after its output was compared with torch's; bound to the input, by default the example.
+    """Returns the loaded model, bound to the input `x`, after a comparison with torch on that input.
 
-    Raises ExportError where they differ.
+    Raises ExportError if the outputs differ by more than the precision's tolerance.
     """
     loaded = OnnxModel(model, options)
-    x = example_input(input_shape, batch, vocabulary) if x is None else x
     require_output(loaded, x.numpy(), module.eval()(x).numpy(), TOLERANCES[precision])
     loaded.bind(x.numpy())
     return loaded
@@ -104,17 +98,17 @@ def export_onnx(
     precision: str = "fp32",
     calibration: Sequence[InputArray] = (),
 ) -> None:
-    """Writes a module as an ONNX file, after checking it against torch on ONNX Runtime's CPU provider.
+    """Writes a module as an ONNX file, after a check against torch on ONNX Runtime's CPU provider.
 
-    Input `input` (batch, *input_shape), float32, or int64 token ids below `vocabulary`; output `output`. `metadata`
-    becomes the file's metadata properties. `precision` int8 needs `calibration`, inputs of that shape, and is checked on
-    the first of them. Raises UnknownNameError, and ExportError where the outputs differ by more than 1e-4 (int8: 0.5) of
-    the largest.
+    The file's input is `input`, of shape (batch, *input_shape), float32 or int64 token ids below `vocabulary`; its output is
+    `output`. `metadata` becomes the file's metadata properties. `precision` int8 needs `calibration`, inputs of that shape;
+    the first of them serves for the check. Raises UnknownNameError; ExportError if the outputs differ by more than 1e-4
+    (int8: 0.5) of the largest.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, list(PRECISIONS))
     model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
     model = PRECISIONS[precision](model, calibration)
-    x = torch.from_numpy(calibration[0]) if len(calibration) else None
-    checked(model, module, input_shape, RuntimeOptions(), batch=batch, vocabulary=vocabulary, precision=precision, x=x)
+    x = torch.from_numpy(calibration[0]) if len(calibration) else example_input(input_shape, batch, vocabulary)
+    checked(model, module, x, RuntimeOptions(), precision=precision)
     replace_file(Path(path), _with_metadata(model, metadata or {}))

@@ -1,6 +1,7 @@
-"""An NVIDIA GPU's clock, temperature, throttling and energy, by NVML: the only module that imports pynvml. Changes nothing.
+"""Reads an NVIDIA GPU's clock, temperature, throttling and energy by NVML, and changes nothing.
 
-pynvml is the module of the wheel nvidia-ml-py, an extra of this package, and loaded where a GPU is asked for.
+The only module that imports pynvml, which is the module of the wheel nvidia-ml-py, an extra of this package. It is loaded
+when a GPU is asked for.
 """
 
 import os
@@ -11,9 +12,9 @@ from typing import Any, Final, final
 from hwnas.errors import DeviceError
 from hwnas.profiler.rounds import State
 
-# Bits of nvmlDeviceGetCurrentClocksEventReasons that hold the clock down against what was asked for (nvml.h,
-# nvmlClocksEventReasons; the last two under their older name, nvmlClocksThrottleReasons). Left out are those that are
-# settings, or no load: idle (0x1), application clocks (0x2), sync boost (0x10), display clock (0x100).
+# The bits of nvmlDeviceGetCurrentClocksEventReasons that mean throttling (nvml.h, nvmlClocksEventReasons; the last two under
+# their older name, nvmlClocksThrottleReasons). Bits that are settings or mean no load are left out: idle (0x1), application
+# clocks (0x2), sync boost (0x10), display clock (0x100).
 THROTTLING: Final[Mapping[int, str]] = {
     0x4: "power cap",
     0x8: "hardware slowdown",
@@ -29,11 +30,10 @@ COUNTED: Final = ("cuda", "tensorrt")
 
 @final
 class Gpu:
-    """One GPU as NVML knows it: by `uuid` where that is given, as torch has it; else the `index`-th that CUDA sees.
+    """One GPU, by its `uuid` as torch writes it, or without one the `index`-th GPU that CUDA sees.
 
-    NVML numbers GPUs by their place on the bus, CUDA the fastest first; so where they differ, give the uuid.
-
-    Raises DeviceError where the wheel, the driver or the GPU is missing, as all methods do for what it does not tell.
+    NVML numbers GPUs by their place on the bus, CUDA the fastest first: give the uuid if the GPUs differ. Raises DeviceError
+    if the wheel, the driver or the GPU is missing; every method raises it for a value that the GPU does not tell.
     """
 
     def __init__(self, index: int = 0, uuid: str | None = None) -> None:
@@ -48,27 +48,31 @@ class Gpu:
             self._handle = find(which)
 
     def _require_one_order(self) -> None:
-        """Raises DeviceError where CUDA may number the GPUs otherwise than NVML does, by speed and not by the bus."""
+        """Raises DeviceError if CUDA may number the GPUs by speed, and so otherwise than NVML does."""
         nvml = self._nvml
         with self._telling("the GPUs do not tell their names"):
             handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
             names = {str(nvml.nvmlDeviceGetName(handle)) for handle in handles}
         if len(names) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
             raise DeviceError(
-                f"NVML: which of {', '.join(sorted(names))} is used is not told; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+                f"NVML: cannot tell which of {', '.join(sorted(names))} is used; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
             )
 
     def name(self) -> str:
+        """Returns the GPU's name."""
         with self._telling("the GPU does not tell its name"):
             return str(self._nvml.nvmlDeviceGetName(self._handle))
 
     def driver(self) -> str:
-        """The driver's version."""
+        """Returns the driver's version."""
         with self._telling("the driver does not tell its version"):
             return str(self._nvml.nvmlSystemGetDriverVersion())
 
     def state(self) -> State | None:
-        """Clock, temperature and throttling now; None where it does not tell: parts of GPUs, virtual and embedded ones."""
+        """Returns the clock, the temperature and the throttling of this moment.
+
+        Returns None for a GPU that does not tell them: parts of GPUs, virtual and embedded ones.
+        """
         nvml = self._nvml
         with (
             self._telling("the GPU does not tell its clock, temperature and throttling"),
@@ -82,7 +86,7 @@ class Gpu:
         return None
 
     def energy_mj(self) -> int:
-        """Millijoules since the driver was loaded, of the whole board; it grows in steps of 20 to 100 ms."""
+        """Returns the millijoules of the whole board since the driver was loaded; updated every 20 to 100 ms."""
         with self._telling("the GPU does not count its energy; those from Volta on do"):
             return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
 
@@ -90,7 +94,7 @@ class Gpu:
         nvml = self._nvml
         try:
             return int(nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
-        except (AttributeError, nvml.NVMLError_FunctionNotFound):  # before 535: the same under its old name
+        except (AttributeError, nvml.NVMLError_FunctionNotFound):  # drivers before 535 have its old name
             return int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle))
 
     @contextmanager
@@ -102,7 +106,7 @@ class Gpu:
 
 
 def energy_counter(device: str, *, index: int = 0, uuid: str | None = None) -> Callable[[], int]:
-    """What reads the energy counter of a device, in millijoules. Raises DeviceError where it has none."""
+    """Returns the function that reads a device's energy counter, in millijoules. Raises DeviceError if there is none."""
     if device not in COUNTED:
         raise DeviceError(
             f"device {device} has no counter of energy that can be read; {' and '.join(COUNTED)} have one"
@@ -113,7 +117,7 @@ def energy_counter(device: str, *, index: int = 0, uuid: str | None = None) -> C
 
 
 def throttling(bits: int) -> tuple[str, ...]:
-    """What of NVML's reasons for a clock holds it down, in words.
+    """Returns the names of the reasons that mean throttling, among NVML's reasons for a clock.
 
     >>> throttling(0x1), throttling(0x44)
     ((), ('power cap', 'hardware thermal slowdown'))
@@ -122,7 +126,7 @@ def throttling(bits: int) -> tuple[str, ...]:
 
 
 def full_uuid(uuid: str) -> str:
-    """As NVML writes it; torch leaves out the prefix.
+    """Returns a uuid as NVML writes it; torch leaves out the prefix.
 
     >>> full_uuid("8932f937-d72c-4106-c12f-20bd9faed9f6")
     'GPU-8932f937-d72c-4106-c12f-20bd9faed9f6'
@@ -131,7 +135,7 @@ def full_uuid(uuid: str) -> str:
 
 
 def visible(index: int, listed: str | None) -> int | str:
-    """NVML's index or uuid of the `index`-th GPU that CUDA_VISIBLE_DEVICES lists. Raises DeviceError.
+    """Returns NVML's index or uuid of the `index`-th GPU that CUDA_VISIBLE_DEVICES lists. Raises DeviceError.
 
     >>> visible(1, None), visible(1, "3,2"), visible(0, "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
     (1, 2, 'GPU-8932f937-d72c-4106-c12f-20bd9faed9f6')
@@ -145,7 +149,7 @@ def visible(index: int, listed: str | None) -> int | str:
 
 
 def _initialised() -> Any:
-    """pynvml, ready to be asked. It is never shut down: whoever measures asks until the end."""
+    """Returns pynvml, initialised. It is never shut down, because a measurement reads it until the end."""
     try:
         import pynvml
     except ImportError:

@@ -1,4 +1,4 @@
-"""Numbers other than float32: models quantised as they would be deployed. The only user of onnxruntime's quantiser."""
+"""Converts models to other precisions, as they would be deployed. The only module that uses onnxruntime's quantiser."""
 
 import logging
 import tempfile
@@ -14,17 +14,18 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from hwnas.errors import ExportError
 from hwnas.profiler.runtime import InputArray
 
-# Not everything the quantiser knows: quantised sums ruin the masked scores of attention (a tenth of the error without),
-# and quantised average pooling made NAS-Bench-201's cells up to ten times as slow (docs/log.md).
+# The operations that are quantised, not all that the quantiser knows. Quantised sums ruin the masked scores of attention (the
+# error is a tenth without them), and quantised average pooling made NAS-Bench-201's cells up to ten times as slow
+# (docs/log.md).
 QUANTISED: Final = ("Conv", "Gemm", "MatMul", "Relu", "GlobalAveragePool")
 
 
-# How a float32 model becomes one of another precision, given inputs (batch, *input_shape) to calibrate it on.
+# Converts a float32 model to another precision, given inputs (batch, *input_shape) to calibrate it on.
 Convert = Callable[[bytes, Sequence[InputArray]], bytes]
 
 
 class _Inputs(CalibrationDataReader):  # type: ignore[misc]
-    """The inputs, one by one, as the quantiser asks for them."""
+    """The inputs one by one, through the interface that the quantiser asks for."""
 
     def __init__(self, inputs: Sequence[InputArray]) -> None:
         self._left = iter(inputs)
@@ -35,10 +36,10 @@ class _Inputs(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantised(model: bytes, inputs: Sequence[InputArray]) -> bytes:
-    """Static quantisation: activations to 8 bits without sign by their range over the inputs, weights to 8 bits per
-    channel, as QDQ nodes (Nagel et al. 2021, sections 2 and 3); of the operations in `QUANTISED`.
+    """Quantises the operations in `QUANTISED` statically, as QDQ nodes (Nagel et al. 2021, sections 2 and 3).
 
-    Raises ExportError where there is nothing to calibrate on.
+    Activations become unsigned 8-bit numbers by their range over the inputs, weights signed 8-bit numbers per channel.
+    Raises ExportError if there are no inputs to calibrate on.
     """
     if not len(inputs):
         raise ExportError("precision int8 needs inputs to calibrate on; give `calibration`")
@@ -58,7 +59,7 @@ def quantised(model: bytes, inputs: Sequence[InputArray]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """It recommends preparing the model, which the exporter has done, with warnings for every model."""
+    """Silences the quantiser, which warns for every model that it should be prepared; the exporter has prepared it."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     ort.set_default_logger_severity(3)
@@ -66,11 +67,11 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
-        ort.set_default_logger_severity(2)  # as it is at first; there is no asking
+        ort.set_default_logger_severity(2)  # the default; the current severity cannot be read
 
 
 def unchanged(model: bytes, inputs: Sequence[InputArray]) -> bytes:
-    """The model as it is."""
+    """Returns the model as it is."""
     return model
 
 

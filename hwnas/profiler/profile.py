@@ -1,9 +1,9 @@
-"""Profiling a space: its operators alone, then whole networks, into a table; only what the table still lacks."""
+"""Profiles a space: measures its operators alone and whole networks, and adds the rows that its table still lacks."""
 
 import hashlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,22 +24,22 @@ from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, re
 from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
+from hwnas.profiler.setup import Setup
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.summary import slowest, surprises
 from hwnas.profiler.table import Identity, Row
 
-# Draws without a new architecture after which there is none left that can be drawn.
+# After this many draws without a new architecture, none is left that can be drawn.
 FRUITLESS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileSummary:
-    """What a profile did, and what stands out in its table.
+    """The work of a profile, and the rows that stand out in its table.
 
-    `measured` and `reused` rows, those measured `again`; rounds and bursts that other work disturbed; rows that are left
-    `unconverged`, rows measured while the device was `slow`, much slower than at its best, and rows without the CUDA graph
-    that was asked for; the median `half_width` of all rows; the `slowest` operators, and `surprises`: smaller operators that
-    are slower.
+    Counts rows that were `measured`, measured `again` and `reused`; rounds and bursts that other work disturbed; rows that
+    are `unconverged`, `slow` (the device was much slower than at its best) or lack the CUDA graph that was asked for.
+    `slowest` names the slowest operators, `surprises` the smaller operators that are slower than larger ones.
     """
 
     path: Path
@@ -56,12 +56,13 @@ class ProfileSummary:
     surprises: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
+        """Returns the summary as JSON has it."""
         return asdict(self) | {"path": str(self.path)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Something to measure, before it is a model: a row's identity, and how to make its module."""
+    """A module to measure, before it is exported: the identity of its row, and `make`, which builds the module."""
 
     kind: str
     key: str
@@ -71,12 +72,12 @@ class Workload:
     operators: str | None = None
 
     def subject(self, conditions: Conditions) -> Subject:
-        """It as something that can be loaded under these conditions."""
+        """Returns the workload as a subject, which can be loaded under these conditions."""
         load = partial(self._loaded, conditions)
         return Subject(kind=self.kind, key=self.key, operators=self.operators, load=load)
 
     def _loaded(self, conditions: Conditions) -> tuple[Model, int]:
-        """The model, checked and ready to call; and its size in bytes."""
+        """Returns the model, checked and bound to its input, and its size in bytes."""
         module = like_trained(self.make()).eval()
         x = example_input(self.input_shape, conditions.batch, self.vocabulary)
         with torch.no_grad():
@@ -84,7 +85,7 @@ class Workload:
 
         def onnx_model() -> bytes:
             model = to_onnx(module, self.input_shape, batch=conditions.batch, vocabulary=self.vocabulary)
-            # How fast a quantised model is does not depend on the ranges it was calibrated on.
+            # The speed of a quantised model does not depend on the ranges that it was calibrated on.
             return PRECISIONS[conditions.onnx_precision](model, [x.numpy()])
 
         loaded, size = conditions.load(Forms(module=lambda: module, onnx=onnx_model))
@@ -94,9 +95,9 @@ class Workload:
 
 
 def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
-    """The smallest and the largest network, then `count` different random ones, or fewer where no more can be drawn.
+    """Returns the smallest and the largest network, then `count` different random ones, or fewer if the space has fewer.
 
-    One in four has every option equally likely; the rest are spread from small to large, where a front's points will be.
+    One in four is drawn with all options equally likely. The others are spread from small to large, as a front's points are.
     """
     rng = np.random.default_rng(seed)
     archs = dict.fromkeys([space.smallest(), space.largest()])
@@ -110,84 +111,81 @@ def calibration_networks(space: SearchSpace, count: int, seed: int = 0) -> list[
     return list(archs)[:wanted]
 
 
-def profile(
-    space: SearchSpace,
-    conditions: Conditions,
-    path: Path,
-    *,
-    networks: int = 60,
-    protocol: Protocol | None = None,
-    reporter: Reporter | None = None,
-    seed: int = 0,
-    energy: bool = False,
-) -> ProfileSummary:
-    """Measures every operator of the space and `networks` random whole networks into the table at `path`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiling:
+    """A table to fill: its space, the conditions of its device and its file; and how to measure.
 
-    With `energy`, a call's millijoules, too. What the table has already is not measured again, unless it did not converge,
-    or was measured while the device was much slower than it is now, or without the energy that is asked for. Raises
-    TableError where it was measured under other conditions, DeviceError where the device does not count its energy.
+    With `energy`, the millijoules of a call are measured, too.
     """
-    works = [*operator_workloads(space), *random_network_workloads(space, networks, seed)]
-    return measure_works(space, conditions, path, works, protocol=protocol, reporter=reporter, seed=seed, energy=energy)
+
+    space: SearchSpace
+    conditions: Conditions
+    path: Path
+    protocol: Protocol = field(default_factory=Protocol)
+    reporter: Reporter = field(default_factory=Silent)
+    seed: int = 0
+    energy: bool = False
 
 
-def measure_works(
-    space: SearchSpace,
-    conditions: Conditions,
-    path: Path,
-    works: Sequence[Workload],
-    *,
-    protocol: Protocol | None = None,
-    reporter: Reporter | None = None,
-    seed: int = 0,
-    energy: bool = False,
-) -> ProfileSummary:
-    """Measures an empty call and these operators and networks of a space into the table at `path`, as `profile` does."""
-    counter_mj = conditions.counter_mj() if energy else None
-    protocol = protocol or Protocol()
+def profile(profiling: Profiling, *, networks: int = 60) -> ProfileSummary:
+    """Measures every operator of the space, and `networks` random whole networks.
+
+    A row that the table has is measured again only if it did not converge, if the device was much slower then than it is
+    now, or if it lacks the energy that is asked for. Raises TableError if the table has other conditions or another space,
+    DeviceError if the device does not count its energy.
+    """
+    space = profiling.space
+    return measure_works(
+        profiling, [*operator_workloads(space), *random_network_workloads(space, networks, profiling.seed)]
+    )
+
+
+def measure_works(profiling: Profiling, works: Sequence[Workload]) -> ProfileSummary:
+    """Measures an empty call and these operators and networks of the space, by the rules of `profile`."""
+    space, conditions = profiling.space, profiling.conditions
+    counter_mj = conditions.counter_mj() if profiling.energy else None
     first = [workload.subject(conditions) for workload in (FLOOR, *works)]
     repeats = repeated(first)
-    with TableWriter(path, conditions.describe(), space.describe(), provenance(protocol)) as table:
-        tally = fill(
-            table,
-            (first, repeats),
-            network_subject(space, space.largest(), conditions),
-            protocol,
-            threads=conditions.threads,
-            clock=conditions.clock(),
-            reporter=reporter or Silent(),
-            seed=seed,
-            counter_mj=counter_mj,
-        )
-        return summary(space, path, table.rows, tally, len(first) + len(repeats))
+    reference = network_subject(space, space.largest(), conditions)
+    setup = Setup(
+        protocol=profiling.protocol,
+        rng=np.random.default_rng(profiling.seed),
+        reporter=profiling.reporter,
+        clock=conditions.clock(),
+        threads=conditions.threads,
+    )
+    header = conditions.describe(), space.describe(), provenance(profiling.protocol)
+    with TableWriter(profiling.path, *header) as table:
+        tally = fill(table, (first, repeats), reference, setup, counter_mj=counter_mj)
+        return summary(profiling, table.rows, tally, len(first) + len(repeats))
 
 
 def joined(summaries: Sequence[ProfileSummary]) -> ProfileSummary:
-    """Of one table, measured in several calls; the last named all that was wanted."""
-    done = {
+    """Returns the summary of one table that was measured in several calls, the last of which named all wanted rows."""
+    totals = {
         name: sum(getattr(summary, name) for summary in summaries)
         for name in ("measured", "again", "discarded_rounds", "discarded_bursts")
     }
     last = summaries[-1]
-    return replace(last, reused=last.measured + last.reused - done["measured"], **done)
+    return replace(last, reused=last.measured + last.reused - totals["measured"], **totals)
 
 
 def provenance(protocol: Protocol) -> dict[str, Any]:
-    """How a table was measured, besides its conditions."""
+    """Returns the facts about a measurement that are not its conditions: the protocol and the versions."""
     versions = {"hwnas": hwnas.__version__, "torch": torch.__version__, "onnx": onnx.__version__}
     return {"protocol": asdict(protocol), "versions": versions | {"python": platform.python_version()}}
 
 
-def summary(space: SearchSpace, path: Path, rows: Mapping[Identity, Row], tally: Tally, wanted: int) -> ProfileSummary:
-    """What filling the table at `path` came to."""
+def summary(profiling: Profiling, rows: Mapping[Identity, Row], tally: Tally, wanted: int) -> ProfileSummary:
+    """Returns the summary of a table of which `wanted` rows were asked for."""
     typical_ms = float(np.median([row["reference_ms"] for row in rows.values()]))
     operator_ms = {
-        row["key"]: row["p10_ms"] * typical_ms / row["reference_ms"]  # as predictors see them
+        row["key"]: row["p10_ms"] * typical_ms / row["reference_ms"]  # predictors scale in the same way
         for row in rows.values()
         if row["kind"] == "operator"
     }
     return ProfileSummary(
-        path=path,
+        path=profiling.path,
         measured=tally.measured,
         again=tally.again,
         reused=wanted - tally.measured,
@@ -198,7 +196,7 @@ def summary(space: SearchSpace, path: Path, rows: Mapping[Identity, Row], tally:
         graphs_refused=sum("cuda_graph" in row for row in rows.values()),
         median_half_width=float(np.median([row["half_width"] for row in rows.values()])),
         slowest=slowest(operator_ms),
-        surprises=surprises(space.operators(), operator_ms),
+        surprises=surprises(profiling.space.operators(), operator_ms),
     )
 
 
@@ -207,7 +205,7 @@ FLOOR: Final = Workload(kind="floor", key="identity", make=nn.Identity, input_sh
 
 
 def operator_workloads(space: SearchSpace) -> list[Workload]:
-    """Every operator of the space by itself."""
+    """Returns every operator of the space, alone."""
     return [
         Workload(
             kind="operator",
@@ -221,12 +219,12 @@ def operator_workloads(space: SearchSpace) -> list[Workload]:
 
 
 def random_network_workloads(space: SearchSpace, networks: int, seed: int) -> list[Workload]:
-    """The calibration networks."""
+    """Returns the space's calibration networks."""
     return [network_workload(space, arch) for arch in calibration_networks(space, networks, seed)]
 
 
 def network_workload(space: SearchSpace, arch: Arch) -> Workload:
-    """A whole network with weights of no meaning: latency does not depend on their values."""
+    """Returns a whole network, untrained: latency does not depend on the values of the weights."""
     return Workload(
         kind="network",
         key=arch.key,
@@ -238,12 +236,12 @@ def network_workload(space: SearchSpace, arch: Arch) -> Workload:
 
 
 def network_subject(space: SearchSpace, arch: Arch, conditions: Conditions) -> Subject:
-    """A whole network, ready to be measured under these conditions."""
+    """Returns a whole network, ready to be measured under these conditions."""
     return network_workload(space, arch).subject(conditions)
 
 
 def operators_digest(space: SearchSpace, arch: Arch) -> str:
-    """Equal for equal networks, whatever space they are of: a hash of the operators in their order."""
+    """Returns a hash of the network's operators in their order: equal networks of any two spaces have equal hashes."""
     operators = (layer.operator(arch) for layer in space.layers)
     keys = [operator.key for operator in operators if operator is not None]
     return hashlib.blake2s("\n".join(keys).encode()).hexdigest()[:16]
@@ -251,10 +249,10 @@ def operators_digest(space: SearchSpace, arch: Arch) -> str:
 
 @torch.no_grad()
 def like_trained(module: nn.Module) -> nn.Module:
-    """The module with random norms and biases.
+    """Gives the module random norms and biases, as training would, and returns it.
 
-    Fresh ones are all equal, which the exporter and the runtime make use of: fresh networks run up to 1 % faster than
-    trained ones.
+    Fresh norms and biases are all equal, and the exporter and the runtime make use of that: fresh networks run up to 1 %
+    faster than trained ones.
     """
     generator = torch.Generator().manual_seed(0)
     for tensor in (*module.parameters(), *module.buffers()):

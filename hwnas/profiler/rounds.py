@@ -1,6 +1,6 @@
-"""Which rounds of a measurement were on the clock: pure arithmetic on what a GPU said of itself in each round.
+"""Selects the rounds of a measurement in which the GPU ran at its usual clock.
 
-Knows no NVML: states come from `nvml.Gpu.state`, or from a test.
+Pure arithmetic on the states that the GPU reported. Knows no NVML: states come from `nvml.Gpu.state`, or from a test.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from typing import Final
 
 import numpy as np
 
-# nvbench discards samples below 75 % of the default clock, and recommends to lock it. Here it is a share of the upper quartile
-# of the session, which a locked clock never leaves, and which a short boost at its start does not raise.
+# The slowest clock that counts, as a share of the upper quartile of the session: a locked clock never leaves it, and a short
+# boost at the start does not raise it. (nvbench discards samples below 75 % of the default clock, and recommends to lock it.)
 SLOWEST: Final = 0.9
-# A power cap is where large batches settle: it is known by its clock alone.
+# Large batches settle at the power cap: such a round is judged by its clock alone.
 STEADY: Final = frozenset({"power cap"})
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """SM clock in MHz, temperature in degrees Celsius, and why the clock is held down, in words; empty where it is not."""
+    """The state of a GPU: SM clock in MHz, temperature in degrees Celsius, and the reasons for which it is throttled."""
 
     mhz: float
     celsius: float
@@ -26,11 +26,11 @@ class State:
 
 
 def on_clock(states: Sequence[State | None], *, slowest: float = SLOWEST) -> list[bool]:
-    """Whether each round counts: its SM clock is at least that share of the upper quartile of all, and nothing but a
-    power cap throttled it.
+    """Returns for each round True if it counts.
 
-    A round without a state counts: nothing is known against it. Where every round was throttled, none counts; that is for
-    the caller to say.
+    A round counts if its SM clock is at least the share `slowest` of the upper quartile of all rounds, and nothing but a
+    power cap throttled it. A round without a state counts. If every round was throttled, none counts, and the caller has
+    to report that.
 
     >>> on_clock([State(1980, 60), State(1410, 60), State(1980, 84, ("thermal slowdown",)), None])
     [True, False, False, True]

@@ -1,33 +1,32 @@
-"""What runs models: the seam between measuring and any one runtime. Imports none until it is asked for."""
+"""The seam between measuring and the runtimes that run models. A runtime is imported when it is asked for."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.arrays import FloatArray
+from hwnas.core.references import resolve
 from hwnas.errors import DeviceError, ExportError, UnknownNameError
 from hwnas.profiler.clock import Clock
 
 ArrayF32 = NDArray[np.float32]
 InputArray = ArrayF32 | NDArray[np.int64]  # token ids are int64
 
-# By name, the module that has it as `RUNTIME`.
 RUNTIMES: Final[Mapping[str, str]] = {
-    "onnxruntime": "hwnas.profiler.runtime_onnx",
-    "torch": "hwnas.profiler.runtime_torch",
+    "onnxruntime": "hwnas.profiler.runtime_onnx:RUNTIME",
+    "torch": "hwnas.profiler.runtime_torch:RUNTIME",
 }
-# What runs models where nothing else is asked for; boards have no other.
+# The runtime that is used unless another one is asked for; boards have no other.
 USUAL: Final = "onnxruntime"
 
-# Where only several calls can be timed: so long, and so many of them in a burst.
+# If only several calls can be timed together: the least time of such a sample, and the least number of samples in a burst.
 SAMPLE_NS: Final = 1e6
 SAMPLES: Final = 8
-# Of an error message, what a table's row keeps.
+# The number of characters of an error message that a table's row keeps.
 REASON: Final = 200
 
 T = TypeVar("T")
@@ -35,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeOptions:
-    """Conditions of a runtime; all of them are part of a table's conditions."""
+    """The conditions of a runtime, all of which are part of a table's conditions."""
 
     device: str = "cpu"
     threads: int = 1
@@ -52,103 +51,111 @@ class Model(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What a table's row says of how it runs, where that is not as asked for."""
+        """The facts that a table's row keeps about the run: how it differs from what was asked for."""
 
     def bind(self, x: InputArray) -> None:
-        """Puts an input in its place, and makes room for the output: what `times_ns` times is the model's work alone. Bound
-        again, to another of the same shape."""
+        """Puts an input in its place and makes room for the output, so that `times_ns` times nothing but the model's work.
+
+        May be called again, with another input of the same shape.
+        """
 
     def times_ns(self, calls: int, clock: Clock) -> FloatArray:
-        """Nanoseconds of so many inferences on the bound input, one after the other; where the device can only be timed over
-        several, the mean of each several."""
+        """Returns the nanoseconds of so many inferences on the bound input, one after the other.
+
+        If the device can only be timed over several inferences, each value is the mean of several.
+        """
 
     def repeat(self, calls: int) -> None:
-        """So many inferences on the bound input, and waits for the last."""
+        """Runs so many inferences on the bound input, and waits for the last."""
 
     def run(self, x: InputArray) -> ArrayF32:
-        """The output for an input of the model's shape, which may take the place of the bound one."""
+        """Returns the output for an input of the model's shape, which may take the place of the bound one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forms:
-    """A network in the forms that runtimes take: a torch module on the CPU that is nobody else's, and an ONNX model at the
-    precision that is asked for."""
+    """A network in the two forms that runtimes load.
+
+    `module` makes a torch module on the CPU that nobody else uses, `onnx` an ONNX model in the precision that is asked for.
+    """
 
     module: Callable[[], Any]
     onnx: Callable[[], bytes]
 
 
 class Runtime(Protocol):
-    """How to load models on the devices it has, and what can be asked of them."""
+    """Loads models on the devices that it has, and tells their options."""
 
     def providers(self) -> Mapping[str, str]:
-        """What runs models, by device."""
+        """Returns the name of the provider that runs models, by device."""
 
     def options(self, device: str) -> Mapping[str, tuple[str, ...]]:
-        """The options there are on a device, and the values they take, the usual one first."""
+        """Returns the options of a device, each with the values that it takes, the usual one first."""
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        """What it computes in on a device."""
+        """Returns the precisions that it computes in on a device."""
 
     def version(self) -> str:
-        """Latency moves between versions, so it is part of a table's conditions."""
+        """Returns the runtime's version. It is part of a table's conditions, because latency differs between versions."""
 
     def missing(self, device: str) -> str | None:
-        """Why a device cannot be used here, or None where it can."""
+        """Returns the reason why a device cannot be used here, or None if it can."""
 
     def gpu(self, device: str) -> tuple[str, str] | None:
-        """Name and UUID of the GPU that models are loaded on; None where the runtime does not tell, or there is none."""
+        """Returns the name and the UUID of the GPU that models are loaded on; None if there is none, or it is not known."""
 
     def load(self, forms: Forms, options: RuntimeOptions) -> tuple[Model, int]:
-        """The network, loaded, and its size in bytes. Raises ExportError, DeviceError."""
+        """Returns the network, loaded, and its size in bytes. Raises ExportError, DeviceError."""
 
 
 def runtime(name: str) -> Runtime:
-    """Raises UnknownNameError."""
-    if name not in RUNTIMES:
-        raise UnknownNameError("runtime", name, list(RUNTIMES))
-    return import_module(RUNTIMES[name]).RUNTIME  # type: ignore[no-any-return]
+    """Returns a runtime by its name, or the object NAME of `FILE.py:NAME`. Raises UnknownNameError, DeviceError."""
+    return resolve("runtime", name, RUNTIMES, DeviceError)  # type: ignore[no-any-return]
 
 
-def chosen(options: Mapping[str, tuple[str, ...]], given: Mapping[str, str]) -> dict[str, str]:
-    """The value of every option, the usual one where none is given. Raises UnknownNameError, DeviceError."""
-    for name, value in given.items():
+def chosen(options: Mapping[str, tuple[str, ...]], request: Mapping[str, str]) -> dict[str, str]:
+    """Returns a value for every option: the requested one or the usual one. Raises UnknownNameError, DeviceError."""
+    for name, value in request.items():
         if name not in options:
             raise UnknownNameError("runtime option", name, list(options))
         if value not in options[name]:
             raise DeviceError(f"runtime option {name} is {value!r}; it can be {', '.join(options[name])}")
-    return {name: given.get(name, values[0]) for name, values in options.items()}
+    return {name: request.get(name, values[0]) for name, values in options.items()}
 
 
 def require_output(model: Model, x: InputArray, expected: ArrayF32, tolerance: float) -> None:
-    """Raises ExportError where the output is further from the one that torch gives in float32 on the CPU than `tolerance`,
-    relative to the largest output, at least 1.
+    """Raises ExportError if the model's output differs from `expected`, torch's output in float32 on the CPU, by too much.
+
+    The largest difference may be `tolerance` times the largest output, or `tolerance` if all outputs are below 1.
     """
-    got = model.run(x)
-    if got.shape != expected.shape:
-        raise ExportError(f"the loaded model's output has shape {got.shape}, torch's {expected.shape}")
-    error = float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
+    output = model.run(x)
+    if output.shape != expected.shape:
+        raise ExportError(f"the loaded model's output has shape {output.shape}, torch's {expected.shape}")
+    error = float(np.abs(output - expected).max()) / max(1.0, float(np.abs(expected).max()))
     if not error <= tolerance:
         raise ExportError(f"the loaded model's output differs from torch's by {error:.1e} (allowed {tolerance:.0e})")
 
 
 def several(calls: int, mean_ns: float) -> list[int]:
-    """How many calls each sample of a burst is the mean of: of at least `SAMPLE_NS` by what one took on average so far, and
-    at least `SAMPLES` of them; a single call is a sample by itself.
+    """Returns the number of calls in each sample of a burst.
+
+    A sample takes at least `SAMPLE_NS` if a call takes `mean_ns`, and there are at least `SAMPLES` samples. A single call is a
+    sample by itself.
 
     >>> several(1, 3e4), several(10, 5e5), several(4, 2e7)
     ([1], [2, 2, 2, 2, 2, 2, 2, 2], [1, 1, 1, 1, 1, 1, 1, 1])
     """
     if calls == 1:
         return [1]
-    each = max(1, math.ceil(SAMPLE_NS / mean_ns))
-    return [each] * max(SAMPLES, math.ceil(calls / each))
+    per_sample = max(1, math.ceil(SAMPLE_NS / mean_ns))
+    return [per_sample] * max(SAMPLES, math.ceil(calls / per_sample))
 
 
 def with_graph(wanted: bool, make: Callable[[bool], T]) -> tuple[T, Mapping[str, str]]:
-    """`make(True)` where a CUDA graph is wanted; where that cannot be made, `make(False)` and a row's fact of why not.
+    """Returns `make(True)` if a CUDA graph is wanted, and no facts.
 
-    Raises what `make(False)` raises, and where memory ran out: that has nothing to do with graphs.
+    If the graph cannot be made, returns `make(False)`, with the reason as a fact for the table's row. Raises the errors of
+    `make(False)`, and an error of memory that ran out, which has nothing to do with graphs.
     """
     if not wanted:
         return make(False), {}

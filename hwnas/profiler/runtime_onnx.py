@@ -1,4 +1,4 @@
-"""ONNX Runtime: the only module that imports onnxruntime."""
+"""Runs models by ONNX Runtime. With `precision`, the only module that imports onnxruntime."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from hwnas.core.arrays import FloatArray
 from hwnas.errors import DeviceError, ExportError
+from hwnas.profiler.bursts import stamped
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.protocol import stamped
 from hwnas.profiler.runtime import (
     SAMPLE_NS,
     ArrayF32,
@@ -24,7 +24,7 @@ from hwnas.profiler.runtime import (
     with_graph,
 )
 
-# Device name on the command line -> (execution provider, wheel that contains it).
+# By the device's name on the command line: the execution provider, and the wheel that contains it.
 PROVIDERS: Final = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
     "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
@@ -37,7 +37,7 @@ LEVELS: Final[Mapping[str, ort.GraphOptimizationLevel]] = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-# Options by device. ONNX Runtime itself swallows what it does not know.
+# The options of GPUs. They are checked here, because ONNX Runtime itself ignores options that it does not know.
 ON_A_GPU: Final[Mapping[str, tuple[str, ...]]] = {
     "graph_optimization": tuple(LEVELS),
     "cuda_graph": ("1", "0"),
@@ -54,8 +54,8 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         **ON_A_GPU,
         "tf32": ("1", "0"),
         "conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
-        # What a service sees is a synchronised call; of a burst, only the throughput. Without a graph: versions up to the
-        # summer of 2026 wait for every replay, whatever they are told.
+        # A synchronised call is what a service sees; a burst only shows the throughput. A burst runs without a graph: versions
+        # up to the summer of 2026 wait for every replay, whatever the options say.
         "synchronise": ("call", "burst"),
     },
     "tensorrt": ON_A_GPU,
@@ -76,7 +76,7 @@ class OnnxModel:
     """One ONNX model, loaded for inference."""
 
     def __init__(self, model: bytes, options: RuntimeOptions) -> None:
-        """Raises ExportError if the model cannot be loaded, DeviceError if it would run elsewhere than asked."""
+        """Loads a model. Raises ExportError if it cannot be loaded, DeviceError if it would run on another device."""
         self._options = options
         self._values = chosen(OPTIONS[options.device], options.others)
         self._graph = self._values.get("cuda_graph") == "1" and self._values.get("synchronise") != "burst"
@@ -85,16 +85,16 @@ class OnnxModel:
         if provider not in ort.get_available_providers():
             raise DeviceError(f"onnxruntime here has no {provider}")
         if options.device != "cpu" and hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # of CUDA and cuDNN, where they are wheels
+            ort.preload_dlls()  # the libraries of CUDA and cuDNN, if they are installed as wheels
         try:
             _, self.facts = with_graph(self._graph, self._reload)
             self._input = self._session.get_inputs()[0].name
             self._output = self._session.get_outputs()[0].name
-        except Exception as error:  # its own classes have no common base, and damaged names are UnicodeDecodeErrors
+        except Exception as error:  # ONNX Runtime's classes have no common base; damaged names are UnicodeDecodeErrors
             reason = " ".join(str(error).split())
             raise ExportError(f"ONNX Runtime cannot load the model: {reason}{_advice(options, reason)}") from error
         if self._session.get_providers()[0] != provider:
-            raise DeviceError(f"{provider} was asked for, ONNX Runtime took {self._session.get_providers()[0]}")
+            raise DeviceError(f"{provider} was asked for, but ONNX Runtime uses {self._session.get_providers()[0]}")
         self._mean_ns = SAMPLE_NS
         self._bound: ort.OrtValue | None = None
 
@@ -109,7 +109,7 @@ class OnnxModel:
 
     def bind(self, x: InputArray) -> None:
         """Fixes the input and preallocates the output, both on the device: see `Model.bind`."""
-        if self._bound is not None and self._options.device != "cpu":  # where a captured graph reads it
+        if self._bound is not None and self._options.device != "cpu":  # a captured graph reads this memory
             self._bound.update_inplace(np.ascontiguousarray(x))
             self.call()
             return
@@ -119,7 +119,7 @@ class OnnxModel:
                 self._reload(graph)
             self._bind(x)
 
-        # What is captured is the first run, so it is there that capturing can fail, too.
+        # The first run is what is captured, so capturing can also fail here.
         self.facts = {**self.facts, **with_graph(self._graph, bound)[1]}
 
     def _bind(self, x: InputArray) -> None:
@@ -129,7 +129,7 @@ class OnnxModel:
         self._binding.bind_ortvalue_input(self._input, self._bound)
         shape = self._session.get_outputs()[0].shape
         if device != "cpu" and all(isinstance(size, int) for size in shape):
-            # Before the first run: a graph keeps the addresses that it was captured with.
+            # Allocated before the first run, because a graph keeps the addresses that it was captured with.
             self._result = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device, 0)
         else:
             self._binding.bind_output(self._output, device)
@@ -139,7 +139,7 @@ class OnnxModel:
         self._session.run_with_iobinding(self._binding)
 
     def call(self) -> None:
-        """One inference on the bound input."""
+        """Runs one inference on the bound input."""
         self._session.run_with_iobinding(self._binding)
 
     def times_ns(self, calls: int, clock: Clock) -> FloatArray:
@@ -155,17 +155,17 @@ class OnnxModel:
         return np.array(times_ns)
 
     def repeat(self, calls: int) -> None:
-        """See `Model.repeat`; only the last is waited for."""
+        """See `Model.repeat`. Waits for the last inference only."""
         unsynchronised = ort.RunOptions()
         unsynchronised.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        # The usual one; where it is not given, the Python side of 1.31 takes 60 us a call to find that out.
+        # The usual graph; without this entry, the Python side of 1.31 takes 60 us per call to look for it.
         unsynchronised.add_run_config_entry("gpu_graph_id", "0")
         for _ in range(calls):
             self._session.run_with_iobinding(self._binding, unsynchronised)
         self._binding.synchronize_outputs()
 
     def run(self, x: InputArray) -> ArrayF32:
-        """The output for an input of the model's shape."""
+        """See `Model.run`."""
         if self._options.device == "cpu":
             return self._session.run([self._output], {self._input: x})[0]  # type: ignore[no-any-return]
         self.bind(x)
@@ -173,25 +173,26 @@ class OnnxModel:
 
 
 def _session(model: bytes, options: RuntimeOptions, graph: bool) -> ort.InferenceSession:
+    """Returns the session of a model, on the provider that was asked for and no other."""
     values = chosen(OPTIONS[options.device], options.others)
-    asked = ort.SessionOptions()
-    asked.intra_op_num_threads = options.threads
-    asked.inter_op_num_threads = 1
-    asked.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    asked.graph_optimization_level = LEVELS[values["graph_optimization"]]
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = options.threads
+    session_options.inter_op_num_threads = 1
+    session_options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    session_options.graph_optimization_level = LEVELS[values["graph_optimization"]]
     for name, key in CONFIG_KEYS.items():
         if name in values:
-            asked.add_session_config_entry(key, values[name])
-    if values.get("cpu_nodes") == "refused":  # nor copies to and from them
-        asked.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    asked.log_severity_level = 3
+            session_options.add_session_config_entry(key, values[name])
+    if values.get("cpu_nodes") == "refused":  # then there are no copies to and from the CPU either
+        session_options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session_options.log_severity_level = 3
     provider = (PROVIDERS[options.device][0], provider_options(options, graph))
-    # No fallback: it would print to stdout, and run on another provider than the one asked for.
-    return ort.InferenceSession(model, asked, providers=[provider], enable_fallback=False)
+    # A fallback would print to stdout, and run on another provider.
+    return ort.InferenceSession(model, session_options, providers=[provider], enable_fallback=False)
 
 
 def provider_options(options: RuntimeOptions, graph: bool) -> dict[str, str]:
-    """What the execution provider is told: what changes its speed, so that a version's other defaults do not."""
+    """Returns the options of the execution provider that change its speed, so that a version's defaults do not decide them."""
     values, capture = chosen(OPTIONS[options.device], options.others), "1" if graph else "0"
     if options.device == "cuda":
         return {
@@ -207,7 +208,8 @@ def provider_options(options: RuntimeOptions, graph: bool) -> dict[str, str]:
         }
     if options.device == "tensorrt":
         half = "1" if options.precision == "fp16" else "0"
-        cache = Path.home() / ".cache" / "hwnas" / "tensorrt"  # of tactics: without it every process chooses anew
+        # The cache keeps the tactics that were chosen: without it every process chooses anew.
+        cache = Path.home() / ".cache" / "hwnas" / "tensorrt"
         cache.mkdir(parents=True, exist_ok=True)
         return {
             "device_id": "0",
@@ -221,12 +223,12 @@ def provider_options(options: RuntimeOptions, graph: bool) -> dict[str, str]:
 
 
 def _advice(options: RuntimeOptions, reason: str) -> str:
-    """What may help where a session was refused because nodes were left to the CPU; nothing where it was not."""
+    """Returns what to do about a session that was refused because of nodes on the CPU; empty for any other reason."""
     if options.device == "cpu" or "CPU EP" not in reason:
         return ""
     return (
-        "; either the provider's libraries cannot be loaded (pip install 'onnxruntime-gpu[cuda,cudnn]'), or it leaves nodes "
-        "to the CPU: then give --runtime-option cpu_nodes=allowed"
+        "; if the provider's libraries cannot be loaded, pip install 'onnxruntime-gpu[cuda,cudnn]'; if the provider leaves "
+        "nodes to the CPU, give --runtime-option cpu_nodes=allowed"
     )
 
 

@@ -1,4 +1,4 @@
-"""PyTorch as what runs networks: on the CPU, and on CUDA by graph replay or eagerly, timed by events."""
+"""Runs networks by PyTorch: on the CPU, and on CUDA by graph replay or eagerly, timed by events."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.core.arrays import FloatArray
+from hwnas.profiler.bursts import stamped
 from hwnas.profiler.clock import Clock
-from hwnas.profiler.protocol import stamped
 from hwnas.profiler.runtime import (
     SAMPLE_NS,
     ArrayF32,
@@ -37,15 +37,15 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "cpu": {"memory_format": tuple(MEMORY_FORMATS)},
     "cuda": {
         "memory_format": tuple(MEMORY_FORMATS),
-        # Replayed, a network's kernels follow each other; what eager takes more is the launching of them.
+        # In a replayed graph the kernels follow each other; run eagerly, a network also takes the time of launching them.
         "launch": ("graph", "eager"),
         "tf32": ("1", "0"),
         "cudnn_benchmark": ("1", "0"),
-        # Whole networks find their weights in cache when they are deployed, so it is not emptied unless asked for.
+        # A deployed network finds its weights in the cache, so the cache is emptied only on request.
         "flush_l2": ("0", "1"),
     },
 }
-# Before a graph is captured: libraries choose their algorithms, and allocate, on first use.
+# The calls before a graph is captured: libraries choose their algorithms, and allocate, on first use.
 WARMUP_CALLS: Final = 3
 
 
@@ -69,7 +69,7 @@ class TorchModel:
         self.facts = {}
 
     def bind(self, x: InputArray) -> None:
-        """See `Model.bind`. A graph that cannot be captured is a fact, and runs eagerly."""
+        """See `Model.bind`. A network whose graph cannot be captured runs eagerly, and the reason is a fact."""
         placed = self._placed(x)
         with self._running():
             if self._input is not None and self._input.shape == placed.shape:
@@ -87,16 +87,16 @@ class TorchModel:
             placed = placed.to(self._dtype)
         if placed.dim() == 4:
             placed = placed.contiguous(memory_format=self._format)
-        return placed.clone() if placed.device.type == "cpu" else placed  # not the caller's memory
+        return placed.clone() if placed.device.type == "cpu" else placed  # the caller keeps its memory
 
     def _eager(self) -> None:
         assert self._input is not None
         output = self._module(self._input)
-        # Of a network that does nothing: a graph must not be empty.
+        # A network that does nothing returns its input: copied, because a graph must not be empty.
         self._output = output.clone() if output is self._input else output
 
     def _launched(self, graph: bool) -> Callable[[], Any]:
-        """What launches the network on the GPU, warm."""
+        """Warms the network up, and returns the function that launches it on the GPU."""
         before = torch.cuda.current_stream()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(before)
@@ -111,11 +111,11 @@ class TorchModel:
             with torch.cuda.graph(captured, pool=_pool()):
                 self._eager()
         finally:
-            torch.cuda.set_stream(before)  # where capturing fails, torch stays on the stream it captured
+            torch.cuda.set_stream(before)  # after a failure torch would stay on the stream of the capture
         return captured.replay
 
     def times_ns(self, calls: int, clock: Clock) -> FloatArray:
-        """See `Model.times_ns`. On CUDA between events, so that the GPU never waits for the clock to be read."""
+        """See `Model.times_ns`. CUDA is timed between events, so that the GPU never waits for the clock to be read."""
         with self._running():
             if self._device.type == "cpu":
                 return stamped(self._call)(calls, clock)
@@ -134,20 +134,20 @@ class TorchModel:
                 torch.cuda.synchronize()
 
     def _flushing(self) -> Callable[[], object] | None:
-        """What empties the L2 cache before a call, where that is asked for."""
+        """Returns the function that empties the L2 cache before a call, or None if that was not asked for."""
         if self._values["flush_l2"] == "0":
             return None
         size = torch.cuda.get_device_properties(self._device).L2_cache_size
         return torch.empty(2 * size, dtype=torch.int8, device=self._device).zero_
 
     def run(self, x: InputArray) -> ArrayF32:
-        """The output for an input of the model's shape; float32, whatever it was computed in."""
+        """See `Model.run`. The output is float32, whatever precision it was computed in."""
         self.bind(x)
         return self._output.float().cpu().numpy()
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """torch as the options say; what it was for others, afterwards."""
+        """Sets torch as the options say, and restores its settings afterwards."""
         threads = torch.get_num_threads()
         with torch.inference_mode(), self._arithmetic():
             if self._device.type == "cpu":
@@ -158,7 +158,7 @@ class TorchModel:
                 torch.set_num_threads(threads)
 
     def _arithmetic(self) -> AbstractContextManager[None]:
-        """TF32, and how cuDNN chooses its algorithms."""
+        """Sets TF32 and cuDNN's choice of algorithms, and restores them afterwards."""
         if self._device.type == "cpu":
             return nullcontext()
         benchmark = (torch.backends.cudnn, "benchmark", self._values["cudnn_benchmark"] == "1")
@@ -166,7 +166,10 @@ class TorchModel:
 
 
 def tf32_settings(allowed: bool) -> list[tuple[Any, str, Any]]:
-    """Where torch is told of TF32, by which attribute, and what: since 2.9 there is another interface, and the two do not mix."""
+    """Returns the settings of TF32: the object, the attribute and the value of each.
+
+    Since 2.9 torch has another interface, and the two do not mix.
+    """
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
     if hasattr(matmul, "fp32_precision"):
@@ -189,7 +192,10 @@ def _set_while(settings: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
 
 @cache
 def _pool() -> Any:
-    """Memory that all graphs share: no two are replayed at once, and what is between their inputs and outputs need not last."""
+    """Returns memory that all graphs share.
+
+    Sharing is safe, because no two graphs are replayed at once and their intermediate results need not last.
+    """
     return torch.cuda.graph_pool_handle()
 
 
@@ -199,10 +205,10 @@ def event_times_ns(
     new_event: Callable[[], Any],
     flush: Callable[[], object] | None = None,
 ) -> FloatArray:
-    """Nanoseconds of a call in each sample, the mean of so many calls; shape of `counts`.
+    """Returns the nanoseconds of a call in each sample, the mean of as many calls as `counts` says; shape of `counts`.
 
-    Samples follow each other without a pause, an event before and after each (they share one where nothing is flushed);
-    the host waits for the last alone. `new_event()` makes an event as `torch.cuda.Event` is one: milliseconds between two.
+    Samples follow each other without a pause, with an event before and after each; without a flush, neighbours share one. The
+    host waits only for the last. `new_event()` makes an event such as `torch.cuda.Event`, which tells milliseconds.
     """
     pairs = []
     after = None
@@ -227,14 +233,11 @@ def event_times_ns(
 
 
 def missing_cuda() -> str | None:
-    """What torch lacks to use CUDA here, and what to do about it; None where it lacks nothing."""
+    """Returns what torch lacks to use CUDA here, and what to do about it; None if it lacks nothing."""
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         return f"PyTorch {torch.__version__} is built without CUDA; install one that has it (pytorch.org/get-started)"
     if not torch.cuda.is_available():
-        return (
-            f"PyTorch {torch.__version__} finds no GPU, or no driver for it; `nvidia-smi` and CUDA_VISIBLE_DEVICES say "
-            "which there are"
-        )
+        return f"PyTorch {torch.__version__} finds no GPU, or no driver for it; check `nvidia-smi` and CUDA_VISIBLE_DEVICES"
     return None
 
 
@@ -260,8 +263,8 @@ class TorchRuntime:
     def gpu(self, device: str) -> tuple[str, str] | None:
         if device == "cpu":
             return None
-        found = torch.cuda.get_device_properties(0)
-        return found.name, str(found.uuid)
+        properties = torch.cuda.get_device_properties(0)
+        return properties.name, str(properties.uuid)
 
     def load(self, forms: Forms, options: RuntimeOptions) -> tuple[Model, int]:
         module = forms.module()

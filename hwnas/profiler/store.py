@@ -1,4 +1,4 @@
-"""Writing tables: rows are appended and flushed, one process at a time; files of equal conditions merge."""
+"""Writes tables: appends and flushes rows, one process at a time, and merges files of equal conditions."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,10 @@ FIRST_BYTES: Final = b'{"kind": "header"'
 
 
 class TableWriter:
-    """Appends to a table, new or existing, that is its own while it is open. `rows` are those that count."""
+    """Appends rows to a new or existing table, and keeps other processes from writing it while it is open.
+
+    `rows` has the rows that count, by their identity.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,10 @@ class TableWriter:
         space: Mapping[str, Any],
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raises TableError if another process writes the file, or if it was measured under other conditions."""
+        """Opens the table.
+
+        Raises TableError if another process writes the file, or if its rows have other conditions or another space.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -44,7 +50,7 @@ class TableWriter:
             raise TableError(f"{path}: another process is writing it; wait, or give another --out") from None
         try:
             self.rows: dict[Identity, Row] = self._opened(conditions, space, provenance or {})
-        except BaseException:  # interruptions, too: raised on, but the lock must go
+        except BaseException:  # interruptions, too: the lock must go in every case
             self._lock.release()
             raise
 
@@ -62,7 +68,10 @@ class TableWriter:
         return latest(table.rows)
 
     def _is_torn_header(self) -> bool:
-        """Whether a writer died before its first line was whole. Any other file without a line is not ours to empty."""
+        """Returns True if a writer died before its first line was whole.
+
+        Any other file without a complete line belongs to someone else, and is not emptied.
+        """
         content = self._path.read_bytes()
         return b"\n" not in content and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
 
@@ -71,6 +80,7 @@ class TableWriter:
             file.truncate(file.read().rfind(b"\n") + 1)
 
     def append(self, rows: Iterable[Row]) -> None:
+        """Writes rows to the disk and counts them."""
         rows = list(rows)
         self._write(b"".join(line(row) for row in rows))
         self.rows = latest([*self.rows.values(), *rows])
@@ -89,12 +99,13 @@ class TableWriter:
 
 
 def merge_tables(paths: Sequence[Path], out: Path) -> Table:
-    """One table of several of the same conditions and space; of what was measured twice, the later file's counts.
+    """Merges tables of the same conditions and space into the file `out`, and returns the merged table.
 
-    Raises TableError where conditions or spaces differ, or `out` is there already.
+    If two files measured the same, the later one's row counts. Raises TableError if conditions or spaces differ, or if `out`
+    exists already.
     """
     if out.exists():
-        raise TableError(f"{out} is there already; give another --out")
+        raise TableError(f"{out} exists already; give another --out")
     first, *others = (read_table(path) for path in paths)
     for other in others:
         require_conditions(other, first.conditions)

@@ -1,4 +1,4 @@
-"""What stands out in a table: the slowest operators, and smaller operators that are slower than larger ones."""
+"""Finds the operators that stand out in a table: the slowest, and smaller ones that are slower than larger ones."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -8,18 +8,18 @@ from typing import Final
 from hwnas.core.operator import Operator
 
 SHOWN: Final = 5
-# Two measurements in one table differ by less.
+# A share by which two measurements of one operator in one table do not differ.
 NOTABLE: Final = 0.10
 
 
 def slowest(operator_ms: Mapping[str, float]) -> tuple[str, ...]:
-    """The operators that take longest, with their milliseconds."""
+    """Returns the operators that take longest, each with its milliseconds."""
     order = sorted(operator_ms, key=lambda key: -operator_ms[key])
     return tuple(f"{key}: {operator_ms[key]:.4g} ms" for key in order[:SHOWN])
 
 
 def surprises(operators: Mapping[str, Operator], operator_ms: Mapping[str, float]) -> tuple[str, ...]:
-    """Operators that differ in one number, where the one with fewer FLOPs is notably slower; the worst first.
+    """Returns pairs of operators that differ in one number and of which the smaller is notably slower, the worst first.
 
     A 3x3 kernel that is slower than a 5x5 is a fact about the device's kernels, or a bad measurement.
     """
@@ -31,12 +31,12 @@ def surprises(operators: Mapping[str, Operator], operator_ms: Mapping[str, float
         for changed in range(len(values)):
             same = tuple(value for i, value in enumerate(values) if i != changed)
             groups.setdefault((operator.kind, values[changed][0], *same), []).append(key)
-    found: dict[tuple[str, str], float] = {}
+    ratios: dict[tuple[str, str], float] = {}
     for keys in groups.values():
         for pair in combinations(keys, 2):
             small, large = sorted(pair, key=lambda key: operators[key].cost().flops)
             ratio = operator_ms[small] / operator_ms[large]
             if operators[small].cost().flops < operators[large].cost().flops and ratio > 1 + NOTABLE:
-                found[(small, large)] = ratio
-    order = sorted(found, key=lambda pair: -found[pair])
-    return tuple(f"{small} takes {found[small, large]:.2f} times as long as {large}" for small, large in order[:SHOWN])
+                ratios[(small, large)] = ratio
+    order = sorted(ratios, key=lambda pair: -ratios[pair])
+    return tuple(f"{small} takes {ratios[small, large]:.2f} times as long as {large}" for small, large in order[:SHOWN])

@@ -1,7 +1,7 @@
 """The format of a table of measurements: JSON lines with checksums, a header first, then one line per measurement.
 
-A process may die at any byte: a torn last line is dropped. Where something was measured twice, the last measurement
-counts, unless only an earlier one converged.
+A process may die at any byte: a torn last line is dropped. If something was measured twice, the last measurement counts,
+unless only an earlier one converged.
 """
 
 import json
@@ -18,8 +18,8 @@ from hwnas.profiler.device import differences
 SCHEMA: Final = 2
 SPACE_FACTS: Final = {"reference", "options", "fingerprint"}
 KINDS: Final = ("floor", "operator", "network")
-# What a row has both of, or neither.
-ENERGY: Final = ("energy_mj", "energy_uncertainty")
+# The fields of an energy: a row has both of them or neither.
+ENERGY_FIELDS: Final = ("energy_mj", "energy_uncertainty")
 CHECKED: Final = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
 
 Row = Mapping[str, Any]
@@ -28,10 +28,11 @@ Identity = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Conditions, the space's description, how it was measured, and rows.
+    """A table as it was read: its conditions, the description of its space, its provenance and its rows.
 
-    A row has at least `kind`, `key`, `p10_ms`, `median_ms`, `p90_ms`, `reference_ms` (of the reference network in the
-    same rounds) and `converged`; where energy was measured, `energy_mj` of one call and the relative `energy_uncertainty`.
+    A row has at least `kind`, `key`, `p10_ms`, `median_ms`, `p90_ms`, `reference_ms` (of the reference network in the same
+    rounds) and `converged`. If energy was measured, it also has `energy_mj` of one call and the relative
+    `energy_uncertainty`.
     """
 
     path: Path
@@ -41,21 +42,22 @@ class Table:
     rows: tuple[Row, ...] = field(repr=False)
 
     def keys(self, kind: str) -> set[str]:
+        """Returns the keys of all rows of one kind."""
         return {row["key"] for row in self.rows if row["kind"] == kind}
 
     @property
     def unconverged(self) -> tuple[Row, ...]:
-        """The rows that are no measurements, least precise first."""
+        """The rows that did not converge, the least precise first."""
         return tuple(sorted((row for row in self.rows if not row["converged"]), key=lambda row: -row["half_width"]))
 
 
 def identity(row: Row) -> Identity:
-    """What a row measured: kind, key, and the how-manieth time on purpose."""
+    """Returns what a row measured: its kind, its key, and the number of its repeat."""
     return (row["kind"], row["key"], row.get("repeat", 0))
 
 
 def latest(rows: Iterable[Row]) -> dict[Identity, Row]:
-    """The row that counts of each identity."""
+    """Returns the row that counts, for each identity."""
     result: dict[Identity, Row] = {}
     for row in rows:
         known = result.get(identity(row))
@@ -65,7 +67,7 @@ def latest(rows: Iterable[Row]) -> dict[Identity, Row]:
 
 
 def header_line(conditions: Mapping[str, Any], space: Mapping[str, Any], provenance: Mapping[str, Any]) -> bytes:
-    """The first line of a table."""
+    """Returns the first line of a table."""
     return line(
         {
             "kind": "header",
@@ -78,18 +80,18 @@ def header_line(conditions: Mapping[str, Any], space: Mapping[str, Any], provena
 
 
 def line(values: Mapping[str, Any]) -> bytes:
-    """JSON, its checksum as last entry, and the newline."""
+    """Returns the values as a line of JSON, with a checksum as the last entry."""
     body = json.dumps(values).encode()
     return body[:-1] + f', "crc32": "{zlib.crc32(body):08x}"}}\n'.encode()
 
 
 def read_table(path: Path) -> Table:
-    """Raises TableError where the file is missing, of another schema, or damaged before its last line."""
+    """Reads a table. Raises TableError if the file is missing, of another schema, or damaged before its last line."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); `hwnas profile --out {path}` makes it") from None
-    whole = lines[:-1]  # what follows the last newline is empty, or torn
+    whole = lines[:-1]  # the rest, behind the last newline, is empty or torn
     if not whole:
         raise TableError(f"{path}: no complete line; delete it and profile again")
     header, *rows = (_parsed(text, path, number) for number, text in enumerate(whole, start=1))
@@ -106,8 +108,8 @@ def read_table(path: Path) -> Table:
 
 
 def _parsed(text: bytes, path: Path, number: int) -> dict[str, Any]:
-    found = CHECKED.fullmatch(text)
-    body = found[1] + b"}" if found else text
+    match = CHECKED.fullmatch(text)
+    body = match[1] + b"}" if match else text
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -118,9 +120,9 @@ def _parsed(text: bytes, path: Path, number: int) -> dict[str, Any]:
         raise TableError(
             f"{path}: schema {value.get('schema')}, this version reads {SCHEMA}; update hwnas or profile again"
         )
-    if not found or zlib.crc32(body) != int(found[2], 16):
+    if not match or zlib.crc32(body) != int(match[2], 16):
         raise TableError(
-            f"{path}: line {number} is not as it was written (its checksum differs); "
+            f"{path}: line {number} was changed after it was written (its checksum differs); "
             + ("profile again" if number == 1 else "delete that line, `hwnas profile --out` measures it again")
         )
     return value
@@ -140,8 +142,8 @@ def _check_row(row: Row, path: Path, number: int) -> None:
         raise TableError(f"{path}: line {number} has no positive times in order; delete that line and profile again")
     if row.get("kind") not in KINDS or not isinstance(row.get("key"), str):
         raise TableError(f"{path}: line {number} is neither an operator's nor a network's; delete it and profile again")
-    energy = [row[name] for name in ENERGY if name in row]
-    if energy and (len(energy) < len(ENERGY) or not all(map(_is_positive, energy))):
+    energy = [row[name] for name in ENERGY_FIELDS if name in row]
+    if energy and (len(energy) < len(ENERGY_FIELDS) or not all(map(_is_positive, energy))):
         raise TableError(f"{path}: line {number} has no positive energy and uncertainty; delete it and profile again")
     if type(row.get("converged")) is not bool or type(row.get("half_width")) not in (float, int):
         raise TableError(f"{path}: line {number} does not say how precise it is; delete it and profile again")
@@ -152,14 +154,16 @@ def _is_positive(value: object) -> bool:
 
 
 def require_conditions(table: Table, conditions: Mapping[str, Any]) -> None:
-    """Raises TableError where a table was measured under other conditions."""
-    found = differences(conditions, table.conditions)
-    if found:
-        raise TableError(f"{table.path}: measured under other conditions: {'; '.join(found)}; profile again for these")
+    """Raises TableError if a table was measured under other conditions."""
+    different = differences(conditions, table.conditions)
+    if different:
+        raise TableError(
+            f"{table.path}: measured under other conditions: {'; '.join(different)}; profile again under these"
+        )
 
 
 def require_space(table: Table, space: Mapping[str, Any]) -> None:
-    """Raises TableError where a table was measured for another space: its reference network is another."""
+    """Raises TableError if a table was measured for another space, and so with another reference network."""
     if table.space["fingerprint"] != space["fingerprint"]:
         raise TableError(
             f"{table.path}: measured for space {table.space['reference']} {table.space['options']}, "

@@ -1,17 +1,13 @@
-"""What a plot of held-out predictions shows, as plain values. Knows no plotting library and no predictor."""
+"""The content of a plot of held-out predictions, as plain values. Knows no plotting library and no predictor."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from hwnas.errors import HwnasError
-from hwnas.report.front import with_margin
+from hwnas.report.axes import logarithmic_ticks, with_margin
 
 # The relative errors that a plot marks by bands, smallest first.
 BANDS: Final = (0.05, 0.10)
-
-# Where in each decade a logarithmic axis has numbers: the first of these that leaves room between them.
-_DIGITS: Final = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0,))
-_MOST_TICKS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +31,7 @@ class HeldOutPlot:
 
     @property
     def labels(self) -> tuple[str, str]:
-        """Of what was measured, and what was predicted."""
+        """The labels of the axes: measured, predicted."""
         return f"measured {self.cost}, {self.statistic} ({self.unit})", f"predicted {self.cost} ({self.unit})"
 
     def __post_init__(self) -> None:
@@ -44,7 +40,7 @@ class HeldOutPlot:
 
     @property
     def accuracy(self) -> str:
-        """How well the networks were predicted, beside what could be known of them, in words."""
+        """Says in words how well the networks were predicted, and how well measurements repeat."""
         said = [f"MAPE {100 * self.mape:.2f} %"]
         if self.kendall is not None:
             said.append(f"Kendall {self.kendall:.3f}")
@@ -53,18 +49,18 @@ class HeldOutPlot:
         return ", ".join([f"{len(self.points)} networks, held out", *said])
 
     def share_within(self, tolerance: float) -> float:
-        """The share of networks whose prediction is off by no more than that."""
+        """Returns the share of networks whose prediction is off by no more than a tolerance."""
         return sum(abs(predicted / measured - 1) <= tolerance for measured, predicted in self.points) / len(self.points)
 
     @property
     def logarithmic(self) -> bool:
-        """Whether latencies differ so much that the low ones would touch each other on a linear axis."""
+        """True where latencies differ so much that the low ones would touch each other on a linear axis."""
         least, most = self._extremes_ms
         return 0 < 4 * least < most
 
     @property
     def latencies_ms(self) -> tuple[float, float]:
-        """Ends of both axes."""
+        """The ends of both axes."""
         least, most = self._extremes_ms
         if not self.logarithmic:
             return with_margin(least, most)
@@ -73,14 +69,8 @@ class HeldOutPlot:
 
     @property
     def ticks_ms(self) -> tuple[float, ...]:
-        """Where logarithmic axes have numbers."""
-        low, high = self.latencies_ms
-        for digits in _DIGITS:
-            every = (float(f"{digit}e{power}") for power in range(-6, 7) for digit in digits)
-            ticks = tuple(tick for tick in every if low <= tick <= high)
-            if len(ticks) <= _MOST_TICKS:
-                break
-        return ticks
+        """The numbers of logarithmic axes."""
+        return logarithmic_ticks(*self.latencies_ms)
 
     @property
     def _extremes_ms(self) -> tuple[float, float]:

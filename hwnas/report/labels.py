@@ -1,4 +1,4 @@
-"""Where to put a few labels so that they hide nothing. Plain geometry in pixels; knows no plotting library.
+"""Places for a few labels, so that they hide nothing. Plain geometry in pixels; knows no plotting library.
 
 Shapes: L labels, P points to keep clear, K candidate places; the last axis of 2 is x, y.
 """
@@ -19,10 +19,10 @@ _FAR: Final = 1.5  # what one step further away costs, in points of weight 1
 def place_labels(
     anchors_L2: FloatArray, sizes_L2: FloatArray, points_P2: FloatArray, weights_P: FloatArray, frame_22: FloatArray
 ) -> FloatArray:
-    """Centres of the labels, each near its anchor; shape (L, 2).
+    """Returns the centres of the labels, each near its anchor; shape (L, 2).
 
-    Of all places inside `frame_22` (lowest corner, highest corner) a label takes the one with the least weight of
-    points under it; no two labels overlap as long as there is such a place.
+    A label takes the place with the least weight of points under it, inside `frame_22` (lowest corner, highest corner). No two
+    labels overlap as long as there is such a place.
     """
     centres_L2 = np.zeros_like(anchors_L2)
     for label, (anchor_2, size_2) in enumerate(zip(anchors_L2, sizes_L2, strict=True)):
@@ -38,7 +38,7 @@ def place_labels(
 
 
 def _places(anchor_2: FloatArray, size_2: FloatArray) -> FloatArray:
-    """Centres of the label at each gap in each direction, best first; shape (K, 2)."""
+    """Returns the centres of a label at each gap in each direction, best first; shape (K, 2)."""
     gap = 0.7 * size_2[1]
     return np.array(
         [anchor_2 + np.array(way) * (size_2 / 2 + gap * times) for times, way in product(_GAPS, _DIRECTIONS)]

@@ -1,4 +1,4 @@
-"""What a plot of gradient searches shows, as plain values. Knows no plotting library and no run folder."""
+"""The content of a plot of gradient searches, as plain values. Knows no plotting library and no run folder."""
 
 from dataclasses import dataclass
 

@@ -1,57 +1,168 @@
-"""The run's database: every evaluation and every measurement of a winner, as it happened. SQLite, write-ahead log."""
+"""The run's database: every evaluation, cost, measurement and test, as it happened. SQLite, write-ahead log."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 from hwnas.core.arch import Arch
 from hwnas.errors import RunError
 
-TABLES: Final = """
-CREATE TABLE IF NOT EXISTS evaluations (
-    arch_id TEXT PRIMARY KEY, arch TEXT NOT NULL, loss_val REAL NOT NULL, accuracy_val REAL NOT NULL,
-    predicted_ms REAL NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
+# The layout of the tables, which SQLite keeps as `user_version`; layout 1 had fixed columns of loss and accuracy, and kept 0.
+LAYOUT: Final = 2
+_TABLES: Final = f"""
+BEGIN;
+CREATE TABLE evaluations (
+    arch_id TEXT NOT NULL, phase TEXT NOT NULL, arch TEXT NOT NULL, stages TEXT NOT NULL, metrics TEXT NOT NULL,
+    at TEXT DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (arch_id, phase)
 );
-CREATE TABLE IF NOT EXISTS winners (
-    arch_id TEXT PRIMARY KEY, loss_test REAL NOT NULL, accuracy_test REAL NOT NULL, measured_ms REAL,
-    measured_median_ms REAL, measured_p90_ms REAL, within_budget INTEGER NOT NULL,
-    at TEXT DEFAULT CURRENT_TIMESTAMP
+CREATE TABLE costs (
+    arch_id TEXT NOT NULL PRIMARY KEY, costs TEXT NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
 );
+CREATE TABLE measurements (
+    arch_id TEXT NOT NULL, device TEXT NOT NULL, p10_ms REAL NOT NULL, median_ms REAL NOT NULL, p90_ms REAL NOT NULL,
+    at TEXT DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (arch_id, device)
+);
+CREATE TABLE tests (
+    arch_id TEXT NOT NULL, phase TEXT NOT NULL, metrics TEXT NOT NULL,
+    at TEXT DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (arch_id, phase)
+);
+PRAGMA user_version = {LAYOUT};
+COMMIT;
 """
-# What SQLite, its Python layer (names that are not UTF-8) and JSON say of damaged pages.
+# The exceptions of SQLite, of its Python layer (names that are not UTF-8) and of JSON for damaged pages.
 DAMAGE: Final = (sqlite3.DatabaseError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One architecture, judged on the validation split: with the supernet's weights, or with its own."""
+    """One architecture on the validation split: its metrics by name, and the names of the source of its weights and of the
+    stages that made the network from them."""
 
     arch: Arch
-    loss_val: float
-    accuracy_val: float
-    predicted_ms: float
+    stages: tuple[str, ...]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Winner:
-    """One exported network: test loss (nats), accuracy and latencies as the run's runtime runs it. `measured_ms` is the p10.
+class Latencies:
+    """Measured latencies of one exported network on one device, in milliseconds."""
 
-    Latencies are None where the device is not here, `within_budget` then by prediction, and the rest as run here.
+    p10_ms: float
+    median_ms: float
+    p90_ms: float
+
+    def statistic_ms(self, name: str) -> float:
+        """Returns the statistic of a name: `p10`, `median` or `p90`."""
+        return {"p10": self.p10_ms, "median": self.median_ms, "p90": self.p90_ms}[name]
+
+
+@final
+class RunDatabase:
+    """Append-only tables. Every addition is committed, so that a killed search loses at most the one it was in.
+
+    `phase` is `search`, or `final` after final training. Metrics need not be finite.
     """
 
-    loss_test: float
-    accuracy_test: float
-    measured_ms: float | None
-    measured_median_ms: float | None
-    measured_p90_ms: float | None
-    within_budget: bool
+    def __init__(self, path: Path) -> None:
+        """Raises RunError if the file is damaged, or of another version of hwnas."""
+        self._path = path
+        with self._damage():
+            self._connection = _connected(path)
 
-    def statistic_ms(self, name: str) -> float | None:
-        """`p10`, `median` or `p90`."""
-        return {"p10": self.measured_ms, "median": self.measured_median_ms, "p90": self.measured_p90_ms}[name]
+    @classmethod
+    def existing(cls, path: Path) -> "RunDatabase":
+        """Opens a database for reading. Raises RunError, and makes no file, where there is none."""
+        if not path.is_file():
+            raise RunError(f"{path}: no such file; `hwnas search --resume --out {path.parent}` evaluates again")
+        return cls(path)
+
+    def evaluations(self, phase: str = "search") -> dict[str, Evaluation]:
+        """Returns the evaluations of a phase by architecture id, in the order in which they happened."""
+        query = "SELECT arch_id, arch, stages, metrics FROM evaluations WHERE phase = ? ORDER BY rowid"
+        with self._damage():
+            return {
+                arch_id: Evaluation(Arch(json.loads(arch)), _names(stages), _numbers(metrics))
+                for arch_id, arch, stages, metrics in self._connection.execute(query, (phase,))
+            }
+
+    def add_evaluations(self, phase: str, evaluations: Iterable[Evaluation]) -> None:
+        """Adds all evaluations or none. Raises sqlite3.IntegrityError for an architecture that the phase knows."""
+        self._add(
+            "INSERT INTO evaluations (arch_id, phase, arch, stages, metrics) VALUES (?, ?, ?, ?, ?)",
+            [
+                (one.arch.id, phase, one.arch.key, json.dumps(one.stages), json.dumps(dict(one.metrics)))
+                for one in evaluations
+            ],
+        )
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Returns the expected costs of architectures, by id and name, as far as they were added."""
+        with self._damage():
+            rows = self._connection.execute("SELECT arch_id, costs FROM costs ORDER BY rowid")
+            return {arch_id: _numbers(costs) for arch_id, costs in rows}
+
+    def add_costs(self, costs: Mapping[str, Mapping[str, float]]) -> None:
+        """Adds the costs of all architectures, by id and name, or of none; those of a known architecture replace the old."""
+        self._add(
+            "INSERT OR REPLACE INTO costs (arch_id, costs) VALUES (?, ?)",
+            [(arch_id, json.dumps(dict(values))) for arch_id, values in costs.items()],
+        )
+
+    def measurements(self) -> dict[tuple[str, str], Latencies]:
+        """Returns the measured latencies by architecture id and device, in the order in which they were measured."""
+        query = "SELECT arch_id, device, p10_ms, median_ms, p90_ms FROM measurements ORDER BY rowid"
+        with self._damage():
+            rows = self._connection.execute(query)
+            return {(arch_id, device): Latencies(*map(float, numbers)) for arch_id, device, *numbers in rows}
+
+    def add_measurements(self, measurements: Mapping[tuple[str, str], Latencies]) -> None:
+        """Adds all measurements or none. Raises sqlite3.IntegrityError for what was measured already."""
+        self._add(
+            "INSERT INTO measurements (arch_id, device, p10_ms, median_ms, p90_ms) VALUES (?, ?, ?, ?, ?)",
+            [
+                (arch_id, device, latencies.p10_ms, latencies.median_ms, latencies.p90_ms)
+                for (arch_id, device), latencies in measurements.items()
+            ],
+        )
+
+    def forget_measurements(self, arch_ids: Iterable[str]) -> None:
+        """Deletes the measurements of architectures on every device, so that they are measured again."""
+        self._add("DELETE FROM measurements WHERE arch_id = ?", [(arch_id,) for arch_id in arch_ids])
+
+    def tests(self, phase: str) -> dict[str, dict[str, float]]:
+        """Returns the metrics of exported models on the test split, by architecture id."""
+        with self._damage():
+            rows = self._connection.execute(
+                "SELECT arch_id, metrics FROM tests WHERE phase = ? ORDER BY rowid", (phase,)
+            )
+            return {arch_id: _numbers(metrics) for arch_id, metrics in rows}
+
+    def add_tests(self, phase: str, tests: Mapping[str, Mapping[str, float]]) -> None:
+        """Adds all tests or none. Raises sqlite3.IntegrityError for an architecture that the phase knows."""
+        self._add(
+            "INSERT INTO tests (arch_id, phase, metrics) VALUES (?, ?, ?)",
+            [(arch_id, phase, json.dumps(dict(metrics))) for arch_id, metrics in tests.items()],
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        with self._connection:  # commits, or rolls back
+            self._connection.execute("BEGIN")
+            self._connection.executemany(statement, rows)
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        """Turns the exceptions of damaged content into a RunError."""
+        try:
+            yield
+        except DAMAGE as error:
+            raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -62,72 +173,35 @@ def _connected(path: Path) -> sqlite3.Connection:
         ((verdict,), *_) = connection.execute("PRAGMA integrity_check")
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        connection.executescript(TABLES)
+        _require_layout(connection, path)
     except BaseException:  # interruptions, too: raised on, but the connection must go
         connection.close()
         raise
     return connection
 
 
-@final
-class RunDatabase:
-    """Append-only; committed at every row, so that a killed search loses at most the evaluation it was in."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises RunError if the file is damaged."""
-        self._path = path
-        try:
-            self._connection = _connected(path)
-        except DAMAGE as error:
-            raise RunError(f"{path}: damaged ({error}); start again under another --out") from None
-
-    @classmethod
-    def existing(cls, path: Path) -> "RunDatabase":
-        """For commands that only read. Raises RunError, and makes no file, where there is none."""
-        if not path.is_file():
-            raise RunError(f"{path}: no such file; `hwnas search --resume --out {path.parent}` evaluates again")
-        return cls(path)
-
-    def evaluations(self) -> dict[str, Evaluation]:
-        """By architecture id, in the order in which they happened."""
-        rows = self._rows("SELECT arch_id, arch, loss_val, accuracy_val, predicted_ms FROM evaluations ORDER BY rowid")
-        try:
-            return {row[0]: Evaluation(Arch(json.loads(row[1])), *row[2:]) for row in rows}
-        except DAMAGE as error:
-            raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
-
-    def winners(self) -> dict[str, Winner]:
-        """By architecture id, in the order in which they were measured."""
-        names = ", ".join(field.name for field in fields(Winner))
-        rows = self._rows(f"SELECT arch_id, {names} FROM winners ORDER BY rowid")
-        return {row[0]: Winner(row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows}
-
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.execute(query).fetchall()
-        except DAMAGE as error:
-            raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
-
-    def add_evaluation(self, evaluation: Evaluation) -> None:
-        arch, *scores = (getattr(evaluation, field.name) for field in fields(evaluation))
-        self._connection.execute(
-            "INSERT INTO evaluations (arch_id, arch, loss_val, accuracy_val, predicted_ms) VALUES (?, ?, ?, ?, ?)",
-            (arch.id, arch.key, *scores),
+def _require_layout(connection: sqlite3.Connection, path: Path) -> None:
+    """Makes the tables of an empty database. Raises RunError where there are tables of another layout."""
+    ((layout,),) = connection.execute("PRAGMA user_version")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    if not tables and not layout:
+        connection.executescript(_TABLES)
+    elif layout != LAYOUT:
+        raise RunError(
+            f"{path}: has layout {layout or 1} of another version of hwnas, this version reads layout {LAYOUT}; "
+            "start again under another --out"
         )
 
-    def add_winners(self, winners: Mapping[str, Winner]) -> None:
-        """All or none."""
-        names = ", ".join(field.name for field in fields(Winner))
-        with self._connection:  # commits, or rolls back
-            self._connection.execute("BEGIN")
-            self._connection.executemany(
-                f"INSERT INTO winners (arch_id, {names}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(arch_id, *astuple(winner)) for arch_id, winner in winners.items()],
-            )
 
-    def forget_winners(self, arch_ids: Iterable[str]) -> None:
-        """So that they are measured again."""
-        self._connection.executemany("DELETE FROM winners WHERE arch_id = ?", [(arch_id,) for arch_id in arch_ids])
+def _names(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("stages are no list of names")
+    return tuple(names)
 
-    def close(self) -> None:
-        self._connection.close()
+
+def _numbers(text: str) -> dict[str, float]:
+    numbers = json.loads(text)
+    if not isinstance(numbers, dict):
+        raise ValueError("no numbers by name")
+    return {name: float(number) for name, number in numbers.items()}

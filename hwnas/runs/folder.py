@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, final
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
 from hwnas.core.files import replace_file
 from hwnas.errors import RunError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+# The cost that the files of a device are named after; other costs have files of their own.
+_LATENCY: Final = "latency"
 PROVENANCE: Final = ("hwnas", "torch", "onnx", "onnxruntime", "pymoo", "numpy", "scipy")
 
 
@@ -38,15 +41,30 @@ class RunFolder:
 
     @property
     def table(self) -> Path:
-        return self.path / "table.jsonl"
+        """The measurements of the first device."""
+        return self.table_of(_LATENCY)
+
+    def table_of(self, cost_name: str) -> Path:
+        """Returns the file of measurements that a cost is predicted from: one per device, with its energies, too.
+
+        >>> RunFolder(Path("run")).table_of("latency@amd-epyc").name
+        'table-amd-epyc.jsonl'
+        """
+        return self.path / f"table{_of_device(cost_name)}.jsonl"
 
     @property
     def predictor(self) -> Path:
-        return self.path / "predictor.json"
+        """The predictor of the latency on the first device."""
+        return self.predictor_of(_LATENCY)
 
-    @property
-    def energy_predictor(self) -> Path:
-        return self.path / "energy.json"
+    def predictor_of(self, cost_name: str) -> Path:
+        """Returns the file of a cost's predictor.
+
+        >>> [RunFolder(Path("run")).predictor_of(name).name for name in ("latency", "latency@amd-epyc", "energy")]
+        ['predictor.json', 'predictor-amd-epyc.json', 'energy.json']
+        """
+        kind = cost_name.partition("@")[0]
+        return self.path / f"{'predictor' if kind == _LATENCY else kind}{_of_device(cost_name)}.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -58,12 +76,20 @@ class RunFolder:
 
     @property
     def searches(self) -> Path:
-        """What gradient searches have done so far."""
+        """The records of gradient searches so far."""
         return self.path / "searches"
 
     def weights(self, arch_id: str) -> Path:
-        """Of a network that was trained by itself."""
-        return self.path / "networks" / f"{arch_id}.safetensors"
+        """Returns the file of the weights that a strategy has trained for a network (`Workshop.weights`)."""
+        return self.searches / f"{arch_id}.safetensors"
+
+    def final_weights(self, arch_id: str) -> Path:
+        """Returns the file of the weights of a network after final training."""
+        return self.path / "final" / f"{arch_id}.safetensors"
+
+    def final_checkpoint(self, arch_id: str) -> Path:
+        """Returns the checkpoint of a network in final training."""
+        return self.path / "final" / f"{arch_id}.pt"
 
     @property
     def front(self) -> Path:
@@ -74,7 +100,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Held while the folder is written. Raises RunError if another process holds it."""
+        """Locks the folder while it is written. Raises RunError if another process works in it."""
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -87,7 +113,7 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the wall time of what it encloses, and the process's peak memory so far, to run.json."""
+        """Adds the wall time of its block, and the peak memory of the process so far, to run.json."""
         began = time.monotonic()
         try:
             yield
@@ -102,7 +128,10 @@ class RunFolder:
         replace_file(self.json, json.dumps(facts, indent=2) + "\n")
 
     def read(self, *needed: str) -> dict[str, Any]:
-        """The content of run.json. Raises RunError where it is missing, damaged, of another schema or lacks what is needed."""
+        """Returns the content of run.json.
+
+        Raises RunError where the file is missing, damaged, of another version of hwnas, or lacks a key that is needed.
+        """
         try:
             facts = json.loads(self.json.read_bytes())
         except OSError:
@@ -112,17 +141,17 @@ class RunFolder:
         except ValueError:
             raise RunError(f"{self.json}: damaged; start again under another --out") from None
         if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-            raise RunError(f"{self.json}: not a run of this version of hwnas; start again under another --out")
-        for name in ("config", "space", *needed):
+            raise RunError(f"{self.json}: {_refusal(facts)}; start again under another --out")
+        for name in ("request", "space", *needed):
             if name not in facts:
                 raise RunError(f"{self.json}: damaged (no {name}); start again under another --out")
         return facts
 
 
 def create_run(
-    path: Path, config: Mapping[str, Any], space: Mapping[str, Any], data: Mapping[str, Any] | None = None
+    path: Path, request: Mapping[str, Any], space: Mapping[str, Any], data: Mapping[str, Any] | None = None
 ) -> RunFolder:
-    """A new run folder. Raises RunError if there is something at `path` already."""
+    """Makes a run folder. Raises RunError if there is something at `path` already."""
     run = RunFolder(path)
     if run.json.exists():
         raise RunError(f"{path} holds a run already; go on with it by --resume, or give another --out")
@@ -133,7 +162,7 @@ def create_run(
         {
             "schema": SCHEMA,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "config": dict(config),
+            "request": dict(request),
             "space": dict(space),
             "data": dict(data or {}),
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in PROVENANCE}},
@@ -142,8 +171,23 @@ def create_run(
     return run
 
 
+def _of_device(cost_name: str) -> str:
+    """Returns the part of a file's name that is for the device of a cost; empty for the first device."""
+    _, at, device = cost_name.partition("@")
+    return f"-{quote(device, safe='')}" if at else ""  # no device's name leaves the folder
+
+
+def _refusal(facts: object) -> str:
+    """Returns why facts are not those of a run that this version reads."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("schema"), int):
+        return "not a run of this version of hwnas"
+    versions = facts.get("versions")
+    made_by = versions.get("hwnas", "") if isinstance(versions, dict) else ""
+    return f"a run of hwnas {made_by or 'of another version'} (schema {facts['schema']}), not of this version (schema {SCHEMA})"
+
+
 def _peak_mib() -> float | None:
-    """The most memory this process has had, where the system tells."""
+    """Returns the most memory that this process has had, where the system tells."""
     if sys.platform == "win32":
         return None
     import resource

@@ -2,42 +2,32 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 from hwnas.core.files import replace_file
 from hwnas.errors import RunError
+from hwnas.runs.objectives import best_under, named
 
-_PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
-    "<class 'bool'>": {"True": True, "False": False}.__getitem__,
-    "<class 'int'>": int,
-    "<class 'float'>": float,
-    "<class 'str'>": str,
-    "float | None": lambda text: float(text) if text else None,
-}
+__all__ = ["DeviceLatency", "FrontRow", "best_under", "named", "read_front", "write_front"]
+
+METRIC_ENDS: Final = ("_val", "_test", "_val_before", "_test_before")
+_WORDS: Final = ("arch_id", "arch", "device", "stages", "onnx")
+_VERDICTS: Final[Mapping[str, bool]] = {"true": True, "false": False}  # spreadsheets write capitals
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontRow:
-    """One deployable model. Losses in nats, accuracies as fractions, latencies in milliseconds (`measured_ms`: p10;
-    `budget_ms`: of the budget's statistic).
+class DeviceLatency:
+    """Latencies of one model on one device, in milliseconds. `measured_ms` is the p10, `budget_ms` of the budget's statistic.
 
-    What was measured is None, in the file empty, where the device was not at hand; `within_budget` then says that the upper
-    end of the interval is.
-    `model_mib` is of weights and statistics, `peak_mib` of activations alive at once for one sample
-    (`SearchSpace.costs`), `energy_mj` of one inference, as predicted; None, in the file empty, where nothing predicts it.
-    Perplexities, the exponentials of losses, are those of text; None, in the file empty, for images.
+    Measurements are None where the device was not at hand; `within_budget` then holds the upper end of the interval against
+    the budget. Without a budget, which is None then, every model is within it.
     """
 
-    arch_id: str
-    arch: str
-    loss_val: float
-    accuracy_val: float
-    accuracy_test: float
-    perplexity_val: float | None = None
-    perplexity_test: float | None = None
+    device: str
     predicted_ms: float
     interval_low_ms: float
     interval_high_ms: float
@@ -45,61 +35,133 @@ class FrontRow:
     measured_median_ms: float | None
     measured_p90_ms: float | None
     within_budget: bool
-    budget_ms: float
-    params: int
-    flops: int
-    model_mib: float
-    peak_mib: float
-    energy_mj: float | None = None
-    onnx: str
+    budget_ms: float | None
 
     @property
     def latency_ms(self) -> float:
-        """As measured (p10); as predicted where it was not."""
+        """The latency as measured (p10), or as predicted where it was not measured."""
         return self.predicted_ms if self.measured_ms is None else self.measured_ms
 
     @property
     def error(self) -> float | None:
-        """Of the prediction, relative to the measurement: 0.05 is predicted 5 % too slow. None where nothing was measured."""
+        """The error of the prediction, relative to the measurement: 0.05 is predicted 5 % too slow. None if not measured."""
         return None if self.measured_ms is None else self.predicted_ms / self.measured_ms - 1
 
     @property
     def in_interval(self) -> bool:
-        """Whether the latency lies in the interval that was predicted for it."""
+        """True where the latency lies in the interval that was predicted for it."""
         return self.interval_low_ms <= self.latency_ms <= self.interval_high_ms
 
 
-def named(rows: Sequence[FrontRow]) -> dict[str, FrontRow]:
-    """The `fastest`, `knee` and `best` (least validation loss) of a front.
+_TIMES: Final = tuple(field.name for field in fields(DeviceLatency) if field.name != "device")
 
-    The knee is furthest below the straight line between the other two, both axes scaled to 0..1
-    (Branke et al., "Finding knees in multi-objective optimization", 2004).
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontRow:
+    """One deployable model. Every column of front.csv is an attribute, too: `row.accuracy_test`, `row.predicted_ms`.
+
+    `metrics` are by metric and split (`loss_val`, `accuracy_test`); `..._before` are those before final training. `latencies`
+    are of one or more devices, the first one's under names without a device. `costs` are predicted or counted, by name and
+    unit (`model_mib`). `stages` are the source of the weights and the stages that made the network, joined by ` > `.
     """
-    fastest = min(rows, key=lambda row: (row.latency_ms, row.loss_val))
-    best = min(rows, key=lambda row: (row.loss_val, row.latency_ms))
-    span_ms = (best.latency_ms - fastest.latency_ms) or 1.0
-    span_loss = (fastest.loss_val - best.loss_val) or 1.0
-    between = [row for row in rows if row not in (fastest, best)] or [best]
 
-    def height(row: FrontRow) -> float:
-        return (row.latency_ms - fastest.latency_ms) / span_ms + (row.loss_val - best.loss_val) / span_loss
+    arch_id: str
+    arch: str
+    stages: str
+    metrics: Mapping[str, float]
+    latencies: tuple[DeviceLatency, ...]
+    costs: Mapping[str, float]
+    onnx: str
 
-    return {"fastest": fastest, "knee": min(between, key=height), "best": best}
+    def __post_init__(self) -> None:
+        if not self.latencies:
+            raise ValueError(f"{self.arch_id}: no latency of any device")
+        for name in self.metrics:
+            if not name.endswith(METRIC_ENDS):
+                raise ValueError(f"{name}: no metric of a split; its name ends in none of {', '.join(METRIC_ENDS)}")
+        names = [name for name, _ in self._cells()]
+        for name in names:
+            if names.count(name) > 1 or (name in self.costs and name.endswith(METRIC_ENDS)):
+                raise ValueError(f"{name}: two columns of one name")
+
+    def __hash__(self) -> int:
+        return hash((self.arch_id, self.arch, self.onnx))
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns the cell of a column. Called for names that are no field and no property."""
+        if not name.startswith("_") and name not in type(self).__slots__:
+            for column, value in self._cells():
+                if column == name:
+                    return value
+        raise AttributeError(f"no column {name}", name=name, obj=self)
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """The cells by column, in the order of front.csv."""
+        return dict(self._cells())
+
+    def _cells(self) -> list[tuple[str, Any]]:
+        first, *others = self.latencies
+        return [
+            ("arch_id", self.arch_id),
+            ("arch", self.arch),
+            *self.metrics.items(),
+            *((name, getattr(first, name)) for name in _TIMES),
+            *((f"{name}@{other.device}", getattr(other, name)) for other in others for name in _TIMES),
+            *((name, _counted(value)) for name, value in self.costs.items()),
+            ("device", first.device),
+            ("stages", self.stages),
+            ("onnx", self.onnx),
+        ]
+
+    @property
+    def within_budget(self) -> bool:
+        """True where the model is within the budgets of all devices; the column of that name is of the first device."""
+        return all(latency.within_budget for latency in self.latencies)
+
+    @property
+    def latency_ms(self) -> float:
+        """The latency on the first device, measured (p10) or predicted."""
+        return self.latencies[0].latency_ms
+
+    @property
+    def error(self) -> float | None:
+        """The error of the prediction on the first device."""
+        return self.latencies[0].error
+
+    @property
+    def in_interval(self) -> bool:
+        """True where the latency on the first device lies in its interval."""
+        return self.latencies[0].in_interval
+
+    def latency_of(self, name: str) -> DeviceLatency:
+        """Returns the latency of a cost's name, `latency` or `latency@DEVICE`. Raises RunError for another device."""
+        _, at, device = name.partition("@")
+        for latency in self.latencies if at else self.latencies[:1]:
+            if not at or latency.device == device:
+                return latency
+        raise RunError(
+            f"the front has no latency of device {device}; it has {', '.join(d.device for d in self.latencies)}"
+        )
 
 
 def write_front(path: Path, rows: Sequence[FrontRow]) -> None:
-    """Fastest first."""
+    """Writes rows, fastest first. What only some rows have is empty in the others."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(FrontRow)], lineterminator="\n")
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.latency_ms))
+    writer.writerows(row.cells for row in sorted(rows, key=lambda row: row.latency_ms))
     replace_file(path, text.getvalue())
 
 
 def read_front(path: Path) -> list[FrontRow]:
-    """What an older file has no column of is as where nothing is known. Raises RunError where it is missing or damaged."""
+    """Returns the rows of a file, which a spreadsheet may have saved. Raises RunError where it is missing or damaged.
+
+    Columns that people add are ignored where they have no numbers, and costs where they have.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return _rows(file.read())
     except OSError:
         raise RunError(
@@ -111,27 +173,111 @@ def read_front(path: Path) -> list[FrontRow]:
         ) from None
 
 
+def _columns(rows: Sequence[FrontRow]) -> list[str]:
+    """Returns the columns of all rows: metrics, devices and costs that a row lacks stand where the others have them."""
+    metrics = dict.fromkeys(name for row in rows for name in row.metrics)
+    costs = dict.fromkeys(name for row in rows for name in row.costs)
+    devices = dict.fromkeys(latency.device for row in rows for latency in row.latencies[1:])
+    times = [*_TIMES, *(f"{name}@{device}" for device in devices for name in _TIMES)]
+    return ["arch_id", "arch", *metrics, *times, *costs, "device", "stages", "onnx"]
+
+
+def _counted(value: float) -> float:
+    """Returns whole numbers as integers, which programs expect of parameters and FLOPs."""
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
+
+
 def _rows(text: str) -> list[FrontRow]:
     if not text.endswith("\n"):  # a shorter last word would be read as a whole one
         raise ValueError("the last line is torn")
-    lines = csv.DictReader(io.StringIO(text, newline=""))
-    needed = [field.name for field in fields(FrontRow) if field.default is MISSING]  # older files lack the others
-    missing = [name for name in needed if name not in (lines.fieldnames or ())]
-    if missing:
-        raise ValueError(f"no column {missing[0]}")
-    rows = [_row(line) for line in lines]
-    if not rows:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    columns = list(reader.fieldnames or ())
+    for name in columns:
+        if columns.count(name) > 1:
+            raise ValueError(f"column {name} twice")
+    lines = [_whole(line) for line in reader]
+    if not lines:
         raise ValueError("no rows")
-    return rows
+    _require(columns)
+    devices = dict.fromkeys(name.partition("@")[2] for name in columns if name.partition("@")[0] in _TIMES)
+    costs = [name for name in columns if _is_cost(name) and any(_is_number(line[name]) for line in lines)]
+    return [_row(line, [device for device in devices if device], costs) for line in lines]
 
 
-def _row(line: Mapping[str, str]) -> FrontRow:
+def _require(columns: Sequence[str]) -> None:
+    """Raises ValueError where a column is missing."""
+    found = set(columns)
+    devices = {name.partition("@")[2] for name in columns if "@" in name and name.partition("@")[0] in _TIMES}
+    for name in (*_WORDS, *_TIMES, *(f"{name}@{device}" for device in sorted(devices) for name in _TIMES)):
+        if name not in found:
+            raise ValueError(f"no column {name}")
+    if not any(name.endswith("_val") for name in columns):
+        raise ValueError("no column of a metric on the validation split")
+
+
+def _whole(line: Mapping[str, str]) -> Mapping[str, str]:
     if None in line:
         raise ValueError("a line has more columns than the header")
     if None in line.values():
         raise ValueError("a line has fewer columns than the header")
+    return line
+
+
+def _row(line: Mapping[str, str], devices: Iterable[str], costs: Iterable[str]) -> FrontRow:
+    others = [device for device in devices if line[f"predicted_ms@{device}"]]
+    return FrontRow(
+        arch_id=line["arch_id"],
+        arch=line["arch"],
+        stages=line["stages"],
+        metrics={name: _number(text) for name, text in line.items() if name.endswith(METRIC_ENDS) and text},
+        latencies=(
+            _latency(line, line["device"], ""),
+            *(_latency(line, device, f"@{device}") for device in others),
+        ),
+        costs={name: _number(line[name]) for name in costs if line[name]},
+        onnx=line["onnx"],
+    )
+
+
+def _latency(line: Mapping[str, str], device: str, end: str) -> DeviceLatency:
+    cells = {name: _PARSE[str(_TYPES[name])](line[f"{name}{end}"]) for name in _TIMES}
+    return DeviceLatency(device=device, **cells)
+
+
+def _is_cost(name: str) -> bool:
+    """True for a column that is no other of a row; those that people add are among these."""
+    return name not in _WORDS and name.partition("@")[0] not in _TIMES and not name.endswith(METRIC_ENDS)
+
+
+def _is_number(text: str) -> bool:
     try:
-        known = [field for field in fields(FrontRow) if field.name in line]
-        return FrontRow(**{field.name: _PARSE[str(field.type)](line[field.name]) for field in known})
-    except KeyError as error:
-        raise ValueError(f"no {error}") from None
+        _number(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _verdict(text: str) -> bool:
+    try:
+        return _VERDICTS[text.lower()]
+    except KeyError:
+        raise ValueError(f"no {text!r}") from None
+
+
+def _perhaps(text: str) -> float | None:
+    return float(text) if text else None
+
+
+_PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
+    str(bool): _verdict,
+    str(float): float,
+    str(float | None): _perhaps,
+}
+_TYPES: Final = {field.name: field.type for field in fields(DeviceLatency)}

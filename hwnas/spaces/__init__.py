@@ -1,112 +1,93 @@
-"""Built-in search spaces, one file each, and loading a space by name or from a user's file."""
+"""Search spaces: everything that the author of a space imports, the built-in spaces, and loading a space. No torch.
 
-import hashlib
-import importlib
-import importlib.util
-import inspect
-import sys
-import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final
+    from hwnas.spaces import ConvBlock, MBConv, PoolClassifier, compose, pick, place
 
-from hwnas.core.choice import Argument
-from hwnas.core.operations import replayed
+    def build(resolution: int = 32):
+        return compose("mine", (3, resolution, resolution), 10, [
+            place("stem", ConvBlock, channels=pick(16, 24), stride=2),
+            place("body", MBConv, channels=32, kernel=pick(3, 5, 7), expansion=pick(3, 6), stride=2),
+            place("head", PoolClassifier, features=128, classes=10),
+        ])
+
+Spaces from parts: `compose`, `place`, `pick`, `stage`, `cell`. Spaces from layers: `SearchSpace`, `Choice`, `Layer` and a
+wiring of `Chain`, `Stage`, `Graph`. Operators of one's own: `Operator`, `Cost` and the costs of common layers.
+"""
+
+from hwnas.core.choice import Choice, only_if
+from hwnas.core.choices import Choices
+from hwnas.core.layer import Layer
+from hwnas.core.operator import (
+    Cost,
+    Operator,
+    Shape,
+    batch_norm_cost,
+    conv_cost,
+    float_bytes,
+    linear_cost,
+    strided,
+)
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError, SpaceError, UnknownNameError
+from hwnas.core.wiring import Chain, Edge, Graph, Stage
+from hwnas.operators.cells import AveragePool, NormClassifier, Reduction, ReluConv, Skip
+from hwnas.operators.conv import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier, Resize, widened
+from hwnas.operators.transformer import (
+    Attention,
+    FeedForward,
+    LanguageHead,
+    PatchEmbedding,
+    TokenClassifier,
+    TokenEmbedding,
+    layer_norm_cost,
+)
+from hwnas.spaces.compose import Blocks, Cell, Place, cell, compose, pick, place, stage
+from hwnas.spaces.loading import SPACES, load_space, reload_space
 
-SPACES: Final[Mapping[str, str]] = {
-    "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
-    "fbnet": "hwnas.spaces.fbnet:fbnet",
-    "proxyless": "hwnas.spaces.proxyless:proxyless",
-    "ofa": "hwnas.spaces.ofa:ofa",
-    "nasbench201": "hwnas.spaces.nasbench201:nasbench201",
-    "conv_macro": "hwnas.spaces.conv_macro:conv_macro",
-    "vit": "hwnas.spaces.vit:vit",
-    "gpt": "hwnas.spaces.gpt:gpt",
-}
-
-
-def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
-    """A space from a built-in name or `FILE.py:FUNCTION`, made with keyword options.
-
-    Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
-    """
-    options = dict(options or {})
-    build = _builder(reference)
-    if not callable(build):
-        raise SpaceError(f"{reference} is a {type(build).__name__}, not a function that returns a SearchSpace")
-    accepted = inspect.signature(build).parameters
-    unknown = sorted(set(options) - set(accepted))
-    if unknown:
-        raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
-    try:
-        space = build(**options)
-        if not isinstance(space, SearchSpace):
-            raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
-        space = replace(space, reference=reference, options=options)
-        _ = space.fingerprint  # makes every operator: a wrong scope shows here, not in the middle of a search
-    except HwnasError:
-        raise
-    except (Exception, SystemExit) as error:
-        file = Path(reference.rpartition(":")[0])
-        raise SpaceError(f"{reference} with {options or 'no options'}: {_where(error, file)}") from error
-    return space
-
-
-def reload_space(description: Mapping[str, Any]) -> SearchSpace:
-    """The space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
-    if not description["reference"]:
-        raise SpaceError(
-            "this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:FUNCTION"
-        )
-    made = load_space(description["reference"], description["options"])
-    space = replayed(made, description.get("operations", ()))
-    if space.fingerprint != description["fingerprint"]:
-        raise SpaceError(
-            f"space {space.reference} has changed since this file was made (fingerprint {space.fingerprint}, "
-            f"then {description['fingerprint']}); restore it, or start again under another name"
-        )
-    return space
-
-
-def _builder(reference: str) -> Callable[..., object]:
-    if reference in SPACES:
-        module, _, function = SPACES[reference].partition(":")
-        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
-    path, colon, function = reference.rpartition(":")
-    if not colon or not path.endswith(".py"):
-        raise UnknownNameError("space", reference, [*SPACES, "FILE.py:FUNCTION"])
-    return _function_of_file(Path(path), function)
-
-
-def _function_of_file(path: Path, function: str) -> Callable[..., object]:
-    if not path.is_file():
-        raise SpaceError(f"{path}: no such file; a space of your own is given as FILE.py:FUNCTION")
-    # A name of its own in sys.modules, so that the file's operators can refer to their modules by reference.
-    name = f"hwnas_space_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
-            raise SpaceError(f"{path}: cannot be loaded: {_where(error, path)}") from error
-    try:
-        return getattr(sys.modules[name], function)  # type: ignore[no-any-return]
-    except AttributeError:
-        raise SpaceError(f"{path} has no function {function!r}") from None
-
-
-def _where(error: BaseException, file: Path) -> str:
-    """What went wrong in somebody's file, and on which line of it, where one of its lines took part."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file.resolve()]
-    return f"{type(error).__name__}: {error}" + (f" ({file.name}, line {lines[-1]})" if lines else "")
+__all__ = [
+    "SPACES",
+    "Attention",
+    "AveragePool",
+    "Blocks",
+    "Cell",
+    "Chain",
+    "Choice",
+    "Choices",
+    "ConvBlock",
+    "Cost",
+    "Edge",
+    "FeedForward",
+    "FlattenClassifier",
+    "Graph",
+    "LanguageHead",
+    "Layer",
+    "MBConv",
+    "NormClassifier",
+    "Operator",
+    "PatchEmbedding",
+    "Place",
+    "PlainConv",
+    "PoolClassifier",
+    "Reduction",
+    "ReluConv",
+    "Resize",
+    "SearchSpace",
+    "Shape",
+    "Skip",
+    "Stage",
+    "TokenClassifier",
+    "TokenEmbedding",
+    "batch_norm_cost",
+    "cell",
+    "compose",
+    "conv_cost",
+    "float_bytes",
+    "layer_norm_cost",
+    "linear_cost",
+    "load_space",
+    "only_if",
+    "pick",
+    "place",
+    "reload_space",
+    "stage",
+    "strided",
+    "widened",
+]

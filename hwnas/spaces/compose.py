@@ -1,4 +1,4 @@
-"""Spaces from parts: say what stands where and which parameters are choices; shapes and scopes are worked out.
+"""Spaces from parts: a part names its operators and the parameters that are choices; shapes and scopes are derived.
 
     compose("mine", (3, 32, 32), 10, [
         place("stem", ConvBlock, channels=pick(16, 24), stride=2),
@@ -6,7 +6,7 @@
         place("head", PoolClassifier, features=128, classes=10),
     ])
 
-makes the choices `stem.channels`, `body.kernel` and `body.expansion`.
+has the choices `stem.channels`, `body.kernel` and `body.expansion`.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from hwnas.core.choice import Choice, Condition, Option, only_if
+from hwnas.core.choices import Choices
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import SearchSpace
@@ -26,7 +27,7 @@ Maker = Callable[..., Operator | None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What stands at one layer: `make(input_shape=..., **parameters)`, an operator or None; some parameters are choices."""
+    """One layer: its operator is `make(input_shape=..., **parameters)`, or None; a parameter may be a choice."""
 
     name: str
     make: Maker
@@ -36,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Blocks of which a depth choice keeps the first ones."""
+    """Blocks in sequence; a depth choice keeps the first ones."""
 
     name: str
     depth: Choice
@@ -45,37 +46,37 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A graph of places between nodes, none of which changes the shape."""
+    """A graph of places between nodes; no place changes the shape."""
 
     name: str
     edges: Mapping[tuple[int, int], Place]
 
 
 def pick(*options: Option) -> Choice:
-    """A choice that is named after the place and the parameter it is given to."""
+    """Returns a choice that is named after its place and parameter."""
     return Choice("", options)
 
 
 def place(name: str, make: Maker, /, *, entangled: bool = True, **parameters: Any) -> Place:
-    """A layer where `make` decides what stands: an operator's class, or a function that returns an operator or None.
+    """Returns a layer whose operator `make` returns: an operator's class, or a function that returns an operator or None.
 
-    A parameter may be a value, a `pick(...)`, or a named `Choice` that several places share.
+    A parameter is a value, a `pick(...)`, or a named `Choice` that several places share.
     """
     return Place(name, make, parameters, entangled)
 
 
 def stage(name: str, depths: Sequence[int], block: Callable[[int], Place | Sequence[Place]]) -> Blocks:
-    """The blocks 1, 2, ... that `block` gives, of which the choice `NAME.depth` keeps the first ones.
+    """Returns the blocks `block(1)`, `block(2)`, ...; the choice `NAME.depth` keeps the first ones.
 
-    Picks of a block are switched on by the depths that keep it.
+    The picks of a block are switched on by the depths that keep the block.
     """
     depth = Choice(f"{name}.depth" if name else "depth", tuple(depths))
-    given = [block(number) for number in range(1, max(depths) + 1)]
-    return Blocks(name, depth, tuple((one,) if isinstance(one, Place) else tuple(one) for one in given))
+    blocks = [block(number) for number in range(1, max(depths) + 1)]
+    return Blocks(name, depth, tuple((places,) if isinstance(places, Place) else tuple(places) for places in blocks))
 
 
 def cell(name: str, edges: Mapping[tuple[int, int], Place]) -> Cell:
-    """Places on edges (source, target) between nodes 0, 1, ...; a node sums what arrives (`wiring.Graph`)."""
+    """Returns a graph of places on edges (source, target) between nodes 0, 1, ...; a node sums its edges (`wiring.Graph`)."""
     return Cell(name, edges)
 
 
@@ -88,12 +89,12 @@ def compose(
     vocabulary: int | None = None,
     requires: Condition = (),
 ) -> SearchSpace:
-    """The space of the parts in sequence. Raises SpaceError where a place cannot stand after what is before it."""
+    """Returns the space of the parts in sequence. Raises SpaceError where a place does not fit the shape of its input."""
     composer = _Composer(_Shapes((), {(): tuple(input_shape)}))
     wiring = Chain(tuple(composer.wired(part) for part in parts))
     return SearchSpace(
         name,
-        tuple(composer.choices.values()),
+        Choices(composer.choices.values(), requires),
         wiring,
         tuple(input_shape),
         classes,
@@ -104,7 +105,7 @@ def compose(
 
 @dataclass(frozen=True, slots=True)
 class _Shapes:
-    """The shape at one point of a network, by the options of the choices that decide it."""
+    """The shape at one point of a network, by the options of the choices that decide the shape."""
 
     scope: tuple[str, ...]
     table: Mapping[tuple[Option, ...], Shape]
@@ -127,7 +128,7 @@ class _LookUp:
 @final
 @dataclass(slots=True)
 class _Composer:
-    """Goes through the parts, and knows the shape it has come to."""
+    """Visits the parts in order and keeps the shape after the last one."""
 
     shapes: _Shapes
     choices: dict[str, Choice] = field(default_factory=dict)
@@ -137,28 +138,30 @@ class _Composer:
             return self._layer(part)
         if isinstance(part, Cell):
             return self._graph(part)
-        self._know(part.depth)
+        self._registered(part.depth)
         blocks = [self._block(part.depth, number, places) for number, places in enumerate(part.blocks, start=1)]
         return Stage(part.name, part.depth.name, tuple(blocks))
 
     def _block(self, depth: Choice, number: int, places: Sequence[Place]) -> Layer | Chain:
         keeping = tuple(option for option in depth.options if int(option) >= number)
         when = only_if({depth.name: keeping}) if keeping != depth.options else ()
-        layers = tuple(self._layer(one, when) for one in places)
+        layers = tuple(self._layer(part, when) for part in places)
         return layers[0] if len(layers) == 1 else Chain(layers)
 
     def _graph(self, part: Cell) -> Graph:
-        before, edges = self.shapes, []
-        for (source, target), one in part.edges.items():
-            self.shapes = before
-            edges.append(Edge(source, target, self._layer(one)))
-        self.shapes = before
+        input_shapes, edges = self.shapes, []
+        for (source, target), edge in part.edges.items():
+            self.shapes = input_shapes
+            edges.append(Edge(source, target, self._layer(edge)))
+        self.shapes = input_shapes
         return Graph(part.name, tuple(edges))
 
     def _layer(self, part: Place, when: Condition = ()) -> Layer:
-        """The layer, which stands only where `when` holds (empty, or one literal)."""
+        """Returns the layer of a place, empty where `when` (no clause, or one literal) does not hold."""
         parameters = {
-            key: self._know(self._named(value, f"{part.name}.{key}", when)) if isinstance(value, Choice) else value
+            key: self._registered(self._named(value, f"{part.name}.{key}", when))
+            if isinstance(value, Choice)
+            else value
             for key, value in part.parameters.items()
         }
         chosen = [value.name for value in parameters.values() if isinstance(value, Choice)]
@@ -172,8 +175,8 @@ class _Composer:
             if any(options[name] not in allowed for clause in when for name, allowed in clause):
                 operators[cell] = None
                 continue
-            given = {key: options[v.name] if isinstance(v, Choice) else v for key, v in parameters.items()}
-            operators[cell] = operator = _made(part, shapes[cell], given)
+            values = {key: options[v.name] if isinstance(v, Choice) else v for key, v in parameters.items()}
+            operators[cell] = operator = _made(part, shapes[cell], values)
             shapes[cell] = shapes[cell] if operator is None else tuple(operator.output_shape)
         self.shapes = _Shapes(*_minimal(scope, shapes))
         deciding, table = _minimal(scope, operators)
@@ -182,10 +185,10 @@ class _Composer:
     def _named(self, choice: Choice, name: str, when: Condition) -> Choice:
         return choice if choice.name else replace(choice, name=name, when=when)
 
-    def _know(self, choice: Choice) -> Choice:
+    def _registered(self, choice: Choice) -> Choice:
         known = self.choices.setdefault(choice.name, choice)
         if known != choice:
-            raise SpaceError(f"two choices are called {choice.name!r}: {known} and {choice}; name one differently")
+            raise SpaceError(f"two choices are called {choice.name!r}: {known} and {choice}; rename one")
         return known
 
 
@@ -206,7 +209,7 @@ def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | No
 def _minimal(
     scope: tuple[str, ...], table: Mapping[tuple[Option, ...], Any]
 ) -> tuple[tuple[str, ...], dict[tuple[Option, ...], Any]]:
-    """The table without the choices that make no difference to it."""
+    """Returns the scope and table without the choices that never change the table's values."""
     for axis in reversed(range(len(scope))):
         smaller: dict[tuple[Option, ...], Any] = {}
         for cell, value in table.items():

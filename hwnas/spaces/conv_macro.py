@@ -1,6 +1,6 @@
 """The convolutional macro space of TangleNAS (Sukthanker et al. 2023): four convolutions of searched width and kernel.
 
-The fifth convolution and the linear layers are fixed; there are biases everywhere and no batch-norm. 6,561 networks.
+The fifth convolution and the linear layers are fixed. Every layer has a bias; there is no batch-norm. 6,561 networks.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ KERNELS: Final = (3, 5, 7)
 def conv_macro(
     resolution: int = 32, channels: int = 3, classes: int = 10, features: int = 256, dropout: float = 0.5
 ) -> SearchSpace:
-    """The space for square images; `features` are the channels of the fixed convolution and the first linear layer."""
+    """Returns the space for square images; `features` is the width of the fixed convolution and the first linear layer."""
     if resolution < 16 or features < 16 or classes < 1 or not 0 <= dropout < 1:
         raise SpaceError("conv_macro needs images of at least 16 px, 16 features, one class and a dropout below 1")
     parts = [

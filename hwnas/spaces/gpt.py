@@ -1,7 +1,7 @@
 """Language models after TangleNAS's NanoGPT space (Sukthanker et al. 2023): layers, heads, embedding, MLP ratios.
 
-Unlike the original, where heads divide the embedding, their size is fixed and of fewer heads the first are kept: so
-heads nest, and heads and embedding are choices of their own. Latency is that of a prefill of `length` tokens.
+Unlike in the original, where heads divide the embedding, a head has a fixed size and fewer heads are the first ones. So
+heads nest, and heads and embedding are independent choices. Latency is that of a prefill of `length` tokens.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,14 @@ def gpt(
     ratios: Sequence[float] = (2, 3, 4),
     head_size: int = 64,
 ) -> SearchSpace:
-    """The space of causal transformers that read `length` tokens and give logits for the next one at each position.
+    """Returns the space of causal transformers with an input of `length` tokens and logits of the next token at each one.
 
-    `ratios` are widths of each block's MLP relative to the embedding. The default vocabulary holds ASCII characters.
+    `ratios` are widths of a block's MLP relative to the embedding. The default vocabulary has room for ASCII characters.
     """
     if length < 1 or vocabulary < 2 or min(layers) < 1 or min(heads) < 1 or head_size < 1:
-        raise SpaceError("gpt needs a length, a layer, a head and a head size of at least 1, and 2 tokens")
+        raise SpaceError(
+            "gpt needs a length, layers, heads and a head size of at least 1, and a vocabulary of at least 2"
+        )
     embedding, number_of_heads = Choice("embedding", tuple(embeddings)), Choice("heads", tuple(heads))
 
     def block(number: int) -> tuple[Place, Place]:

@@ -1,4 +1,4 @@
-"""What FBNet and ProxylessNAS share: stages of layers, each with a choice among blocks of separate weights."""
+"""The common part of FBNet and ProxylessNAS: stages of layers, each with a choice among blocks of separate weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hwnas.spaces.compose import Place, compose, place
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """The channels (before the width multiplier) and stride of one layer, and the blocks it may be."""
+    """The channels (before the width multiplier) and stride of one layer, and its candidate blocks."""
 
     channels: int
     stride: int
@@ -23,7 +23,7 @@ class LayerPlan:
 def layers_of(
     stages: Sequence[tuple[int, int, int]], blocks: tuple[str, ...], first: tuple[str, ...]
 ) -> list[LayerPlan]:
-    """Layers of stages (channels, layers, stride); the first layer of a stage chooses among `first`."""
+    """Returns the layers of stages (channels, layers, stride); the first layer of a stage chooses among `first`."""
     return [
         LayerPlan(channels, stride if number == 0 else 1, first if number == 0 else blocks)
         for channels, count, stride in stages
@@ -40,7 +40,7 @@ def layerwise(
     layers: Sequence[LayerPlan],
     features: int,
 ) -> SearchSpace:
-    """The space of `before`, a layer per plan, and a classifier; choice `layer0` decides layer `layer0`."""
+    """Returns the space of `before`, one layer per plan, and a classifier; choice `layer0` decides layer `layer0`."""
     if min(input_shape) < 1 or min(input_shape[1:]) < 16 or classes < 1 or width <= 0:
         raise SpaceError(f"{name} needs images of at least 16 px, one class and a width above 0")
     parts = [*before]
@@ -55,7 +55,10 @@ def layerwise(
 
 
 def block_of(input_shape: Shape, block: str, channels: int, stride: int) -> Operator | None:
-    """The operator of a block's name: `kKERNEL_eEXPANSION`, with `_gGROUPS` or not; `skip` is nothing where it can be."""
+    """Returns the operator of a block's name: `kKERNEL_eEXPANSION`, optionally `_gGROUPS`, or `skip`.
+
+    `skip` is None where the layer keeps the shape, else a 1x1 convolution.
+    """
     keeps_shape = stride == 1 and channels == input_shape[0]
     if block == "skip":
         return None if keeps_shape else ConvBlock(input_shape=input_shape, channels=channels, kernel=1, stride=stride)

@@ -1,7 +1,8 @@
 """MobileNet space: stages of MBConv blocks with searched depth, width, kernel and expansion.
 
 After Once-for-All (Cai et al. 2020: kernels, expansions, depths) and BigNAS (Yu et al. 2020: widths, centre-cropped
-kernels). Stage tables differ below 64 px, where a network for large images would have shrunk its input to a dot.
+kernels). Images below 64 px have a stage table of their own with fewer strides, because the table for large images would
+shrink them to one pixel.
 """
 
 import math
@@ -22,7 +23,7 @@ EXPANSIONS: Final = (3, 4, 6)
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """The stage's width options (before the width multiplier), stride of its first block, and depth options."""
+    """The width options of a stage (before the width multiplier), the stride of its first block, and the depth options."""
 
     widths: tuple[int, int]
     stride: int
@@ -56,8 +57,8 @@ def mobilenet(
 ) -> SearchSpace:
     """Returns the space for square images of `resolution` pixels.
 
-    `width` multiplies every width; `squeeze_excite` is `none`, `all` or `choice` (per stage). `head` is `classifier`, one
-    prediction per image, or `dense`, one prediction per pixel: outputs (classes, resolution, resolution).
+    `width` multiplies every number of channels; `squeeze_excite` is `none`, `all` or `choice` (one choice per stage). `head` is
+    `classifier`, one prediction per image, or `dense`, one prediction per pixel: outputs (classes, resolution, resolution).
     """
     for name, value in (("resolution", resolution), ("channels", channels), ("classes", classes)):
         if not isinstance(value, int):
@@ -103,7 +104,7 @@ def _dense(plans: Sequence[StagePlan], resolution: int, features: int, classes: 
 
 
 def _stage(name: str, plan: StagePlan, width: float, gate: bool | None) -> Blocks:
-    """`gate`: squeeze-excite in all blocks, in none, or (None) as a choice of the stage decides."""
+    """Returns a stage. `gate`: squeeze-excite in all blocks (True), in no block (False), or a choice of the stage (None)."""
     widths = Choice(f"{name}.width", tuple(dict.fromkeys(widened(channels, width) for channels in plan.widths)))
     squeeze_excite = Choice(f"{name}.squeeze_excite", (False, True)) if gate is None else gate
 

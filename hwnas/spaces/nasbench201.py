@@ -1,8 +1,8 @@
 """NAS-Bench-201 (Dong and Yang 2020): one cell of four nodes and six edges, repeated in a fixed skeleton.
 
-An edge that no path from the input to the output goes through cannot matter: it is normalised to `none`. So 15,625
-cells are 9,445 networks, of which one has no path at all and is never drawn. Edges are numbered as in the benchmark's
-strings: 0>1, 0>2, 1>2, 0>3, 1>3, 2>3.
+An edge that is on no path from the input to the output has no effect and is normalised to `none`, so the 15,625 cells are
+9,445 networks. One of them has no path at all and is never drawn. Edges are numbered as in the benchmark's strings: 0>1,
+0>2, 1>2, 0>3, 1>3, 2>3.
 """
 
 import re
@@ -19,19 +19,21 @@ from hwnas.spaces.compose import Cell, Place, cell, compose, place
 
 OPERATORS: Final = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES: Final = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-# All ways from the input to the output, as numbers of edges.
+# All paths from the input to the output, as numbers of edges.
 PATHS: Final = ((3,), (0, 4), (1, 5), (0, 2, 5))
 
 
 def nasbench201(
     resolution: int = 32, channels: int = 3, classes: int = 10, width: int = 16, cells: int = 5
 ) -> SearchSpace:
-    """The space with three stages of `cells` cells, `width` channels wide in the first and twice as wide in the next.
+    """Returns the space of three stages of `cells` cells; the first has `width` channels, every next one twice as many.
 
     The defaults are the benchmark's network for CIFAR-10.
     """
     if resolution < 8 or resolution % 4 or classes < 1 or width < 1 or cells < 1:
-        raise SpaceError("nasbench201 needs images of a multiple of 4 px, at least 8, one class, and a cell")
+        raise SpaceError(
+            "nasbench201 needs images of a multiple of 4 px and at least 8 px, one class, a width and a cell"
+        )
     edges = [Choice(f"edge{number}", OPERATORS, _on_a_path(number)) for number in range(len(EDGES))]
     parts: list[Place | Cell] = [place("stem", ConvBlock, channels=width, relu=False)]
     for stage in (1, 2, 3):
@@ -51,7 +53,7 @@ def _cell(name: str, edges: list[Choice]) -> Cell:
 
 
 def edge_operator(input_shape: Shape, operator: str) -> Operator | None:
-    """What an operator's name in the benchmark stands for."""
+    """Returns the operator of a name in the benchmark, None for `none`."""
     if operator == "none":
         return None
     if operator == "skip_connect":
@@ -62,12 +64,13 @@ def edge_operator(input_shape: Shape, operator: str) -> Operator | None:
 
 
 def _on_a_path(edge: int) -> Condition:
-    """Where all other edges of a path through the edge are there; always, where it is a path by itself."""
+    """Returns the condition that all other edges of some path through the edge are not `none`."""
     others = [[other for other in path if other != edge] for path in PATHS if edge in path]
     return () if [] in others else only_if(*({f"edge{other}": OPERATORS[1:] for other in path} for path in others))
 
 
 def _any_path() -> Condition:
+    """Returns the condition that some path has no edge `none`."""
     return only_if(*({f"edge{edge}": OPERATORS[1:] for edge in path} for path in PATHS))
 
 
@@ -75,7 +78,7 @@ def _any_path() -> Condition:
 
 
 def to_string(arch: Mapping[str, Option]) -> str:
-    """NAS-Bench-201's own form of a cell.
+    """Returns a cell as a string of NAS-Bench-201.
 
     >>> to_string({f"edge{number}": "none" for number in range(5)} | {"edge5": "skip_connect"})
     '|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|'
@@ -87,7 +90,7 @@ def to_string(arch: Mapping[str, Option]) -> str:
 
 
 def from_string(text: str) -> dict[str, Option]:
-    """The options of a cell in NAS-Bench-201's form, as written: not normalised. Raises ArchError.
+    """Returns the options of a NAS-Bench-201 string as written, without normalisation. Raises ArchError.
 
     >>> from_string("|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|")["edge5"]
     'skip_connect'

@@ -1,7 +1,7 @@
 """Once-for-All's MobileNetV3 (Cai et al. 2020): searched kernel, expansion, depth and input resolution, fixed widths.
 
-Widths, strides and squeeze-excite are those of MobileNetV3-Large (Howard et al. 2019, table 1). Blocks are this package's:
-ReLU where the original has hard-swish, and no second layer before the classifier.
+Widths, strides and squeeze-excite are those of MobileNetV3-Large (Howard et al. 2019, table 1). The blocks differ from the
+original: ReLU instead of hard-swish, and no second layer before the classifier.
 """
 
 import math
@@ -19,13 +19,13 @@ from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 KERNELS: Final = (3, 5, 7)
 EXPANSIONS: Final = (3, 4, 6)
 DEPTHS: Final = (2, 3, 4)
-# What the original was trained on.
+# The resolutions that the original was trained on.
 RESOLUTIONS: Final = (128, 160, 192, 224)
 
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """The stage's width (before the width multiplier), stride of its first block, and whether its blocks have a gate."""
+    """The width of a stage (before the width multiplier), the stride of its first block, and its squeeze-excite."""
 
     channels: int
     stride: int
@@ -44,11 +44,11 @@ STAGES: Final = (
 def ofa(
     resolutions: Sequence[int] = RESOLUTIONS, channels: int = 3, classes: int = 10, width: float = 1.0
 ) -> SearchSpace:
-    """The space for square images of the largest of `resolutions`; the choice `resolution` scales them to one of these.
+    """Returns the space for square images of the largest of `resolutions`; the choice `resolution` scales the images down.
 
-    `width` multiplies every width.
+    `width` multiplies every number of channels.
     """
-    if not resolutions or not all(isinstance(one, int) and one >= 16 for one in resolutions):
+    if not resolutions or not all(isinstance(size, int) and size >= 16 for size in resolutions):
         raise SpaceError(f"ofa needs resolutions that are whole numbers of at least 16 px, not {list(resolutions)}")
     if not 0 < width < math.inf or classes < 1 or channels < 1:
         raise SpaceError(f"ofa cannot have width {width}, {classes} classes, {channels} channels")
@@ -65,7 +65,7 @@ def ofa(
 
 
 def resized(input_shape: Shape, resolution: int) -> Resize | None:
-    """Nothing, where images have the resolution already."""
+    """Returns the operator that scales images, None where images have the resolution already."""
     return None if input_shape[1] == resolution else Resize(input_shape=input_shape, resolution=resolution)
 
 

@@ -1,4 +1,6 @@
-"""ProxylessNAS's space (Cai et al. 2019, section 4.2): 21 layers, each one of six blocks or, within a stage, nothing.
+"""ProxylessNAS's space (Cai et al. 2019, section 4.2): 21 layers, each with a choice of six blocks.
+
+All layers but the first of a stage may also be left out (`skip`, which is ProxylessNAS's Zero beside a shortcut).
 
 Below 64 px fewer stages halve the image.
 """
@@ -11,16 +13,13 @@ from hwnas.spaces.compose import place
 from hwnas.spaces.layerwise import layers_of, layerwise
 
 BLOCKS: Final = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
-# Channels, layers, stride.
+# Stages as (channels, layers, stride).
 LARGE_IMAGES: Final = ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 SMALL_IMAGES: Final = ((24, 4, 1), (40, 4, 2), (80, 4, 1), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 
 
 def proxyless(resolution: int = 32, channels: int = 3, classes: int = 10, width: float = 1.0) -> SearchSpace:
-    """The space for square images of `resolution` pixels; `width` multiplies every width.
-
-    `skip` is ProxylessNAS's Zero beside a shortcut: the layer is left out.
-    """
+    """Returns the space for square images of `resolution` pixels; `width` multiplies every number of channels."""
     stages = SMALL_IMAGES if resolution < 64 else LARGE_IMAGES
     before = [
         place("stem", ConvBlock, channels=widened(32, width), stride=2),

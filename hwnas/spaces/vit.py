@@ -1,7 +1,7 @@
 """Vision transformers after AutoFormer (Chen et al. 2021, table 1): searched depth, embedding, heads and feed-forward.
 
-Heads have a fixed size, and of fewer heads the first are kept, so that heads nest. Unlike AutoFormer, positions are
-absolute (no relative position encoding).
+Heads have a fixed size, and fewer heads are the first ones, so heads nest. Unlike AutoFormer, positions are absolute (no
+relative position encoding).
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Preset:
 
 PRESETS: Final = {
     "tiny": Preset(embeddings=(192, 216, 240), depths=(12, 13, 14), heads=(3, 4), ratios=(3.5, 4), head_size=64),
-    # For images of about 32 px: trained on two cores in minutes.
+    # For images of about 32 px: trains in minutes on two cores.
     "small_images": Preset(embeddings=(48, 64, 80), depths=(3, 4, 5), heads=(2, 3, 4), ratios=(2, 3), head_size=16),
 }
 
@@ -45,33 +45,33 @@ def vit(
     ratios: Sequence[float] = (),
     head_size: int = 0,
 ) -> SearchSpace:
-    """The space for square images of `resolution` pixels cut into patches (0: of 4 px below 64 px, else of 16).
+    """Returns the space for square images of `resolution` pixels cut into patches (0: 4 px below 64 px, else 16 px).
 
-    `ratios` are widths of the feed-forward layers relative to the embedding. What is empty or 0 is the preset's:
-    `tiny` (AutoFormer-T) or `small_images`.
+    `ratios` are widths of the feed-forward layers relative to the embedding. Options that are empty or 0 come from the
+    preset: `tiny` (AutoFormer-T) or `small_images`.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset of vit", preset, list(PRESETS))
-    given = PRESETS[preset]
+    default = PRESETS[preset]
     patch = patch or (4 if resolution < 64 else 16)
-    head_size = head_size or given.head_size
-    if resolution % patch or min(depths or given.depths) < 1 or classes < 1:
+    head_size = head_size or default.head_size
+    if resolution % patch or min(depths or default.depths) < 1 or classes < 1:
         raise SpaceError(f"vit needs images of a multiple of {patch} px, at least one block and one class")
-    embedding = Choice("embedding", tuple(embeddings) or given.embeddings)
+    embedding = Choice("embedding", tuple(embeddings) or default.embeddings)
 
     def block(number: int) -> tuple[Place, Place]:
         name = f"block{number}"
-        attention = place(f"{name}.attention", Attention, heads=pick(*(heads or given.heads)), head_size=head_size)
-        return attention, place(f"{name}.mlp", feed_forward, ratio=pick(*(ratios or given.ratios)))
+        attention = place(f"{name}.attention", Attention, heads=pick(*(heads or default.heads)), head_size=head_size)
+        return attention, place(f"{name}.mlp", feed_forward, ratio=pick(*(ratios or default.ratios)))
 
     parts: list[Place | Blocks] = [
         place("patches", PatchEmbedding, patch=patch, embedding=embedding),
-        stage("", tuple(depths) or given.depths, block),
+        stage("", tuple(depths) or default.depths, block),
         place("head", TokenClassifier, classes=classes),
     ]
     return compose("vit", (channels, resolution, resolution), classes, parts)
 
 
 def feed_forward(input_shape: tuple[int, ...], ratio: float) -> FeedForward:
-    """As wide as `ratio` times the embedding."""
+    """Returns a feed-forward layer that is `ratio` times as wide as the embedding."""
     return FeedForward(input_shape=input_shape, hidden=int(ratio * input_shape[-1]))

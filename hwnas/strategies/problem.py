@@ -1,73 +1,124 @@
-"""What a strategy searches: cheap, exact latency and limits; an expensive loss.
+"""The strategy seam: the problem that strategies search, and what a strategy is. Knows no strategy by name.
 
-Shapes: N architectures, C choices.
+Shapes: N architectures, C choices, D objectives.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Cost, Limit
+from hwnas.errors import HwnasError, UnknownNameError
+from hwnas.tasks.task import Metric
 
-# Rows drawn at a time when feasible ones are looked for, and how often before giving up on chance.
-DRAW: Final = 4096
-DRAWS: Final = 25
+if TYPE_CHECKING:
+    from hwnas.strategies.workshop import Workshop
+
+MOST_OBJECTIVES: Final = 4
+# Rows drawn at a time in a search for feasible ones, and rows drawn before chance gives way to neighbours of the start.
+FIRST_DRAW: Final = 16
+LARGEST_DRAW: Final = 4096
+DRAWN: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Minimise `loss` and `latency_ms` where every one of `limits` is at most 0.
+    """Minimise `objectives` among the architectures that meet the space's requirements and every one of `limits`.
 
-    `latency_ms` and each limit map rows (N, C) to (N,) and are cheap; limits are relative (0.1: ten percent over).
-    `loss` is expensive: strategies ask it only for feasible rows they have not asked before. `fastest_C` is a feasible
-    row to start from where chance finds none.
+    An objective is the name of one of `metrics`, which `evaluate` returns and which is expensive, or of one of `costs`,
+    which are cheap. One objective is allowed; people's searches have two to four. `evaluate(rows_NC)`, or
+    `evaluate(rows_NC, evaluator)` for a strategy with weights of its own, returns every metric by name, (N,) each;
+    strategies call it only with feasible rows that they have not evaluated before. `start_C` is a feasible row, for
+    spaces in which chance finds none. `asked` are the limits as people asked for them: `limits` are tighter where a search is
+    repeated because its networks took longer than predicted. Raises HwnasError, UnknownNameError for objectives that cannot be.
     """
 
     space: SearchSpace
-    latency_ms: Callable[[IntArray], FloatArray]
-    loss: Callable[[IntArray], FloatArray]
-    limits: Mapping[str, Callable[[IntArray], FloatArray]] = field(default_factory=dict)
-    fastest_C: IntArray
+    objectives: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    costs: Mapping[str, Cost]
+    evaluate: Callable[..., Mapping[str, FloatArray]]
+    limits: tuple[Limit, ...] = ()
+    asked: tuple[Limit, ...] = ()
+    start_C: IntArray
+
+    def __post_init__(self) -> None:
+        count = len(self.objectives)
+        if not 1 <= count <= MOST_OBJECTIVES or len(set(self.objectives)) < count:
+            raise HwnasError(f"objectives {', '.join(self.objectives)}: give 2 to {MOST_OBJECTIVES} different ones")
+        known = [*(metric.name for metric in self.metrics), *self.costs]
+        for name in self.objectives:
+            if name not in known:
+                raise UnknownNameError("objective", name, known)
 
     def violation(self, rows_NC: IntArray) -> FloatArray:
-        """The worst limit of each architecture, at least 1 where the space's requirements are not met; feasible where at
-        most 0; shape (N,)."""
-        unmet = np.where(self.space.meets_requirements(rows_NC), -1.0, 1.0)
-        return np.asarray(np.max([unmet, *(limit(rows_NC) for limit in self.limits.values())], axis=0))
+        """Returns the worst violation of each architecture; at most 0 where it is feasible; shape (N,).
 
-    def feasible(self, draw: Callable[[int], IntArray], count: int, rng: np.random.Generator) -> IntArray:
-        """Up to `count` different feasible rows out of `draw(n)`; where those are rare, neighbours of the fastest."""
-        found: dict[bytes, IntArray] = {}
-        for attempt in range(2 * DRAWS):
-            rows = draw(DRAW) if attempt < DRAWS else self._neighbours(DRAW, rng)
-            for row in rows[self.violation(rows) <= 0]:
-                found.setdefault(row.tobytes(), row)
-                if len(found) == count:
-                    return np.array(list(found.values()))
-        return np.array(list(found.values())).reshape(-1, len(self.space.choices))
+        Violations of limits are relative to the bound. An architecture that the space does not allow violates by 1 or more.
+        """
+        forbidden_N = np.where(self.space.meets_requirements(rows_NC), -1.0, 1.0)
+        return np.asarray(np.max([forbidden_N, *(limit.over(rows_NC) for limit in self.limits)], axis=0))
 
-    def _neighbours(self, count: int, rng: np.random.Generator) -> IntArray:
-        """The fastest architecture with a random share of its choices drawn anew."""
-        drawn = self.space.sample_rows(rng, count)
-        share = rng.uniform(0, 1, (count, 1))
-        return self.space.normalise(np.where(rng.uniform(size=drawn.shape) < share, drawn, self.fastest_C))
+    def feasible(
+        self, draw: Callable[[int], IntArray], count: int, rng: np.random.Generator, *, known: Collection[bytes] = ()
+    ) -> IntArray:
+        """Returns up to `count` different feasible rows from `draw(n)`; shape (at most count, C).
+
+        Rows of the space whose bytes are in `known` are left out. Where feasible rows are rare, neighbours of `start_C` are
+        tried, too.
+        """
+        feasible_rows: dict[bytes, IntArray] = {}
+        count = min(count, self.space.size - len(known))
+        for rows_NC in self._drawn(draw, count, rng):
+            for row_C in rows_NC[self.violation(rows_NC) <= 0]:
+                if len(feasible_rows) < count and row_C.tobytes() not in known:
+                    feasible_rows.setdefault(row_C.tobytes(), row_C)
+            if len(feasible_rows) >= count:
+                break
+        return np.array(list(feasible_rows.values()), dtype=np.int64).reshape(-1, len(self.space.choices))
+
+    def _drawn(self, draw: Callable[[int], IntArray], first: int, rng: np.random.Generator) -> Iterator[IntArray]:
+        """Yields draws that double in size: limits may be slow, and few rows are needed where most rows meet them."""
+        for rows in (draw, partial(self._neighbours, rng)):
+            drawn, size = 0, min(max(first, FIRST_DRAW), LARGEST_DRAW)
+            while drawn < DRAWN:
+                yield rows(size)
+                drawn, size = drawn + size, min(2 * size, LARGEST_DRAW)
+
+    def _neighbours(self, rng: np.random.Generator, count: int) -> IntArray:
+        """Returns copies of `start_C` with a random share of the choices drawn anew; shape (count, C)."""
+        drawn_NC = self.space.sample_rows(rng, count)
+        share_N1 = rng.uniform(0, 1, (count, 1))
+        return self.space.normalise(np.where(rng.uniform(size=drawn_NC.shape) < share_N1, drawn_NC, self.start_C))
+
+    def cheap(self, rows_NC: IntArray) -> dict[str, FloatArray]:
+        """Returns the objectives that are costs, by name; shape (N,) each."""
+        return {name: self.costs[name].values(rows_NC) for name in self.objectives if name in self.costs}
+
+    def points(self, rows_NC: IntArray, metrics: Mapping[str, FloatArray]) -> FloatArray:
+        """Returns every objective of evaluated architectures, all to be minimised; shape (N, D)."""
+        sign = {metric.name: metric.minimised(1.0) for metric in self.metrics}
+        cheap = self.cheap(rows_NC)
+        columns = [cheap[name] if name in cheap else sign[name] * metrics[name] for name in self.objectives]
+        return np.stack(columns, axis=1).astype(np.float64)
 
 
 class Strategy(Protocol):
-    """Asks `problem.loss` for `evaluations` different feasible architectures, fewer where there are no more.
+    """A way to choose which architectures to evaluate: a frozen dataclass of its own options.
 
-    Given the same problem and seed it asks for the same architectures in the same order.
+    The same problem and seed must give the same rows in the same order, so that a search is resumed by running it again.
+    A strategy evaluates each row once, only feasible rows, and may stop before its evaluations are used up.
     """
 
-    def __call__(self, problem: Problem, *, evaluations: int, seed: int) -> None: ...
+    name: ClassVar[str]
+    # True: the strategy trains weights of its own, so no supernet is trained beforehand.
+    trains_weights: ClassVar[bool]
 
-
-def random_search(problem: Problem, *, evaluations: int, seed: int) -> None:
-    """Feasible architectures with every option equally likely."""
-    rng = np.random.default_rng(seed)
-    rows = problem.feasible(lambda count: problem.space.sample_rows(rng, count), evaluations, rng)
-    for row in rows:
-        problem.loss(row[None])
+    def search(self, problem: Problem, workshop: "Workshop") -> None:
+        """Calls `problem.evaluate` with batches of rows."""
+        ...

@@ -1,17 +1,30 @@
-"""Strategies by name."""
+"""Strategies by name, and a user's own by FILE.py:NAME."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from hwnas.errors import UnknownNameError
-from hwnas.strategies.nsga2 import nsga2
-from hwnas.strategies.problem import Strategy, random_search
+from hwnas.core.references import resolve
+from hwnas.errors import HwnasError
+from hwnas.strategies.gradient.strategy import GradientSearchStrategy
+from hwnas.strategies.nsga2 import Nsga2
+from hwnas.strategies.problem import Strategy
+from hwnas.strategies.random import RandomSearch
 
-STRATEGIES: Final[Mapping[str, Strategy]] = {"nsga2": nsga2, "random": random_search}
+STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
+    Nsga2.name: Nsga2,
+    RandomSearch.name: RandomSearch,
+    GradientSearchStrategy.name: GradientSearchStrategy,
+}
 
 
-def strategy(name: str) -> Strategy:
-    """Raises UnknownNameError."""
-    if name not in STRATEGIES:
-        raise UnknownNameError("strategy", name, list(STRATEGIES))
-    return STRATEGIES[name]
+def load_strategy_class(reference: str) -> type[Strategy]:
+    """Returns the class of a built-in strategy by name, or of a user's own by FILE.py:NAME.
+
+    Raises UnknownNameError for an unknown name, HwnasError for a file that cannot be loaded or has no such strategy.
+    """
+    strategy = resolve("strategy", reference, STRATEGIES, HwnasError)
+    missing = [name for name in ("name", "trains_weights", "search") if not hasattr(strategy, name)]
+    if not isinstance(strategy, type) or missing:
+        lacks = f"lacks {', '.join(missing)}" if missing else "is not a class"
+        raise HwnasError(f"{reference} {lacks}; write a dataclass like RandomSearch in hwnas/strategies/random.py")
+    return strategy

@@ -1,4 +1,4 @@
-"""Whether a space's operators can be mixed, or run on a part of their channels: what shapes cannot tell, two runs do."""
+"""Checks that the operators of a space can be mixed, or run on a part of their channels, by comparing outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from hwnas.modules.assemble import sum_of
 from hwnas.supernet.mixture import fitted, partly
 from hwnas.supernet.network import Supernet
 
-# Of outputs, relative to the largest: sums in another order differ by less.
+# Largest difference of outputs relative to the largest output; sums in another order differ by less.
 TOLERANCE: Final = 1e-3
 
 
 @torch.no_grad()
 def require_mixable(supernet: Supernet, x: Tensor, archs: Sequence[Arch]) -> None:
-    """Compares, layer by layer, architectures with mixtures that are as good as them. Input (N, *space.input_shape).
+    """Compares architectures with mixtures of probability 1, layer by layer. Input (N, *space.input_shape).
 
-    Raises SpaceError where a layer's operators cannot be mixed, or do not nest though their family says so.
+    Raises SpaceError where the operators of a layer cannot be mixed, or share a family but do not nest.
     """
     training = supernet.training
     supernet.eval()
@@ -34,20 +34,20 @@ def require_mixable(supernet: Supernet, x: Tensor, archs: Sequence[Arch]) -> Non
 
 
 def require_partial(space: SearchSpace, partial: int) -> None:
-    """Raises SpaceError where no edge of a cell can run on one in `partial` of its channels."""
+    """Raises SpaceError where no edge of a cell can run on 1 / `partial` of its channels."""
     graphs = [unit for unit in units(space.wiring.parts) if isinstance(unit, Graph)]
     cells = [layer.cells(space.by_name) for graph in graphs for layer in graph.layers()]
-    if not any(partly((operator for _, operator in each), partial) for each in cells):
+    if not any(partly((operator for _, operator in table), partial) for table in cells):
         raise SpaceError(
-            f"{space.name} has no cell whose operators could be given one in {partial} channels: they must keep the shape of "
-            f"images whose channels are a multiple of {partial}; leave --partial-channels out"
+            f"{space.name} has no cell whose operators can run on 1/{partial} of their channels: operators must keep the "
+            f"shape of images, with a multiple of {partial} channels; leave --partial-channels out"
         )
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Compared(Flow[Tensor]):
-    """The flow of tensors through one architecture, each layer compared with the mixture of it alone."""
+    """The flow of tensors through one architecture; every layer is compared with the mixture that has only its operator."""
 
     supernet: Supernet
     arch: Arch

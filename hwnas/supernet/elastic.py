@@ -1,8 +1,8 @@
-"""Entangled weights of one layer: every operator that can stand there, inside one set of the largest tensors.
+"""Entangled weights of one layer: all its operators run on slices of one set of the largest tensors.
 
-The rule is one for all operators. A parameter of a smaller operator is a slice of the same-named parameter of its
-family: the first entries of the channel axes (0 and 1), the centre of the kernel axes (2 and up). So an operator is
-written once, as a plain module; this file runs that module with slices.
+One rule holds for all operators. A parameter of a smaller operator is a slice of the family's parameter of the same name:
+the first entries of the channel axes (0 and 1), the centre of the kernel axes (2 and up). So an operator is written once,
+as a plain module, and this file runs that module on slices.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +22,16 @@ from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes
 
 @final
 class ElasticLayer(nn.Module):
-    """Runs any of `operators` on slices of shared weights. Operators of different families share nothing; where the
-    layer is not entangled, no two do."""
+    """Runs any of `operators` on slices of shared weights.
+
+    Operators of different families share no weights; if the layer is not entangled, no two operators do.
+    """
 
     def __init__(self, name: str, operators: Iterable[Operator], *, entangled: bool = True) -> None:
         super().__init__()
         self.name = name
         self._entangled = entangled
-        # Modules without storage, one per operator: the code that runs, and the shapes of its slices.
+        # Modules without storage, one per operator: their forward methods run, their shapes are those of the slices.
         self._templates: dict[str, nn.Module] = {}
         self._operators: dict[str, Operator] = {}
         families: dict[str, list[Operator]] = {}
@@ -52,7 +54,7 @@ class ElasticLayer(nn.Module):
                 largest = shapes.setdefault(name, list(tensor.shape))
                 shapes[name] = [max(pair) for pair in zip(largest, tensor.shape, strict=True)]
         missing = dict(shapes)
-        for operator in reversed(members):  # the largest usually comes last
+        for operator in reversed(members):  # the largest operator usually comes last
             if not missing:
                 return
             tensors = _tensors(self._templates[operator.key])
@@ -64,7 +66,8 @@ class ElasticLayer(nn.Module):
                         del missing[name]
         if missing:
             raise SpaceError(
-                f"layer {self.name!r}, family {family!r}: no operator has the largest {sorted(missing)[0]!r}"
+                f"layer {self.name!r}, family {family!r}: no operator has {sorted(missing)[0]!r} of the largest size along "
+                f"every axis; give the operators different families"
             )
 
     def _register(self, name: str, tensor: Tensor) -> None:
@@ -74,44 +77,46 @@ class ElasticLayer(nn.Module):
             self.register_buffer(name, tensor)
 
     def template(self, operator: Operator) -> nn.Module:
-        """The operator's module without storage."""
+        """Returns the operator's module without storage."""
         return self._templates[operator.key]
 
     @cached_property
     def _groups(self) -> dict[str, str]:
-        """By operator, the largest of those that it nests in."""
+        """The key of the largest operator that each operator nests in, by key."""
         by_size = sorted(self._operators.values(), key=lambda operator: operator.cost().params, reverse=True)
-        heads: list[Operator] = []
+        largest: list[Operator] = []
         groups: dict[str, str] = {}
         for operator in by_size:
-            for head in heads:
-                same = self._family(head) == self._family(operator) and alike(head, operator)
-                if same and nests(self.template(operator), self.template(head)):
-                    groups[operator.key] = head.key
+            for cover in largest:
+                same = self._family(cover) == self._family(operator) and alike(cover, operator)
+                if same and nests(self.template(operator), self.template(cover)):
+                    groups[operator.key] = cover.key
                     break
             else:
-                heads.append(operator)
+                largest.append(operator)
                 groups[operator.key] = operator.key
         return groups
 
     def group(self, operator: Operator) -> str:
-        """The same for all operators that run as one when they are mixed."""
+        """Returns the name of the operator's group; a mixture runs all operators of one group in one pass."""
         return self._groups[operator.key]
 
     def cover(self, operators: Sequence[Operator]) -> Operator:
-        """The smallest operator of a group that contains all these of it."""
+        """Returns the smallest operator of the group of `operators` that contains all of them."""
         group = self.group(operators[0])
         members = [operator for operator in self._operators.values() if self.group(operator) == group]
         shapes = [parameter_shapes(self.template(operator)) for operator in operators]
         return next(
             member
             for member in sorted(members, key=lambda member: member.cost().params)
-            if all(covers(parameter_shapes(self.template(member)), each) for each in shapes)
+            if all(covers(parameter_shapes(self.template(member)), small) for small in shapes)
         )
 
     def slices(self, operator: Operator, template: nn.Module | None = None) -> Mapping[str, Tensor]:
-        """The operator's parameters and statistics, by name, as views of the shared ones (gradients flow through); those of
-        a narrower `template` where one is given."""
+        """Returns the operator's parameters and statistics, by name, as views of the shared ones; gradients flow through.
+
+        A `template` with smaller parameters replaces the operator's own.
+        """
         tensors = _tensors(self._templates[operator.key] if template is None else template)
         return {
             name: _slice(getattr(self, _stored(self._family(operator), name)), tensor.shape)
@@ -119,13 +124,13 @@ class ElasticLayer(nn.Module):
         }
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:
-        """The operator's output on the shared weights; in train mode its statistics are updated in place."""
+        """Returns the operator's output on the shared weights; train mode updates the shared statistics in place."""
         template = self._templates[operator.key].train(self.training)
         return functional_call(template, dict(self.slices(operator)), (x,))  # type: ignore[no-any-return]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and floating-point buffers; counters are not weights."""
+    """Returns parameters and floating-point buffers by name, without counters."""
     buffers = ((name, buffer) for name, buffer in module.named_buffers() if buffer.is_floating_point())
     return dict(module.named_parameters()) | dict(buffers)
 

@@ -1,11 +1,11 @@
-"""Masks of entangled weights: the mean of many nested operators, at the cost of the largest.
+"""Masks of entangled weights: the mean of many nested operators, at the cost of the largest operator.
 
-The superposition of zero-padded slices, the sum of p_i pad(W[S_i]) (TangleNAS, Sukthanker et al. 2023, section 3), is
-the largest parameter times a mask: at each entry the probability that an operator contains it. Entries that the same
-operators contain form the blocks of a small grid, so that is a small matrix times the operators' probabilities, spread
-over the blocks. Whatever decides the sizes, and whichever choices share an axis, is in those probabilities.
+The superposition of zero-padded slices, sum_i p_i pad(W[S_i]) (TangleNAS, Sukthanker et al. 2023, section 3), equals the
+largest parameter W times a mask. The mask is, at every entry, the sum of the p_i of the operators that contain the entry.
+Entries that the same operators contain form the blocks of a small grid, so the mask is a small 0/1 matrix times p, repeated
+over the blocks. Only p depends on which choices decide the sizes, and on which choices share an axis.
 
-Masks hold for all parameters, those of norms too: a batch-norm in train mode cancels a mask that stands only before it.
+All parameters are masked, norms included, because a batch-norm in train mode cancels a mask before it.
 
 Shapes: M operators; B blocks of a grid; R rows (all axes before the features) and F features of a layer norm.
 """
@@ -24,30 +24,36 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from hwnas.core.arrays import BoolArray, IntArray
 
-# Channels come first: of them a smaller operator has the first entries, of the other axes the centre.
+# Axes before this one are channels, of which a slice has the first entries; of later axes it has the centre.
 KERNEL_AXES_FROM: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Grid:
-    """The blocks of parameters of one shape: how many along each axis, and the block of each entry of those axes that
-    have more than one. `contained_BM`: 1 where an operator contains a block."""
+    """The blocks of all parameters of one shape.
+
+    `blocks` is the number of blocks along every axis. `places` maps an axis with several blocks to the block of each of
+    its entries. `contained_BM` is 1 where an operator contains a block, else 0.
+    """
 
     blocks: tuple[int, ...]
     places: Mapping[int, Tensor]
     contained_BM: Tensor
 
     def spread(self, weights_M: Tensor) -> Tensor:
-        """The mask: the sum of the weights of the operators that contain each entry, of size 1 along axes of one block."""
-        # Not a matrix product, which mixed precision would round.
+        """Returns the mask, of size 1 along axes of one block.
+
+        An entry is the sum of the weights of the operators that contain it.
+        """
+        # Not a matrix product, because mixed precision would round it.
         mask = (self.contained_BM * weights_M).sum(1).view(self.blocks)
-        for axis in reversed(range(len(self.blocks))):  # kernels first: they grow least
+        for axis in reversed(range(len(self.blocks))):  # kernels first, because they are smallest
             if axis in self.places:
                 mask = mask.index_select(axis, self.places[axis])
         return mask
 
     def gathered(self, of_mask: Tensor) -> Tensor:
-        """The weights' gradients (M,) from those of the entries of a mask, of the parameters' shape."""
+        """Returns the gradient of the weights (M,) from the gradient of the mask, of the parameters' shape."""
         for axis, count in enumerate(self.blocks):
             if count == 1:
                 of_mask = of_mask.sum(axis, keepdim=True)
@@ -58,7 +64,7 @@ class _Grid:
 
 
 class _Masked(torch.autograd.Function):
-    """Parameters, those of each grid in turn, times their masks; these are made again for the gradients, not kept."""
+    """Multiplies parameters, grid by grid, by their masks. The backward pass computes the masks again instead of keeping them."""
 
     @staticmethod
     def forward(
@@ -94,10 +100,10 @@ class _Masked(torch.autograd.Function):
 
 @final
 class Superposition:
-    """The masks of every parameter of the largest of M operators that share weights.
+    """The masks of all parameters of the largest of M operators that share weights.
 
-    `shapes` gives each operator's parameters' shapes by name, `cover` those of the one that contains them all. Masks
-    are made of the type and on the device of `like`.
+    `shapes` has the shapes of every operator's parameters by name, `cover` those of the operator that contains them all.
+    Masks have the type and the device of `like`.
     """
 
     def __init__(
@@ -113,15 +119,18 @@ class Superposition:
 
     @property
     def names(self) -> Collection[str]:
-        """The parameters that differ between the operators."""
+        """The names of parameters whose shapes differ between the operators."""
         return self._names.keys()
 
     def mask(self, name: str, weights_M: Tensor) -> Tensor:
-        """The sum of the weights of the operators that contain each entry, of a shape that broadcasts to the parameter's."""
+        """Returns the mask of a parameter, in a shape that broadcasts to the parameter's.
+
+        An entry is the sum of the weights of the operators that contain it.
+        """
         return self._grids[self._names[name]][0].spread(weights_M)
 
     def masked(self, tensors: Mapping[str, Tensor], weights_M: Tensor) -> dict[str, Tensor]:
-        """The largest operator's tensors by name; those that differ between the operators times their masks."""
+        """Returns the tensors of the largest operator by name, those in `names` times their masks."""
         if not self._grids:
             return dict(tensors)
         products = _Masked.apply(self._grids, weights_M, *(tensors[name] for name in self._names))  # type: ignore[no-untyped-call]
@@ -130,14 +139,17 @@ class Superposition:
     def remade(
         self, tensors: Mapping[str, Tensor], weights_M: Tensor, masked: Mapping[str, Tensor]
     ) -> AbstractContextManager[None]:
-        """Within, autograd keeps none of the masked matrices, as large as the weights: it makes them again."""
+        """Returns a context in which autograd computes masked matrices again instead of keeping them.
+
+        The masked matrices are as large as the weights.
+        """
         names = {masked[name].untyped_storage().data_ptr(): name for name in self._names if masked[name].dim() > 1}
         if not names:
             return nullcontext()
 
         def pack(saved: Tensor) -> Tensor | tuple[str, Any]:
             name = names.get(saved.untyped_storage().data_ptr())
-            # Detached: an output that is kept as itself would keep its own graph.
+            # Detached, because an output that is saved as itself would keep its own graph alive.
             return (name, (saved.shape, saved.stride(), saved.storage_offset())) if name else saved.detach()
 
         def unpack(packed: Tensor | tuple[str, Any]) -> Tensor:
@@ -150,7 +162,7 @@ class Superposition:
 
 
 def _grid(whole: tuple[int, ...], sizes: Sequence[tuple[int, ...]], like: Tensor) -> _Grid:
-    """Of a parameter of the largest operator, of whose entries the operators have those of their `sizes`."""
+    """Returns the grid of a parameter of shape `whole`, of which every operator has a slice of one of `sizes`."""
     blocks: list[int] = []
     places: dict[int, Tensor] = {}
     contained_BM: BoolArray = np.ones((1, len(sizes)), dtype=bool)
@@ -166,7 +178,7 @@ def _grid(whole: tuple[int, ...], sizes: Sequence[tuple[int, ...]], like: Tensor
 
 
 def _along(whole: int, sizes: Sequence[int], *, centred: bool) -> tuple[IntArray, IntArray]:
-    """The block of each entry of an axis, and the last block that each size contains."""
+    """Returns the block of each entry of an axis (whole,), and the last block that each size contains (M,)."""
     distinct = sorted({*sizes, whole})
     entries = np.arange(whole)
     of_entry = np.zeros(whole, dtype=np.int64)
@@ -178,29 +190,29 @@ def _along(whole: int, sizes: Sequence[int], *, centred: bool) -> tuple[IntArray
 
 @final
 class MaskedLayerNorm(nn.LayerNorm):
-    """A layer norm whose mean and variance weigh each entry by `mask`: where that is 0 or 1, the statistics of a slice.
+    """A layer norm whose mean and variance weigh every entry by `mask`; a mask of 0s and 1s gives the statistics of a slice.
 
-    Means over all entries would count those that smaller widths have not.
+    Unweighted statistics would count entries that smaller widths lack.
     """
 
     mask: Tensor
 
     def forward(self, input: Tensor) -> Tensor:  # torch's name
         mask_F = self.mask.expand(self.normalized_shape).flatten()
-        share_F = mask_F / mask_F.sum().clamp_min(self.eps)  # where nothing is left, so is the output
+        share_F = mask_F / mask_F.sum().clamp_min(self.eps)  # a mask of zeros gives zeros
         bias = torch.zeros_like(self.weight) if self.bias is None else self.bias
         return _WeightedNorm.apply(input, self.weight.flatten(), bias.flatten(), share_F, self.eps)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _WeightedNorm(torch.autograd.Function):
-    """Layer norm with statistics weighted by shares that sum to 1. Of its steps it keeps the input alone, as torch's does.
+    """Layer norm with statistics weighted by shares that sum to 1. Like torch's, it saves only its input for backward.
 
-    The shares' gradient lacks what is the same for all of them: it vanishes where they are made to sum to 1.
+    The gradient of the shares lacks the term that is equal for all shares: normalising shares to sum to 1 cancels the term.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_F: Tensor, bias_F: Tensor, share_F: Tensor, eps: float) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # as torch's: not in half precision
+        with torch.autocast(x.device.type, enabled=False):  # like torch's layer norm, not in half precision
             x_RF = x.reshape(-1, len(share_F)).to(weight_F.dtype)
             mean_R1 = x_RF.mv(share_F)[:, None]
             centred_RF = x_RF - mean_R1
@@ -225,7 +237,7 @@ class _WeightedNorm(torch.autograd.Function):
 
 
 def mask_layer_norms(template: nn.Module, masked: Collection[str]) -> list[str]:
-    """Makes those layer norms of a template mask-weighted whose weights are masked; the names of the masks to give."""
+    """Replaces the layer norms of a template whose weights are in `masked` by mask-weighted ones, and returns their names."""
     names = []
     for name, module in list(template.named_modules()):
         if type(module) is nn.LayerNorm and f"{name}.weight" in masked:

@@ -1,4 +1,4 @@
-"""One layer as a mixture of its operators: entangled where they nest, else a mean of outputs.
+"""One layer as a mixture of its operators: one pass on mean weights where operators nest, else a mean of outputs.
 
 Shapes: K cells of the layer's scope, each an operator or None; M operators of one group; N batch, C channels, H and W.
 """
@@ -23,8 +23,10 @@ from hwnas.supernet.nesting import parameter_shapes, positions
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """Some of a choice's options, by index, and what they count, (options,). The others are left out: nothing runs for
-    them, and no gradient reaches them."""
+    """Some options of a choice, by index, and their weights (options,).
+
+    The other options are left out: their operators do not run and get no gradient.
+    """
 
     options: tuple[int, ...]
     weights: Tensor
@@ -32,12 +34,12 @@ class Drawn:
 
 @final
 class Mixture:
-    """The mean of a layer's operators, and of the input itself where nothing stands.
+    """The mean of a layer's operators; the identity stands in for an empty layer.
 
-    Operators that nest run as one, the largest of them, with the mean of their weights (`entangle.Superposition`); of
-    those that do not, outputs are added up, each times its probability. With `partial` above 1 the operators, of which all
-    must be `partly`, are given the first of so many equal parts of their channels. Raises SpaceError where the
-    operators' outputs differ in more than their channels.
+    Operators that nest run in one pass of the largest operator on the mean of their weights (`masks.Superposition`).
+    Outputs of operators that do not nest are added up, each times its probability. With `partial` above 1 the operators,
+    which must satisfy `partly`, run on the first 1 / `partial` of their channels. Raises SpaceError where the outputs of
+    the operators differ in more than their channels.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class Mixture:
         self._alone = len(groups) == 1 and not none
 
     def __call__(self, x: Tensor, weights_K: Tensor, *, passing: bool) -> Tensor | None:
-        """The output for an input (N, ...); None where nothing can stand. `passing`: where nothing stands, the input
-        passes; else nothing is added."""
+        """Returns the output for an input (N, ...), None without an operator and without `passing`.
+
+        With `passing` an empty layer returns its input, otherwise it adds nothing.
+        """
         if self._alone:
             cells, nested = self._parts[0]
-            # Weights of several sum to 1, and so do those of slices; that of one is 1, but has a gradient.
+            # Several weights sum to 1 and need no factor; a single weight is 1, too, but has a gradient.
             if len(cells) > 1:
                 return nested(x, weights_K.index_select(0, cells))
             output = nested(x, weights_K)
@@ -83,7 +87,7 @@ class Mixture:
 
 @final
 class _Nested:
-    """Operators that nest, as one pass of the largest."""
+    """Operators that nest, in one pass of the largest."""
 
     def __init__(self, elastic: ElasticLayer, operators: Sequence[Operator], like: Tensor, partial: int) -> None:
         self._elastic = elastic
@@ -92,8 +96,8 @@ class _Nested:
         with torch.device("meta"):
             self._template: nn.Module = build(self._runs)
             self._sliced, *nested = [
-                elastic.template(each) if partial == 1 else build(part_of(each, partial))
-                for each in (self._cover, *operators)
+                elastic.template(operator) if partial == 1 else build(part_of(operator, partial))
+                for operator in (self._cover, *operators)
             ]
         shapes = [parameter_shapes(template) for template in nested]
         self._superposition = Superposition(shapes, parameter_shapes(self._template), like)
@@ -110,43 +114,45 @@ class _Nested:
 
 
 def part_of(operator: Operator, partial: int) -> Operator:
-    """The operator for the first of `partial` equal parts of its channels: one of its family, on a slice of its weights."""
+    """Returns the operator of the same family for the first 1 / `partial` of the channels; its weights are a slice."""
     channels, *sizes = operator.input_shape
     return operator if partial == 1 else replace(operator, input_shape=(channels // partial, *sizes))
 
 
 def partly(operators: Iterable[Operator | None], partial: int) -> bool:
-    """Whether all these can be given a part of their channels: operators of images that give as many as they take."""
+    """Returns True if all operators can run on 1 / `partial` of their channels: they keep the shape of images."""
     return all(
         len(operator.input_shape) == 3
         and operator.input_shape[0] % partial == 0
-        and all(each.output_shape == each.input_shape for each in (operator, part_of(operator, partial)))
+        and all(size.output_shape == size.input_shape for size in (operator, part_of(operator, partial)))
         for operator in operators
         if operator is not None
     )
 
 
 def shares(weights: Tensor) -> Tensor:
-    """Weights scaled to sum to 1; equal ones where all are 0: what is left out of a sum by a gate still has a gradient, that of
-    what it would add."""
+    """Returns weights scaled to sum to 1, and equal weights where all are 0.
+
+    So a group whose gate is 0 still runs, and the gate gets the gradient of the group's output.
+    """
     total = weights.sum()
     scaled = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
     return torch.where(total > 0, scaled, torch.full_like(weights, 1 / len(weights)).detach())
 
 
 def fitted(x: Tensor, shape: Shape) -> Tensor:
-    """The first entries along every axis of inputs (N, ...), zeros where there are no more."""
+    """Crops or zero-pads inputs (N, ...) at the end of every axis to a shape."""
     for axis, size in enumerate(shape, start=1):
         if x.shape[axis] > size:
             x = x.narrow(axis, 0, size)
         elif x.shape[axis] < size:
-            zeros = x.new_zeros([size - has if number == axis else has for number, has in enumerate(x.shape)])
+            zeros = x.new_zeros([size - length if number == axis else length for number, length in enumerate(x.shape)])
             x = torch.cat([x, zeros], axis)
     return x
 
 
 def added(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of terms (N, ...) that differ in channels at most, as if all had those of the widest."""
+    """Returns the sum of terms (N, ...) that differ at most in channels, zero-padded to the widest."""
     widest = tuple(max(sizes) for sizes in zip(*(term.shape[1:] for term in terms), strict=True))
     result = fitted(terms[0], widest)
     for term in terms[1:]:
@@ -157,8 +163,8 @@ def added(terms: Sequence[Tensor]) -> Tensor:
 def _require_one_size(layer: Layer, operators: Sequence[Operator]) -> None:
     sizes = {(positions(operator.input_shape), positions(operator.output_shape)) for operator in operators}
     if len(sizes) > 1:
-        made = ", and ".join(f"{after} of {before}" for before, after in sorted(sizes))
+        pairs = ", and ".join(f"{before} to {after}" for before, after in sorted(sizes))
         raise SpaceError(
-            f"layer {layer.name!r}: its operators make {made} positions, which cannot be mixed; leave one option to the "
-            f"choice that decides it, or use a sampler that draws one option"
+            f"layer {layer.name!r}: its operators map positions {pairs}, which cannot be mixed; keep one option of the "
+            f"choice that decides the size, or use a sampler that draws one option"
         )

@@ -1,4 +1,4 @@
-"""Which operators nest: what a smaller one computes, a larger one computes with zeros around the smaller one's weights."""
+"""Nesting: a larger operator computes the same as a smaller one when it has the smaller one's weights, zero-padded."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,20 +11,22 @@ from hwnas.core.operator import Operator, Shape
 
 
 def parameter_shapes(module: nn.Module) -> dict[str, torch.Size]:
-    """The shape of each parameter by name."""
+    """Returns the shape of each parameter by name."""
     return {name: parameter.shape for name, parameter in module.named_parameters()}
 
 
 def covers(large: Mapping[str, torch.Size], small: Mapping[str, torch.Size]) -> bool:
-    """Whether the same parameters are in both, each at least as large along every axis."""
+    """Returns True if `large` has the same parameters as `small`, each at least as large along every axis."""
     return large.keys() == small.keys() and all(
         len(shape) == len(large[name]) and all(map(le, shape, large[name])) for name, shape in small.items()
     )
 
 
 def alike(one: Operator, other: Operator) -> bool:
-    """Whether operators differ in numbers alone, and take and give as many positions. (One that ends in a ReLU is no part of
-    one that does not.)"""
+    """Returns True if two operators differ only in numbers and have equal positions of input and output.
+
+    Flags and strings must be equal, because a block with a final ReLU cannot nest in one without.
+    """
     return (
         type(one) is type(other)
         and positions(one.input_shape) == positions(other.input_shape)
@@ -38,7 +40,7 @@ def alike(one: Operator, other: Operator) -> bool:
 
 
 def positions(shape: Shape) -> Shape:
-    """Rows and columns of images (C, H, W); tokens of (T, E).
+    """Returns the axes that are not channels: rows and columns of images (C, H, W), tokens of sequences (T, E).
 
     >>> positions((16, 32, 24)), positions((64, 240)), positions((10,))
     ((32, 24), (64,), ())
@@ -47,12 +49,12 @@ def positions(shape: Shape) -> Shape:
 
 
 def nests(small: nn.Module, large: nn.Module) -> bool:
-    """Whether the small module, zero-padded, computes what it computes, inside the large one.
+    """Returns True if the large module computes the same as the small one with the small one's zero-padded weights.
 
-    Judged by the modules they are made of, which must be of the same types: convolutions of equal strides and dilations,
-    kernels centred in each other, and groups that keep their channels (of a grouped convolution with fewer channels,
-    channels belong to other groups); linear layers, embeddings, batch-norms and layer norms; what else torch has must be
-    equal, as what it computes may depend on its size.
+    Both modules must consist of submodules of the same names and types. Convolutions nest with equal strides and dilations,
+    kernels centred in each other, and equal channels if grouped (with fewer channels, a channel would be in another group).
+    Linear layers, embeddings, batch-norms and layer norms always nest. All other torch modules must be equal, because their
+    output may depend on their size.
     """
     modules, others = dict(small.named_modules()), dict(large.named_modules())
     return (
@@ -69,7 +71,7 @@ def _module_nests(small: nn.Module, large: nn.Module) -> bool:
         return _conv_nests(small, large)
     if isinstance(small, (nn.Linear, nn.Embedding, nn.modules.batchnorm._BatchNorm)):
         return True
-    if isinstance(small, nn.LayerNorm) and small.elementwise_affine:  # its weight has the mask
+    if isinstance(small, nn.LayerNorm) and small.elementwise_affine:  # mask-weighted, because its weight is masked
         return True
     return small.extra_repr() == large.extra_repr()
 
@@ -90,7 +92,7 @@ def _conv_nests(small: nn.modules.conv._ConvNd, large: nn.modules.conv._ConvNd) 
 
 
 def _padding(conv: nn.modules.conv._ConvNd) -> tuple[int, ...]:
-    """Before the first entry, along each axis of the kernel."""
+    """Returns the padding before the first entry, along each axis of the kernel."""
     if isinstance(conv.padding, str):
         share = 1 if conv.padding == "same" else 0
         return tuple(

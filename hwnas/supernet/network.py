@@ -1,4 +1,4 @@
-"""The supernet of a space: one elastic layer per layer, run as any architecture."""
+"""The supernet of a space: one elastic layer per layer, run as any architecture or as a mixture of all."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hwnas.core.arch import Arch
+from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Flow
@@ -18,7 +19,7 @@ from hwnas.modules.assemble import module_name, network, sum_of
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.mixture import Drawn, Mixture, added, partly, shares
 
-# Kept at a time: samplers that draw few options draw others in every step.
+# Mixtures kept in memory. Samplers that draw few options draw other options in every step.
 MOST_MIXTURES: Final = 2000
 
 
@@ -36,48 +37,43 @@ class Supernet(nn.Module):
             self.layers[module_name(layer.name)] = ElasticLayer(layer.name, operators, entangled=layer.entangled)
 
     def forward(self, x: Tensor, arch: Arch | Mapping[str, Tensor | Drawn], partial: int = 1) -> Tensor:
-        """The output of one architecture, or of a mixture of all. Input (N, *space.input_shape).
+        """Returns the output of one architecture, or of a mixture of all. Input (N, *space.input_shape).
 
-        A mixture gives, for every choice that is not tied and has several options, their probabilities (options,), or
-        some options and what they count. Each layer runs once, as large as its largest operator; a stage's output is
-        the mean of those at its depths. At probabilities of 0 and 1 it is the architecture's. Raises SpaceError.
+        A mixture maps every choice that is not tied and has several options to the probabilities of its options
+        (options,), or to some options and their weights. Every layer runs once per group of operators that nest, at the
+        size of the largest; the output of a stage is the mean of the outputs at its depths. With probabilities of 0 and 1
+        the output is that of the architecture. Raises SpaceError where probabilities are missing or have a wrong shape.
 
-        Where a mixture is `partial`, a cell's edges give the first of so many equal parts of their channels to operators,
-        pass the others by, and shuffle them (PC-DARTS, Xu et al. 2020, section 3.2): less time and memory where operators
-        do not nest. Edges that change shapes run whole.
+        With `partial` above 1 the operators of a cell's edges run on the first 1 / `partial` of the channels; the other
+        channels bypass the operators, and all are shuffled (PC-DARTS, Xu et al. 2020, section 3.2). That saves time and
+        memory where operators do not nest. Edges that change shapes run on all channels.
         """
         if isinstance(arch, Arch):
             return self.space.wiring.run(x, _Slices(self, arch))
         return self.space.wiring.run(x, _Mixtures(self, self.drawn(arch), partial))
 
     def drawn(self, mixture: Mapping[str, Tensor | Drawn]) -> dict[str, Drawn]:
-        """Of every choice that is not tied."""
-        result = {}
-        for choice in self.space.choices:
-            given = mixture.get(choice.name)
-            if choice.tied_to:
-                continue
-            if given is None and len(choice.options) > 1:
-                raise SpaceError(f"a mixture of {self.space.name} needs probabilities of {choice.name!r}")
-            if given is None:
-                given = self._certain()
-            if isinstance(given, Tensor):
-                given = Drawn(tuple(range(len(choice.options))), given)
-            known = range(len(choice.options))
-            if (
-                given.weights.shape != (len(given.options),)
-                or not given.options
-                or not set(given.options) <= set(known)
-            ):
-                raise SpaceError(
-                    f"{choice.name!r} has {len(known)} options; its mixture has weights of shape {tuple(given.weights.shape)} "
-                    f"for options {given.options}"
-                )
-            result[choice.name] = given
-        return result
+        """Returns the options and weights of every choice that is not tied. Raises SpaceError."""
+        free = [choice for choice in self.space.choices if not choice.tied_to]
+        return {choice.name: self._drawn(choice, mixture.get(choice.name)) for choice in free}
+
+    def _drawn(self, choice: Choice, weights: Tensor | Drawn | None) -> Drawn:
+        count = len(choice.options)
+        if weights is None and count > 1:
+            raise SpaceError(f"a mixture of {self.space.name} needs probabilities of {choice.name!r}; add them")
+        if weights is None:
+            weights = self._certain()
+        drawn = weights if isinstance(weights, Drawn) else Drawn(tuple(range(count)), weights)
+        possible = drawn.options and set(drawn.options) <= set(range(count))
+        if not possible or drawn.weights.shape != (len(drawn.options),):
+            raise SpaceError(
+                f"{choice.name!r} has {count} options; its mixture has weights of shape {tuple(drawn.weights.shape)} for "
+                f"options {drawn.options}"
+            )
+        return drawn
 
     def mixture(self, layer: Layer, drawn: Mapping[str, Drawn], partial: int = 1) -> tuple[Mixture, Tensor]:
-        """A layer's operators under a mixture of its choices, and the probability of each cell (K,)."""
+        """Returns the mixture of a layer's operators, and the probability of each cell of its scope (K,)."""
         scope = tuple(self.space.choice(name).tied_to or name for name in layer.scope)
         names = tuple(dict.fromkeys(scope))
         kept = tuple(drawn[name].options for name in names)
@@ -92,14 +88,14 @@ class Supernet(nn.Module):
             table = dict(layer.cells(self.space.by_name))
             operators = [table[tuple(index[name] for name in scope)] for index in options]
             narrow = partial if partly(table.values(), partial) else 1
-            with torch.inference_mode(False):  # what is made while judging serves training, too
+            with torch.inference_mode(False):  # a mixture made during evaluation serves training, too
                 self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like, narrow)
         return self._mixtures[key], weights_K
 
     @torch.no_grad()
     def extract(self, arch: Arch) -> nn.Module:
-        """The plain network of one architecture with a copy of its weights; same output as `supernet(x, arch)`."""
-        plain = network(self.space, arch).to(self._certain())  # its device and type
+        """Returns the plain network of an architecture with a copy of its weights; its output equals `supernet(x, arch)`."""
+        plain = network(self.space, arch).to(self._certain())  # the supernet's device and type
         plain.train(self.training)
         for layer in self.space.layers:
             operator = layer.operator(arch)
@@ -112,11 +108,11 @@ class Supernet(nn.Module):
         return plain
 
     def _certain(self) -> Tensor:
-        """The probability of what is the only option, (1,), of the weights' type and on their device."""
+        """Returns the probability of an only option, (1,), of the type and on the device of the weights."""
         return next(self.parameters(), torch.ones(1)).new_ones(1)
 
     def elastic(self, layer: Layer) -> ElasticLayer:
-        """The entangled weights of a layer."""
+        """Returns the entangled weights of a layer."""
         elastic = self.layers[module_name(layer.name)]
         assert isinstance(elastic, ElasticLayer)
         return elastic
@@ -166,15 +162,14 @@ class _Mixtures(Flow[Tensor]):
         return added(terms) if terms else torch.zeros_like(source)
 
     def within(self, depth: str, number: int) -> "_Mixtures":
-        """A block that stands weighs nothing yet: outputs are weighed where the stage ends."""
+        """Returns the flow inside a block, given that the block is kept; `ended` weighs the outputs by depth."""
         name, depths = self._depths(depth)
         drawn = self.drawn[name]
         kept = [i for i, option in enumerate(drawn.options) if depths[option] >= number]
         if len(kept) in (0, len(drawn.options)):
             return self
-        weights = drawn.weights[kept]
-        given = shares(weights)
-        return replace(self, drawn={**self.drawn, name: Drawn(tuple(drawn.options[i] for i in kept), given)})
+        depths_kept = Drawn(tuple(drawn.options[i] for i in kept), shares(drawn.weights[kept]))
+        return replace(self, drawn={**self.drawn, name: depths_kept})
 
     def ended(self, depth: str, values: Sequence[Tensor]) -> Tensor:
         name, depths = self._depths(depth)
@@ -186,6 +181,6 @@ class _Mixtures(Flow[Tensor]):
         )
 
     def _depths(self, depth: str) -> tuple[str, list[int]]:
-        """The choice that is drawn for a depth, and the numbers of blocks that its options stand for."""
+        """Returns the choice that is drawn for a depth, and the number of blocks of each option."""
         choice = self.supernet.space.choice(depth)
         return choice.tied_to or choice.name, [int(option) for option in choice.options]

@@ -1,4 +1,4 @@
-"""Batch-norm statistics of one network, measured afresh: those of a supernet are a mixture of all its networks'."""
+"""Recalibrates batch-norm statistics of one network, because those of a supernet mix all of its networks."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's name for a plain average
+        norm.momentum = None  # None makes torch average over all batches
     module.train()
     for batch in batches:
         module(batch)

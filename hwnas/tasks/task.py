@@ -1,6 +1,6 @@
 """The task seam: what a task must answer. Knows no data set and no space.
 
-Shapes: N examples; outputs and labels are as the task and its data set agree.
+Shapes: N examples. Outputs and labels are batches whose other axes the task defines and its data sets follow.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 class Metric:
     """A number that a task reports of a network on a split, such as `accuracy`.
 
-    `unit` is empty for numbers without one; `share` is a fraction that people read in percent. `highest` is True where
-    higher is better. `chance` in `Task.score` results is not a metric.
+    `name` is a Python identifier: files hold the metric as `NAME_val` and `NAME_test`. `unit` is empty for numbers without
+    one; `share` is a fraction that people read in percent. `highest` is True for metrics where higher is better.
+
+    >>> Metric(name="accuracy", unit="share", highest=True).minimised(0.75)
+    -0.75
     """
 
     name: str
@@ -31,32 +34,49 @@ class Metric:
 
 
 class Task(Protocol):
-    """What networks are trained for and judged by. The first of `metrics` is what searches minimise by default."""
+    """A task that networks are trained for and scored by. Searches minimise the first of `metrics` by default.
+
+    A task holds no state between calls and draws no random numbers, so training and scoring stay reproducible. The suite
+    `hwnas.testing.tasks.TaskSuite` tests every law that is stated here.
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The task's name on the command line and in a run's files, such as `classification`."""
+        ...
 
     @property
-    def metrics(self) -> tuple[Metric, ...]: ...
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of `score`, in the order of tables; at least one, each name once."""
+        ...
 
     def loss(self, outputs: "Tensor", labels: "Tensor", *, smoothing: float = 0.0) -> "Tensor":
         """Returns the loss of a training step, a differentiable scalar, averaged over predictions.
 
-        `smoothing` is label smoothing; tasks without classes ignore it.
+        `outputs` is a network's output for a batch, with a gradient; `labels` are on the same device. `smoothing` is label
+        smoothing (Szegedy et al. 2016, section 7); tasks without classes ignore it.
         """
         ...
 
     def imitation(self, outputs: "Tensor", teacher: "Tensor") -> "Tensor":
-        """Returns the loss of a student's outputs against a teacher's outputs, a differentiable scalar (distillation)."""
+        """Returns the loss of a student's outputs against a teacher's, a differentiable scalar, averaged over predictions.
+
+        Both have the same shape; the teacher's outputs carry no gradient. The gradient is zero where they are equal
+        (distillation, Hinton et al. 2015).
+        """
         ...
 
     def score(self, batches: "Iterable[tuple[Tensor, Tensor]]") -> Mapping[str, float]:
-        """Returns every metric of a split by name, from batches of outputs and labels."""
+        """Returns every metric of a split by name, from batches of outputs and labels.
+
+        The batches are read once and may differ in size; the result does not depend on how a split is batched. All outputs
+        of a split may not fit into memory together, so a task keeps sums, not outputs.
+        """
         ...
 
     def require_outputs(self, output_shape: "Shape", classes: int) -> None:
         """Raises SpaceError where networks of `output_shape` (without the batch axis) cannot solve the task.
 
-        `classes` is the length of the channel axis that the data set asks for.
+        `classes` is the length of the channel axis that the data set asks for: classes, tokens or targets.
         """
         ...

@@ -1,1 +1,1 @@
-"""Data, and training supernets on it."""
+"""Training: the one step, supernets by the sandwich rule, single networks, checkpoints and weights."""

@@ -1,54 +1,59 @@
-"""Training one plain network by labels alone."""
+"""Training one plain network, by labels alone or by a teacher, too."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hwnas.core.reporter import Reporter
 from hwnas.data.dataset import Dataset
+from hwnas.tasks.task import Task
+from hwnas.train.epochs import Epochs, beginning
 from hwnas.train.recipes import Recipe
-from hwnas.train.step import (
-    device_of,
-    optimizer_of,
-    require_number,
-    restored,
-    save_checkpoint,
-    set_rate,
-    shuffled_batches,
-    steps_of,
-    task_loss,
-    torch_seed,
-)
+from hwnas.train.step import Batch, student_loss
+
+# Inputs of a batch to the outputs that a student imitates.
+Teacher = Callable[[Tensor], Tensor]
 
 
 def train_network(
-    module: nn.Module, data: Dataset, recipe: Recipe, *, seed: int, checkpoint: Path, reporter: Reporter, what: str
+    module: nn.Module,
+    data: Dataset,
+    task: Task,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoint: Path,
+    reporter: Reporter,
+    what: str,
+    teacher: Teacher | None = None,
 ) -> None:
-    """Trains to the recipe's last epoch, from the checkpoint where there is one; `what` names it to who waits.
+    """Trains to the recipe's last epoch, from the checkpoint where there is one; leaves the module in train mode.
 
-    Raises TrainingError where the loss stops being a number; the checkpoint is then that of the last good epoch.
+    `what` names the training to the person who waits. With a `teacher`, the module learns its outputs by the recipe's share
+    of distillation, and the labels by the rest; the teacher runs in the mode that the caller set, without a gradient. Raises
+    TrainingError where the loss stops being a number; the checkpoint is then that of the last good epoch.
     """
-    optimizer, device = optimizer_of(module, recipe), device_of(module)
-    parts = {"weights": module, "optimizer": optimizer}
-    epochs = range(restored(checkpoint, parts)["epoch"], recipe.epochs)
-    steps = steps_of(len(data.train), recipe)
-    ticks = iter(reporter.track(range(len(epochs) * steps), what))
-    module.train()
-    for epoch in epochs:
-        torch.manual_seed(torch_seed(seed, epoch, 2))  # dropout
-        rng = np.random.default_rng((seed, epoch, 3))
-        losses = []
-        for number, indices in enumerate(shuffled_batches(np.arange(len(data.train)), recipe, rng)):
-            set_rate(optimizer, epoch + number / steps, recipe)
-            x, labels = data.training_batch(indices, rng)
-            optimizer.zero_grad()
-            loss = task_loss(module(x.to(device)), labels.to(device), recipe.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            next(ticks, None)
-        require_number(float(np.mean(losses)), epoch + 1, recipe, checkpoint)
-        save_checkpoint(checkpoint, epoch + 1, parts)
+    epochs = Epochs(
+        module=module,
+        data=data,
+        recipe=recipe,
+        begin=beginning(seed, 2, 3),
+        checkpoint=checkpoint,
+        reporter=reporter,
+        words=what,
+    )
+
+    def losses(batch: Batch, rng: np.random.Generator) -> Iterator[Tensor]:
+        x, labels = batch
+        if teacher is None:
+            yield task.loss(module(x), labels, smoothing=recipe.label_smoothing)
+            return
+        with torch.no_grad():
+            outputs = teacher(x)
+        yield student_loss(task, module(x), labels, outputs, recipe)
+
+    for _ in epochs.trained(losses):
+        pass

@@ -1,4 +1,4 @@
-"""Where networks are trained and judged: the CPU, or a GPU by CUDA."""
+"""Devices that networks are trained and scored on: the CPU, or a GPU by CUDA."""
 
 from typing import Final
 
@@ -11,9 +11,9 @@ TRAINS_ON: Final = ("auto", "cpu", "cuda")
 
 
 def training_device(name: str) -> torch.device:
-    """The device of a name of `TRAINS_ON`; `auto` is CUDA's current one where torch has it, else the CPU.
+    """Returns the device of a name of `TRAINS_ON`; `auto` is CUDA's current device where torch has one, else the CPU.
 
-    Raises UnknownNameError, and DeviceError for `cuda` where there is none.
+    Raises UnknownNameError, and DeviceError for `cuda` where CUDA is missing.
     """
     if name not in TRAINS_ON:
         raise UnknownNameError("device to train on", name, list(TRAINS_ON))
@@ -24,5 +24,5 @@ def training_device(name: str) -> torch.device:
 
 
 def described(device: torch.device) -> str:
-    """For a person and for run.json: `cpu`, or CUDA with the GPU's name."""
+    """Returns a device's words for people and for run.json: `cpu`, or CUDA with the GPU's name."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -1,4 +1,4 @@
-"""How supernets are trained, as values. Knows no torch: a configuration checks names against these."""
+"""Recipes of training, as values. Imports no torch, so that requests can check names against them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from hwnas.errors import TrainingError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How to train. Each step trains the largest, the smallest and `random_subnets` random networks on one batch.
+    """An optimiser, its rate, and the length of a training.
 
-    `distillation` is the share of the largest network in what the others learn from; the rest is the labels'.
-    `weight_decay` is of matrices, kernels and tables (of tokens, of positions); norms and biases are not decayed.
+    A step of sandwich training trains the largest, the smallest and `random_subnets` random networks on one batch.
+    `distillation` is the share of a student's loss that imitates its teacher; the labels' loss has the rest. `weight_decay`
+    applies to matrices, kernels and embedding tables, not to norms and biases.
     """
 
     optimizer: str
@@ -46,9 +47,9 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         optimizer="adamw",
         learning_rate=1e-3,
         weight_decay=0.05,
-        label_smoothing=0.0,  # a language model's score is the loss itself, which smoothing moves away from its least
-        # Taught by the largest alone, all networks of a GPT stay at bigrams: 2.7 nats on Shakespeare's characters after
-        # 320 steps, and more at higher rates, where half of the labels makes it 2.4.
+        label_smoothing=0.0,  # a language model's metric is the loss itself, and smoothing moves its minimum
+        # With distillation alone, all networks of a GPT stay at bigrams: 2.7 nats on Shakespeare's characters after 320
+        # steps, and more at higher rates; with half of the labels' loss they reach 2.4.
         distillation=0.5,
         clip_norm=1.0,
     ),

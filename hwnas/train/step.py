@@ -1,24 +1,20 @@
-"""What every kind of training shares: optimisers, rates, batches, checkpoints.
+"""The one training step, and what belongs to it: the optimiser, its rate, the batch, the loss of a student.
 
-Every epoch's randomness comes from the seed and the epoch's number alone, so training that was stopped after any
-epoch goes on as if it had not been.
+A step backpropagates its losses one after another, clips the gradient and moves the weights. Sandwich training, training
+alone, the weights of a gradient search and tuning differ only in the losses that they give it.
 """
 
-import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hwnas.core.arrays import IntArray
-from hwnas.core.files import replace_file
-from hwnas.errors import RunError, TrainingError
+from hwnas.data.dataset import Dataset
+from hwnas.tasks.task import Task
 from hwnas.train.recipes import Recipe
 
 OPTIMIZERS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
@@ -26,24 +22,66 @@ OPTIMIZERS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
 }
 
-
-def has_batch_norm(module: nn.Module) -> bool:
-    """Whether any layer normalises by statistics of a batch."""
-    return any(name.endswith("running_mean") for name, _ in module.named_buffers())
+# Inputs and labels, on the device of the network.
+Batch = tuple[Tensor, Tensor]
 
 
-def device_of(module: nn.Module) -> torch.device:
-    """Where its parameters are."""
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+def training_step(
+    module: nn.Module, optimizer: torch.optim.Optimizer, losses: Iterable[Tensor], clip_norm: float
+) -> float:
+    """Steps the weights along the sum of the losses, its gradient clipped to `clip_norm`; returns the first loss.
+
+    Each loss is backpropagated before the next one is asked for, so a generator of losses keeps one graph in memory.
+    """
+    optimizer.zero_grad()
+    values = []
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]
+        values.append(loss.detach())
+    nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+    optimizer.step()
+    return float(values[0])
 
 
-def usual_recipe(module: nn.Module) -> str:
-    """`sgd` with batch-norms; `adamw` without, where SGD at its rate diverges."""
-    return "sgd" if has_batch_norm(module) else "adamw"
+def student_loss(task: Task, outputs: Tensor, labels: Tensor, teacher: Tensor, recipe: Recipe) -> Tensor:
+    """Returns the loss of a student: the recipe's share of imitating the teacher, and the rest of the labels' loss."""
+    loss = task.loss(outputs, labels, smoothing=recipe.label_smoothing)
+    return torch.lerp(loss, task.imitation(outputs, teacher), recipe.distillation)
+
+
+# ---- batches
+
+
+def steps_of(count: int, recipe: Recipe) -> int:
+    """Returns the number of batches in an epoch over `count` examples."""
+    return count // min(recipe.batch_size, count)
+
+
+def shuffled_batches(indices: IntArray, recipe: Recipe, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Yields shuffled batches of one size; left over examples wait for another epoch (batch-norm needs more than one)."""
+    order = rng.permutation(indices)
+    size = min(recipe.batch_size, len(order))
+    for start in range(0, len(order) - size + 1, size):
+        yield order[start : start + size]
+
+
+def training_batch(data: Dataset, indices: IntArray, rng: np.random.Generator, device: torch.device) -> Batch:
+    """Returns inputs and labels of training examples, augmented, on a device."""
+    x, labels = data.training_batch(indices, rng)
+    return x.to(device), labels.to(device)
+
+
+def training_batches(data: Dataset, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> Iterator[Batch]:
+    """Yields the batches of one epoch over all training examples; draws from `rng` as they are asked for."""
+    for indices in shuffled_batches(np.arange(len(data.train)), recipe, rng):
+        yield training_batch(data, indices, rng, device)
+
+
+# ---- optimisers and rates
 
 
 def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser of a module; norms and biases are not decayed."""
+    """Returns the recipe's optimiser of a module; norms and biases are not decayed."""
     matrices = [parameter for parameter in module.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in module.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -51,7 +89,7 @@ def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, epoch: float, recipe: Recipe) -> None:
-    """Linear warm-up, then a cosine to zero; `epoch` counts parts of epochs, too."""
+    """Sets the learning rate at a time in epochs, fractions included: a linear warm-up, then a cosine to zero."""
     warmup = min(recipe.warmup_epochs, recipe.epochs / 4)
     if epoch < warmup:
         share = (epoch + 0.1) / (warmup + 0.1)
@@ -61,64 +99,19 @@ def set_rate(optimizer: torch.optim.Optimizer, epoch: float, recipe: Recipe) -> 
         group["lr"] = recipe.learning_rate * share
 
 
-def steps_of(count: int, recipe: Recipe) -> int:
-    """Batches of an epoch over `count` examples."""
-    return count // min(recipe.batch_size, count)
+# ---- facts of modules
 
 
-def shuffled_batches(indices: IntArray, recipe: Recipe, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Shuffled batches of one size; what is left over waits for another epoch (a batch-norm needs more than one)."""
-    order = rng.permutation(indices)
-    size = min(recipe.batch_size, len(order))
-    for start in range(0, len(order) - size + 1, size):
-        yield order[start : start + size]
+def has_batch_norm(module: nn.Module) -> bool:
+    """Returns True for a module with a layer that normalises by statistics of a batch."""
+    return any(name.endswith("running_mean") for name, _ in module.named_buffers())
 
 
-def torch_seed(*numbers: int) -> int:
-    """A seed of torch's that follows from these: of a run, an epoch, and what it is for."""
-    return int(np.random.default_rng(numbers).integers(2**62))
+def device_of(module: nn.Module) -> torch.device:
+    """Returns the device of a module's parameters."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
-def task_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy in nats per prediction, of logits (N, ..., K) and labels (N, ...)."""
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=label_smoothing)
-
-
-def require_number(loss: float, epoch: int, recipe: Recipe, checkpoint: Path) -> None:
-    """Raises TrainingError where the loss of an epoch is not a number."""
-    if np.isfinite(loss):
-        return
-    raise TrainingError(
-        f"the loss of epoch {epoch} is not a number; start again under another --out with a lower --learning-rate "
-        f"(here {recipe.learning_rate})" + (f"; the last good epoch is kept in {checkpoint}" if epoch > 1 else "")
-    )
-
-
-def save_checkpoint(path: Path, epoch: int, parts: Mapping[str, Any], **facts: Any) -> None:
-    """The epochs done, what is to be known of them, and the state of modules and optimisers by name; whole or not at all."""
-    buffer = io.BytesIO()
-    states = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({"epoch": epoch, **facts, **states}, buffer)
-    replace_file(path, buffer.getvalue())
-
-
-def restored(path: Path, parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A checkpoint's facts, its parts given their states, each on its own device; `epoch` is 0 where there is none.
-
-    Raises RunError where it is damaged.
-    """
-    if not path.exists():
-        return {"epoch": 0}
-    try:
-        # To the CPU, from where parts take their states: the file may be of a device that is not here, and optimisers
-        # leave their counters where they are, on a GPU one wait for each parameter in every step.
-        facts: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(facts[name])
-        return {"epoch": int(facts["epoch"])} | {name: value for name, value in facts.items() if name not in parts}
-    except torch.OutOfMemoryError:
-        raise  # nothing is wrong with the file
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
-        raise RunError(
-            f"{path}: damaged or of another space ({type(error).__name__}); delete it to train afresh"
-        ) from None
+def usual_recipe(module: nn.Module) -> str:
+    """Returns `sgd` for a module with batch-norms, else `adamw`: without batch-norms, SGD at its rate diverges."""
+    return "sgd" if has_batch_norm(module) else "adamw"

@@ -18,9 +18,9 @@ import numpy as np
 
 from hwnas.core.space import SearchSpace
 from hwnas.pipeline.predict import measurements
-from hwnas.predict.cold import cold_predictor, estimated_ms
+from hwnas.predict.cold import cold_predictor, estimated_costs
 from hwnas.predict.measurements import Measurements
-from hwnas.predict.report import baselines_ms, errors
+from hwnas.predict.report import baselines, errors
 from hwnas.profiler.table import Table, read_table, require_conditions
 from hwnas.spaces import reload_space
 
@@ -54,17 +54,17 @@ def main() -> None:
 
 def pair_line(source: Measured, target: Measured) -> str:
     """What a predictor of the target from the source is worth, on all that was measured of the target."""
-    rows_NC, measured_ms_N = target.known.rows_NC, target.known.network_ms_N
+    rows_NC, measured_ms_N = target.known.rows_NC, target.known.networks_N
     predictor = cold_predictor(target.space, source.space, source.known, source.table.conditions)
     cold_ms_N = predictor.predict_ms(rows_NC)
     low, high = predictor.interval
     kept = np.mean((low * cold_ms_N <= measured_ms_N) & (measured_ms_N <= high * cold_ms_N))
-    ms_per_flop = np.median(source.known.network_ms_N / source.space.costs("flops", source.known.rows_NC))
+    ms_per_flop = np.median(source.known.networks_N / source.space.costs("flops", source.known.rows_NC))
     cold, isolated, flops = (
         errors(predicted_ms_N, measured_ms_N)
         for predicted_ms_N in (
             cold_ms_N,
-            baselines_ms(target.space, target.known)["isolated_sum"],
+            baselines(target.space, target.known)["isolated_sum"],
             ms_per_flop * target.space.costs("flops", rows_NC),
         )
     )
@@ -76,10 +76,10 @@ def pair_line(source: Measured, target: Measured) -> str:
 
 def operator_error(source: Measured, target: Measured) -> float:
     """Median relative error of the operators that had to be estimated; NaN where there are none."""
-    known_ms = {operator: source.known.isolated_ms[key] for key, operator in source.space.operators().items()}
-    estimates_ms = estimated_ms(known_ms, target.space.operators().values())
+    known_ms = {operator: source.known.isolated[key] for key, operator in source.space.operators().items()}
+    estimates_ms = estimated_costs(known_ms, target.space.operators().values())
     new = target.space.operators().keys() - source.space.operators().keys()
-    relative = [abs(estimates_ms[key] / target.known.isolated_ms[key] - 1) for key in new]
+    relative = [abs(estimates_ms[key] / target.known.isolated[key] - 1) for key in new]
     return float(np.median(relative)) if relative else float("nan")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hwnas.train.loop import SubnetJudge
 
 from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
@@ -32,11 +33,12 @@ from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import sampler
 from hwnas.strategies.gradient.search import GradientSearch, Schedule
-from hwnas.strategies.nsga2 import nsga2
+from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
+from hwnas.strategies.workshop import Workshop
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.task import Metric
 from hwnas.train.devices import TRAINS_ON, training_device
-from hwnas.train.loop import SubnetJudge
 from hwnas.train.recipes import RECIPES
 
 PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}
@@ -161,18 +163,20 @@ def evolved(supernet: Supernet, data: Dataset, seed: int, evaluations: int) -> A
     space, judge = supernet.space, SubnetJudge(supernet, data)
     losses: dict[bytes, float] = {}
 
-    def loss(rows_NC: np.ndarray) -> np.ndarray:
+    def evaluate(rows_NC: np.ndarray) -> dict[str, np.ndarray]:
         for row in rows_NC:
             losses[row.tobytes()] = judge.validation(space.decode(row)).loss
-        return np.array([losses[row.tobytes()] for row in rows_NC])
+        return {"loss": np.array([losses[row.tobytes()] for row in rows_NC])}
 
     problem = Problem(
         space=space,
-        latency_ms=lambda rows_NC: np.zeros(len(rows_NC)),
-        loss=loss,
-        fastest_C=space.encode([space.smallest()])[0],
+        objectives=("loss",),
+        metrics=(Metric(name="loss"),),
+        costs={},
+        evaluate=evaluate,
+        start_C=space.encode([space.smallest()])[0],
     )
-    nsga2(problem, evaluations=evaluations, seed=seed)
+    Nsga2(evaluations=evaluations).search(problem, Workshop(seed=seed))
     best = min(losses, key=losses.__getitem__)
     return space.decode(np.frombuffer(best, dtype=np.int64))
 

@@ -28,6 +28,7 @@ from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import fill
 from hwnas.profiler.profile import calibration_networks, network_subject, operator_workloads, provenance
 from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.setup import Setup
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import read_table
 from hwnas.terminal import TerminalReporter
@@ -52,24 +53,23 @@ def main() -> None:
         for size in SIZES:
             predictor = fit(space, part(known, space, archs[: size + 2]), {})
             held_rows = space.encode(held)
-            found = errors(predictor.predict_ms(held_rows), part(known, space, held).network_ms_N)
+            found = errors(predictor.predict_ms(held_rows), part(known, space, held).networks_N)
             cells.append(f"{found['mape']:10.2%} {found['kendall']:6.3f} ")
         print(f"{name:17}" + "".join(cells))
 
 
 def measured(space: SearchSpace, archs: list[Arch], path: Path) -> Measurements:
     """The operators and these networks, measured here."""
-    conditions, protocol = conditions_here("cpu"), Protocol()
+    conditions = conditions_here("cpu")
     operators = [each.subject(conditions) for each in operator_workloads(space)]
     networks = [network_subject(space, arch, conditions) for arch in dict.fromkeys(archs)]
     # So that no design is measured in a slower minute than another.
     order = np.random.default_rng(0).permutation(len(networks))
     reference = network_subject(space, space.largest(), conditions)
-    with TableWriter(path, conditions.describe(), space.describe(), provenance(protocol)) as table:
+    with TableWriter(path, conditions.describe(), space.describe(), provenance(Protocol())) as table:
         parts = [operators, [networks[i] for i in order]]
-        fill(
-            table, parts, reference, protocol, threads=1, clock=conditions.clock(), reporter=TerminalReporter(), seed=0
-        )
+        setup = Setup(rng=np.random.default_rng(0), reporter=TerminalReporter(), clock=conditions.clock())
+        fill(table, parts, reference, setup)
     return measurements(read_table(path), space)
 
 
@@ -77,8 +77,8 @@ def part(known: Measurements, space: SearchSpace, archs: list[Arch]) -> Measurem
     """The measurements of some of the networks."""
     place = {row.tobytes(): i for i, row in enumerate(known.rows_NC)}
     chosen = [place[row.tobytes()] for row in space.encode(archs)]
-    other_ms = {name: values[chosen] for name, values in known.other_ms.items()}
-    return replace(known, rows_NC=known.rows_NC[chosen], network_ms_N=known.network_ms_N[chosen], other_ms=other_ms)
+    other = {name: values[chosen] for name, values in known.other.items()}
+    return replace(known, rows_NC=known.rows_NC[chosen], networks_N=known.networks_N[chosen], other=other)
 
 
 def candidates(space: SearchSpace) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from hwnas.pipeline.config import SearchConfig
 
 import hwnas
 from hwnas.benchmarks.published import fbnet
@@ -29,7 +30,6 @@ from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import HwnasError
-from hwnas.pipeline.config import SearchConfig
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.search import resume, start
 from hwnas.predict.expected import ExpectedCost
@@ -37,7 +37,7 @@ from hwnas.predict.fit import fit
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.strategies.gradient.constraint import Constraint, latency_constraint
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import Penalty, penalty
@@ -91,7 +91,10 @@ def predictor_of(arguments: argparse.Namespace) -> Path:
     path, space = arguments.out / "predictor.json", hwnas.space("mobilenet")
     if not path.exists():
         table = arguments.out / "table.jsonl"
-        profile(space, conditions_here("cpu"), table, networks=60, reporter=TerminalReporter())
+        profile(
+            Profiling(space=space, conditions=conditions_here("cpu"), path=table, reporter=TerminalReporter()),
+            networks=60,
+        )
         fit_table(table, space, allow_unconverged=True).save(path)
     return path
 
@@ -171,7 +174,7 @@ def probabilities_of(search: GradientSearch) -> dict[str, np.ndarray]:
 
 def penalties(arguments: argparse.Namespace) -> None:
     predictor, space = LatencyPredictor.load(predictor_of(arguments)), hwnas.space("mobilenet")
-    largest_ms = float(predictor.upper_ms(space.encode([space.largest()]), "median")[0])
+    largest_ms = float(predictor.upper(space.encode([space.largest()]), "median")[0])
     constraint = latency_constraint(predictor, 0.4 * largest_ms, "median")
     print("| penalty | weight | expected latency, ms | mean | derived without a limit, ms |\n|---|---|---|---|---|")
     for name, weights in (("fbnet", BETAS), ("proxyless-linear", LAMBDAS)):
@@ -251,7 +254,7 @@ def devices(arguments: argparse.Namespace) -> None:
     rows_NC = table.rows_NC[order]
     predictors, found = {}, {}
     for device in DEVICES:
-        measured = Measurements(isolated_ms={}, rows_NC=rows_NC, network_ms_N=table.latency_ms[device][order])
+        measured = Measurements(isolated={}, rows_NC=rows_NC, networks_N=table.latency_ms[device][order])
         predictors[device] = fit(table.space, measured, {"device": device}).for_space(published)
     bound_ms = {device: between(published, predictor, SHARE) for device, predictor in predictors.items()}
     for device, predictor in predictors.items():
@@ -272,7 +275,7 @@ def devices(arguments: argparse.Namespace) -> None:
 def between(space: SearchSpace, predictor: LatencyPredictor, share: float) -> float:
     """Milliseconds that so large a share of the way lead from the fastest to the slowest network."""
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
-    ends = [predicted_ms(predictor, space, minimise(space, each)) for each in (predictor.factors, negated)]
+    ends = [predicted_ms(predictor, space, minimise(space.choices, each)) for each in (predictor.factors, negated)]
     return ends[0] + share * (ends[1] - ends[0])
 
 

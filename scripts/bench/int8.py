@@ -15,14 +15,13 @@ import numpy as np
 import hwnas
 from hwnas.core.space import SearchSpace
 from hwnas.modules.assemble import network
-from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import timed
 from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.profile import calibration_networks, like_trained
-from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.setup import Setup
 from hwnas.terminal import TerminalReporter
 
 NETWORKS = 20
@@ -37,17 +36,8 @@ def main() -> None:
     space, reporter = hwnas.space(arguments.space, **options), TerminalReporter()
     pairs = [converted(space, i) for i in reporter.track(range(NETWORKS), "quantising")]
     models = [model for pair in pairs for model in pair[:2]]
-    session = timed(
-        models,
-        models[2],  # the largest network, in float32
-        Protocol(),
-        threads=1,
-        clock=Clock(),
-        expected_ms=None,
-        slower=0.0,
-        rng=np.random.default_rng(0),
-        reporter=reporter,
-    )
+    # models[2] is the largest network, in float32.
+    session = timed(models, models[2], Setup(rng=np.random.default_rng(0), reporter=reporter))
     times_ms = np.array([timing.p10_ms for timing in session.timings]).reshape(-1, 2)
     ratio_N = times_ms[:, 1] / times_ms[:, 0]
     difference_N = np.array([pair[2] for pair in pairs])

@@ -33,7 +33,7 @@ from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.report import errors
 from hwnas.profiler.device import Conditions
-from hwnas.profiler.profile import calibration_networks, measure_works, network_workload, profile
+from hwnas.profiler.profile import Profiling, calibration_networks, measure_works, network_workload, profile
 from hwnas.profiler.table import read_table
 from hwnas.strategies.pareto import non_dominated
 from hwnas.terminal import TerminalReporter
@@ -85,7 +85,7 @@ def main() -> None:
 def measured_lines(space: SearchSpace, conditions: Conditions, stem: Path) -> Iterator[str]:
     """A line per number of calibration networks, for the winners, for another measurement, and for simpler predictions."""
     path = stem.with_suffix(".jsonl")
-    profile(space, conditions, path, networks=max(SIZES), reporter=TerminalReporter())
+    profile(Profiling(space=space, conditions=conditions, path=path, reporter=TerminalReporter()), networks=max(SIZES))
     table = measurements(read_table(path), space)
     held_NC = np.unique(space.sample_rows(np.random.default_rng(1), 2 * HELD_OUT), axis=0)
     held_NC = np.random.default_rng(2).permutation(held_NC)[:HELD_OUT]
@@ -107,8 +107,8 @@ def first_networks(space: SearchSpace, table: Measurements, size: int) -> Measur
     """The table with so many calibration networks only, and its two ends."""
     wanted = {arch.key for arch in calibration_networks(space, size)}
     kept = np.array([space.decode(row).key in wanted for row in table.rows_NC])
-    other_ms = {statistic: values[kept] for statistic, values in table.other_ms.items()}
-    return replace(table, rows_NC=table.rows_NC[kept], network_ms_N=table.network_ms_N[kept], other_ms=other_ms)
+    other = {statistic: values[kept] for statistic, values in table.other.items()}
+    return replace(table, rows_NC=table.rows_NC[kept], networks_N=table.networks_N[kept], other=other)
 
 
 def times_ms(
@@ -116,12 +116,12 @@ def times_ms(
 ) -> FloatArray:
     """The networks measured into a table of their own, at the clock of the calibration table; shape (N,)."""
     works = [network_workload(space, space.decode(row)) for row in rows_NC]
-    measure_works(space, conditions, path, works, reporter=TerminalReporter())
+    measure_works(Profiling(space=space, conditions=conditions, path=path, reporter=TerminalReporter()), works)
     relative = {
         row["key"]: row["p10_ms"] / row["reference_ms"] for row in read_table(path).rows if row["kind"] == "network"
     }
-    assert table.reference_ms is not None
-    return np.array([table.reference_ms * relative[work.key] for work in works])
+    assert table.reference is not None
+    return np.array([table.reference * relative[work.key] for work in works])
 
 
 def winners(space: SearchSpace, predictor: LatencyPredictor) -> IntArray:

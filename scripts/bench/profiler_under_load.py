@@ -18,13 +18,12 @@ from contextlib import contextmanager
 import numpy as np
 
 import hwnas
-from hwnas.core.reporter import Silent
-from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import timed
 from hwnas.profiler.profile import calibration_networks, network_subject
-from hwnas.profiler.protocol import Protocol, Session
+from hwnas.profiler.protocol import Session
 from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.setup import Setup
 
 NETWORKS = 20
 NAIVE_CALLS = 100
@@ -39,18 +38,7 @@ def main() -> None:
     reference = network_subject(space, space.largest(), conditions).load()[0]
 
     def protocol() -> Session:
-        rng = np.random.default_rng(0)
-        return timed(
-            models,
-            reference,
-            Protocol(),
-            threads=1,
-            clock=Clock(),
-            expected_ms=None,
-            slower=0,
-            rng=rng,
-            reporter=Silent(),
-        )
+        return timed(models, reference, Setup(rng=np.random.default_rng(0)))
 
     everywhere = os.sched_getaffinity(0)
     core = min(everywhere)

@@ -23,7 +23,7 @@ from hwnas.errors import HwnasError
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.measure import timed
 from hwnas.profiler.profile import calibration_networks, network_subject
-from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.setup import Setup
 from hwnas.terminal import TerminalReporter
 
 ON_A_GPU = (
@@ -78,17 +78,13 @@ def measured(space: SearchSpace, conditions: Conditions, count: int) -> tuple[np
     archs = calibration_networks(space, count)[:count]
     models = [network_subject(space, arch, conditions).load()[0] for arch in archs]
     reference = network_subject(space, space.largest(), conditions).load()[0]
-    session = timed(
-        models,
-        reference,
-        Protocol(),
-        threads=conditions.threads,
-        clock=conditions.clock(),
-        expected_ms=None,
-        slower=0.0,
+    setup = Setup(
         rng=np.random.default_rng(0),
         reporter=TerminalReporter(),
+        clock=conditions.clock(),
+        threads=conditions.threads,
     )
+    session = timed(models, reference, setup)
     facts = Counter(fact for model in models for fact in model.facts.values())
     return np.array([timing.p10_ms for timing in session.timings]), facts
 

@@ -23,8 +23,9 @@ from hwnas.core.space import SearchSpace
 from hwnas.pipeline.predict import fit_table
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.measure import timed
-from hwnas.profiler.profile import network_subject, profile
+from hwnas.profiler.profile import Profiling, network_subject, profile
 from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.setup import Setup
 from hwnas.strategies.gradient.constraint import latency_constraint
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import penalty
@@ -48,7 +49,10 @@ def main() -> None:
     found, bound_ms = {}, {}
     for number, name in enumerate(arguments.conditions):
         table = arguments.out / f"{number}.jsonl"
-        profile(space, conditions_of(name), table, networks=arguments.networks, reporter=TerminalReporter())
+        profile(
+            Profiling(space=space, conditions=conditions_of(name), path=table, reporter=TerminalReporter()),
+            networks=arguments.networks,
+        )
         predictor = fit_table(table, space, allow_unconverged=True)
         bound_ms[name] = between(space, predictor, SHARE)
         constraint = latency_constraint(predictor, bound_ms[name], "p10")
@@ -70,17 +74,14 @@ def measured_ms(space: SearchSpace, conditions: Conditions, archs: list[Arch]) -
     """p10 in ms, (N,), in one session."""
     subjects = [network_subject(space, arch, conditions) for arch in (space.largest(), *archs)]
     reference, *models = [subject.load()[0] for subject in subjects]
-    session = timed(
-        models,
-        reference,
-        Protocol(rounds=20),
-        threads=conditions.threads,
-        clock=conditions.clock(),
-        expected_ms=None,
-        slower=0.0,
+    setup = Setup(
+        protocol=Protocol(rounds=20),
         rng=np.random.default_rng(0),
         reporter=TerminalReporter(),
+        clock=conditions.clock(),
+        threads=conditions.threads,
     )
+    session = timed(models, reference, setup)
     return np.array([timing.p10_ms for timing in session.timings])
 
 

@@ -2,32 +2,33 @@
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/tabular.py nasbench201 --devices titanx_256 edgegpu
 
-Hypervolume is that of what was evaluated, as a share of that of all architectures that are feasible. The reference point:
-the median loss and the greatest latency of these, so that what is less accurate than half of the space counts nothing.
-Without --devices, all that the table has; where it has none, millions of FLOPs stand for latency.
+Hypervolumes are shares of the hypervolume of all feasible architectures. The reference point is their median accuracy and
+greatest latency, so architectures less accurate than half of the space count nothing. Without --devices, all devices of
+the table are used; where it has none, millions of FLOPs stand for latency.
 """
 
 import argparse
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hwnas.benchmarks.tabular import BENCHMARKS, TabularBenchmark
-from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.benchmarks.tabular import BENCHMARKS, TabularBenchmark, searched
+from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem, Strategy
-from hwnas.strategies.registry import STRATEGIES
+from hwnas.strategies.random import RandomSearch
 
 NEAR = 0.99
+STRATEGIES = (Nsga2, RandomSearch)  # those that train no weights
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What no search can exceed."""
+    """The reference point, and the hypervolume that no search can exceed."""
 
     reference: tuple[float, float]
     volume: float
@@ -57,37 +58,33 @@ def main() -> None:
 
     benchmark = BENCHMARKS[arguments.benchmark](arguments.data)
     print(f"{arguments.benchmark}, {arguments.evaluations} evaluations, median of {arguments.seeds} seeds")
-    for device in arguments.devices or benchmark.devices or [None]:
-        problem = benchmark.problem(device=device)
+    costs = [f"latency@{device}" for device in arguments.devices or benchmark.devices] or ["flops"]
+    for cost in costs:
+        problem = benchmark.problem([cost])
         truth = true_front(benchmark, problem)
-        print(f"\n{device or 'millions of FLOPs'}: reference loss {truth.reference[0]:.4f}, {truth.reference[1]:.4f}")
+        print(f"\n{cost}: reference accuracy {-truth.reference[0]:.4f}, {truth.reference[1]:.4f}")
         print(f"{'strategy':<16}{'hypervolume':>12}{f'to {NEAR:.0%}':>8}{'seconds':>9}")
-        for name, strategy in STRATEGIES.items():
-            runs = [searched(problem, truth, strategy, arguments.evaluations, seed) for seed in range(arguments.seeds)]
-            print(f"{name:<16}{row_of(runs)}", flush=True)
+        for strategy in STRATEGIES:
+            chosen = strategy(evaluations=arguments.evaluations)
+            runs = [timed(problem, truth, chosen, seed) for seed in range(arguments.seeds)]
+            print(f"{strategy.name:<16}{row_of(runs)}", flush=True)
 
 
 def true_front(benchmark: TabularBenchmark, problem: Problem) -> Truth:
-    """By looking at everything."""
+    """Returns the reference point and hypervolume of everything that is feasible."""
     rows_NC = benchmark.rows_TC[problem.violation(benchmark.rows_TC) <= 0]
-    points_ND = np.stack([problem.loss(rows_NC), problem.latency_ms(rows_NC)], axis=1)
+    points_ND = problem.points(rows_NC, problem.evaluate(rows_NC))
     reference = (float(np.median(points_ND[:, 0])), float(points_ND[:, 1].max()))
     return Truth(reference, hypervolume(points_ND, reference))
 
 
-def searched(problem: Problem, truth: Truth, strategy: Strategy, evaluations: int, seed: int) -> Search:
-    points: list[tuple[float, float]] = []
-
-    def loss(rows_NC: IntArray) -> FloatArray:
-        losses_N = problem.loss(rows_NC)
-        points.extend(zip(losses_N, problem.latency_ms(rows_NC), strict=True))
-        return losses_N
-
+def timed(problem: Problem, truth: Truth, strategy: Strategy, seed: int) -> Search:
     started = time.perf_counter()
-    strategy(replace(problem, loss=loss), evaluations=evaluations, seed=seed)
+    points_ND = searched(problem, strategy, seed).points_ND
     seconds = time.perf_counter() - started
-    volumes = [hypervolume(np.array(points[:n]), truth.reference) / truth.volume for n in range(1, len(points) + 1)]
-    near = (n for n, volume in enumerate(volumes, start=1) if volume >= NEAR)
+    counts = range(1, len(points_ND) + 1)
+    volumes = [hypervolume(points_ND[:count], truth.reference) / truth.volume for count in counts]
+    near = (count for count, volume in zip(counts, volumes, strict=True) if volume >= NEAR)
     return Search(volumes[-1], next(near, np.inf), seconds)
 
 

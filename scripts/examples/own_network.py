@@ -1,11 +1,9 @@
-"""A network of one's own from built-in operators: what stands where, and which parameters are to be searched.
+"""A network of one's own from built-in operators; `pick(...)` marks the parameters to search.
 
 hwnas search --space scripts/examples/own_network.py:build --data digits --latency-budget 80%
 """
 
-from hwnas.core.space import SearchSpace
-from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
-from hwnas.spaces.compose import compose, pick, place, stage
+from hwnas.spaces import ConvBlock, MBConv, PoolClassifier, SearchSpace, compose, pick, place, stage
 
 
 def build(resolution: int = 32) -> SearchSpace:

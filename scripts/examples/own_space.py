@@ -1,9 +1,9 @@
-"""A search space, and an operator, of one's own: nothing of hwnas is touched.
+"""A search space and an operator of one's own, in one file outside the package.
 
     hwnas search --space scripts/examples/own_space.py:build --data digits --latency-budget 80%
 
-The operator is a frozen dataclass (shapes and costs) and a torch module; what a smaller one has is a slice of what a
-larger one of its `family` has, so the supernet's weights are shared without a line of code.
+The operator is a frozen dataclass (shapes and costs) and a torch module. The parameters of a smaller operator are slices
+of those of a larger operator of the same `family`, so operators share the supernet's weights without extra code.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from hwnas.core.choice import Choice
-from hwnas.core.layer import Layer
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost
-from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain
-from hwnas.operators.conv import ConvBlock, PoolClassifier
+from hwnas.spaces import (
+    Chain,
+    Choice,
+    Choices,
+    ConvBlock,
+    Cost,
+    Layer,
+    Operator,
+    PoolClassifier,
+    SearchSpace,
+    Shape,
+    batch_norm_cost,
+    conv_cost,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,7 @@ class ConvMixer(Operator):
         return depthwise + conv_cost(channels, channels, 1, (height, width)) + batch_norm_cost(channels)
 
     def peak_bytes(self) -> int:
-        """The shortcut's sum: the input, what is added to it, and the result."""
+        """The peak is at the shortcut's sum: the input, the depthwise output, and their sum."""
         return 3 * self.input_bytes
 
 
@@ -57,7 +65,7 @@ class ConvMixerModule(nn.Module):
 
 
 def build(resolution: int = 32, channels: int = 16, blocks: int = 3) -> SearchSpace:
-    """A stem, `blocks` mixers each with a kernel of 3, 5, 7 or none at all, a classifier."""
+    """Returns a space of a stem, `blocks` mixers (each absent, or with a kernel of 3, 5 or 7), and a classifier."""
     stem = ConvBlock(input_shape=(3, resolution, resolution), channels=channels, stride=4)
     head = PoolClassifier(input_shape=stem.output_shape, features=4 * channels, classes=10)
     choices, layers = [], [Layer("stem", (), lambda _: stem)]
@@ -68,8 +76,9 @@ def build(resolution: int = 32, channels: int = 16, blocks: int = 3) -> SearchSp
             Layer(f"block{number}", (name,), lambda options, name=name: mixer(stem.output_shape, options[name]))
         )
     layers.append(Layer("head", (), lambda _: head))
-    return SearchSpace("own", tuple(choices), Chain(tuple(layers)), stem.input_shape, classes=10)
+    return SearchSpace("own", Choices(choices), Chain(tuple(layers)), stem.input_shape, classes=10)
 
 
 def mixer(shape: Shape, kernel: int) -> ConvMixer | None:
+    """Returns the mixer of a kernel size, None for 0."""
     return ConvMixer(input_shape=shape, kernel=kernel) if kernel else None

@@ -15,12 +15,16 @@ import pytest
 import hwnas
 from hwnas.benchmarks import tabular
 from hwnas.benchmarks.tabular import TabularBenchmark
-from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.arrays import IntArray
 from hwnas.core.factors import total
-from hwnas.errors import DataError, UnknownNameError
+from hwnas.costs.cost import Limit
+from hwnas.costs.function import FunctionCost
+from hwnas.errors import BudgetError, DataError, UnknownNameError
 from hwnas.spaces.nasbench201 import to_string
+from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
-from hwnas.strategies.registry import STRATEGIES
+from hwnas.strategies.random import RandomSearch
+from hwnas.tasks.task import Metric
 
 # Rows of NAS-Bench-201: cell, validation and test accuracy on CIFAR-10 in percent, latency on titanx_256 in ms.
 KNOWN = {
@@ -38,6 +42,8 @@ KNOWN = {
     ),
 }
 
+# Strategies that need no training; `gradient` does.
+STRATEGIES = {strategy.name: strategy for strategy in (Nsga2, RandomSearch)}
 every_strategy = pytest.mark.parametrize("search", STRATEGIES.values(), ids=STRATEGIES.keys())
 
 
@@ -67,15 +73,8 @@ def write(folder: Path, lines: list[list[float]], accuracy: str = "cifar10_test_
         csv.writer(file).writerows([[*header, accuracy], *lines])
 
 
-def asked_of(problem: Problem, search: Strategy, evaluations: int) -> IntArray:
-    asked: list[IntArray] = []
-
-    def loss(rows_NC: IntArray) -> FloatArray:
-        asked.extend(rows_NC)
-        return problem.loss(rows_NC)
-
-    search(replace(problem, loss=loss), evaluations=evaluations, seed=0)
-    return np.array(asked)
+def asked_of(problem: Problem, strategy: type[Strategy], evaluations: int) -> IntArray:
+    return tabular.searched(problem, strategy(evaluations=evaluations), seed=0).rows_NC
 
 
 # ---- the index
@@ -131,40 +130,49 @@ def test_a_name_the_table_lacks_is_answered_with_those_it_has(folder: Path) -> N
     with pytest.raises(UnknownNameError, match="unknown column 'top5'"):
         benchmark.problem(accuracy="top5")
     with pytest.raises(UnknownNameError, match="unknown device 'pixel9'; known: none"):
-        benchmark.problem(device="pixel9")
+        benchmark.problem(["latency@pixel9"])
+    with pytest.raises(UnknownNameError, match="unknown column 'watts'"):
+        benchmark.problem(["watts"])
 
 
 # ---- problems
 
 
-def test_a_problem_is_error_and_latency_of_the_table(cells: TabularBenchmark) -> None:
-    problem = cells.problem(device="edgegpu", accuracy="cifar100_test_acc")
+def test_a_problem_has_the_accuracy_and_the_costs_of_the_table(cells: TabularBenchmark) -> None:
+    problem = cells.problem(["latency@edgegpu", "energy_mj_edgegpu", "params_m"], accuracy="cifar100_test_acc")
     rows = cells.rows_TC[:50]
-    assert np.array_equal(problem.loss(rows), 1 - cells.values("cifar100_test_acc", rows))
-    assert np.array_equal(problem.latency_ms(rows), cells.values("latency_ms_edgegpu", rows))
-    assert problem.latency_ms(problem.fastest_C[None]) == cells.latency_ms("edgegpu", cells.rows_TC).min()
+    metrics = problem.evaluate(rows)
+    assert np.array_equal(metrics["accuracy"], cells.values("cifar100_test_acc", rows))
+    columns = [cells.values(name, rows) for name in ("latency_ms_edgegpu", "energy_mj_edgegpu", "params_m")]
+    assert np.array_equal(problem.points(rows, metrics), np.stack([-metrics["accuracy"], *columns], axis=1))
+    (_, fastest_ms, *_) = problem.points(problem.start_C[None], problem.evaluate(problem.start_C[None]))[0]
+    assert fastest_ms == cells.latency_ms("edgegpu", cells.rows_TC).min()
     assert (problem.violation(cells.rows_TC) <= 0).all()
 
 
-def test_a_budget_is_kept(cells: TabularBenchmark) -> None:
-    problem = cells.problem(device="edgegpu", budget_ms=4.0)
+def test_a_limit_is_kept_and_the_start_keeps_it(cells: TabularBenchmark) -> None:
+    problem = cells.problem(limits={"latency@edgegpu": 4.0, "params_m": 0.5})
     feasible = problem.violation(cells.rows_TC) <= 0
-    assert np.array_equal(feasible, cells.latency_ms("edgegpu", cells.rows_TC) <= 4.0)
+    within = (cells.latency_ms("edgegpu", cells.rows_TC) <= 4.0) & (cells.values("params_m", cells.rows_TC) <= 0.5)
+    assert np.array_equal(feasible, within)
     assert 0 < feasible.mean() < 1
+    assert problem.violation(problem.start_C[None])[0] <= 0
+    with pytest.raises(BudgetError, match=r"no architecture has latency@edgegpu <= 0\.1 ms"):
+        cells.problem(limits={"latency@edgegpu": 0.1})
 
 
 @every_strategy
-def test_what_a_device_cannot_run_is_never_asked_for(cells: TabularBenchmark, search: Strategy) -> None:
-    asked = asked_of(cells.problem(device="edgetpu"), search, 300)
+def test_what_a_device_cannot_run_is_never_asked_for(cells: TabularBenchmark, search: type[Strategy]) -> None:
+    asked = asked_of(cells.problem(["latency@edgetpu"]), search, 300)
     assert len(asked) == 300 and np.isfinite(cells.latency_ms("edgetpu", asked)).all()
 
 
-def test_without_a_device_millions_of_flops_stand_for_latency(folder: Path) -> None:
+def test_the_usual_cost_is_millions_of_flops(folder: Path) -> None:
     benchmark = tabular.conv_macro(folder)
-    problem = benchmark.problem()
-    space = benchmark.space
-    assert problem.latency_ms(space.encode([space.largest()])) == space.cost("flops", space.largest()) / 1e6
-    assert problem.latency_ms(problem.fastest_C[None]) == space.cost("flops", space.smallest()) / 1e6
+    problem, space = benchmark.problem(), benchmark.space
+    megaflops = problem.costs["flops"].values
+    assert megaflops(space.encode([space.largest()])) == space.cost("flops", space.largest()) / 1e6
+    assert megaflops(problem.start_C[None]) == space.cost("flops", space.smallest()) / 1e6
 
 
 def test_flops_are_those_of_the_network_not_of_edges_that_do_nothing(cells: TabularBenchmark) -> None:
@@ -175,14 +183,17 @@ def test_flops_are_those_of_the_network_not_of_edges_that_do_nothing(cells: Tabu
 
 
 @every_strategy
-def test_every_strategy_searches_a_table_for_different_rows(cells: TabularBenchmark, search: Strategy) -> None:
-    asked = asked_of(cells.problem(device="titanx_256"), search, 60)
+@pytest.mark.parametrize("costs", [("latency@titanx_256",), ("latency@edgegpu", "energy_mj_edgegpu", "flops")])
+def test_every_strategy_searches_a_table_for_different_rows(
+    cells: TabularBenchmark, search: type[Strategy], costs: tuple[str, ...]
+) -> None:
+    asked = asked_of(cells.problem(costs), search, 60)
     assert len(np.unique(asked, axis=0)) == len(asked) == 60
 
 
 @every_strategy
-def test_cells_that_are_one_network_may_all_be_asked_for(cells: TabularBenchmark, search: Strategy) -> None:
-    asked = asked_of(cells.problem(device="titanx_256"), search, 2000)
+def test_cells_that_are_one_network_may_all_be_asked_for(cells: TabularBenchmark, search: type[Strategy]) -> None:
+    asked = asked_of(cells.problem(["latency@titanx_256"]), search, 2000)
     assert len(np.unique(cells.space.normalise(asked), axis=0)) < len(np.unique(asked, axis=0)) == 2000
 
 
@@ -192,28 +203,31 @@ def test_cells_that_are_one_network_may_all_be_asked_for(cells: TabularBenchmark
 def by_size() -> Problem:
     """NAS-Bench-201 with a loss that draws searches to cells without a path."""
     space = hwnas.space("nasbench201")
-
-    def operators(rows_NC: IntArray) -> FloatArray:
-        return np.asarray((rows_NC > 0).sum(axis=1), dtype=float)
-
-    fastest_C = space.encode([space.smallest()])[0]
-    return Problem(space=space, latency_ms=operators, loss=operators, fastest_C=fastest_C)
+    operators = FunctionCost("operators", "", lambda rows_NC: (np.asarray(rows_NC) > 0).sum(axis=1))
+    return Problem(
+        space=space,
+        objectives=("loss", "operators"),
+        metrics=(Metric(name="loss"),),
+        costs={"operators": operators},
+        evaluate=lambda rows_NC: {"loss": operators.values(rows_NC)},
+        start_C=space.encode([space.smallest()])[0],
+    )
 
 
 def test_a_row_that_the_space_does_not_allow_is_infeasible_by_at_least_one(every_row) -> None:
     problem = by_size()
     rows = every_row(problem.space)
     met = problem.space.meets_requirements(rows)
-    for limits in ({}, {"few": lambda rows: problem.loss(rows) / 3 - 1}):
+    operators = problem.costs["operators"]
+    for limits in ((), (Limit(operators, 3.0),)):
         violation = replace(problem, limits=limits).violation(rows)
         assert (violation[~met] >= 1).all() and (~met).any()
-        assert np.array_equal(
-            violation[met] <= 0, (problem.loss(rows) <= 3)[met] if limits else np.full(met.sum(), True)
-        )
+        few = operators.values(rows) <= 3 if limits else np.full(len(rows), True)
+        assert np.array_equal(violation[met] <= 0, few[met])
 
 
 @every_strategy
-def test_no_strategy_asks_for_what_the_space_does_not_allow(search: Strategy) -> None:
+def test_no_strategy_asks_for_what_the_space_does_not_allow(search: type[Strategy]) -> None:
     problem = by_size()
     asked = asked_of(problem, search, 400)
     assert len(asked) == 400 and problem.space.meets_requirements(asked).all()

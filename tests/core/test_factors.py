@@ -95,9 +95,7 @@ def test_the_highest_is_within_a_bound_exactly_where_no_cell_exceeds_it(drawn, b
 
 
 def test_a_peak_has_no_factors_that_add(tiny_space) -> None:
-    with pytest.raises(
-        SpaceError, match=r"mobilenet: peak memory is the maximum over layers, not a sum: .* as a limit$"
-    ):
+    with pytest.raises(SpaceError, match=r"^peak memory is the maximum over layers, not a sum: .* as a limit$"):
         tiny_space.cost_factors("peak")
     with pytest.raises(UnknownNameError, match="unknown cost 'energy'; known: bytes, flops, params, peak"):
         tiny_space.cost_factors("energy")
@@ -134,7 +132,7 @@ def test_bytes_are_four_for_every_weight_and_statistic() -> None:
 
 
 def test_layer_factors_have_one_axis_per_choice_of_the_scope(tiny_space) -> None:
-    factors = layer_factors(tiny_space, lambda operator: 1.0)
+    factors = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: 1.0)
     for layer, factor in zip(tiny_space.layers, factors, strict=True):
         assert factor.name == layer.name
         assert factor.values.shape == tuple(len(tiny_space.choice(name).options) for name in layer.scope)

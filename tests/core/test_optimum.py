@@ -34,7 +34,7 @@ def whole_factors(space: SearchSpace, rng: np.random.Generator, count: int = 3) 
 def test_the_minimum_is_what_enumeration_finds(tied_spaces, every_row, data, seed) -> None:
     space = data.draw(tied_spaces)
     objective = whole_factors(space, np.random.default_rng(seed))
-    best = minimise(space, objective)
+    best = minimise(space.choices, objective)
     expected = total(objective, every_row(space), space.columns).min()
     assert total(objective, space.encode([best]), space.columns)[0] == expected
 
@@ -86,7 +86,7 @@ def require_optimum_among(space: SearchSpace, rows: np.ndarray, seed: int, share
     sums = total(limited, rows, space.columns)
     bound = float(np.quantile(sums, share, method="nearest"))
     for objective in (boxes, (*boxes, *others)):
-        row = space.encode([minimise(space, objective, [(limited, bound)])])
+        row = space.encode([minimise(space.choices, objective, [(limited, bound)])])
         assert total(limited, row, space.columns)[0] <= bound
         assert total(objective, row, space.columns)[0] == total(objective, rows, space.columns)[sums <= bound].min()
 
@@ -107,7 +107,7 @@ def test_only_what_meets_the_requirements_is_a_minimum(tied_spaces, every_row, d
     space = replace(space, requires=only_if(*clauses))
     assert np.array_equal(space.meets_requirements(rows), meets)
     objective = whole_factors(space, np.random.default_rng(seed))
-    best = space.encode([minimise(space, objective)])
+    best = space.encode([minimise(space.choices, objective)])
     assert space.meets_requirements(best).all()
     assert total(objective, best, space.columns)[0] == total(objective, rows[meets], space.columns).min()
     assert space.meets_requirements(space.sample_rows(np.random.default_rng(seed), 50)).all()
@@ -129,10 +129,10 @@ def test_limits_hold_up_to_and_including_their_bounds(tied_spaces, every_row, da
     allowed = (sums[0] <= bounds[0]) & (sums[1] <= bounds[1])
     limits = list(zip(limited, bounds, strict=True))
     if not allowed.any():
-        with pytest.raises(BudgetError, match="no architecture of drawn meets the limits"):
-            minimise(space, objective, limits)
+        with pytest.raises(BudgetError, match="no architecture meets the limits"):
+            minimise(space.choices, objective, limits)
         return
-    row = space.encode([minimise(space, objective, limits)])
+    row = space.encode([minimise(space.choices, objective, limits)])
     assert all(total(factors, row, space.columns)[0] <= bound for factors, bound in limits)
     assert total(objective, row, space.columns)[0] == total(objective, rows, space.columns)[allowed].min()
 
@@ -144,8 +144,8 @@ def test_a_bound_below_everything_cannot_be_met_and_the_least_itself_can(tied_sp
     factors = whole_factors(space, np.random.default_rng(seed))
     least = total(factors, every_row(space), space.columns).min()
     with pytest.raises(BudgetError):
-        minimise(space, (), [(factors, least - 1)])
-    met = minimise(space, (), [(factors, least)])
+        minimise(space.choices, (), [(factors, least - 1)])
+    met = minimise(space.choices, (), [(factors, least)])
     assert total(factors, space.encode([met]), space.columns)[0] == least
 
 
@@ -160,7 +160,7 @@ def test_the_unit_of_a_cost_makes_no_difference(tied_spaces, every_row, data, se
     # A power of two, so that sums stay exact.
     in_other_units = [Factor(factor.name, factor.scope, factor.values * 2.0**exponent) for factor in objective]
     limited_in_other_units = [Factor(factor.name, factor.scope, factor.values * 2.0**exponent) for factor in limited]
-    best = minimise(space, in_other_units, [(limited_in_other_units, bound * 2.0**exponent)])
+    best = minimise(space.choices, in_other_units, [(limited_in_other_units, bound * 2.0**exponent)])
     row = space.encode([best])
     assert total(limited, row, space.columns)[0] <= bound
     assert total(objective, row, space.columns)[0] == total(objective, rows, space.columns)[allowed].min()
@@ -171,14 +171,14 @@ def test_a_bound_of_zero_is_kept_in_every_unit(unit) -> None:
     space = SearchSpace("drawn", (Choice("a", (1, 2, 3)),), Chain(()), (1,), 1)
     balance = Factor("balance", ("a",), unit * np.array([1.0, 0.0, -2.0]))
     cost = Factor("cost", ("a",), np.array([1.0, 2.0, 3.0]))
-    assert minimise(space, [cost], [([balance], 0.0)])["a"] == 2
+    assert minimise(space.choices, [cost], [([balance], 0.0)])["a"] == 2
 
 
 def test_a_tight_limit_on_a_real_space_is_used_up(tiny_space) -> None:
     params = tiny_space.cost_factors("params")
     bound = tiny_space.cost("params", tiny_space.smallest()) * 1.2
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in tiny_space.cost_factors("flops")]
-    best = minimise(tiny_space, negated, [(params, bound)])
+    best = minimise(tiny_space.choices, negated, [(params, bound)])
     rows = tiny_space.spread_rows(np.random.default_rng(0), 20_000)
     allowed = rows[total(params, rows, tiny_space.columns) <= bound]
     assert len(allowed) > 10

@@ -41,8 +41,8 @@ def test_a_space_made_in_python_is_searched_without_a_file(tmp_path: Path) -> No
     from dataclasses import replace
 
     space = replace(hwnas.space(OWN_SPACE, resolution=16, blocks=2), reference="", options={})
-    config = hwnas.SearchConfig(epochs=1, evaluations=10, networks=8, limit_images=100)
-    result = hwnas.search(space, "digits", latency_budget_ms=1000.0, out=tmp_path / "run", config=config)
+    options = {"epochs": 1, "evaluations": 10, "networks": 8, "limit_images": 100, "final_epochs": 1}
+    result = hwnas.search(space, "digits", latency_budget_ms=1000.0, out=tmp_path / "run", **options)
     assert result.latency_budget_ms == 1000.0
     assert all(np.isfinite(row.loss_val) and (tmp_path / "run" / row.onnx).exists() for row in result.front)
 

@@ -61,11 +61,14 @@ from hwnas.profiler.device import conditions_here
 from hwnas.profiler.protocol import Protocol
 
 measure.GROUP_SIZE = 3
-measure.SLOWER = measure.MUCH_SLOWER = float("inf")  # tests run beside one another
+measure.WORTH_WAITING = measure.MUCH_SLOWER = float("inf")  # tests run beside one another
 path, reference, networks = sys.argv[1:]
 quick = Protocol(rounds=3, most_rounds=3, burst_ms=0.5, warmup_ms=0.5, unconverged=10.0)
 print("ready", flush=True)
-profile.profile(hwnas.space(reference), conditions_here("cpu"), Path(path), networks=int(networks), protocol=quick)
+profiling = profile.Profiling(
+    space=hwnas.space(reference), conditions=conditions_here("cpu"), path=Path(path), protocol=quick
+)
+profile.profile(profiling, networks=int(networks))
 """
 
 

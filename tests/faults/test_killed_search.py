@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = [
     *("--space", f"{ROOT / 'scripts/examples/own_space.py'}:build", "--space-option", "resolution=16"),
     *("--data", "digits", "--limit-images", "200", "--epochs", "3", "--evaluations", "40", "--networks", "10"),
-    *("--latency-budget", "1s"),
+    *("--latency-budget", "1s", "--final-epochs", "1"),
 ]
 
 
@@ -29,11 +29,13 @@ def finish(*arguments: object) -> None:
     assert process.returncode == 0, errors
 
 
-def evaluations(run: Path) -> list[tuple[str, float, float]]:
+def evaluations(run: Path) -> list[tuple[str, str, str]]:
     """In the order in which they happened."""
     connection = sqlite3.connect(run / "run.sqlite")
     try:
-        return connection.execute("SELECT arch_id, loss_val, predicted_ms FROM evaluations ORDER BY rowid").fetchall()
+        return connection.execute(
+            "SELECT arch_id, stages, metrics FROM evaluations WHERE phase = 'search' ORDER BY rowid"
+        ).fetchall()
     finally:
         connection.close()
 

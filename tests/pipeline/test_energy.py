@@ -5,7 +5,6 @@ The tables are of networks that were really timed; their energies are what a dev
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,19 @@ from click.testing import CliRunner
 
 import hwnas
 from hwnas.cli import cli
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.optimum import minimise
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.limits import possible
+from hwnas.costs.predicted import PredictedCost
 from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
-from hwnas.pipeline.config import SearchConfig
-from hwnas.pipeline.limits import EnergyLimit, limits_of, possible_limits
 from hwnas.pipeline.predict import energies, fit_table, predictions
 from hwnas.pipeline.search import SearchResult, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Row, Table, read_table
 from hwnas.runs.database import RunDatabase
@@ -54,7 +55,7 @@ def space() -> SearchSpace:
 def plain(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table without energies."""
     path = tmp_path_factory.mktemp("plain") / "table.jsonl"
-    profile(space, conditions_here("cpu"), path, networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
     return path
 
 
@@ -72,12 +73,16 @@ def energy(space: SearchSpace, table: Path) -> LatencyPredictor:
 @pytest.fixture(scope="module")
 def most_mj(space: SearchSpace, energy: LatencyPredictor) -> float:
     """A limit that one in five architectures keeps."""
-    return float(np.quantile(energy.upper_mj(space.spread_rows(np.random.default_rng(1), 500)), 0.2))
+    return float(np.quantile(upper_mj(energy, space.spread_rows(np.random.default_rng(1), 500)), 0.2))
+
+
+def upper_mj(energy: LatencyPredictor, rows: IntArray) -> FloatArray:
+    return PredictedCost(energy, "mean", "energy").upper(rows)
 
 
 def searched(space: SearchSpace, out: Path, **changes: Any) -> SearchResult:
-    usual = {"limit_images": 128, "epochs": 2, "latency_budget": "1s"}
-    return search(space, "digits", out=out, config=SearchConfig(**usual | changes))
+    usual = {"limit_images": 128, "epochs": 2, "latency_budget": "1s", "final": "none"}
+    return search(space, "digits", out=out, **usual | changes)
 
 
 # ---- rows become energies, and a predictor
@@ -90,16 +95,16 @@ def test_energies_are_those_of_the_rows_that_have_one(space: SearchSpace, table:
     without = [{name: row[name] for name in row if not name.startswith("energy")} for row in networks[2:]]
     half = [*rows, *networks[:2], *without]
     measured = energies(Table(path=table, conditions={}, space=found.space, provenance={}, rows=tuple(half)), space)
-    assert measured.cost == "energy" and measured.reference_ms is None
-    assert measured.network_ms_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
-    assert measured.isolated_ms == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
+    assert measured.cost == "energy" and measured.reference is None
+    assert measured.networks_N == pytest.approx([row["energy_mj"] for row in networks[:2]])
+    assert measured.isolated == {row["key"]: row["energy_mj"] for row in rows if row["kind"] == "operator"}
 
 
 def test_a_predictor_of_energy_predicts_what_was_measured_in_millijoules(
     space: SearchSpace, table: Path, energy: LatencyPredictor
 ) -> None:
     measured = energies(read_table(table), space)
-    assert energy.predict_mj(measured.rows_NC) == pytest.approx(measured.network_ms_N, rel=0.2)
+    assert energy.predict(measured.rows_NC) == pytest.approx(measured.networks_N, rel=0.2)
     arch = space.largest()
     (answer,) = predictions(energy, [arch.key])
     assert set(answer) == {"arch_id", "predicted_mj", "interval_mj", "layers_mj"}
@@ -138,37 +143,33 @@ def test_the_least_energy_is_told_and_enough(space: SearchSpace, energy: Latency
     with pytest.raises(
         BudgetError, match=r"^no architecture of mobilenet has at most 0\.001 mJ an inference; "
     ) as refusal:
-        possible_limits(space, [EnergyLimit(energy, 0.001)])
-    least_mj = float(str(refusal.value).rpartition("the least is ")[2])
-    (limit,) = possible_limits(space, [EnergyLimit(energy, least_mj)])
-    frugal = space.encode([minimise(space, (), [limit])])
-    assert energy.upper_mj(frugal)[0] <= least_mj * (1 + 1e-6)
-    assert (energy.upper_mj(space.spread_rows(np.random.default_rng(0), 500)) >= least_mj * 0.999).all()
+        possible(space, [Limit(PredictedCost(energy, "mean", "energy"), 0.001)])
+    least_mj = float(str(refusal.value).rpartition("the least is ")[2].split()[0])
+    (limit,) = possible(space, [Limit(PredictedCost(energy, "mean", "energy"), least_mj)])
+    frugal = space.encode([minimise(space.choices, (), [limit])])
+    assert upper_mj(energy, frugal)[0] <= least_mj * (1 + 1e-6)
+    assert (upper_mj(energy, space.spread_rows(np.random.default_rng(0), 500)) >= least_mj * 0.999).all()
 
 
 def test_an_architecture_is_over_the_limit_where_its_upper_end_is(
     space: SearchSpace, energy: LatencyPredictor, most_mj: float
 ) -> None:
     rows = space.spread_rows(np.random.default_rng(2), 200)
-    (limit,) = limits_of(SearchConfig(max_energy_mj=most_mj), energy)
-    assert np.array_equal(limit.over(space, rows) <= 0, energy.upper_mj(rows) <= most_mj)
-    assert str(limit) == f"at most {most_mj} mJ an inference"
-    with pytest.raises(PredictorError, match="predicts latency, not energy"):
-        limits_of(SearchConfig(max_energy_mj=1.0), replace(energy, cost="latency"))
+    limit = Limit(PredictedCost(energy, "mean", "energy"), most_mj)
+    assert np.array_equal(limit.over(rows) <= 0, upper_mj(energy, rows) <= most_mj)
 
 
 def test_a_limit_is_by_the_tables_energies_also_where_the_predictor_of_latency_is_given(
     space: SearchSpace, table: Path, plain: Path, energy: LatencyPredictor, most_mj: float, tmp_path: Path
 ) -> None:
     fit_table(plain, space, allow_unconverged=True).save(tmp_path / "latency.json")
-    given = {"table": str(table), "predictor": str(tmp_path / "latency.json"), "evaluations": 8}
-    result = searched(space, tmp_path / "run", max_energy_mj=most_mj, **given)
+    files = {"table": (str(table),), "predictor": (str(tmp_path / "latency.json"),), "evaluations": 8}
+    result = searched(space, tmp_path / "run", max_energy_mj=most_mj, **files)
     assert result.run.table.read_bytes() == table.read_bytes()
     for row in result.front:
         arch = space.encode([space.arch(json.loads(row.arch))])
         assert (
-            row.energy_mj == pytest.approx(energy.predict_mj(arch)[0])
-            and energy.upper_mj(arch)[0] <= most_mj * 1.000001
+            row.energy_mj == pytest.approx(energy.predict(arch)[0]) and upper_mj(energy, arch)[0] <= most_mj * 1.000001
         )
 
 
@@ -178,13 +179,13 @@ def test_a_budget_that_is_missed_under_a_limit_is_answered_with_both_predictors(
     notes: list[str] = []
     reporter = Silent()
     reporter.note = notes.append
-    config = SearchConfig(limit_images=128, latency_budget="1ns", table=str(table), max_energy_mj=most_mj)
+    options = {"limit_images": 128, "latency_budget": "1ns", "table": (str(table),), "max_energy_mj": most_mj}
     with pytest.raises(BudgetError, match="cannot be met"):
-        search(space, "digits", out=tmp_path / "run", config=config, reporter=reporter)
-    told = notes[-1].partition("search again with ")[2]
-    assert told == f"--predictor {tmp_path}/run/predictor.json --energy-predictor {tmp_path}/run/energy.json"
-    given = dict(zip(("predictor", "energy_predictor"), told.split()[1::2], strict=True))
-    assert searched(space, tmp_path / "again", max_energy_mj=most_mj, evaluations=4, **given).front
+        search(space, "digits", out=tmp_path / "run", reporter=reporter, **options)
+    advice = notes[-1].partition("search again with ")[2]
+    assert advice == f"--predictor {tmp_path}/run/predictor.json --predictor {tmp_path}/run/energy.json"
+    files = tuple(advice.split()[1::2])
+    assert searched(space, tmp_path / "again", max_energy_mj=most_mj, evaluations=4, predictor=files).front
 
 
 @pytest.mark.parametrize("strategy", ["nsga2", "random"])
@@ -192,16 +193,16 @@ def test_no_network_over_the_limit_is_evaluated_and_the_front_says_its_energy(
     space: SearchSpace, table: Path, energy: LatencyPredictor, most_mj: float, tmp_path: Path, strategy: str
 ) -> None:
     result = searched(
-        space, tmp_path / "run", table=str(table), max_energy_mj=most_mj, evaluations=20, strategy=strategy
+        space, tmp_path / "run", table=(str(table),), max_energy_mj=most_mj, evaluations=20, strategy=strategy
     )
     database = RunDatabase(result.run.database)
-    asked = space.encode([evaluation.arch for evaluation in database.evaluations().values()])
+    asked = space.encode([evaluation.arch for evaluation in database.evaluations("search").values()])
     database.close()
     assert len(asked) > 1
-    assert (energy.upper_mj(asked) <= most_mj * (1 + 1e-6)).all()  # the solver's tolerance
+    assert (upper_mj(energy, asked) <= most_mj * (1 + 1e-6)).all()  # the solver's tolerance
     for row in result.front:
         arch = space.arch(json.loads(row.arch))
-        assert row.energy_mj == pytest.approx(energy.predict_mj(space.encode([arch]))[0])
+        assert row.energy_mj == pytest.approx(energy.predict(space.encode([arch]))[0])
 
 
 def test_a_derived_network_keeps_the_limit_which_has_a_multiplier_of_its_own(
@@ -211,34 +212,28 @@ def test_a_derived_network_keeps_the_limit_which_has_a_multiplier_of_its_own(
     options = {
         "strategy": "gradient",
         "warmup_epochs": 1,
-        "final": "none",
-        "energy_predictor": str(tmp_path / "e.json"),
+        "predictor": (str(tmp_path / "e.json"),),
     }
-    result = searched(space, tmp_path / "run", table=str(table), max_energy_mj=most_mj, **options)
+    result = searched(space, tmp_path / "run", table=(str(table),), max_energy_mj=most_mj, **options)
     (row,) = result.front
-    assert energy.upper_mj(space.encode([space.arch(json.loads(row.arch))]))[0] <= most_mj * (1 + 1e-6)
-    facts = json.loads((result.run.searches / "1000ms.json").read_text())
-    assert facts["constraints"] == ["latency", "energy"]
+    assert upper_mj(energy, space.encode([space.arch(json.loads(row.arch))]))[0] <= most_mj * (1 + 1e-6)
+    (curve,) = result.run.searches.glob("*.json")
+    facts = json.loads(curve.read_text())
+    assert sorted(facts["constraints"]) == ["energy", "latency"]
     assert all(len(epoch["multipliers"]) == 2 for epoch in facts["epochs"])
 
 
-def test_a_predictor_of_energy_alone_limits_nothing(energy: LatencyPredictor) -> None:
-    assert limits_of(SearchConfig(energy_predictor="e.json"), energy) == ()
-
-
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("files", "error", "message"),
     [
         ({}, DeviceError, "^device cpu has no counter of energy that can be read"),
         ({"table": "plain"}, HwnasError, "the energy of 0 whole networks is measured"),
         (
             {"predictor": "latency"},
             PredictorError,
-            "^--max-energy-mj needs energies, and a predictor of latency has none",
+            "^energy needs a predictor, and none of those given has it; give --predictor of `hwnas fit --cost energy`",
         ),
-        ({"energy_predictor": "latency"}, PredictorError, "latency.json: predicts latency, not energy"),
-        ({"predictor": "energy"}, PredictorError, "energy.json: predicts energy, not latency"),
-        ({"energy_predictor": "nowhere"}, PredictorError, "nowhere.json: cannot be read"),
+        ({"predictor": "nowhere"}, PredictorError, "nowhere.json: cannot be read"),
     ],
 )
 def test_a_limit_that_cannot_be_kept_is_refused_before_a_folder_is_made(
@@ -246,18 +241,13 @@ def test_a_limit_that_cannot_be_kept_is_refused_before_a_folder_is_made(
     plain: Path,
     energy: LatencyPredictor,
     tmp_path: Path,
-    given: dict[str, str],
+    files: dict[str, str],
     error: type[HwnasError],
     message: str,
 ) -> None:
     energy.save(tmp_path / "energy.json")
     fit_table(plain, space, allow_unconverged=True).save(tmp_path / "latency.json")
-    paths = {name: str(plain if name == "table" else tmp_path / f"{what}.json") for name, what in given.items()}
+    paths = {name: (str(plain if name == "table" else tmp_path / f"{what}.json"),) for name, what in files.items()}
     with pytest.raises(error, match=message):
         searched(space, tmp_path / "run", max_energy_mj=1.0, **paths)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_limit_of_nothing_is_refused() -> None:
-    with pytest.raises(HwnasError, match=r"^--max-energy-mj must be positive, not 0$"):
-        SearchConfig(max_energy_mj=0)

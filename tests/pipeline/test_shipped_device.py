@@ -23,23 +23,24 @@ from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, UnknownNameError
-from hwnas.pipeline.config import SearchConfig
-from hwnas.pipeline.costs import known_energy, known_predictor, known_table
-from hwnas.pipeline.request import configured
+from hwnas.pipeline.preflight import needs_of
+from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import SearchResult, resume, search
-from hwnas.pipeline.target import require_here, target_of
+from hwnas.pipeline.sources import Need, Sources
+from hwnas.pipeline.target import Target, require_here
+from hwnas.pipeline.target import target_of as target_of_request
 from hwnas.pipeline.winners import verify
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import FOLDERS, predictor_path, shipped_devices, table_path
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.front import read_front
 
 SHIP = runpy.run_path(str(Path(__file__).parents[2] / "scripts/ship_device.py"))
 MADE = {"command": "python scripts/ship_device.py board", "date": "2026-01-01", "hwnas": "0"}
-QUICK: dict[str, Any] = {"device": "board", "limit_images": 128, "epochs": 1, "evaluations": 12}
-GRADIENT: dict[str, Any] = {"strategy": "gradient", "warmup_epochs": 1, "final_epochs": 1, "evaluations": 200}
+QUICK: dict[str, Any] = {"device": ("board",), "limit_images": 128, "epochs": 1, "evaluations": 12, "final_epochs": 1}
+GRADIENT: dict[str, Any] = {"strategy": "gradient", "warmup_epochs": 1}
 
 
 class Notes:
@@ -63,7 +64,7 @@ def folder(space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A board, of which this machine's times are told."""
     folder = tmp_path_factory.mktemp("devices")
     path = table_path(folder, "board", "nasbench201")
-    profile(space, conditions_here("cpu"), path, networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=path), networks=10)
     table = read_table(path)
     conditions = {**table.conditions, "hardware": "a board"}
     path.write_bytes(header_line(conditions, table.space, table.provenance) + b"".join(line(row) for row in table.rows))
@@ -85,8 +86,8 @@ def notes() -> Notes:
 def finished(space: SearchSpace, folder: Path, notes: Notes, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDERS, str(folder))
-        config = SearchConfig(**QUICK, latency_budget="90%")
-        return search(space, "digits", out=tmp_path_factory.mktemp("runs") / "run", config=config, reporter=notes)
+        out = tmp_path_factory.mktemp("runs") / "run"
+        return search(space, "digits", out=out, reporter=notes, **QUICK, latency_budget="90%")
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +136,12 @@ def test_nothing_is_measured_and_the_budget_is_held_by_the_upper_end_of_the_inte
     for row in finished.front:
         assert (row.measured_ms, row.measured_median_ms, row.measured_p90_ms) == (None, None, None)
         arch = space.encode([space.arch(json.loads(row.arch))])
-        upper_ms = float(predictor.for_space(space).upper_ms(arch, "median")[0])
+        upper_ms = float(predictor.for_space(space).upper(arch, "median")[0])
         assert row.within_budget and upper_ms <= finished.latency_budget_ms
-    assert finished.run.read("conditions")["conditions"]["hardware"] == "a board"
+    (device,) = finished.run.read("devices")["devices"]
+    assert device["conditions"]["hardware"] == "a board"
     assert "latency of nasbench201 on board (median)" in notes.texts[0]
-    assert notes.texts[-1].startswith("not timed: of board latencies are predicted")
+    assert notes.texts[-1].startswith("not timed: latencies of board are predicted")
 
 
 def test_the_front_is_written_and_drawn_without_what_was_not_measured(finished: SearchResult) -> None:
@@ -184,16 +186,15 @@ def test_a_run_goes_on_whatever_is_shipped_by_now(
     (again / "front.csv").unlink()
     notes = Notes()
     assert resume(again, notes, {}).front == finished.front
-    assert notes.texts[-1].startswith("not timed: of board latencies are predicted")
-    assert json.loads((again / "run.json").read_text())["conditions"] == predictor.conditions
+    assert notes.texts[-1].startswith("not timed: latencies of board are predicted")
+    (device,) = json.loads((again / "run.json").read_text())["devices"]
+    assert device["conditions"] == predictor.conditions
 
 
 def test_the_strategy_gradient_takes_the_first_network_that_it_derives(space: SearchSpace, tmp_path: Path) -> None:
-    config = SearchConfig(**QUICK | GRADIENT, latency_budget="90%")
-    result = search(space, "digits", out=tmp_path / "run", config=config)
+    result = search(space, "digits", out=tmp_path / "run", **QUICK | GRADIENT, latency_budget="90%")
     (row,) = result.front
-    (tried,) = result.run.read()["derived"].values()
-    assert [(each["arch_id"], each["measured_ms"]) for each in tried] == [(row.arch_id, None)]
+    assert "tightened" not in result.run.read()
     assert row.measured_ms is None and row.within_budget
 
 
@@ -208,7 +209,7 @@ def test_verify_names_the_device_it_needs(finished: SearchResult) -> None:
 def test_on_the_device_itself_verify_measures_for_the_first_time(finished: SearchResult, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished.run.path, tmp_path / "run"))
     facts = json.loads((run / "run.json").read_text())
-    facts["conditions"] = conditions_here("cpu").describe()
+    facts["devices"][0]["conditions"] = conditions_here("cpu").describe()
     (run / "run.json").write_text(json.dumps(facts))
     found = verify(run, Notes())
     assert [each.row for each in found] == list(finished.front)
@@ -225,14 +226,27 @@ def put(predictor: LatencyPredictor, folder: Path, name: str, space: str = "nasb
     replace(predictor, conditions={**predictor.conditions, **conditions}).save(path)
 
 
-def config_of(space: SearchSpace, **changes: Any) -> SearchConfig:
-    return SearchConfig(**QUICK | {"space": space.reference, "space_options": space.options} | changes)
+def target_of(space: SearchSpace, **changes: Any) -> Target:
+    options = QUICK | {"space": space.reference, "space_options": space.options} | changes
+    (device,) = search_request(options).devices.devices()
+    return target_of_request(device)
+
+
+def sources_of(space: SearchSpace, target: Target, **changes: Any) -> tuple[Sources, Need]:
+    request = search_request(QUICK | {"space": space.reference, "space_options": space.options} | changes)
+    needs = needs_of((), [target], ())
+    return Sources(request=request.sources, space=space, restrictions=request.space, needs=needs), needs[0]
+
+
+def known_predictor(space: SearchSpace, target: Target, **changes: Any) -> LatencyPredictor | None:
+    sources, need = sources_of(space, target, **changes)
+    return sources.predictor(need)
 
 
 def test_a_part_of_a_space_uses_the_predictor_of_the_whole(space: SearchSpace, predictor: LatencyPredictor) -> None:
     part = restricted(space, dropped=["*=nor_conv_3x3"])
     assert part.size < space.size
-    found = known_predictor(config_of(space), part, target_of(config_of(space)))
+    found = known_predictor(part, target_of(space))
     assert found is not None
     rows = part.sample_rows(np.random.default_rng(0), 20)
     whole = space.encode([part.decode(row) for row in rows])
@@ -245,12 +259,11 @@ OTHER: dict[str, Any] = {"space_options": {"resolution": 8, "width": 16, "cells"
 def test_a_space_that_is_not_shipped_is_refused_with_a_command_that_estimates_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = SearchConfig(**QUICK | OTHER)
     message = (
         "^device board has no predictor of this nasbench201: the predictor was fitted to other operators than .* has; p"
     )
     with pytest.raises(PredictorError, match=message) as refusal:
-        search("nasbench201", "digits", out=tmp_path / "run", config=config)
+        search("nasbench201", "digits", out=tmp_path / "run", **QUICK | OTHER)
     assert "\n" not in str(refusal.value) and not (tmp_path / "run").exists()
     told = re.search(
         r"; profile the space there, or estimate it: `hwnas (.*)`, and search with (.*)$", str(refusal.value)
@@ -263,25 +276,25 @@ def test_a_space_that_is_not_shipped_is_refused_with_a_command_that_estimates_it
     monkeypatch.chdir(tmp_path)
     printed(*shlex.split(told[1]), "--allow-unconverged")
     assert told[2] == "--predictor cold.json"
-    config = replace(config, predictor="cold.json", space="nasbench201")
-    found = known_predictor(config, configured("nasbench201", config), target_of(config))
+    request = search_request({"space": "nasbench201", **OTHER})
+    found = known_predictor(request.space.load(), target_of(request.space.load()), predictor=("cold.json",))
     assert found is not None and found.report["cold"]
 
 
 def test_another_space_is_estimated_from_the_table_that_there_is_or_only_profiled(
     space: SearchSpace, folder: Path, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of(space, device="board")
+    target = target_of(space)
     with pytest.raises(
         PredictorError,
         match=r"^device board has no predictor of this conv_macro: it has nasbench201; profile the space there, or estimate "
         r"it: `hwnas fit --table board/nasbench201 --space conv_macro --out cold.json`, and search with --predictor cold.json$",
     ):
-        known_predictor(config, hwnas.space("conv_macro"), target_of(config))
+        known_predictor(hwnas.space("conv_macro"), target)
     put(predictor, tmp_path, "board")  # the same, without its table
     monkeypatch.setenv(FOLDERS, str(tmp_path))
     with pytest.raises(PredictorError, match=r": it has nasbench201; profile the space there$"):
-        known_predictor(config, hwnas.space("conv_macro"), target_of(config))
+        known_predictor(hwnas.space("conv_macro"), target)
 
 
 def test_a_damaged_predictor_is_called_that(
@@ -290,16 +303,15 @@ def test_a_damaged_predictor_is_called_that(
     put(predictor, tmp_path, "board", "fbnet")
     predictor_path(tmp_path, "board", "nasbench201").write_text("{")
     monkeypatch.setenv(FOLDERS, str(tmp_path))
-    config = config_of(space)
     with pytest.raises(PredictorError, match=r"nasbench201.json: not a predictor's JSON, or damaged; fit it again$"):
-        known_predictor(config, space, target_of(config))
+        known_predictor(space, target_of(space))
 
 
 def test_other_names_are_refused(space: SearchSpace) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown device 'bored'; known: amd-epyc, board, cpu, cuda"):
-        target_of(config_of(space, device="bored"))
+        target_of(space, device=("bored",))
     with pytest.raises(UnknownNameError, match="unknown precision 'int4'"):
-        target_of(config_of(space, device="cpu", precision="int4"))
+        target_of(space, device=("cpu",), precision="int4")
 
 
 def test_other_conditions_are_refused_with_those_of_the_device(
@@ -312,25 +324,25 @@ def test_other_conditions_are_refused_with_those_of_the_device(
 
     def refused(**asked: Any) -> str:
         with pytest.raises(DeviceError, match=r"^device \w+ was measured under other conditions; give ") as refusal:
-            target_of(config_of(space, **asked))
+            target_of(space, **asked)
         return str(refusal.value).partition("; give ")[2]
 
-    assert refused(device="wide") == "--threads 4 --batch 32"
-    assert refused(device="wide", threads=4, batch=1) == "--batch 32"
-    assert target_of(config_of(space, device="wide", threads=4, batch=32)).here.batch == 32
-    assert refused(device="wide", threads=4, batch=32, runtime="torch") == "--runtime onnxruntime"
-    assert refused(device="gpu", runtime="onnxruntime") == "--precision bf16 --runtime torch"
-    assert target_of(config_of(space, device="gpu", precision="bf16")).conditions["runtime"] == "torch 2.0"
-    assert refused(device="still") == "--runtime-option allow_spinning=0"
+    assert refused(device=("wide",)) == "--threads 4 --batch 32"
+    assert refused(device=("wide",), threads=4, batch=1) == "--batch 32"
+    assert target_of(space, device=("wide",), threads=4, batch=32).here.batch == 32
+    assert refused(device=("wide",), threads=4, batch=32, runtime="torch") == "--runtime onnxruntime"
+    assert refused(device=("gpu",), runtime="onnxruntime") == "--precision bf16 --runtime torch"
+    assert target_of(space, device=("gpu",), precision="bf16").conditions["runtime"] == "torch 2.0"
+    assert refused(device=("still",)) == "--runtime-option allow_spinning=0"
     asked = {"allow_spinning": "0", "denormal_as_zero": "1"}
-    assert refused(device="still", runtime_options=asked) == "--runtime-option denormal_as_zero=0"
+    assert refused(device=("still",), runtime_options=asked) == "--runtime-option denormal_as_zero=0"
 
 
 def test_usual_values_of_options_and_permissions_are_no_other_conditions(space: SearchSpace) -> None:
     options = {"graph_optimization": "all", "slow_int8": "allowed"}
-    assert target_of(config_of(space, runtime_options=options, runtime="onnxruntime")).shipped == "board"
+    assert target_of(space, runtime_options=options, runtime="onnxruntime").shipped == "board"
     with pytest.raises(UnknownNameError, match="unknown runtime option 'graph'"):
-        target_of(config_of(space, runtime_options={"graph": "all"}))
+        target_of(space, runtime_options={"graph": "all"})
 
 
 def test_names_of_this_machines_devices_are_never_shipped_ones(
@@ -339,7 +351,7 @@ def test_names_of_this_machines_devices_are_never_shipped_ones(
     put(predictor, tmp_path, "cpu")
     monkeypatch.setenv(FOLDERS, str(tmp_path))
     assert "cpu" in shipped_devices()
-    target = target_of(config_of(space, device="cpu"))
+    target = target_of(space, device=("cpu",))
     assert target.timed and target.conditions == conditions_here("cpu").describe()
     require_here("cpu")
 
@@ -351,19 +363,19 @@ def test_a_device_that_is_not_found_may_be_in_a_folder_that_is_not_there(
     with pytest.raises(
         DeviceError, match=r"^device board is not found: HWNAS_DEVICES names .*nowhere, which is no folder"
     ):
-        target_of(config_of(space))
-    assert target_of(config_of(space, device="cpu")).timed
+        target_of(space)
+    assert target_of(space, device=("cpu",)).timed
 
 
 def test_a_table_or_predictor_that_is_given_goes_before_the_shipped_one(space: SearchSpace, folder: Path) -> None:
-    config = config_of(space, table="board/nasbench201")
-    target = target_of(config)
-    assert known_predictor(config, space, target) is None
-    assert known_table(config, space, target) == table_path(folder, "board", "nasbench201")
-    by_name = replace(config, table=None, predictor="board/nasbench201")
-    assert known_predictor(by_name, space, target) is not None
+    target = target_of(space)
+    sources, need = sources_of(space, target, table=("board/nasbench201",))
+    assert sources.predictor(need) is None
+    assert sources.table(need) == table_path(folder, "board", "nasbench201")
+    assert known_predictor(space, target, predictor=("board/nasbench201",)) is not None
+    sources, _ = sources_of(space, target_of(space, device=("cpu",)), predictor=("board/nasbench201",))
     with pytest.raises(HwnasError, match="fitted under other conditions: hardware a board"):
-        known_predictor(by_name, space, target_of(replace(by_name, device="cpu")))
+        sources.check()
 
 
 # ---- commands
@@ -411,8 +423,6 @@ def test_shipped_predictors_and_tables_are_given_by_name(space: SearchSpace, fol
     assert answer["predicted_ms"] > 0
     merged = json.loads(printed("merge", "board/nasbench201", "--out", tmp_path / "merged.jsonl", "--json"))
     assert merged["rows"] == len(read_table(table_path(folder, "board", "nasbench201")).rows)
-    with pytest.raises(PredictorError, match=r"board.nasbench201.json: predicts latency, not energy"):
-        known_energy(config_of(space, energy_predictor="board/nasbench201"), space, target_of(config_of(space)))
     printed("fit", "--table", "board/nasbench201", "--allow-unconverged", "--out", tmp_path / "p.json")
     assert LatencyPredictor.load(tmp_path / "p.json").conditions["hardware"] == "a board"
 

@@ -29,12 +29,17 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
         f"text:{folder / 'a.txt'}",
         latency_budget_ms=100,
         out=folder / "run",
-        config=hwnas.SearchConfig(epochs=2, evaluations=16, networks=10, limit_images=200, batch=3),
+        epochs=2,
+        evaluations=16,
+        networks=10,
+        limit_images=200,
+        batch=3,
+        final_epochs=2,
     )
 
 
 def test_perplexities_are_the_exponentials_of_the_losses_of_the_onnx_files(found: SearchResult) -> None:
-    data = load_data(found.run.read()["config"]["data"], (8,), vocabulary=7, limit=200)
+    data = load_data(found.run.read()["request"]["data"]["data"], (8,), vocabulary=7, limit=200)
     for row in found.front:
         assert row.perplexity_val == pytest.approx(np.exp(row.loss_val))
         session = ort.InferenceSession((found.run.path / row.onnx).read_bytes(), providers=["CPUExecutionProvider"])
@@ -54,7 +59,7 @@ def test_a_model_says_its_tokens_and_takes_their_ids(found: SearchResult, tmp_pa
     assert "hwnas.mean" not in properties
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
     database = RunDatabase.existing(found.run.database)
-    beaten = sorted(set(database.evaluations()) - {row.arch_id for row in found.front})
+    beaten = sorted(set(database.evaluations("search")) - {row.arch_id for row in found.front})
     database.close()
     onnx.checker.check_model(onnx.load(export(found.run.path, beaten[0], tmp_path / "b.onnx")))
 

@@ -1,6 +1,5 @@
 """Laws of what a run is trained on: it is recorded, told where it changes, and refused before anything is made."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError
 from hwnas.pipeline import trained_on
-from hwnas.pipeline.config import SearchConfig
+from hwnas.pipeline.checked import load_for
 from hwnas.pipeline.predict import fit_table
-from hwnas.pipeline.request import load_for, reopen
-from hwnas.pipeline.search import resume, search, trained_supernet
+from hwnas.pipeline.request import SearchRequest, reopen, search_request
+from hwnas.pipeline.search import resume, search
+from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.train import resume_training, train
 from hwnas.pipeline.trained_on import record_training
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import profile
+from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.train.devices import training_device
 
@@ -38,6 +38,10 @@ class Notes(Silent):  # type: ignore[misc]
 @pytest.fixture(scope="module")
 def space() -> SearchSpace:
     return hwnas.space("mobilenet", resolution=16, width=0.25)
+
+
+def asked(space: SearchSpace, **changes: Any) -> SearchRequest:
+    return search_request(QUICK | {"space": space.reference, "space_options": space.options} | changes)
 
 
 @pytest.fixture
@@ -59,12 +63,12 @@ def test_what_a_run_is_trained_on_is_kept_and_told_where_it_changes(
 def test_where_networks_are_only_judged_nothing_is_trained(
     space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = SearchConfig(**QUICK, space=space.reference, space_options=space.options)
-    train(config, space, tmp_path / "trained", Silent())
+    train(asked(space), space, tmp_path / "trained", Silent())
     run = create_run(tmp_path / "run", {}, {}, {})
-    data = load_for(space, config)
+    request = asked(space, supernet=str(tmp_path / "trained"))
+    data, task = load_for(space, request.data, request.seed)
     monkeypatch.setattr(trained_on, "described", lambda device: "elsewhere")
-    trained_supernet(run, replace(config, supernet=str(tmp_path / "trained")), space, data, Silent())
+    trained_supernet(run, space, request.training, data, task, request.seed, Silent())
     assert "trained_on" not in run.read()
     notes = Notes()
     resume_training(tmp_path / "trained", notes, {})
@@ -72,30 +76,28 @@ def test_where_networks_are_only_judged_nothing_is_trained(
 
 
 def test_a_run_goes_on_on_another_device_but_not_otherwise_changed(space: SearchSpace, tmp_path: Path) -> None:
-    config = SearchConfig(**QUICK, space=space.reference, space_options=space.options)
     out = tmp_path / "run"
-    weights = train(config, space, out, Silent())
+    weights = train(asked(space), space, out, Silent())
     assert RunFolder(out).read()["trained_on"] == [trained_on.described(training_device("auto"))]
-    assert reopen(out, {"train_on": "cpu"})[1].train_on == "cpu"
+    assert reopen(out, {"train_on": "cpu"})[1].training.train_on == "cpu"
     assert resume_training(out, Silent(), {"train_on": "cpu"}) == weights
-    with pytest.raises(RunError, match="was started with epochs = 2, not 3"):
+    with pytest.raises(RunError, match="was started with --epochs 2, not 3"):
         reopen(out, {"train_on": "cpu", "epochs": 3})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_gpu_that_is_not_there_is_refused_before_a_folder_is_made(space: SearchSpace, tmp_path: Path) -> None:
-    config = SearchConfig(**QUICK, train_on="cuda")
     with pytest.raises(DeviceError, match="--train-on cuda: PyTorch"):
-        search(space, "digits", out=tmp_path / "run", config=config)
+        search(space, "digits", out=tmp_path / "run", **QUICK, train_on="cuda")
     with pytest.raises(DeviceError, match="--train-on cuda: PyTorch"):
-        train(config, space, tmp_path / "run", Silent())
+        train(asked(space, train_on="cuda"), space, tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize(
-    "asked",
+    "changes",
     [
         {"evaluations": 12},
         {"strategy": "gradient", "final_epochs": 1, "warmup_epochs": 1},
@@ -103,11 +105,11 @@ def test_a_gpu_that_is_not_there_is_refused_before_a_folder_is_made(space: Searc
     ],
 )
 def test_a_search_on_a_gpu_leaves_models_of_a_cpu_and_goes_on_there(
-    space: SearchSpace, tmp_path: Path, asked: dict[str, Any]
+    space: SearchSpace, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    profile(space, conditions_here("cpu"), tmp_path / "t.jsonl", networks=10)
+    profile(Profiling(space=space, conditions=conditions_here("cpu"), path=tmp_path / "t.jsonl"), networks=10)
     fit_table(tmp_path / "t.jsonl", space, allow_unconverged=True).save(tmp_path / "p.json")
-    given = QUICK | asked | {"predictor": str(tmp_path / "p.json"), "latency_budget": "1s", "train_on": "cuda"}
+    options = QUICK | changes | {"predictor": (str(tmp_path / "p.json"),), "latency_budget": "1s", "train_on": "cuda"}
 
     class StoppedError(Exception):
         pass
@@ -118,7 +120,7 @@ def test_a_search_on_a_gpu_leaves_models_of_a_cpu_and_goes_on_there(
                 raise StoppedError
 
     with pytest.raises(StoppedError):
-        search(space, "digits", out=tmp_path / "run", config=SearchConfig(**given), reporter=StopAfterAnEpoch())
+        search(space, "digits", out=tmp_path / "run", reporter=StopAfterAnEpoch(), **options)
     found = resume(tmp_path / "run", Silent(), {})
     assert found.run.read()["trained_on"] == [trained_on.described(torch.device("cuda"))]
     assert all((found.run.path / row.onnx).stat().st_size > 1000 for row in found.front)

@@ -1,5 +1,6 @@
 """Laws of measuring until an error is expected: it stops when that is so, or when all that is allowed is measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.until import FIRST, profile_until
 from hwnas.profiler.device import conditions_here
-from hwnas.profiler.profile import ProfileSummary, operator_workloads
+from hwnas.profiler.profile import ProfileSummary, Profiling, Workload, operator_workloads
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.table import read_table
 from hwnas.spaces import load_space
@@ -27,15 +28,17 @@ class Notes(Silent):
 
 @pytest.fixture(scope="module")
 def space() -> SearchSpace:
-    return load_space("conv_macro", {"resolution": 16, "features": 32})
+    """A space of 16 operators: what these tests measure are networks."""
+    return load_space("nasbench201", {"resolution": 8, "width": 8, "cells": 1})
 
 
 def measured(
-    space: SearchSpace, path: Path, error: float, most: int, **changes: object
+    space: SearchSpace, path: Path, error: float, most: int, operators: Sequence[Workload] | None = None
 ) -> tuple[ProfileSummary, Notes]:
     notes = Notes()
-    options = {"operators": operator_workloads(space), "protocol": QUICK, "reporter": notes} | changes
-    return profile_until(space, conditions_here("cpu"), path, error=error, most=most, **options), notes
+    profiling = Profiling(space=space, conditions=conditions_here("cpu"), path=path, protocol=QUICK, reporter=notes)
+    works = operator_workloads(space) if operators is None else operators
+    return profile_until(profiling, works, error=error, most=most), notes
 
 
 def networks(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ STAGE = {"stage1": 1.2, "stage2": 1.0, "stage3": 0.85, "stage4": 0.7}
 
 
 @pytest.fixture(scope="session")
-def isolated_ms(tiny_space: SearchSpace) -> dict[str, float]:
+def isolated(tiny_space: SearchSpace) -> dict[str, float]:
     """Times that grow with FLOPs, times what is each operator's own."""
     rng = np.random.default_rng(3)
     return {
@@ -32,7 +32,7 @@ def isolated_ms(tiny_space: SearchSpace) -> dict[str, float]:
 
 
 @pytest.fixture(scope="session")
-def true_ms(tiny_space: SearchSpace, isolated_ms: dict[str, float]) -> Callable[[np.ndarray], np.ndarray]:
+def true_ms(tiny_space: SearchSpace, isolated: dict[str, float]) -> Callable[[np.ndarray], np.ndarray]:
     """The noise-free latency of rows."""
 
     def times(rows: np.ndarray) -> np.ndarray:
@@ -46,14 +46,14 @@ def true_ms(tiny_space: SearchSpace, isolated_ms: dict[str, float]) -> Callable[
                 context = STAGE.get(layer.name.partition(".")[0], 1.0)
                 if isinstance(operator, MBConv):
                     context *= KERNEL[operator.kernel] * EXPANSION[operator.expansion]
-                result[n] += context * isolated_ms[operator.key]
+                result[n] += context * isolated[operator.key]
         return result
 
     return times
 
 
 @pytest.fixture(scope="session")
-def measured(tiny_space: SearchSpace, isolated_ms, true_ms) -> Callable[..., Measurements]:
+def measured(tiny_space: SearchSpace, isolated, true_ms) -> Callable[..., Measurements]:
     """Measurements of so many networks with so much relative noise."""
 
     def measure(networks: int, noise: float, seed: int = 5) -> Measurements:
@@ -61,12 +61,12 @@ def measured(tiny_space: SearchSpace, isolated_ms, true_ms) -> Callable[..., Mea
         rows = tiny_space.sample_rows(rng, networks)
         latency_ms = true_ms(rows) * rng.lognormal(0, noise, networks)
         return Measurements(
-            isolated_ms=isolated_ms,
+            isolated=isolated,
             rows_NC=rows,
-            network_ms_N=latency_ms,
-            other_ms={"median": 1.05 * latency_ms, "p90": 1.2 * latency_ms},
+            networks_N=latency_ms,
+            other={"median": 1.05 * latency_ms, "p90": 1.2 * latency_ms},
             repeat_noise=noise,
-            reference_ms=0.5,
+            reference=0.5,
         )
 
     return measure
@@ -86,7 +86,7 @@ def interacting(tiny_space: SearchSpace, measured) -> Callable[[int], Measuremen
         one, other = (
             measurements.rows_NC[:, tiny_space.columns[f"stage{number}.block1.kernel"]] == 2 for number in (1, 3)
         )
-        return replace(measurements, network_ms_N=measurements.network_ms_N * np.where(one & other, 1.3, 1.0))
+        return replace(measurements, networks_N=measurements.networks_N * np.where(one & other, 1.3, 1.0))
 
     return measure
 
@@ -97,6 +97,6 @@ def predictor_with_trees(tiny_space: SearchSpace, interacting) -> LatencyPredict
 
 
 @pytest.fixture(scope="session")
-def isolated_sum_ms(tiny_space: SearchSpace, isolated_ms) -> Callable[[np.ndarray], np.ndarray]:
-    factors = layer_factors(tiny_space, lambda operator: isolated_ms[operator.key])
+def isolated_sum_ms(tiny_space: SearchSpace, isolated) -> Callable[[np.ndarray], np.ndarray]:
+    factors = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated[operator.key])
     return lambda rows: total(factors, rows, tiny_space.columns)

@@ -10,13 +10,13 @@ from hwnas.predict.features import space_basis
 
 
 @pytest.fixture
-def fitted(tiny_space, isolated_ms):
+def fitted(tiny_space, isolated):
     """A model of a device, of measured networks."""
 
     def fit(measurements, rows=None):
         rows = np.arange(len(measurements.rows_NC)) if rows is None else rows
-        latency_ms = measurements.network_ms_N[rows]
-        basis = space_basis(tiny_space, isolated_ms, float(np.median(measurements.network_ms_N)))
+        latency_ms = measurements.networks_N[rows]
+        basis = space_basis(tiny_space, isolated, float(np.median(measurements.networks_N)))
         return fit_additive(basis, tiny_space.columns, measurements.rows_NC[rows], latency_ms)
 
     return fit
@@ -29,7 +29,7 @@ def test_the_error_expected_is_about_the_error_found(tiny_space, measured, true_
         model = fitted(measured(40, noise, seed=seed))
         again_ms = true_ms(rows) * np.random.default_rng(seed).lognormal(0, noise, len(rows))
         expected.append(expected_error(model, rows))
-        found.append(np.abs(model.predict_ms(rows) / again_ms - 1).mean())
+        found.append(np.abs(model.predict(rows) / again_ms - 1).mean())
     assert np.mean(expected) == pytest.approx(np.mean(found), rel=0.25)
 
 

@@ -12,9 +12,9 @@ from hwnas.predict.features import space_basis
 
 
 def fitted(space, measurements, isolated: bool = True) -> AdditiveModel:
-    latency_ms = measurements.network_ms_N
-    typical_ms = float(np.median(latency_ms)) if len(latency_ms) else 1.0
-    basis = space_basis(space, measurements.isolated_ms if isolated else {}, typical_ms)
+    latency_ms = measurements.networks_N
+    typical_cost = float(np.median(latency_ms)) if len(latency_ms) else 1.0
+    basis = space_basis(space, measurements.isolated if isolated else {}, typical_cost)
     return fit_additive(basis, space.columns, measurements.rows_NC, latency_ms)
 
 
@@ -33,13 +33,13 @@ def error(others, true_ms):
 
 def test_corrections_that_are_shared_are_recovered_from_60_networks(tiny_space, measured, others, error) -> None:
     noise = 0.01
-    assert error(fitted(tiny_space, measured(60, noise)).predict_ms(others)) < 1.2 * noise
+    assert error(fitted(tiny_space, measured(60, noise)).predict(others)) < 1.2 * noise
 
 
 @pytest.mark.parametrize(("isolated", "least"), [(True, 0.004), (False, 0.03)])
 def test_without_noise_more_networks_leave_less_error(tiny_space, measured, others, error, isolated, least) -> None:
     errors = [
-        error(fitted(tiny_space, measured(networks, 0.0), isolated).predict_ms(others)) for networks in (10, 40, 160)
+        error(fitted(tiny_space, measured(networks, 0.0), isolated).predict(others)) for networks in (10, 40, 160)
     ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < least
@@ -47,17 +47,17 @@ def test_without_noise_more_networks_leave_less_error(tiny_space, measured, othe
 
 def test_without_networks_the_prediction_is_the_isolated_sum(tiny_space, measured, others, isolated_sum_ms) -> None:
     model = fitted(tiny_space, measured(0, 0.01))
-    assert np.array_equal(model.predict_ms(others), isolated_sum_ms(others))
+    assert np.array_equal(model.predict(others), isolated_sum_ms(others))
 
 
 @pytest.mark.parametrize("networks", [1, 2, 3])
 def test_few_networks_do_more_good_than_harm(tiny_space, measured, others, error, isolated_sum_ms, networks) -> None:
-    assert error(fitted(tiny_space, measured(networks, 0.01)).predict_ms(others)) < error(isolated_sum_ms(others))
+    assert error(fitted(tiny_space, measured(networks, 0.01)).predict(others)) < error(isolated_sum_ms(others))
 
 
 def test_isolated_times_spare_networks(tiny_space, measured, others, error) -> None:
     measurements = measured(10, 0.01)
-    with_them, without = (fitted(tiny_space, measurements, isolated).predict_ms(others) for isolated in (True, False))
+    with_them, without = (fitted(tiny_space, measurements, isolated).predict(others) for isolated in (True, False))
     assert error(with_them) < 0.6 * error(without)
 
 
@@ -65,8 +65,8 @@ def test_without_isolated_times_ten_networks_predict_better_than_their_median(
     tiny_space, measured, others, error
 ) -> None:
     measurements = measured(10, 0.01)
-    median = np.full(len(others), np.median(measurements.network_ms_N))
-    assert error(fitted(tiny_space, measurements, isolated=False).predict_ms(others)) < 0.6 * error(median)
+    median = np.full(len(others), np.median(measurements.networks_N))
+    assert error(fitted(tiny_space, measurements, isolated=False).predict(others)) < 0.6 * error(median)
 
 
 @pytest.mark.parametrize("isolated", [True, False])
@@ -94,24 +94,24 @@ def test_the_model_is_one_factor_per_layer_and_pair_and_an_intercept(tiny_space,
 
 def test_the_unit_of_time_makes_no_difference(tiny_space, measured, others) -> None:
     measurements = measured(30, 0.01)
-    latency_us = 1e3 * measurements.network_ms_N
-    isolated_us = {key: 1e3 * ms for key, ms in measurements.isolated_ms.items()}
+    latency_us = 1e3 * measurements.networks_N
+    isolated_us = {key: 1e3 * ms for key, ms in measurements.isolated.items()}
     for known_us in (isolated_us, {}):
         basis = space_basis(tiny_space, known_us, float(np.median(latency_us)))
-        predicted_us = fit_additive(basis, tiny_space.columns, measurements.rows_NC, latency_us).predict_ms(others)
-        expected = fitted(tiny_space, measurements, isolated=bool(known_us)).predict_ms(others)
+        predicted_us = fit_additive(basis, tiny_space.columns, measurements.rows_NC, latency_us).predict(others)
+        expected = fitted(tiny_space, measurements, isolated=bool(known_us)).predict(others)
         assert predicted_us / 1e3 == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_order_of_networks_makes_no_difference(tiny_space, measured, others) -> None:
     measurements = measured(30, 0.01)
     model, order = fitted(tiny_space, measurements), np.random.default_rng(0).permutation(30)
-    again = fit_additive(model.basis, tiny_space.columns, measurements.rows_NC[order], measurements.network_ms_N[order])
-    assert again.predict_ms(others) == pytest.approx(model.predict_ms(others), rel=1e-4)
+    again = fit_additive(model.basis, tiny_space.columns, measurements.rows_NC[order], measurements.networks_N[order])
+    assert again.predict(others) == pytest.approx(model.predict(others), rel=1e-4)
 
 
-def test_features_of_a_network_are_the_sums_over_its_layers_and_pairs(tiny_space, isolated_ms, others) -> None:
-    basis = space_basis(tiny_space, isolated_ms, 2.0)
+def test_features_of_a_network_are_the_sums_over_its_layers_and_pairs(tiny_space, isolated, others) -> None:
+    basis = space_basis(tiny_space, isolated, 2.0)
     design_NP = basis.design(others[:5], tiny_space.columns).toarray()
     for row, features_P in zip(others, design_NP, strict=False):
         expected = np.zeros(design_NP.shape[1])
@@ -129,7 +129,7 @@ def test_what_the_pairs_of_layers_cost_together_is_learned(every_row) -> None:
     # As an exclusive or, which no sum of what the two layers cost each can be.
     ms = 1.0 + 0.3 * ((rows[:, first] == 2) ^ (rows[:, second] == 2))
     model = fit_additive(space_basis(space, {}, 1.0), space.columns, rows[:200], ms[:200])
-    assert np.abs(model.predict_ms(rows[200:]) / ms[200:] - 1).mean() < 0.02
+    assert np.abs(model.predict(rows[200:]) / ms[200:] - 1).mean() < 0.02
 
 
 # ---- how sure it is
@@ -150,7 +150,7 @@ def test_errors_are_about_as_large_as_the_deviations_say(tiny_space, measured, o
     ratios = []
     for seed in range(5):
         model = fitted(tiny_space, measured(40, 0.01, seed))
-        away = np.abs(true_ms(others) / model.predict_ms(others) - 1)
+        away = np.abs(true_ms(others) / model.predict(others) - 1)
         ratios.append(np.mean(away) / np.mean(model.deviation(others)))
     # The mean absolute value of a standard Gaussian is 0.8.
     assert 0.4 < np.mean(ratios) < 1.6
@@ -161,11 +161,11 @@ def test_errors_are_about_as_large_as_the_deviations_say(tiny_space, measured, o
 
 def test_one_who_believes_in_no_corrections_makes_none(tiny_space, measured, others, isolated_sum_ms) -> None:
     measurements = measured(20, 0.01)
-    basis = space_basis(tiny_space, measurements.isolated_ms, float(np.median(measurements.network_ms_N)))
+    basis = space_basis(tiny_space, measurements.isolated, float(np.median(measurements.networks_N)))
     logs = np.array([-11.0] * len(basis.groups) + [-3.0])
     believed = LogScales(logs, np.full(len(logs), 1e-3))
-    model = fit_additive(basis, tiny_space.columns, measurements.rows_NC, measurements.network_ms_N, believed)
-    assert model.predict_ms(others) == pytest.approx(isolated_sum_ms(others), rel=1e-3)
+    model = fit_additive(basis, tiny_space.columns, measurements.rows_NC, measurements.networks_N, believed)
+    assert model.predict(others) == pytest.approx(isolated_sum_ms(others), rel=1e-3)
 
 
 def test_relative_errors_count_but_those_of_networks_that_do_next_to_nothing() -> None:
@@ -177,4 +177,4 @@ def test_relative_errors_count_but_those_of_networks_that_do_next_to_nothing() -
 def test_what_a_model_predicts_is_the_total_of_its_factors(tiny_space, measured, others) -> None:
     model = fitted(tiny_space, measured(20, 0.01))
     assert all(isinstance(factor, Factor) for factor in model.factors)
-    assert np.array_equal(model.predict_ms(others), total(model.factors, others, tiny_space.columns))
+    assert np.array_equal(model.predict(others), total(model.factors, others, tiny_space.columns))

@@ -55,10 +55,10 @@ def test_weights_of_0_leave_what_is_expected(basis: Basis) -> None:
 @given(BASES)
 @settings(max_examples=40)
 def test_the_first_feature_is_an_intercept_in_a_group_of_its_own(basis: Basis) -> None:
-    assert (basis.design(EVERY_ROW, COLUMNS).toarray()[:, 0] == basis.intercept_ms).all()
+    assert (basis.design(EVERY_ROW, COLUMNS).toarray()[:, 0] == basis.intercept).all()
     assert basis.groups[0] == (INTERCEPT,) and np.flatnonzero(basis.group_P == 0).tolist() == [0]
     factor = basis.factors(np.eye(len(basis.group_P))[0])[-1]
-    assert (factor.name, factor.scope, float(factor.values)) == (INTERCEPT, (), basis.intercept_ms)
+    assert (factor.name, factor.scope, float(factor.values)) == (INTERCEPT, (), basis.intercept)
 
 
 @given(st.lists(tables(), max_size=4))

@@ -12,7 +12,7 @@ from hwnas.core.factors import total
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.errors import MissingMeasurementError, PredictorError
-from hwnas.predict.cold import FEWEST_OPERATORS, cold_predictor, estimated_ms
+from hwnas.predict.cold import FEWEST_OPERATORS, cold_predictor, estimated_costs
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.report import errors
@@ -37,22 +37,20 @@ def measured_on(device: Device, space: SearchSpace, networks: int = 40, noise: f
     """In a network, an operator takes a share of its time, less what it saves that is not called alone."""
     rng = np.random.default_rng(5)
     rows_NC = space.sample_rows(rng, networks)
-    latency_ms_N = true_ms(device, space, rows_NC) * rng.lognormal(0, noise, networks)
-    isolated_ms = {
-        key: device(operator) * float(rng.lognormal(0, noise)) for key, operator in space.operators().items()
-    }
+    cost_N = true_ms(device, space, rows_NC) * rng.lognormal(0, noise, networks)
+    isolated = {key: device(operator) * float(rng.lognormal(0, noise)) for key, operator in space.operators().items()}
     return Measurements(
-        isolated_ms=isolated_ms,
+        isolated=isolated,
         rows_NC=rows_NC,
-        network_ms_N=latency_ms_N,
-        other_ms={"median": 1.05 * latency_ms_N, "p90": 1.2 * latency_ms_N},
+        networks_N=cost_N,
+        other={"median": 1.05 * cost_N, "p90": 1.2 * cost_N},
         repeat_noise=0.01,
-        reference_ms=0.5,
+        reference=0.5,
     )
 
 
 def true_ms(device: Device, space: SearchSpace, rows_NC: np.ndarray) -> np.ndarray:
-    factors = layer_factors(space, lambda operator: SHARE * device(operator) - SAVED_MS)
+    factors = layer_factors(space.layers, space.choices, lambda operator: SHARE * device(operator) - SAVED_MS)
     return total(factors, rows_NC, space.columns)
 
 
@@ -85,22 +83,22 @@ def test_known_operators_keep_their_times(tiny_space: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     operators = list(tiny_space.operators().values())
     known = {operator: float(rng.uniform(0.1, 9)) for operator in operators[::2]}
-    estimates = estimated_ms(known, operators)
+    estimates = estimated_costs(known, operators)
     assert estimates.keys() == tiny_space.operators().keys()
     assert all(estimates[operator.key] == ms for operator, ms in known.items())
 
 
 def test_estimates_are_in_the_unit_of_what_is_known(tiny_space: SearchSpace, other_space: SearchSpace) -> None:
     known, operators = known_on(roofline_ms, tiny_space), list(other_space.operators().values())
-    in_us = estimated_ms({operator: 1e3 * ms for operator, ms in known.items()}, operators)
-    assert in_us == pytest.approx({key: 1e3 * ms for key, ms in estimated_ms(known, operators).items()})
+    in_us = estimated_costs({operator: 1e3 * ms for operator, ms in known.items()}, operators)
+    assert in_us == pytest.approx({key: 1e3 * ms for key, ms in estimated_costs(known, operators).items()})
 
 
 def test_estimates_do_not_depend_on_the_order_of_what_is_known(
     tiny_space: SearchSpace, other_space: SearchSpace
 ) -> None:
     known, operators = known_on(roofline_ms, tiny_space), list(other_space.operators().values())
-    assert estimated_ms(dict(reversed(known.items())), operators) == pytest.approx(estimated_ms(known, operators))
+    assert estimated_costs(dict(reversed(known.items())), operators) == pytest.approx(estimated_costs(known, operators))
 
 
 def test_operators_of_a_device_that_is_a_roofline_are_estimated_exactly(
@@ -108,7 +106,7 @@ def test_operators_of_a_device_that_is_a_roofline_are_estimated_exactly(
 ) -> None:
     operators = other_space.operators()
     assert not operators.keys() & tiny_space.operators().keys()
-    estimates = estimated_ms(known_on(roofline_ms, tiny_space), operators.values())
+    estimates = estimated_costs(known_on(roofline_ms, tiny_space), operators.values())
     assert estimates == pytest.approx({key: roofline_ms(operator) for key, operator in operators.items()}, rel=1e-6)
 
 
@@ -117,7 +115,7 @@ def test_a_kind_that_was_never_measured_is_estimated_like_all_others(tiny_space:
     assert {operator.kind for operator in operators.values()} - {
         operator.kind for operator in tiny_space.operators().values()
     }
-    estimates = estimated_ms(known_on(roofline_ms, tiny_space), operators.values())
+    estimates = estimated_costs(known_on(roofline_ms, tiny_space), operators.values())
     assert estimates == pytest.approx({key: roofline_ms(operator) for key, operator in operators.items()}, rel=1e-6)
 
 
@@ -126,7 +124,7 @@ def test_of_too_few_operators_no_others_are_estimated(tiny_space: SearchSpace) -
     with pytest.raises(
         PredictorError, match=r"^9 operators are measured, to estimate others takes 10; profile a larger"
     ):
-        estimated_ms(known, tiny_space.operators().values())
+        estimated_costs(known, tiny_space.operators().values())
 
 
 # ---- networks
@@ -157,8 +155,10 @@ def test_where_bytes_matter_a_cold_predictor_is_better_than_flops(
 def test_nothing_takes_less_than_nothing(tiny_space: SearchSpace, other_space: SearchSpace) -> None:
     """Where a network is much faster than its operators, the smallest are not paid back."""
     known = measured_on(roofline_ms, tiny_space)
-    layers = total(layer_factors(tiny_space, lambda _: 1.0), known.rows_NC, tiny_space.columns)
-    fast = replace(known, network_ms_N=np.maximum(known.network_ms_N - 0.004 * layers, 1e-3))
+    layers = total(
+        layer_factors(tiny_space.layers, tiny_space.choices, lambda _: 1.0), known.rows_NC, tiny_space.columns
+    )
+    fast = replace(known, networks_N=np.maximum(known.networks_N - 0.004 * layers, 1e-3))
     predictor = cold_predictor(other_space, tiny_space, fast, {})
     assert all((factor.values >= 0).all() for factor in predictor.factors)
 
@@ -207,14 +207,14 @@ def test_a_cold_predictor_is_of_its_space_only(cold: LatencyPredictor, tiny_spac
 
 
 def test_a_table_of_networks_only_is_refused(tiny_space: SearchSpace, other_space: SearchSpace) -> None:
-    networks_only = replace(measured_on(roofline_ms, tiny_space), isolated_ms={})
+    networks_only = replace(measured_on(roofline_ms, tiny_space), isolated={})
     with pytest.raises(PredictorError, match=r"^t\.jsonl: no operators are measured"):
         cold_predictor(other_space, tiny_space, networks_only, {}, where="t.jsonl")
 
 
 def test_a_table_that_is_not_finished_is_refused(tiny_space: SearchSpace, other_space: SearchSpace) -> None:
     known = measured_on(roofline_ms, tiny_space)
-    some = replace(known, isolated_ms=dict(list(known.isolated_ms.items())[1:]))
+    some = replace(known, isolated=dict(list(known.isolated.items())[1:]))
     with pytest.raises(MissingMeasurementError, match=r"^t\.jsonl: 1 of \d+ operators are not measured"):
         cold_predictor(other_space, tiny_space, some, {}, where="t.jsonl")
     with pytest.raises(PredictorError, match="5 whole networks are measured, a fit needs 8"):

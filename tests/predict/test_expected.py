@@ -75,9 +75,9 @@ def test_the_expectation_is_the_mean_over_drawn_and_normalised_architectures(nam
     columns = [
         rng.choice(len(each), size=100_000, p=each / each.sum()) for each in map(np.asarray, probabilities.values())
     ]
-    latency_ms_N = predictor.predict_ms(space.normalise(np.stack(columns, axis=1)))
-    error = latency_ms_N.std() / np.sqrt(len(latency_ms_N))
-    assert abs(float(ExpectedLatency(predictor).milliseconds(probabilities)) - latency_ms_N.mean()) < 4.5 * error
+    cost_N = predictor.predict_ms(space.normalise(np.stack(columns, axis=1)))
+    error = cost_N.std() / np.sqrt(len(cost_N))
+    assert abs(float(ExpectedLatency(predictor).milliseconds(probabilities)) - cost_N.mean()) < 4.5 * error
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32))

@@ -131,8 +131,8 @@ def test_an_operator_has_each_level_by_each_reckoning_and_those_alone() -> None:
     space = fbnet()
     expected = {(INTERCEPT,), *product(RECKONINGS, LEVELS), *PAIR}
     assert set(space_basis(space, {}, 1.0).groups) == expected
-    isolated_ms = dict.fromkeys(space.operators(), 0.1)
-    assert set(space_basis(space, isolated_ms, 1.0).groups) == expected | set(product(["isolated"], LEVELS))
+    isolated = dict.fromkeys(space.operators(), 0.1)
+    assert set(space_basis(space, isolated, 1.0).groups) == expected | set(product(["isolated"], LEVELS))
 
 
 @given(st.data())
@@ -170,14 +170,14 @@ def test_the_mean_operator_costs_its_layers_share_by_every_reckoning() -> None:
     share_ms = 48.0 / len(space.layers)
     for reckoning in RECKONINGS:
         column = np.flatnonzero(basis.group_P == basis.groups.index((reckoning, "all")))
-        cost_ms = {
+        cost = {
             operator.key: cells_SP[[cell]][:, column].toarray().item()
             for layer, cells_SP in zip(space.layers, basis.cells, strict=False)
             for cell, (_, operator) in enumerate(layer.cells(space.by_name))
             if operator is not None
         }
-        assert set(cost_ms) == set(space.operators())
-        assert np.mean(list(cost_ms.values())) == pytest.approx(share_ms)
+        assert set(cost) == set(space.operators())
+        assert np.mean(list(cost.values())) == pytest.approx(share_ms)
 
 
 def test_a_share_of_flops_is_proportional_to_flops(every_row) -> None:
@@ -188,10 +188,10 @@ def test_a_share_of_flops_is_proportional_to_flops(every_row) -> None:
     assert found / found.max() == pytest.approx(flops / flops.max())
 
 
-def test_what_is_expected_is_the_isolated_sum(tiny_space, isolated_ms) -> None:
+def test_what_is_expected_is_the_isolated_sum(tiny_space, isolated) -> None:
     rows = tiny_space.sample_rows(np.random.default_rng(0), 20)
-    expected = layer_factors(tiny_space, lambda operator: isolated_ms[operator.key])
-    basis = space_basis(tiny_space, isolated_ms, 1.0)
+    expected = layer_factors(tiny_space.layers, tiny_space.choices, lambda operator: isolated[operator.key])
+    basis = space_basis(tiny_space, isolated, 1.0)
     assert np.array_equal(total(basis.expected, rows, tiny_space.columns), total(expected, rows, tiny_space.columns))
     shared = in_group(basis, tiny_space, rows, "isolated", "all")[:, 0]
     assert shared == pytest.approx(total(expected, rows, tiny_space.columns))
@@ -306,10 +306,10 @@ def test_that_holds_of_any_space_drawn(tied_spaces, data, seed: int) -> None:
 
 def require_a_sum_of_factors(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    isolated_ms = {key: float(rng.uniform(0.1, 1)) for key in space.operators()}
+    isolated = {key: float(rng.uniform(0.1, 1)) for key in space.operators()}
     rows = space.sample_rows(rng, 10)
-    for known_ms in ({}, isolated_ms):
-        basis = space_basis(space, known_ms, 3.0)
+    for known in ({}, isolated):
+        basis = space_basis(space, known, 3.0)
         design = basis.design(rows, space.columns)
         assert np.isfinite(design.data).all() and (design.data >= 0).all()
         weights_P = rng.normal(size=len(basis.group_P))

@@ -25,7 +25,8 @@ def device(tiny_space):
         per_flop, per_byte, fixed = rng.uniform(0.5, 2.0, 3)
         own = {key: factor * rng.lognormal(0, 0.03) for key, factor in common.items()}
         factors = layer_factors(
-            tiny_space,
+            tiny_space.layers,
+            tiny_space.choices,
             lambda operator: (
                 own[operator.key]
                 * (fixed * 0.01 + per_flop * 2e-8 * operator.cost().flops + per_byte * 1e-7 * operator.input_bytes)
@@ -42,7 +43,7 @@ def networks_of(tiny_space):
         rng = np.random.default_rng(seed)
         rows = tiny_space.sample_rows(rng, count)
         return Measurements(
-            isolated_ms={}, rows_NC=rows, network_ms_N=times(rows) * rng.lognormal(0, noise, count), repeat_noise=noise
+            isolated={}, rows_NC=rows, networks_N=times(rows) * rng.lognormal(0, noise, count), repeat_noise=noise
         )
 
     return make
@@ -90,8 +91,8 @@ def test_it_is_a_predictor_like_any_other(tiny_space, device, networks_of, known
 def test_isolated_times_are_used_where_they_are_known(tiny_space, device, networks_of, known) -> None:
     times = device(11)
     few = networks_of(times, 8, 3)
-    isolated_ms = {key: 0.01 + 2e-8 * operator.cost().flops for key, operator in tiny_space.operators().items()}
-    with_isolated = fit(tiny_space, replace(few, isolated_ms=isolated_ms), {}, known=known)
+    isolated = {key: 0.01 + 2e-8 * operator.cost().flops for key, operator in tiny_space.operators().items()}
+    with_isolated = fit(tiny_space, replace(few, isolated=isolated), {}, known=known)
     assert error(with_isolated, tiny_space, times) < 0.1
     assert "isolated_sum" in with_isolated.report["baselines"]
 
@@ -104,7 +105,7 @@ def test_one_known_device_is_enough(tiny_space, device, networks_of, known) -> N
 def test_a_predictor_of_another_space_is_refused(networks_of, device, tiny_space, known) -> None:
     other = hwnas.space("conv_macro", resolution=16)
     rows = other.sample_rows(np.random.default_rng(0), 8)
-    measurements = Measurements(isolated_ms={}, rows_NC=rows, network_ms_N=np.linspace(1, 2, 8))
+    measurements = Measurements(isolated={}, rows_NC=rows, networks_N=np.linspace(1, 2, 8))
     with pytest.raises(PredictorError, match="knows nothing of"):
         fit(other, measurements, {}, known=known)
 

@@ -7,9 +7,9 @@ from hwnas.errors import MissingMeasurementError, PredictorError, TableError
 from hwnas.predict.measurements import FEWEST_NETWORKS, Measurements
 
 
-def measurements(networks: int = FEWEST_NETWORKS, **isolated_ms: float) -> Measurements:
+def measurements(networks: int = FEWEST_NETWORKS, **isolated: float) -> Measurements:
     rows = np.zeros((networks, 3), dtype=int)
-    return Measurements(isolated_ms=isolated_ms, rows_NC=rows, network_ms_N=np.ones(networks))
+    return Measurements(isolated=isolated, rows_NC=rows, networks_N=np.ones(networks))
 
 
 def test_enough_is_enough() -> None:

@@ -243,16 +243,16 @@ def test_a_predictor_knows_its_cost_and_answers_for_no_other(predictor, rows, tm
     energy.save(tmp_path / "e.json")
     read = LatencyPredictor.load(tmp_path / "e.json")
     assert (read.cost, read.unit, predictor.unit) == ("energy", "mJ", "ms")
-    assert np.array_equal(read.predict_mj(rows), predictor.predict_ms(rows))
-    assert np.array_equal(read.upper_mj(rows), predictor.interval[1] * read.predict(rows))
+    assert np.array_equal(read.predict(rows), predictor.predict_ms(rows))
+    assert np.array_equal(read.upper(rows, "mean"), predictor.interval[1] * read.predict(rows))
     assert read.breakdown(rows[0]) == predictor.breakdown_ms(rows[0])
-    for ask in (lambda: read.predict_ms(rows), lambda: read.upper_ms(rows, "p10"), lambda: read.breakdown_ms(rows[0])):
+    for ask in (lambda: read.predict_ms(rows), lambda: read.breakdown_ms(rows[0])):
         with pytest.raises(
             PredictorError, match=r"^the predictor: predicts energy, not latency; `hwnas fit --cost lat"
         ):
             ask()
-    with pytest.raises(PredictorError, match="predicts latency, not energy"):
-        predictor.predict_mj(rows)
+    with pytest.raises(PredictorError, match="the predictor of energy has no statistic 'p10'; ask for mean"):
+        read.upper(rows, "p10")
 
 
 def test_a_file_that_names_no_cost_is_of_latency(content, load, predictor, rows) -> None:
@@ -321,12 +321,12 @@ def test_one_architecture_is_predicted_as_in_a_batch(any_predictor, rows) -> Non
 def test_the_upper_end_is_the_prediction_times_interval_and_statistic(predictor, rows) -> None:
     for statistic, ratio in predictor.statistics.items():
         expected = predictor.predict_ms(rows) * predictor.interval[1] * ratio
-        assert predictor.upper_ms(rows, statistic) == pytest.approx(expected, rel=1e-12)
-        assert (predictor.upper_ms(rows, statistic) >= predictor.predict_ms(rows)).all()
+        assert predictor.upper(rows, statistic) == pytest.approx(expected, rel=1e-12)
+        assert (predictor.upper(rows, statistic) >= predictor.predict_ms(rows)).all()
 
 
 def test_the_exact_minimum_is_no_slower_than_anything_drawn(any_predictor, tiny_space) -> None:
-    fastest = tiny_space.encode([minimise(tiny_space, any_predictor.factors)])
+    fastest = tiny_space.encode([minimise(tiny_space.choices, any_predictor.factors)])
     drawn = tiny_space.spread_rows(np.random.default_rng(0), 20_000)
     assert any_predictor.predict_ms(fastest)[0] <= any_predictor.predict_ms(drawn).min() * (1 + 1e-9)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwnas.predict.report import (
     FOLDS,
-    baselines_ms,
+    baselines,
     conformal_interval,
     cross_conformal_coverage,
     cross_validated,
@@ -117,9 +117,9 @@ def test_coverage_is_what_is_promised_on_average() -> None:
 
 
 @given(st.floats(0, 10), st.floats(1e-12, 1e3), st.integers(0, 2**32 - 1), st.sampled_from([1.0, 1e6, 1e12]))
-def test_a_line_is_found_whatever_the_unit_of_the_cost(intercept_ms, slope, seed, unit) -> None:
+def test_a_line_is_found_whatever_the_unit_of_the_cost(intercept, slope, seed, unit) -> None:
     cost = np.random.default_rng(seed).uniform(1, 10, 30)
-    measured_ms = intercept_ms + slope * cost
+    measured_ms = intercept + slope * cost
     assert held_out_line(unit * cost, measured_ms) == pytest.approx(measured_ms, rel=1e-6)
 
 
@@ -127,8 +127,8 @@ def test_a_line_has_the_least_squared_relative_error_on_the_other_folds() -> Non
     rng = np.random.default_rng(0)
     cost, measured_ms = rng.uniform(1, 10, 30), rng.uniform(1, 10, 30)
     train, rest = folds(30)[3]
-    slope, intercept_ms = np.polyfit(cost[train], measured_ms[train], 1, w=1 / measured_ms[train])
-    assert held_out_line(cost, measured_ms)[rest] == pytest.approx(intercept_ms + slope * cost[rest])
+    slope, intercept = np.polyfit(cost[train], measured_ms[train], 1, w=1 / measured_ms[train])
+    assert held_out_line(cost, measured_ms)[rest] == pytest.approx(intercept + slope * cost[rest])
 
 
 def test_a_line_never_saw_the_network_it_is_asked_about() -> None:
@@ -148,8 +148,8 @@ def test_costs_that_are_all_equal_predict_one_time(cost) -> None:
 
 def test_baselines_are_the_sum_and_lines_through_the_sum_and_flops(tiny_space, measured, isolated_sum_ms) -> None:
     measurements = measured(40, 0.01)
-    rows, latency_ms = measurements.rows_NC, measurements.network_ms_N
-    found = baselines_ms(tiny_space, measurements)
+    rows, latency_ms = measurements.rows_NC, measurements.networks_N
+    found = baselines(tiny_space, measurements)
     assert list(found) == ["isolated_sum", "affine_sum", "flops"]
     assert np.array_equal(found["isolated_sum"], isolated_sum_ms(rows))
     assert np.array_equal(found["affine_sum"], held_out_line(isolated_sum_ms(rows), latency_ms))
@@ -163,7 +163,7 @@ def test_a_predictor_is_better_than_each_baseline_and_a_line_better_than_the_pla
 
 
 def test_without_isolated_times_flops_are_the_only_baseline(tiny_space, measured) -> None:
-    measurements = replace(measured(40, 0.01), isolated_ms={})
-    report = held_out_report(tiny_space, measurements, measurements.network_ms_N)
+    measurements = replace(measured(40, 0.01), isolated={})
+    report = held_out_report(tiny_space, measurements, measurements.networks_N)
     assert list(report["baselines"]) == ["flops"]
     assert (report["held_out"]["mape"], report["covered"]) == (0.0, 1.0)

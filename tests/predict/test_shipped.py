@@ -10,6 +10,7 @@ from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import (
     known_folders,
     missing_folders,
+    own_folder,
     predictor_file,
     predictor_path,
     shipped_devices,
@@ -67,8 +68,16 @@ def test_of_a_name_that_two_folders_have_the_first_ones_device_counts(
 
 def test_hwnas_own_folder_comes_first_and_the_environments_follow() -> None:
     (own,) = known_folders({})
-    assert (own / "__init__.py").is_file()
+    assert own.samefile(Path(__file__).parents[2])
     assert known_folders({"HWNAS_DEVICES": f"/a{os.pathsep}/b"}) == (own, Path("/a"), Path("/b"))
+
+
+def test_devices_inside_the_package_win_over_what_stands_beside_it(folder: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    assert own_folder(package) == tmp_path == folder
+    (package / "predictors").mkdir()
+    assert own_folder(package) == package
 
 
 def test_folders_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def errors_alone(space: SearchSpace, rows: np.ndarray, device: Device) -> np.nda
     for number in NEW:
         measured_ms = device(number)[some(number)]
         basis = space_basis(space, {}, float(np.median(measured_ms)))
-        predicted_ms = fit_additive(basis, space.columns, rows[some(number)], measured_ms).predict_ms(rows)
+        predicted_ms = fit_additive(basis, space.columns, rows[some(number)], measured_ms).predict(rows)
         alone.append(error(predicted_ms, device(number), some(number)))
     return np.array(alone)
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.pipeline.predict import fit_table
@@ -52,22 +51,18 @@ def python(bare: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProces
     )
 
 
-def small_space() -> SearchSpace:
-    return hwnas.space("mobilenet", resolution=16, width=0.25)
-
-
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(small_space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "bundle.zip"
     models = bundle(
-        small_space(),
+        small_space,
         path,
         conditions={"device": "cpu", "threads": 1, "batch": 1, "precision": "fp32"},
         networks=NETWORKS,
         seed=0,
         reporter=Silent(),
     )
-    assert models == 1 + len(small_space().operators()) + NETWORKS + 2
+    assert models == 1 + len(small_space.operators()) + NETWORKS + 2
     return path
 
 
@@ -86,20 +81,18 @@ def test_weights_that_compress_are_none_alike_and_make_a_small_file(packed: Path
     assert sum(item.compress_size for item in models) < 0.6 * sum(item.file_size for item in models)  # mostly graphs
 
 
-@pytest.mark.slow
 def test_a_bundle_fills_a_table_without_torch_and_goes_on_where_it_was(
-    packed: Path, bare: Path, tmp_path: Path
+    small_space: SearchSpace, packed: Path, bare: Path, tmp_path: Path
 ) -> None:
     first = python(bare, str(packed), "--out", "table.jsonl", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     table = read_table(tmp_path / "table.jsonl")
-    space = small_space()
-    assert table.keys("operator") == set(space.operators())
+    assert table.keys("operator") == set(small_space.operators())
     assert len(table.keys("network")) == NETWORKS + 2
     assert table.conditions == conditions_here("cpu").describe()
-    assert table.space == json.loads(json.dumps(space.describe()))
+    assert table.space == json.loads(json.dumps(small_space.describe()))
     assert json.loads(first.stdout)["measured"] == len(table.rows)
-    assert fit_table(table.path, allow_unconverged=True).report["networks"] == NETWORKS + 2
+    assert fit_table(table.path, small_space, allow_unconverged=True).report["networks"] == NETWORKS + 2
 
     again = python(bare, str(packed), "--out", "table.jsonl", cwd=tmp_path)
     assert json.loads(again.stdout)["measured"] == 0

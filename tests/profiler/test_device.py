@@ -78,7 +78,7 @@ def test_options_of_the_runtime_are_conditions_where_they_are_not_the_usual_ones
 def test_a_runtime_that_is_not_known_or_has_not_the_device_is_refused() -> None:
     with pytest.raises(DeviceError, match="runtime torch has no device tensorrt; it has cpu, cuda"):
         conditions_here("tensorrt", runtime="torch")
-    with pytest.raises(UnknownNameError, match="unknown runtime 'tvm'; known: onnxruntime, torch"):
+    with pytest.raises(UnknownNameError, match=r"unknown runtime 'tvm'; known: FILE.py:NAME, onnxruntime, torch"):
         conditions_here("cpu", runtime="tvm")
 
 

@@ -139,7 +139,7 @@ def test_a_row_says_both_numbers() -> None:
 def test_a_counter_that_stands_still_is_told_in_one_line(call_ms: float) -> None:
     device = Device(call_ms, step_ms=float("inf"))
     with pytest.raises(
-        MeasurementError, match=r"^the energy counter stood still at 1000000 mJ for 2 s of work; this .+$"
+        MeasurementError, match=r"^the energy counter stood still at 1000000 mJ for 2 s of work; leave --energy out .+$"
     ):
         device.measured()
     assert device.now_ms < 2200

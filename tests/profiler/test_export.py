@@ -69,9 +69,8 @@ def operators(draw: st.DrawFn) -> Operator:
 @settings(max_examples=15, deadline=None)
 def test_every_operator_computes_in_onnx_what_it_computes_in_torch(operator: Operator, batch: int, seed: int) -> None:
     module = lively(build(operator), seed)
-    model = checked(
-        to_onnx(module, operator.input_shape, batch=batch), module, operator.input_shape, OPTIONS, batch=batch
-    )
+    content = to_onnx(module, operator.input_shape, batch=batch)
+    model = checked(content, module, example_input(operator.input_shape, batch), OPTIONS)
     x = torch.randn((batch, *operator.input_shape), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         expected = module(x).numpy()
@@ -81,7 +80,7 @@ def test_every_operator_computes_in_onnx_what_it_computes_in_torch(operator: Ope
 
 def test_a_checked_model_is_ready_to_be_called() -> None:
     module = small()
-    model = checked(to_onnx(module, SHAPE, batch=4), module, SHAPE, OPTIONS, batch=4)
+    model = checked(to_onnx(module, SHAPE, batch=4), module, example_input(SHAPE, 4), OPTIONS)
     model.call()
     with torch.no_grad():
         np.testing.assert_allclose(model._result.numpy(), module(example_input(SHAPE, 4)).numpy(), atol=1e-4)
@@ -158,13 +157,13 @@ def statistics(module: nn.Module) -> None:
 @pytest.mark.parametrize("change", [one_weight, no_number, statistics])
 def test_the_model_of_another_module_is_refused(change: Callable[[nn.Module], None]) -> None:
     with pytest.raises(ExportError, match=r"output differs from torch's by .* \(allowed 1e-04\)"):
-        checked(to_onnx(small(), SHAPE), changed(change), SHAPE, OPTIONS)
+        checked(to_onnx(small(), SHAPE), changed(change), example_input(SHAPE, 1), OPTIONS)
 
 
 def test_the_model_of_a_module_with_another_output_shape_is_refused() -> None:
     wider = build(ConvBlock(input_shape=SHAPE, channels=5))
     with pytest.raises(ExportError, match=r"has shape \(1, 4, 7, 7\), torch's \(1, 5, 7, 7\)"):
-        checked(to_onnx(small(), SHAPE), wider, SHAPE, OPTIONS)
+        checked(to_onnx(small(), SHAPE), wider, example_input(SHAPE, 1), OPTIONS)
 
 
 class Countdown(nn.Module):

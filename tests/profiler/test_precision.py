@@ -39,7 +39,7 @@ QUANTISABLE: Final[Mapping[str, Mapping[str, Any]]] = {
     "ofa": {"resolutions": (24, 32), "width": 0.25},
     "nasbench201": {"width": 4, "cells": 1},
     "conv_macro": {},
-    "vit": {"preset": "tiny"},
+    "vit": {"resolution": 16, "embeddings": (32,), "depths": (2,), "heads": (2,), "head_size": 16},
     "gpt": {"embeddings": (32,), "heads": (2,), "layers": (2,), "length": 16},
 }
 

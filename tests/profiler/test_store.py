@@ -154,7 +154,14 @@ def corrupted(content: bytes, rng: random.Random) -> bytes:
     return content
 
 
-def test_of_ten_thousand_damaged_tables_none_gives_a_wrong_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "count",
+    [
+        1_000,
+        pytest.param(10_000, marks=pytest.mark.slow(reason="writes and reads ten thousand files, for rare damage")),
+    ],
+)
+def test_of_many_damaged_tables_none_gives_a_wrong_number(tmp_path: Path, count: int) -> None:
     """Each gives undamaged rows, or is refused in a line that names it; and so when it is to be continued."""
     path = tmp_path / "t"
     write(path, [row(number, repeat=number % 2) for number in range(6)])
@@ -162,7 +169,7 @@ def test_of_ten_thousand_damaged_tables_none_gives_a_wrong_number(tmp_path: Path
     true = {identity(row): row for row in read_table(path).rows}
     rng = random.Random(0)
     refused = shorter = 0
-    for _ in range(10_000):
+    for _ in range(count):
         path.write_bytes(corrupted(content, rng))
         try:
             table = read_table(path)
@@ -173,7 +180,7 @@ def test_of_ten_thousand_damaged_tables_none_gives_a_wrong_number(tmp_path: Path
         shorter += len(table.rows) < len(true)
         assert (table.conditions, table.space) == (CONDITIONS, SPACE)
         assert all(row == true[identity(row)] for row in table.rows)
-    assert refused > 5000 and shorter > 300  # both happen
+    assert refused > 0.5 * count and shorter > 0.03 * count  # both happen
 
 
 @given(ROWS, st.integers(0, 2**32))
@@ -409,7 +416,7 @@ def test_tables_of_the_same_conditions_merge(tmp_path: Path) -> None:
     merged = merge_tables([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert list(merged.rows) == [row(0), row(1, spread=0.1), row(2)]
     assert read_table(tmp_path / "c") == merged
-    with pytest.raises(TableError, match="is there already; give another --out"):
+    with pytest.raises(TableError, match="exists already; give another --out"):
         merge_tables([tmp_path / "a"], tmp_path / "c")
 
 

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import RunError
-from hwnas.runs.folder import PROVENANCE, RunFolder, create_run
+from hwnas.runs.folder import PROVENANCE, SCHEMA, RunFolder, create_run
 
-CONFIG = {"space": "tiny", "seed": 3}
+REQUEST = {"space": {"space": "tiny"}, "seed": 3}
 SPACE = {"reference": "tiny", "options": {}, "fingerprint": "0123456789abcdef"}
 
 
 def created(path: Path) -> RunFolder:
-    return create_run(path, CONFIG, SPACE)
+    return create_run(path, REQUEST, SPACE)
 
 
 # ---- making one
@@ -31,14 +31,14 @@ def created(path: Path) -> RunFolder:
 
 def test_a_new_run_says_what_it_was_asked_and_with_which_versions(tmp_path: Path) -> None:
     facts = created(tmp_path / "deep" / "run").read()
-    assert (facts["config"], facts["space"], facts["schema"]) == (CONFIG, SPACE, 1)
+    assert (facts["request"], facts["space"], facts["schema"]) == (REQUEST, SPACE, 2)
     assert set(PROVENANCE) | {"python"} == set(facts["versions"])
     assert facts["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert facts["versions"]["numpy"] != "not installed as a package"
 
 
 def test_an_empty_folder_becomes_a_run(tmp_path: Path) -> None:
-    assert created(tmp_path).read()["config"] == CONFIG
+    assert created(tmp_path).read()["request"] == REQUEST
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
@@ -77,6 +77,24 @@ def test_the_files_of_a_run_are_inside_it_and_have_the_names_of_the_contract(tmp
     ]
 
 
+DEVICES = st.text(min_size=1, max_size=8)
+
+
+@given(st.sampled_from(["latency", "energy"]), st.none() | DEVICES)
+def test_the_files_of_costs_are_in_the_folder_and_differ_by_device(kind: str, device: str | None) -> None:
+    run, name = RunFolder(Path("run")), kind if device is None else f"{kind}@{device}"
+    assert run.predictor_of(name).parent == run.table_of(name).parent == run.path
+    first = {"latency": run.predictor, "energy": run.path / "energy.json"}[kind]
+    assert (run.predictor_of(name) == first) == (run.table_of(name) == run.table) == (device is None)
+
+
+@given(DEVICES, DEVICES)
+def test_devices_have_one_file_only_where_they_are_one(first: str, second: str) -> None:
+    run = RunFolder(Path("run"))
+    same = run.predictor_of(f"latency@{first}") == run.predictor_of(f"latency@{second}")
+    assert same == (first == second) == (run.table_of(f"latency@{first}") == run.table_of(f"latency@{second}"))
+
+
 # ---- reading one
 
 
@@ -94,7 +112,7 @@ FACTS = st.dictionaries(
 @settings(max_examples=40, deadline=None)
 def test_facts_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, facts: dict[str, Any]) -> None:
     run = RunFolder(tmp_path_factory.getbasetemp() / "facts")
-    facts |= {"schema": 1, "config": CONFIG, "space": SPACE}
+    facts |= {"schema": SCHEMA, "request": REQUEST, "space": SPACE}
     run.write(facts)
     assert run.read() == facts
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
@@ -104,7 +122,7 @@ def test_facts_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathF
 @settings(max_examples=60, deadline=None)
 def test_a_run_json_cut_at_any_byte_is_damaged(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
     run = RunFolder(tmp_path_factory.getbasetemp() / "cut")
-    run.write({"schema": 1, "config": CONFIG, "space": SPACE})
+    run.write({"schema": SCHEMA, "request": REQUEST, "space": SPACE})
     content = run.json.read_bytes().rstrip()
     run.json.write_bytes(content[: int(share * len(content))])
     with pytest.raises(RunError, match=r"run.json: damaged; start again under another --out"):
@@ -118,19 +136,31 @@ def test_what_is_no_json_is_damaged(tmp_path: Path, content: bytes) -> None:
         RunFolder(tmp_path).read()
 
 
-@pytest.mark.parametrize("facts", [{"schema": 2}, {"schema": "1"}, {}, [], 1, None, "schema"])
-def test_a_run_of_another_version_is_refused(tmp_path: Path, facts: object) -> None:
+@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])
+def test_a_run_of_another_version_is_refused_in_one_line_with_the_version(tmp_path: Path, schema: int) -> None:
+    facts = {"schema": schema, "config": {}, "space": SPACE, "versions": {"hwnas": "0.1.0"}}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(RunError) as refused:
+        RunFolder(tmp_path).read()
+    assert str(refused.value) == (
+        f"{tmp_path / 'run.json'}: a run of hwnas 0.1.0 (schema {schema}), not of this version (schema {SCHEMA}); "
+        "start again under another --out"
+    )
+
+
+@pytest.mark.parametrize("facts", [{"schema": "2"}, {}, [], 1, None, "schema"])
+def test_what_names_no_version_is_refused(tmp_path: Path, facts: object) -> None:
     (tmp_path / "run.json").write_text(json.dumps(facts))
     with pytest.raises(RunError, match="not a run of this version of hwnas"):
         RunFolder(tmp_path).read()
 
 
-@pytest.mark.parametrize("missing", ["config", "space", "conditions"])
+@pytest.mark.parametrize("missing", ["request", "space", "goal"])
 def test_a_run_without_what_is_needed_says_what_is_missing(tmp_path: Path, missing: str) -> None:
-    facts = {"schema": 1, "config": CONFIG, "space": SPACE, "conditions": {}}
+    facts = {"schema": SCHEMA, "request": REQUEST, "space": SPACE, "goal": {}}
     RunFolder(tmp_path).write({name: value for name, value in facts.items() if name != missing})
     with pytest.raises(RunError, match=rf"run.json: damaged \(no {missing}\); start again under another --out"):
-        RunFolder(tmp_path).read("conditions")
+        RunFolder(tmp_path).read("goal")
 
 
 # ---- two processes
@@ -163,7 +193,7 @@ def test_a_folder_another_process_works_in_is_refused_until_that_is_done(tmp_pat
         refused = pytest.raises(RunError, match="another process is working in it; wait, or give another --out")
         with refused, run.locked():
             pass
-        assert run.read()["config"] == CONFIG
+        assert run.read()["request"] == REQUEST
         process.communicate("")
     with run.locked():
         assert run.path.is_dir()

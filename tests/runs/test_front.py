@@ -1,4 +1,4 @@
-"""Laws of front.csv: exact, whole, and with three rows that have names."""
+"""Laws of front.csv: exact, whole, for any metrics, costs and devices, and open to other programs."""
 
 import csv
 import tempfile
@@ -6,29 +6,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import RunError
-from hwnas.runs.front import FrontRow, named, read_front, write_front
+from hwnas.runs.front import METRIC_ENDS, DeviceLatency, FrontRow, read_front, write_front
 
+# Classification on one device: the contract that programs of others read.
 HEADER = (
-    "arch_id,arch,loss_val,accuracy_val,accuracy_test,perplexity_val,perplexity_test,predicted_ms,interval_low_ms,"
-    "interval_high_ms,measured_ms,measured_median_ms,measured_p90_ms,within_budget,budget_ms,params,flops,"
-    "model_mib,peak_mib,energy_mj,onnx"
+    "arch_id,arch,loss_val,accuracy_val,accuracy_test,predicted_ms,interval_low_ms,interval_high_ms,measured_ms,"
+    "measured_median_ms,measured_p90_ms,within_budget,budget_ms,params,flops,model_mib,peak_mib,device,stages,onnx"
 )
+METRICS = {"loss_val": 0.5, "accuracy_val": 0.9, "accuracy_test": 0.8}
 
 
-def front_row(measured_ms: float, loss_val: float, **changes: object) -> FrontRow:
-    row = FrontRow(
-        arch_id=f"{measured_ms:g}-{loss_val:g}",
-        arch='{"kernel":3,"name":"a, b"}',
-        loss_val=loss_val,
-        accuracy_val=0.9,
-        accuracy_test=0.8,
+def latency(measured_ms: float | None = 0.3, device: str = "cpu", **changes: object) -> DeviceLatency:
+    one = DeviceLatency(
+        device=device,
         predicted_ms=0.1 + 0.2,
         interval_low_ms=0.25,
         interval_high_ms=0.35,
@@ -37,10 +33,18 @@ def front_row(measured_ms: float, loss_val: float, **changes: object) -> FrontRo
         measured_p90_ms=measured_ms,
         within_budget=True,
         budget_ms=0.5,
-        params=1000,
-        flops=2_000_000,
-        model_mib=0.1,
-        peak_mib=0.0234375,
+    )
+    return replace(one, **changes)
+
+
+def front_row(measured_ms: float | None = 0.3, *further: DeviceLatency, **changes: object) -> FrontRow:
+    row = FrontRow(
+        arch_id=f"row-{measured_ms}",
+        arch='{"kernel":3,"name":"a, b"}',
+        stages="supernet > recalibrate",
+        metrics=METRICS,
+        latencies=(latency(measured_ms), *further),
+        costs={"params": 1000, "flops": 2_000_000, "model_mib": 0.1, "peak_mib": 0.0234375},
         onnx="models/a.onnx",
     )
     return replace(row, **changes)
@@ -49,12 +53,37 @@ def front_row(measured_ms: float, loss_val: float, **changes: object) -> FrontRo
 NUMBERS = st.floats(allow_nan=False)
 # A carriage return alone is a new line to the csv reader and never in an architecture's JSON.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=12)
-BY_TYPE = {float: NUMBERS, int: st.integers(), bool: st.booleans(), str: TEXTS, float | None: st.none() | NUMBERS}
-ROWS = st.lists(
-    st.builds(FrontRow, **{field.name: BY_TYPE[field.type] for field in fields(FrontRow)}),
-    min_size=1,
-    max_size=5,
-)
+NAMES = st.text(st.characters(categories=["Ll", "Lu", "Nd"], include_characters="_@- ,"), min_size=1, max_size=8)
+COLUMNS = (*(field.name for field in fields(DeviceLatency)), "arch_id", "arch", "stages", "onnx")
+METRIC_NAMES = st.tuples(NAMES, st.sampled_from(METRIC_ENDS)).map("".join)
+COST_NAMES = NAMES.filter(lambda name: not name.endswith(METRIC_ENDS) and name.partition("@")[0] not in COLUMNS)
+BY_TYPE = {float: NUMBERS, bool: st.booleans(), str: TEXTS, float | None: st.none() | NUMBERS}
+LATENCIES = st.builds(DeviceLatency, **{field.name: BY_TYPE[field.type] for field in fields(DeviceLatency)})
+
+
+@st.composite
+def fronts(draw: st.DrawFn) -> list[FrontRow]:
+    """Rows of any metrics, costs and devices: the devices of all rows are the same, metrics and costs need not be."""
+    metrics = draw(st.lists(METRIC_NAMES, min_size=1, max_size=4, unique=True))
+    metrics = [*metrics, "loss_val"] if not any(name.endswith("_val") for name in metrics) else metrics
+    costs = draw(st.lists(COST_NAMES, max_size=4, unique=True))
+    devices = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    rows = []
+    for _ in range(draw(st.integers(1, 4))):
+        latencies = tuple(replace(draw(LATENCIES), device=device) for device in devices)
+        known_costs = draw(st.sets(st.sampled_from(costs))) if costs else set()
+        rows.append(
+            FrontRow(
+                arch_id=draw(TEXTS),
+                arch=draw(TEXTS),
+                stages=draw(TEXTS),
+                metrics={name: draw(NUMBERS) for name in metrics},
+                latencies=latencies,
+                costs={name: draw(NUMBERS | st.integers(0, 10**12)) for name in costs if name in known_costs},
+                onnx=draw(TEXTS),
+            )
+        )
+    return rows
 
 
 @contextmanager
@@ -68,46 +97,77 @@ def front_file(rows: Sequence[FrontRow]) -> Iterator[Path]:
 # ---- what was written is read
 
 
-@given(ROWS)
-@settings(max_examples=60, deadline=None)
-def test_a_front_comes_back_exactly_fastest_first(rows: list[FrontRow]) -> None:
+@given(fronts())
+@settings(max_examples=100, deadline=None)
+def test_a_front_of_any_metrics_costs_and_devices_comes_back_exactly_fastest_first(rows: list[FrontRow]) -> None:
     with front_file(rows) as path:
         assert read_front(path) == sorted(rows, key=lambda row: row.latency_ms)
 
 
+@given(fronts())
+@settings(max_examples=40, deadline=None)
+def test_every_column_of_a_row_is_an_attribute(rows: list[FrontRow]) -> None:
+    row = rows[0]
+    with front_file([row]) as path, path.open(newline="", encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert list(line) == list(row.cells)
+    for name, value in row.cells.items():
+        written = "" if value is None else str(value)
+        assert line[name] == written
+        if name != "within_budget":
+            assert getattr(row, name) == value
+
+
 def test_the_columns_are_those_of_the_contract_and_any_program_can_read_them(tmp_path: Path) -> None:
     path = tmp_path / "front.csv"
-    write_front(path, [front_row(1.5, 0.25)])
+    write_front(path, [front_row()])
     with path.open(newline="") as file:
         (line,) = csv.DictReader(file)
     assert ",".join(line) == HEADER
     assert (line["predicted_ms"], line["within_budget"]) == ("0.30000000000000004", "True")
-    assert (line["perplexity_val"], line["perplexity_test"]) == ("", "")
+    assert (line["params"], line["model_mib"], line["device"]) == ("1000", "0.1", "cpu")
+
+
+def test_further_devices_follow_the_first_under_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    elsewhere = latency(None, "amd-epyc", budget_ms=None)
+    write_front(path, [front_row(0.3, elsewhere)])
+    with path.open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    at = list(line).index("predicted_ms@amd-epyc")
+    assert list(line)[at - 1] == "budget_ms" and list(line)[at + 8] == "params"
+    assert (line["measured_ms@amd-epyc"], line["budget_ms@amd-epyc"], line["budget_ms"]) == ("", "", "0.5")
+    assert read_front(path)[0].latency_of("latency@amd-epyc") == elsewhere
+
+
+def test_whole_costs_are_written_without_a_point_which_programs_expect_of_parameters(tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    write_front(path, [front_row(costs={"params": 1000.0, "flops": 2e6, "peak_mib": 0.5})])
+    with path.open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert [line[name] for name in ("params", "flops", "peak_mib")] == ["1000", "2000000", "0.5"]
 
 
 def test_columns_that_people_add_and_their_order_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "front.csv"
-    rows = [front_row(1.0, 0.5), front_row(2.0, 0.25)]
+    rows = [front_row(1.0, latency(None, "amd-epyc")), front_row(2.0, latency(None, "amd-epyc"))]
     write_front(path, rows)
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["note", *reversed(HEADER.split(","))])
+        writer = csv.DictWriter(file, ["note", *reversed(list(lines[0]))])
         writer.writeheader()
         writer.writerows({"note": "mine", **line} for line in lines)
     assert read_front(path) == rows
 
 
-def test_a_front_of_an_older_version_is_read_without_the_columns_that_it_lacks(tmp_path: Path) -> None:
-    path, newer = tmp_path / "front.csv", {"energy_mj", "perplexity_val", "perplexity_test"}
-    write_front(path, [front_row(1.0, 0.5, energy_mj=3.0)])
-    with path.open(newline="") as file:
-        (line,) = csv.DictReader(file)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [name for name in HEADER.split(",") if name not in newer], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerow(line)
-    assert read_front(path) == [front_row(1.0, 0.5)]
+def test_a_front_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    rows = [front_row(1.0), front_row(2.0, latencies=(latency(2.0, within_budget=False),))]
+    write_front(path, rows)
+    text = path.read_text().replace("True", "TRUE").replace("False", "FALSE").replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_front(path) == rows
 
 
 # ---- damage
@@ -118,7 +178,7 @@ def test_a_front_that_is_not_there_yet_is_answered_with_what_makes_it(tmp_path: 
         read_front(tmp_path / "front.csv")
 
 
-@given(ROWS, st.floats(0, 1, exclude_max=True))
+@given(fronts(), st.floats(0, 1, exclude_max=True))
 @settings(max_examples=150, deadline=None)
 def test_a_front_cut_at_any_byte_is_damaged_or_a_shorter_front(rows: list[FrontRow], share: float) -> None:
     with front_file(rows) as path:
@@ -135,7 +195,7 @@ def test_a_front_cut_at_any_byte_is_damaged_or_a_shorter_front(rows: list[FrontR
 @given(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_damage_anywhere_is_a_run_error_or_leaves_rows(share: float, damage: bytes) -> None:
-    with front_file([front_row(1.0, 0.5), front_row(2.0, 0.25)]) as path:
+    with front_file([front_row(1.0, latency(None, "amd-epyc")), front_row(2.0, latency(None, "amd-epyc"))]) as path:
         content = path.read_bytes()
         start = int(share * len(content))
         path.write_bytes(content[:start] + damage + content[start + len(damage) :])
@@ -164,19 +224,24 @@ def test_a_header_alone_is_damage_for_a_front_always_has_a_row() -> None:
         read_front(path)
 
 
-GOOD = front_row(1.0, 0.5)
+GOOD = front_row(1.0)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("loss_val", "loss", "no column loss_val"),
+        ("predicted_ms", "prediction_ms", "no column predicted_ms"),
+        ("stages", "stage", "no column stages"),
+        ("_val", "_valid", "no column of a metric on the validation split"),
+        ("loss_val", "accuracy_val", "column accuracy_val twice"),
         ("True", "yes", "no 'yes'"),
-        ("1000", "1e3", "invalid literal for int"),
+        ("0.8", "good", "could not convert string to float: 'good'"),
         ("0.25", "fast", "could not convert string to float: 'fast'"),
+        ("0.25", "", "could not convert string to float: ''"),
         ("models/a.onnx", "models/a.onnx,3", "more columns than the header"),
         (",models/a.onnx", "", "fewer columns than the header"),
         ("models/a.onnx", "x" * 200_000, "field larger than field limit"),
+        ("models/a.onnx", '"models/a.onnx', "unexpected end of data"),
     ],
 )
 def test_a_wrong_cell_is_damage_and_the_message_says_which(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -189,76 +254,72 @@ def test_a_wrong_cell_is_damage_and_the_message_says_which(tmp_path: Path, old: 
         read_front(path)
 
 
-# ---- names
-
-
-def names(rows: Sequence[FrontRow]) -> dict[str, tuple[float, float]]:
-    return {name: (row.measured_ms, row.loss_val) for name, row in named(rows).items()}
-
-
-def test_the_knee_is_furthest_below_the_line_between_the_ends() -> None:
-    rows = [front_row(1, 1.0), front_row(2, 0.3), front_row(3, 0.25), front_row(5, 0.2)]
-    assert names(rows) == {"fastest": (1, 1.0), "knee": (2, 0.3), "best": (5, 0.2)}
-
-
-def test_the_knee_of_two_rows_is_the_best_and_one_row_is_all_three() -> None:
-    fast, good = front_row(1, 1.0), front_row(2, 0.5)
-    assert named([good, fast]) == {"fastest": fast, "knee": good, "best": good}
-    assert named([fast]) == {"fastest": fast, "knee": fast, "best": fast}
-
-
-@st.composite
-def fronts(draw: st.DrawFn) -> list[FrontRow]:
-    """Rows of which none beats another, in any order."""
-    count = draw(st.integers(1, 8))
-    latencies = sorted(draw(st.sets(st.floats(0.1, 10), min_size=count, max_size=count)))
-    losses = sorted(draw(st.sets(st.floats(0.01, 3), min_size=count, max_size=count)), reverse=True)
-    return draw(st.permutations([front_row(*point) for point in zip(latencies, losses, strict=True)]))
-
-
-@given(fronts(), st.randoms(use_true_random=False))
-def test_names_are_rows_of_the_front_in_order_of_latency_whatever_the_order_of_the_rows(
-    rows: list[FrontRow], random: Random
-) -> None:
-    found = named(rows)
-    assert set(found.values()) <= set(rows)
-    assert found["fastest"].measured_ms == min(row.measured_ms for row in rows)
-    assert found["best"].loss_val == min(row.loss_val for row in rows)
-    assert found["fastest"].measured_ms <= found["knee"].measured_ms <= found["best"].measured_ms
-    if len(rows) > 2:
-        assert found["knee"] not in (found["fastest"], found["best"])
-    random.shuffle(rows)
-    again = named(rows)
-    assert (again["fastest"], again["best"]) == (found["fastest"], found["best"])
-
-
-@given(fronts())
-def test_names_do_not_depend_on_units(rows: list[FrontRow]) -> None:
-    other = {row: replace(row, measured_ms=row.measured_ms * 1024, loss_val=row.loss_val / 4) for row in rows}
-    assert named(list(other.values())) == {name: other[row] for name, row in named(rows).items()}
+@pytest.mark.parametrize("missing", ["measured_ms@amd-epyc", "budget_ms@amd-epyc"])
+def test_a_device_without_all_of_its_columns_is_damage(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "front.csv"
+    write_front(path, [front_row(1.0, latency(None, "amd-epyc"))])
+    path.write_text(path.read_text().replace(f",{missing}", ",mine"))
+    with pytest.raises(RunError, match=rf"front.csv: damaged \(no column {missing}\)"):
+        read_front(path)
 
 
 # ---- a row's own facts
 
 
 def test_the_error_is_positive_where_the_prediction_was_too_slow() -> None:
-    assert front_row(1.0, 0.5, predicted_ms=1.05).error == pytest.approx(0.05)
-    assert front_row(1.0, 0.5, predicted_ms=0.9).error == pytest.approx(-0.1)
+    assert latency(1.0, predicted_ms=1.05).error == pytest.approx(0.05)
+    assert latency(1.0, predicted_ms=0.9).error == pytest.approx(-0.1)
+    assert latency(None).error is None
 
 
 @pytest.mark.parametrize(
     ("measured_ms", "inside"), [(0.24, False), (0.25, True), (0.3, True), (0.35, True), (0.36, False)]
 )
 def test_the_ends_of_the_interval_belong_to_it(measured_ms: float, inside: bool) -> None:
-    assert front_row(measured_ms, 0.5).in_interval is inside
+    assert latency(measured_ms).in_interval is front_row(measured_ms).in_interval is inside
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=4))
+def test_a_row_is_within_budget_where_it_is_on_all_devices(verdicts: list[bool]) -> None:
+    latencies = tuple(latency(device=f"device{i}", within_budget=verdict) for i, verdict in enumerate(verdicts))
+    assert front_row(latencies=latencies).within_budget == all(verdicts)
+
+
+def test_the_facts_of_a_row_are_those_of_its_first_device() -> None:
+    row = front_row(None, latency(2.0, "amd-epyc"))
+    assert (row.latency_ms, row.error, row.device) == (0.1 + 0.2, None, "cpu")
+    assert row.latency_of("latency") is row.latencies[0] and row.latency_of("latency@amd-epyc") is row.latencies[1]
+    with pytest.raises(RunError, match="no latency of device gpu; it has cpu, amd-epyc"):
+        row.latency_of("latency@gpu")
+
+
+def test_a_column_that_a_row_does_not_have_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no column perplexity_val"):
+        _ = front_row().perplexity_val
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latencies": ()}, "no latency of any device"),
+        (
+            {"latencies": (latency(), latency(device="b"), latency(device="b"))},
+            "predicted_ms@b: two columns of one name",
+        ),
+        ({"metrics": {"loss": 0.5}}, "loss: no metric of a split"),
+        ({"costs": {"onnx": 0.5}}, "onnx: two columns of one name"),
+        ({"costs": {"loss_val": 0.5}}, "loss_val: two columns of one name"),
+    ],
+)
+def test_a_row_whose_columns_could_not_be_told_apart_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        front_row(**changes)
 
 
 def test_what_was_not_measured_is_empty_and_the_prediction_stands_for_it(tmp_path: Path) -> None:
-    nothing = {"measured_ms": None, "measured_median_ms": None, "measured_p90_ms": None}
-    slow = replace(front_row(1.0, 0.5, predicted_ms=2.0), **nothing)
-    fast = replace(front_row(2.0, 0.75, predicted_ms=1.0), **nothing)
+    slow = front_row(latencies=(latency(None, predicted_ms=2.0),))
+    fast = front_row(latencies=(latency(None, predicted_ms=1.0),))
     write_front(tmp_path / "front.csv", [slow, fast])
     found = read_front(tmp_path / "front.csv")
     assert found == [fast, slow] and [row.latency_ms for row in found] == [1.0, 2.0]
     assert [row.error for row in found] == [None, None]
-    assert named(found)["fastest"] == fast and named(found)["best"] == slow

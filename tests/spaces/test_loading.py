@@ -18,11 +18,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from hwnas.core.choice import Choice
-from hwnas.core.layer import Layer
-from hwnas.core.operator import Operator, linear_cost
-from hwnas.core.space import SearchSpace
-from hwnas.core.wiring import Chain
+from hwnas.spaces import Chain, Choice, Layer, Operator, SearchSpace, linear_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +102,7 @@ def test_a_space_that_has_changed_since_is_refused(tiny_space) -> None:
 @pytest.mark.parametrize("reference", ["mobilnet", "own.txt:dense", "own.py"])
 def test_an_unknown_name_lists_the_known_ones(reference: str) -> None:
     with pytest.raises(
-        UnknownNameError, match=f"unknown space '{reference}'; known: FILE.py:FUNCTION, conv_macro, .*mobilenet"
+        UnknownNameError, match=f"unknown space '{reference}'; known: FILE.py:NAME, conv_macro, .*mobilenet"
     ):
         hwnas.space(reference)
 
@@ -114,7 +110,7 @@ def test_an_unknown_name_lists_the_known_ones(reference: str) -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("missing", r"own.py has no function 'missing'"),
+        ("missing", r"own.py has no 'missing'"),
         ("broken", r"own.py:broken with no options: RuntimeError: out of paint"),
         ("nothing", r"own.py:nothing returned NoneType, not a SearchSpace"),
         ("a_number", r"own.py:a_number is a int, not a function that returns a SearchSpace"),
@@ -126,7 +122,7 @@ def test_a_function_that_makes_no_space_is_refused(own: Path, function: str, mes
 
 
 def test_a_file_that_is_missing_or_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"own.py: no such file; a space of your own is given as FILE.py:FUNCTION"):
+    with pytest.raises(SpaceError, match=r"own.py: no such file; give a space of your own as FILE.py:NAME"):
         load_space(f"{tmp_path}/own.py:dense")
     (tmp_path / "wrong.py").write_text("import a_module_that_does_not_exist")
     with pytest.raises(SpaceError, match=r"wrong.py: cannot be loaded: ModuleNotFoundError: No module named"):

@@ -162,5 +162,5 @@ def test_the_network_gives_ten_logits_of_an_image_and_has_the_parameters_counted
 
 @pytest.mark.parametrize("options", [{"resolution": 4}, {"resolution": 30}, {"classes": 0}, {"width": 0}, {"cells": 0}])
 def test_what_the_space_cannot_be_made_of_is_refused(options: dict[str, int]) -> None:
-    with pytest.raises(SpaceError, match="nasbench201 needs images of a multiple of 4 px, at least 8"):
+    with pytest.raises(SpaceError, match="nasbench201 needs images of a multiple of 4 px and at least 8 px"):
         hwnas.space("nasbench201", **options)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.strategies.pareto import hypervolume, non_dominated
+from hwnas.strategies.pareto import hypervolume, knee, non_dominated
 
 # Few values, so that ties and duplicates are common; and any finite numbers.
 FEW = st.integers(0, 3).map(float)
@@ -112,3 +112,29 @@ def test_the_hypervolume_counts_the_cells_that_some_point_is_at_least_as_good_as
     cells = np.indices((4,) * points_ND.shape[1]).reshape(points_ND.shape[1], -1).T
     covered = (points_ND[:, None, :] <= cells[None]).all(axis=2).any(axis=0)
     assert hypervolume(points_ND, np.full(points_ND.shape[1], 4.0)) == covered.sum()
+
+
+# ---- knee
+
+
+@given(points(least=1))
+def test_the_knee_has_the_smallest_sum_of_normalised_objectives(points_ND: np.ndarray) -> None:
+    span_D = np.where(np.ptp(points_ND, axis=0) > 0, np.ptp(points_ND, axis=0), 1.0)
+    sums_N = ((points_ND - points_ND.min(axis=0)) / span_D).sum(axis=1)
+    assert sums_N[knee(points_ND)] == sums_N.min()
+
+
+@given(points(least=1), st.integers(0, 2**31))
+def test_the_knee_does_not_depend_on_units(points_ND: np.ndarray, seed: int) -> None:
+    scale_D = 2.0 ** np.random.default_rng(seed).integers(-8, 8, points_ND.shape[1])
+    assert knee(points_ND * scale_D) == knee(points_ND)
+
+
+def test_the_knee_of_two_objectives_is_furthest_below_the_line_between_the_ends() -> None:
+    front = np.array([(0, 10), (1, 3), (5, 2), (10, 0)], dtype=float)
+    assert knee(front) == 1
+    assert knee(front[::-1]) == 2
+
+
+def test_an_objective_in_which_all_are_equal_does_not_decide_the_knee() -> None:
+    assert knee(np.array([(0, 7, 10), (1, 7, 3), (10, 7, 0)], dtype=float)) == 1

@@ -80,14 +80,14 @@ def test_built_in_spaces_can_be_mixed_and_keep_the_mode_they_are_in() -> None:
 
 def test_resolutions_are_refused_with_what_to_do() -> None:
     space = hwnas.space("ofa", resolutions=(16, 24), width=0.25)
-    with pytest.raises(SpaceError, match=r"cannot be mixed; leave one option to the choice that decides it"):
+    with pytest.raises(SpaceError, match=r"cannot be mixed; keep one option of the choice that decides the size"):
         require_mixable(Supernet(space), torch.randn(2, *space.input_shape), [space.smallest()])
 
 
 def test_a_part_of_the_channels_needs_a_cell_that_can_be_given_one() -> None:
     cells = hwnas.space("nasbench201", resolution=8, width=6, cells=1)
     require_partial(cells, 3)
-    with pytest.raises(SpaceError, match="nasbench201 has no cell whose operators could be given one in 5 channels"):
+    with pytest.raises(SpaceError, match="nasbench201 has no cell whose operators can run on 1/5 of their channels"):
         require_partial(cells, 5)
     with pytest.raises(SpaceError, match="mobilenet has no cell"):
         require_partial(hwnas.space("mobilenet"), 2)

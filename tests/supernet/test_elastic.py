@@ -187,7 +187,9 @@ def test_every_shared_tensor_is_as_large_as_the_largest_operator_whatever_the_or
 
 def test_a_family_without_a_largest_operator_is_refused() -> None:
     operators = [mbconv(kernel=3, expansion=4), mbconv(kernel=7, expansion=2)]
-    message = r"layer 'block', family 'mbconv-s1-g1': no operator has the largest 'depthwise.weight'"
+    message = (
+        r"layer 'block', family 'mbconv-s1-g1': no operator has 'depthwise.weight' of the largest size along every axis"
+    )
     with pytest.raises(SpaceError, match=message):
         ElasticLayer("block", operators)
 

@@ -67,7 +67,7 @@ def padded(tensor: Tensor, whole: torch.Size) -> Tensor:
 
 
 @given(st.sampled_from(list(OPERATORS)), SIZES, SIZES, KERNELS, st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_weights_times_their_masks_are_the_superposition_of_padded_slices(kind, a, b, kernels, data) -> None:
     made = [OPERATORS[kind](*sizes) for sizes in itertools.product(a, b, kernels)]
     elastic = ElasticLayer("layer", made).double()

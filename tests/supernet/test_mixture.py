@@ -258,7 +258,7 @@ def test_options_drawn_are_those_of_the_choice_in_any_order() -> None:
 def test_resolutions_cannot_be_mixed_but_one_can_be_drawn() -> None:
     space = hwnas.space("ofa", resolutions=(16, 24), width=0.25)
     supernet = randomised(Supernet(space)).eval()
-    message = r"layer 'stem': its operators make \(8, 8\) of \(16, 16\), and \(12, 12\) of \(24, 24\) positions, which"
+    message = r"layer 'stem': its operators map positions \(16, 16\) to \(8, 8\), and \(24, 24\) to \(12, 12\), which"
     with pytest.raises(SpaceError, match=message):
         supernet(inputs(space, 2), probabilities(space))
     for index in (0, 1):
@@ -301,7 +301,7 @@ TINY_TOKENS: Final = {"embeddings": (8, 12), "heads": (1, 3), "head_size": 4, "r
 # A space, and one choice of each kind.
 KINDS: Final[Mapping[str, tuple[Callable[[], SearchSpace], tuple[str, ...]]]] = {
     "mobilenet": (
-        lambda: hwnas.space("mobilenet", resolution=16, width=0.5, squeeze_excite="choice"),
+        lambda: hwnas.space("mobilenet", resolution=16, width=0.25, squeeze_excite="choice"),
         (
             "stage2.width",
             "stage2.squeeze_excite",

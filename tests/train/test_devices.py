@@ -7,6 +7,7 @@ meet, as where on a GPU two devices' meet, it raises; so does reading an envelop
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,42 @@ import hwnas
 from hwnas.core.operations import restricted
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.sizes import SizeCost
 from hwnas.data.dataset import load_data
 from hwnas.data.images import ImageData
 from hwnas.errors import DeviceError, UnknownNameError
+from hwnas.evaluate.network_evaluator import NetworkEvaluator
+from hwnas.evaluate.networks import StagedNetworks
+from hwnas.evaluate.sources import SupernetSource
+from hwnas.evaluate.split import SplitScore
+from hwnas.evaluate.stages import Recalibrate
 from hwnas.modules.assemble import network
 from hwnas.predict.expected import ExpectedCost
 from hwnas.profiler.runtime_torch import missing_cuda
-from hwnas.strategies.gradient.constraint import sum_constraint
+from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
-from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
-from hwnas.strategies.gradient.selectors import SELECTORS, Selection, selector
+from hwnas.strategies.gradient.schedule import Phase, Schedule
+from hwnas.strategies.gradient.search import GradientSearch
+from hwnas.strategies.gradient.selection import Selection
+from hwnas.strategies.gradient.selectors import SELECTORS, selector
 from hwnas.strategies.gradient.tuning import tuned, validation_loss
 from hwnas.supernet.masks import Superposition
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.registry import TASKS, load_task
 from hwnas.train.alone import train_network
+from hwnas.train.checkpoint import restored, save_checkpoint
 from hwnas.train.devices import described, training_device
-from hwnas.train.loop import NetworkJudge, SubnetJudge, load_supernet, save_supernet, train_supernet
 from hwnas.train.recipes import RECIPES
-from hwnas.train.step import optimizer_of, restored, save_checkpoint
+from hwnas.train.sandwich import train_supernet
+from hwnas.train.step import optimizer_of
+from hwnas.train.weights import load_supernet, save_supernet
 
 CPU = torch.device("cpu")
 THERE = torch.device("meta", 1)
+TASK = load_task("classification")
 # Of torch's, who cannot know that this meta device has values.
 pytestmark = pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 RECIPE = replace(RECIPES["sgd"], epochs=2, batch_size=32, learning_rate=0.05)
@@ -185,15 +199,16 @@ def test_a_supernet_is_trained_judged_and_kept_there_as_here(name: str, there: t
         for epochs in (1, 2):  # the second from the first one's checkpoint, begun anew
             supernet = supernet_on(device, space)
             recipe = replace(RECIPE, epochs=epochs)
-            train_supernet(supernet, data, recipe, seed=0, checkpoint=checkpoint, reporter=Silent())
-        judge = SubnetJudge(supernet, data)
-        extracted = judge.extract(space.smallest())
+            train_supernet(supernet, data, TASK, recipe, seed=0, checkpoint=checkpoint, reporter=Silent())
+        networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(data, device),))
+        evaluator = NetworkEvaluator(networks, SplitScore(data, TASK, device))
+        extracted = networks.network(space.smallest())
         assert {tensor.device for tensor in extracted.state_dict().values()} == {device}
         save_supernet(supernet, tmp_path / "weights")
         again = supernet_on(device, space)
         load_supernet(again, tmp_path / "weights")
         require_equal(state(again), state(supernet))
-        found[device] = state(supernet), state(extracted), judge.validation(space.largest())
+        found[device] = state(supernet), state(extracted), evaluator.evaluate([space.largest()])
     require_equal(found[CPU][0], found[there][0])
     require_equal(found[CPU][1], found[there][1])
     assert found[CPU][2] == found[there][2]
@@ -206,25 +221,49 @@ def test_a_network_alone_is_trained_there_as_here(
     for device in (CPU, there):
         torch.manual_seed(0)
         module, checkpoint = network(space, space.smallest()).to(device), tmp_path / f"{device.type}.pt"
-        train_network(module, data, RECIPE, seed=0, checkpoint=checkpoint, reporter=Silent(), what="training")
-        found[device] = state(module), NetworkJudge(data, device).prepared(module.cpu())
+        train_network(module, data, TASK, RECIPE, seed=0, checkpoint=checkpoint, reporter=Silent(), what="training")
+        found[device] = state(module), Recalibrate(data, device)(module.cpu(), space.smallest())
     require_equal(found[CPU][0], found[there][0])
     assert {tensor.device for tensor in found[there][1].state_dict().values()} == {there}
+
+
+OUTPUTS = {
+    "classification": ((6, 3), lambda draw: torch.randint(3, (6,), generator=draw)),
+    "language": ((6, 4, 3), lambda draw: torch.randint(3, (6, 4), generator=draw)),
+    "regression": ((6, 2), lambda draw: torch.randn(6, 2, generator=draw)),
+    "segmentation": ((6, 3, 2, 2), lambda draw: torch.randint(3, (6, 2, 2), generator=draw)),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_scores_and_teaches_there_as_here(there: torch.device, name: str) -> None:
+    (shape, draw_labels), task, found = OUTPUTS[name], load_task(name), []
+    for device in (CPU, there):
+        draw = torch.Generator().manual_seed(0)
+        outputs, labels = torch.randn(shape, generator=draw).to(device), draw_labels(draw).to(device)
+        leaf = outputs.clone().requires_grad_()
+        (task.loss(leaf, labels) + task.imitation(leaf, outputs.flip(0))).backward()
+        batches = [(outputs[:1], labels[:1]), (outputs[1:], labels[1:])]
+        found.append((dict(task.score(batches)), leaf.grad.cpu().tolist()))
+    assert found[0] == found[1]
 
 
 def searched(
     space: SearchSpace, data: ImageData, device: torch.device, checkpoint: Path, name: str, **changes: Any
 ) -> GradientSearch:
+    cost = SizeCost(space, "flops")
+    limit = Limit(cost, 0.5 * float(cost.values(space.encode([space.largest()]))[0]))
+    constraint = Constraint.of(limit, space)
+    assert constraint is not None
     search = GradientSearch(
         supernet=supernet_on(device, space),
         relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(0)).to(device),
         data=data,
+        task=TASK,
         recipe=replace(RECIPE, epochs=1),
         schedule=Schedule(warmup_epochs=1, **changes),
         penalty=penalty("budget"),
-        constraints=[
-            sum_constraint("flops", space, (space.cost_factors("flops"), 0.5 * space.cost("flops", space.largest())))
-        ],
+        constraints=[constraint],
         seed=0,
         reporter=Silent(),
     )
@@ -253,20 +292,21 @@ def test_a_gradient_search_runs_there_as_here(
 def test_a_selector_works_there_as_here(
     space: SearchSpace, data: ImageData, there: torch.device, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("hwnas.strategies.gradient.selectors.CANDIDATES", 5)
+    monkeypatch.setattr("hwnas.strategies.gradient.candidates.CANDIDATES", 5)
     rng = np.random.default_rng(0)
     probabilities = {choice.name: rng.dirichlet(np.ones(len(choice.options))) for choice in space.choices[:3]}
     certain = {choice.name: np.eye(len(choice.options))[0] for choice in space.choices[3:]}
     found = []
     for device in (CPU, there):
-        supernet, judge = supernet_on(device, space), NetworkJudge(data, device)
+        supernet, split = supernet_on(device, space), SplitScore(data, TASK, device)
         selection = Selection(
             space=space,
             probabilities=probabilities | certain,
             limits=[],
             supernet=supernet,
-            validation=lambda given, supernet=supernet, judge=judge: validation_loss(supernet, judge, given),
-            tune=lambda given, supernet=supernet: tuned(supernet, data, RECIPE, given, 0),
+            task=TASK,
+            validation=partial(validation_loss, supernet, split),
+            tune=partial(tuned, supernet, data, TASK, RECIPE, seed=0),
             batch=(data.inputs(data.train.raw[:16]).to(device), torch.from_numpy(data.train.labels[:16]).to(device)),
             seed=0,
             evaluations=3,

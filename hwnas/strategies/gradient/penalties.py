@@ -1,8 +1,7 @@
-"""Penalties: the loss of a task, and expected costs beside their bounds, as one loss.
+"""Penalties: one loss from the loss of a task and the ratios of expected costs to their bounds.
 
-A ratio is an expected cost over its bound: of latency, of parameters, of latency on another device. The published penalties
-of a logarithm depend on the unit of latency; here it is a thousandth of the bound, whose logarithm is positive for all
-ratios that occur.
+The published penalties with a logarithm depend on the unit of latency; here the unit is a thousandth of the bound, so that
+the logarithm is positive for all ratios that occur.
 
 Shapes: K constraints.
 """
@@ -17,26 +16,27 @@ from torch import Tensor
 
 from hwnas.errors import HwnasError, UnknownNameError
 
-UNITS: Final = 1000.0
-# Just above 1, where the logarithm is 0 and the slope of its power infinite.
+UNITS_OF_BOUND: Final = 1000.0
+# Just above 1: at 1 the logarithm is 0 and the slope of its power infinite.
 LEAST_UNITS: Final = 1.01
-# FBNet's alpha: scales the loss and with it the step, and trades nothing off.
+# FBNet's alpha scales the loss and with it the step; it trades nothing off.
 FBNET_SCALE: Final = 0.2
 
-# Of `budget`: 1 % over its bound, a cost weighs as much as a multiplier of 1. With less, and multipliers that then must do the
-# work, expected costs fell 10 to 30 % below their bounds and took long to come back (docs/log.md).
+# The weight of `budget`: a cost 1 % over its bound weighs as much as a multiplier of 1. With a smaller weight the multipliers
+# must do the work, and expected costs fell 10 to 30 % below their bounds and took long to come back (docs/log.md).
 STIFFNESS: Final = 100.0
 
-# The task's loss (), ratios (K,), multipliers (K,) and the weight, to the loss ().
+# Maps the task's loss (), ratios (K,), multipliers (K,) and the weight to the loss ().
 Apply = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """`apply(task, ratio_K, multiplier_K, weight)` is the loss to minimise; only `budget` uses the multipliers.
+    """A function of the task's loss and the ratios, and its weight.
 
-    `weight` is the published one until replaced. Raises HwnasError where it is not positive and finite.
+    `apply(task, ratio_K, multiplier_K, weight)` returns the loss to minimise; only `budget` uses the multipliers. `weight`
+    is the published one unless replaced. Raises HwnasError for a weight that is not positive and finite.
     """
 
     apply: Apply
@@ -48,7 +48,7 @@ class Penalty:
 
 
 def penalty(name: str) -> Penalty:
-    """Raises UnknownNameError."""
+    """Returns the penalty of a name. Raises UnknownNameError."""
     if name not in PENALTIES:
         raise UnknownNameError("penalty", name, list(PENALTIES))
     return PENALTIES[name]
@@ -56,10 +56,10 @@ def penalty(name: str) -> Penalty:
 
 @torch.no_grad()
 def updated(multiplier_K: Tensor, ratio_K: Tensor, step: float) -> Tensor:
-    """The multipliers of `budget` after a step so long; (K,). They rise over the bound, and fall to 0 under it.
+    """Returns the multipliers of `budget` after a step; shape (K,). They rise over the bound, and fall to 0 under it.
 
-    Nocedal & Wright 2006, section 17.4, of the constraints log(ratio) <= 0; there a step is as long as the weight, and taken
-    where the loss is least under the multipliers before.
+    Nocedal & Wright 2006, section 17.4, for the constraints log(ratio) <= 0; there the step's length is the weight, and the
+    step is taken where the loss is least under the multipliers before.
     """
     return (multiplier_K + step * ratio_K.log()).clamp(min=0)
 
@@ -69,38 +69,38 @@ def _none(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) ->
 
 
 def _fbnet(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """Task · alpha · log(latency)^beta (FBNet, Wu et al. 2019, equation 2)."""
+    """Returns task · alpha · log(latency)^beta (FBNet, Wu et al. 2019, equation 2)."""
     return task * FBNET_SCALE * _log_units(ratio_K).pow(weight).prod()
 
 
 def _proxyless_linear(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """Task + lambda · expected latency (ProxylessNAS, Cai et al. 2019, section 3.3), in the bound and from it on."""
+    """Returns task + lambda · (ratio - 1) (ProxylessNAS, Cai et al. 2019, section 3.3)."""
     return task + weight * (ratio_K - 1).sum()
 
 
 def _proxyless_log(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """Task · (log(latency) / log(bound))^beta: `mul#log` of ProxylessNAS's code, there also scaled."""
-    return task * (_log_units(ratio_K) / math.log(UNITS)).pow(weight).prod()
+    """Returns task · (log(latency) / log(bound))^beta: `mul#log` of ProxylessNAS's code, there also scaled."""
+    return task * (_log_units(ratio_K) / math.log(UNITS_OF_BOUND)).pow(weight).prod()
 
 
 def _mnasnet_soft(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """Task · ratio^w: the soft reward (MnasNet, Tan et al. 2019, equation 2) as a loss, so w has the other sign."""
+    """Returns task · ratio^w: the soft reward (MnasNet, Tan et al. 2019, equation 2) as a loss, so w has the other sign."""
     return task * ratio_K.pow(weight).prod()
 
 
 def _mnasnet_hard(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """Task · max(1, ratio)^w: the hard reward (MnasNet, Tan et al. 2019, equations 2 and 3) as a loss."""
+    """Returns task · max(1, ratio)^w: the hard reward (MnasNet, Tan et al. 2019, equations 2 and 3) as a loss."""
     return task * ratio_K.clamp(min=1).pow(weight).prod()
 
 
 def _budget(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
-    """The augmented Lagrangian of log(ratio) <= 0 (Nocedal & Wright 2006, section 17.4); the weight is its rho."""
+    """Returns the augmented Lagrangian of log(ratio) <= 0 (Nocedal & Wright 2006, section 17.4); the weight is its rho."""
     next_K = (multiplier_K + weight * ratio_K.log()).clamp(min=0)
     return task + (next_K.square() - multiplier_K.square()).sum() / (2 * weight)
 
 
 def _log_units(ratio_K: Tensor) -> Tensor:
-    return (UNITS * ratio_K).clamp(min=LEAST_UNITS).log()
+    return (UNITS_OF_BOUND * ratio_K).clamp(min=LEAST_UNITS).log()
 
 
 PENALTIES: Final[Mapping[str, Penalty]] = {

@@ -1,6 +1,6 @@
-"""A space with probabilities in place of decisions: the logits of its choices, and what is drawn from them.
+"""The relaxation of a space: probabilities in place of decisions, and draws from them.
 
-Shapes: K options of a choice, L of them left.
+Shapes: K options of a choice, L options of it that were not dropped.
 """
 
 import math
@@ -15,17 +15,17 @@ from hwnas.errors import HwnasError
 from hwnas.strategies.gradient.samplers import Sampler
 from hwnas.supernet.mixture import Drawn
 
-# Nearly equal options at the start, but no two the same (TangleNAS, Sukthanker et al. 2023).
+# Options are nearly equal at the start, but no two the same (TangleNAS, Sukthanker et al. 2023).
 INITIAL_SCALE: Final = 1e-3
 
 
 @final
 class Relaxation(nn.Module):
-    """One logit for every option of every choice that is free: neither tied to another nor of a single option.
+    """One logit for every option of every free choice: a choice that is not tied and has several options.
 
-    All are one parameter, `logits`; the buffer `alive` is False where an option has been dropped. Draws and probabilities
-    are of single choices, in no way normalised: also of what others may switch off. Logits begin on the generator's device;
-    begun on the CPU and then moved, they begin alike everywhere.
+    All logits are one parameter, `logits`; the buffer `alive` is False for dropped options. Choices are drawn independently,
+    also those that another choice may switch off. Logits are initialised on the generator's device; initialised on the CPU
+    and then moved, they are equal on every device.
     """
 
     alive: Tensor
@@ -42,21 +42,21 @@ class Relaxation(nn.Module):
 
     @property
     def learns(self) -> bool:
-        """Whether the sampler's probabilities follow the logits."""
+        """True where the sampler's probabilities follow the logits."""
         return any(probability_K.requires_grad for probability_K in self.probabilities().values())
 
     def draw(self, temperature: float, generator: torch.Generator) -> dict[str, Drawn]:
-        """What to run of every choice that is not tied; options are indices into the choice's."""
+        """Returns the options to run, and their weights, of every choice that is not tied; options are indices."""
         drawn = {name: Drawn((0,), self.logits.new_ones(1)) for name in self._certain}
         for name, logits_K, alive_K in self._parts():
             left = alive_K.nonzero().flatten()
-            found = self._sampler.draw(logits_K[left], temperature, generator)
+            choice = self._sampler.draw(logits_K[left], temperature, generator)
             options = left.tolist()
-            drawn[name] = Drawn(tuple(options[place] for place in found.options), found.weights)
+            drawn[name] = Drawn(tuple(options[place] for place in choice.options), choice.weights)
         return drawn
 
     def probabilities(self) -> dict[str, Tensor]:
-        """The probability of each option (K,) of every choice that is not tied; exactly 0 where it has been dropped."""
+        """Returns the probability of each option (K,) of every choice that is not tied; exactly 0 for dropped options."""
         result = {name: self.logits.new_ones(1) for name in self._certain}
         for name, logits_K, alive_K in self._parts():
             probability_L = self._sampler.probabilities(logits_K[alive_K])
@@ -65,8 +65,10 @@ class Relaxation(nn.Module):
 
     @torch.no_grad()
     def entropy(self) -> float:
-        """How undecided choices are, from 0 to 1: the mean entropy of those with two options left or more, each as a share
-        of what it would be were all that are left equally likely. 0 where there are none."""
+        """Returns the mean entropy of the choices with several options left, each relative to its maximum log(L); 0 to 1.
+
+        The entropy is 0 where every choice has one option left.
+        """
         shares = []
         for _, logits_K, alive_K in self._parts():
             probability_L = self._sampler.probabilities(logits_K[alive_K])
@@ -76,17 +78,20 @@ class Relaxation(nn.Module):
 
     @torch.no_grad()
     def drop(self, share_kept: float) -> None:
-        """Of every choice only the most probable of the options left stay, rounded up to a whole one: progressive learning
-        (DrNAS, Chen et al. 2021). Raises HwnasError where the share is not above 0 and at most 1."""
+        """Drops all but the most probable share of each choice's options, rounded up: progressive learning (DrNAS, Chen et
+        al. 2021).
+
+        Raises HwnasError for a share that is not above 0 and at most 1.
+        """
         if not 0 < share_kept <= 1:
             raise HwnasError(f"cannot keep a share of {share_kept} of the options; give one above 0 and at most 1")
         for _, logits_K, alive_K in self._parts():
             left = alive_K.nonzero().flatten()
-            # By logits, which order options as probabilities do, and those, too, that have none.
+            # By logits: they order options as probabilities do, also options of probability 0.
             ranked = left[logits_K[left].argsort(descending=True, stable=True)]
             alive_K[ranked[math.ceil(share_kept * len(left)) :]] = False  # a view of the buffer
 
     def _parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Every free choice: its name, its logits (K,) and which of its options are left (K,)."""
+        """Yields every free choice: its name, its logits (K,) and a mask of the options left (K,)."""
         sizes = list(self._sizes.values())
         return zip(self._sizes, torch.split(self.logits, sizes), torch.split(self.alive, sizes), strict=True)

@@ -1,7 +1,7 @@
-"""Samplers: which options of a choice the supernet runs, what they count, and how probable they are.
+"""Samplers: the options of a choice that the supernet runs, their weights, and the probabilities of all options.
 
-A draw is of one choice, from its logits. Only `gdas` uses the temperature. Randomness comes from the generator alone, which
-is on the logits' device.
+A sampler draws the options of one choice from the choice's logits. Only `gdas` uses the temperature. Randomness comes from
+the generator alone, which is on the logits' device.
 
 Shapes: K options of a choice; 2 options of a pair.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hwnas.errors import UnknownNameError
 from hwnas.supernet.mixture import Drawn
 
-# elu(x) + 1 is 0 where x is far below 0. Of a concentration of 0.01 one draw in a thousand is less than a double holds.
+# elu(x) + 1 is 0 for x far below 0. At a concentration of 0.01, one draw in a thousand underflows a double.
 LEAST_CONCENTRATION: Final = 0.01
 
 Draw = Callable[[Tensor, float, torch.Generator], Drawn]
@@ -26,8 +26,11 @@ Draw = Callable[[Tensor, float, torch.Generator], Drawn]
 @final
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """`draw(logits_K, temperature, generator)` is what the supernet runs; `probabilities(logits_K)`, shape (K,), what the
-    expected latency, the entropy and the derived architecture are of. Probabilities never fall where a logit rises.
+    """A way to draw options, and the probabilities of options.
+
+    `draw(logits_K, temperature, generator)` gives the options that the supernet runs. `probabilities(logits_K)`, shape (K,),
+    decide the expected costs, the entropy and the derived architecture; an option's probability never falls when its logit
+    rises.
     """
 
     draw: Draw
@@ -35,7 +38,7 @@ class Sampler:
 
 
 def sampler(name: str) -> Sampler:
-    """Raises UnknownNameError."""
+    """Returns the sampler of a name. Raises UnknownNameError."""
     if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, list(SAMPLERS))
     return SAMPLERS[name]
@@ -46,12 +49,12 @@ def _softmax(logits_K: Tensor) -> Tensor:
 
 
 def _darts(logits_K: Tensor, temperature: float, generator: torch.Generator) -> Drawn:
-    """All options, as probable as they are (DARTS, Liu et al. 2019, equation 2)."""
+    """Draws all options, weighted by their probabilities (DARTS, Liu et al. 2019, equation 2)."""
     return _all(_softmax(logits_K))
 
 
 def _projected(logits_K: Tensor) -> Tensor:
-    """The point of the simplex nearest to the logits: sparsemax (Martins & Astudillo 2016, algorithm 1)."""
+    """Returns the point of the simplex nearest to the logits: sparsemax (Martins & Astudillo 2016, algorithm 1)."""
     sorted_K = logits_K.sort(descending=True).values
     total_K = sorted_K.cumsum(0)
     rank_K = torch.arange(1, len(logits_K) + 1, device=logits_K.device)
@@ -61,14 +64,14 @@ def _projected(logits_K: Tensor) -> Tensor:
 
 
 def _sparsemax(logits_K: Tensor, temperature: float, generator: torch.Generator) -> Drawn:
-    """The options of sparsemax's support: DARTS of entangled weights (TangleNAS, Sukthanker et al. 2023)."""
+    """Draws the options of sparsemax's support: DARTS with entangled weights (TangleNAS, Sukthanker et al. 2023)."""
     probability_K = _projected(logits_K)
     support = probability_K.detach().nonzero().flatten()
     return Drawn(tuple(support.tolist()), probability_K[support])
 
 
 def _gdas(logits_K: Tensor, temperature: float, generator: torch.Generator) -> Drawn:
-    """The likeliest option after Gumbel noise, straight through its softmax (GDAS, Dong & Yang 2019)."""
+    """Draws the likeliest option after Gumbel noise, with the gradient of the softmax (GDAS, Dong & Yang 2019)."""
     soft_K = ((logits_K + _gumbel(logits_K, generator)) / temperature).softmax(0)
     chosen = int(soft_K.argmax())
     soft = soft_K[chosen, None]
@@ -85,20 +88,20 @@ def _dirichlet_mean(logits_K: Tensor) -> Tensor:
 
 
 def _drnas(logits_K: Tensor, temperature: float, generator: torch.Generator) -> Drawn:
-    """All options, weighted by a draw of Dirichlet(elu(logits) + 1) (DrNAS, Chen et al. 2021).
+    """Draws all options, with weights from Dirichlet(elu(logits) + 1) (DrNAS, Chen et al. 2021).
 
-    Differentiable through gammas, whose shares a Dirichlet's draw is: torch's own Dirichlet takes no generator.
+    The weights are normalised gamma draws, which are differentiable: torch's own Dirichlet takes no generator.
     """
     gamma_K = torch._standard_gamma(_concentration(logits_K).double(), generator=generator)
     return _all((gamma_K / gamma_K.sum()).to(logits_K))
 
 
 def _gates(logits_K: Tensor, temperature: float, generator: torch.Generator) -> Drawn:
-    """Two paths, one of them active: binary gates (ProxylessNAS, Cai et al. 2019, section 3.2).
+    """Draws two options, one of them active: binary gates (ProxylessNAS, Cai et al. 2019, section 3.2).
 
-    The pair is drawn by probability without replacement, the active one by the probabilities renormalised to the pair.
-    Its gradient is the paper's equation 4 over the pair. With three options or more, likely ones are active even more often
-    than they are probable.
+    The pair is drawn by probability without replacement, the active option by the probabilities renormalised to the pair.
+    The gradient is the paper's equation 4 over the pair. With three options or more, likely options are active even more
+    often than their probability says.
     """
     if len(logits_K) == 1:
         return Drawn((0,), logits_K.new_ones(1))
@@ -115,7 +118,7 @@ def _equal(logits_K: Tensor) -> Tensor:
 
 
 def _uniform(logits_K: Tensor, temperature: float, generator: torch.Generator) -> Drawn:
-    """One option, each as likely; logits are not trained (SPOS, Guo et al. 2020)."""
+    """Draws one option, all equally likely; logits are not trained (SPOS, Guo et al. 2020)."""
     chosen = int(torch.randint(len(logits_K), (), generator=generator, device=logits_K.device))
     return Drawn((chosen,), logits_K.new_ones(1))
 
@@ -129,7 +132,7 @@ def _gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Exactly the value of `hard`, with the gradient of `soft`."""
+    """Returns exactly the value of `hard`, with the gradient of `soft`."""
     return hard + (soft - soft.detach())
 
 

@@ -1,13 +1,12 @@
-"""Gradient search: weights and probabilities in turn, the expected costs held to their bounds.
+"""Gradient search: weights and probabilities are trained in turn, and expected costs are held to their bounds.
 
-The training data are two parts: one teaches the weights, the other the probabilities (DARTS, Liu et al. 2019, section
-2.3). A warm-up trains the weights alone, at the probabilities of the start, so searches for several budgets can share it.
+One part of the training examples teaches the weights, the other part the probabilities (DARTS, Liu et al. 2019, section
+2.3). A warm-up trains the weights alone at the initial probabilities, so searches for several budgets can share it.
 
 Every epoch's randomness comes from the seed and the epoch's number alone, so a search that was stopped after any epoch
-goes on as if it had not been.
+resumes exactly.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,85 +24,33 @@ from hwnas.errors import TrainingError
 from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import Penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
-from hwnas.strategies.gradient.steps import Batch, Chance, Steps
+from hwnas.strategies.gradient.schedule import Progress, Schedule
+from hwnas.strategies.gradient.steps import Chance, Steps
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.task import Task
+from hwnas.train.checkpoint import require_number, restored, save_checkpoint
+from hwnas.train.epochs import torch_seed
 from hwnas.train.recipes import Recipe
-from hwnas.train.step import (
-    optimizer_of,
-    require_number,
-    restored,
-    save_checkpoint,
-    set_rate,
-    shuffled_batches,
-    steps_of,
-    torch_seed,
-)
+from hwnas.train.step import Batch, optimizer_of, set_rate, shuffled_batches, steps_of, training_batch
 
-# When it is, in epochs; a batch for the weights, and one for the probabilities.
+# The time in epochs, a batch for the weights, and a batch for the probabilities or None.
 Step = tuple[float, Batch, Batch | None]
-# How far Adam can move a logit in a search: TangleNAS's rate of 3e-4 times its about 20,000 steps.
+# The distance that Adam can move a logit in a search: TangleNAS's rate of 3e-4 times its about 20,000 steps.
 REACH: Final = 6.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """A part of a search: the share of the options left that stay, and how many parts it makes of the channels of a cell's
-    edges, one of which operators are given (DrNAS's progressive learning, Chen et al. 2021, section 2.3)."""
-
-    kept: float = 1.0
-    partial: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How probabilities are searched for.
-
-    `warmup_epochs`, of weights alone, come before the recipe's. `arch_rate` is Adam's; where it is None, the one that lets
-    a logit move by `REACH`. `weights_share` of the training data teaches the weights. The temperature falls linearly
-    between the two given. `phases` are equally long; the warm-up is as the first. `unrolled`: probabilities see a step of
-    the weights (second-order DARTS). `mixed_precision`: the supernet runs in bfloat16 where that is safe. Raises
-    TrainingError.
-    """
-
-    warmup_epochs: int = 5
-    arch_rate: float | None = None
-    arch_decay: float = 1e-3
-    weights_share: float = 0.5
-    temperatures: tuple[float, float] = (10.0, 0.1)
-    phases: tuple[Phase, ...] = (Phase(),)
-    unrolled: bool = False
-    mixed_precision: bool = False
-
-    def __post_init__(self) -> None:
-        partial = min((phase.partial for phase in self.phases), default=0)
-        if self.warmup_epochs < 0 or not 0 < self.weights_share < 1 or min(*self.temperatures, partial) <= 0:
-            raise TrainingError(f"cannot search with {self}: epochs and temperatures are positive, shares below 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One epoch, the first is 1: losses in nats per prediction (`arch_loss` without the penalty; None where no probabilities
-    were trained), expected costs over their bounds and their multipliers, and how undecided choices are (0 to 1)."""
-
-    epoch: int
-    weights_loss: float
-    arch_loss: float | None
-    ratios: tuple[float, ...]
-    multipliers: tuple[float, ...]
-    entropy: float
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientSearch:
-    """A supernet and its relaxation, both trained in place; what teaches them, and what they are held to.
+    """The training of a supernet and its relaxation, both in place, under constraints.
 
-    The recipe's epochs are those of the search, after the warm-up's; its rate falls to zero over both.
+    The recipe's epochs follow the warm-up's; its rate falls to zero over both.
     """
 
     supernet: Supernet
     relaxation: Relaxation
     data: Dataset
+    task: Task
     recipe: Recipe
     schedule: Schedule
     penalty: Penalty
@@ -116,16 +63,16 @@ class GradientSearch:
         self._train(checkpoint, self.schedule.warmup_epochs, "warming up")
 
     def run(self, checkpoint: Path) -> list[Progress]:
-        """Trains weights and probabilities to the last epoch, from the checkpoint, be it a warm-up's, where there is one;
-        gives what each epoch after the warm-up came to.
+        """Trains weights and probabilities to the last epoch; returns the record of every epoch after the warm-up.
 
-        Raises TrainingError where a loss stops being a number; the checkpoint is then that of the last good epoch.
+        Starts from the checkpoint where there is one, also from a warm-up's. Raises TrainingError where a loss stops being a
+        number; the checkpoint is then that of the last good epoch.
         """
         return self._train(checkpoint, self._whole.epochs, "searching")
 
     @property
     def _whole(self) -> Recipe:
-        """The recipe of warm-up and search."""
+        """The recipe with the epochs of warm-up and search."""
         return replace(self.recipe, epochs=self.schedule.warmup_epochs + self.recipe.epochs)
 
     def _train(self, checkpoint: Path, until: int, what: str) -> list[Progress]:
@@ -143,13 +90,13 @@ class GradientSearch:
             require(float(self.relaxation.logits.detach().sum()))
             if epoch >= self.schedule.warmup_epochs:
                 history.append(progress)
-            known = {"multipliers": progress.multipliers, "history": [asdict(each) for each in history]}
-            save_checkpoint(checkpoint, epoch + 1, steps.parts(), **known)
-            self.reporter.note(self._told(progress))
+            facts = {"multipliers": progress.multipliers, "history": [asdict(record) for record in history]}
+            save_checkpoint(checkpoint, epoch + 1, steps.parts(), **facts)
+            self.reporter.note(self._words(progress))
         return history
 
     def _halves(self) -> tuple[IntArray, IntArray]:
-        """The training examples that teach the weights, and those that teach the probabilities: none where nothing does."""
+        """Splits the training examples for weights and probabilities; all are for weights where the sampler trains no logits."""
         order = np.random.default_rng((self.seed, len(self.data.train))).permutation(len(self.data.train))
         if not self.relaxation.learns:
             return order, order[:0]
@@ -159,12 +106,13 @@ class GradientSearch:
         return order[:cut], order[cut:]
 
     def _steps(self, count: int) -> Steps:
-        """Weights decay and so do logits, as in TangleNAS. Little momentum: it would carry logits past the bound."""
+        """Logits decay as weights do (TangleNAS). Momentum is low: more would carry logits past the bound."""
         logits = self.relaxation.logits
         rate = self.schedule.arch_rate or REACH / count
         return Steps(
             supernet=self.supernet,
             relaxation=self.relaxation,
+            task=self.task,
             recipe=self.recipe,
             penalty=self.penalty,
             constraints=self.constraints,
@@ -185,8 +133,8 @@ class GradientSearch:
         seed = torch_seed(self.seed, epoch, 1)
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.relaxation.logits.device).manual_seed(seed)
-        starts, phase = self._phase(epoch)
-        chance = Chance(self._temperature(epoch), generator, phase.partial)
+        starts, phase = self.schedule.phase(epoch, self.recipe.epochs)
+        chance = Chance(self.schedule.temperature(epoch, self.recipe.epochs), generator, phase.partial)
         self.relaxation.drop(phase.kept if starts else 1.0)
         self.supernet.train()
         weights_losses, arch_losses = [], []
@@ -210,7 +158,7 @@ class GradientSearch:
         )
 
     def _batches(self, epoch: int, of_weights: IntArray, of_arch: IntArray) -> Iterator[Step]:
-        """Batches for the weights, each with one for the probabilities where they are searched for."""
+        """Yields batches for the weights, each with one for the probabilities once the warm-up is over."""
         rng = np.random.default_rng((self.seed, epoch))
         searching = epoch >= self.schedule.warmup_epochs and len(of_arch) > 0
         others = cycle(list(shuffled_batches(of_arch, self.recipe, rng))) if searching else None
@@ -220,27 +168,9 @@ class GradientSearch:
             yield epoch + number / len(of_epoch), batch, None if others is None else self._batch(next(others), rng)
 
     def _batch(self, indices: IntArray, rng: np.random.Generator) -> Batch:
-        device = self.relaxation.logits.device
-        x, labels = self.data.training_batch(indices, rng)
-        return x.to(device), labels.to(device)
+        return training_batch(self.data, indices, rng, self.relaxation.logits.device)
 
-    def _share(self, epoch: int) -> float:
-        """How far the search is at the start of an epoch, from 0 to 1."""
-        return max(0, epoch - self.schedule.warmup_epochs) / max(1, self.recipe.epochs - 1)
-
-    def _temperature(self, epoch: int) -> float:
-        start, end = self.schedule.temperatures
-        return start + (end - start) * self._share(epoch)
-
-    def _phase(self, epoch: int) -> tuple[bool, Phase]:
-        """The phase of an epoch, and whether it starts with it."""
-        begun = max(0, epoch - self.schedule.warmup_epochs)
-        count = len(self.schedule.phases)
-        starts = [math.ceil(self.recipe.epochs * number / count) for number in range(count)]
-        number = max(number for number, start in enumerate(starts) if start <= begun)
-        return starts[number] == epoch - self.schedule.warmup_epochs, self.schedule.phases[number]
-
-    def _told(self, progress: Progress) -> str:
+    def _words(self, progress: Progress) -> str:
         if progress.epoch <= self.schedule.warmup_epochs:
             return f"epoch {progress.epoch}/{self._whole.epochs}: loss {progress.weights_loss:.3f} (weights alone)"
         costs = ", ".join(

@@ -1,4 +1,4 @@
-"""One step of the weights, and one of the probabilities under the penalty.
+"""One step of the weights, and one step of the probabilities under the penalty.
 
 Shapes: K constraints; L logits of all choices.
 """
@@ -9,30 +9,29 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import Penalty, updated
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.task import Task
 from hwnas.train.recipes import Recipe
-from hwnas.train.step import task_loss
+from hwnas.train.step import Batch, training_step
 
 # The length of the finite difference over weights. DARTS (section 2.3) has 0.01, which crosses so many of ReLU's kinks that
-# of a small convolutional network not even all signs were right; 0.001 was within 10 %, and is far above float32's noise.
+# the gradient of a small convolutional network had wrong signs; 0.001 was within 10 %, and is far above float32's noise.
 DIFFERENCE: Final = 0.001
 
-# Multipliers move as fast as logits do, however many steps there are: faster ones would still rise when costs are falling.
+# Multipliers move at the pace of logits, whatever the number of steps: faster ones would still rise when costs are falling.
 PACE: Final = 3.0
-
-Batch = tuple[Tensor, Tensor]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """What an epoch draws options with, and how many parts it makes of the channels of a cell's edges."""
+    """The temperature and generator of an epoch's draws, and the number of parts that a cell's edges split channels into."""
 
     temperature: float
     generator: torch.Generator
@@ -46,6 +45,7 @@ class Steps:
 
     supernet: Supernet
     relaxation: Relaxation
+    task: Task
     recipe: Recipe
     penalty: Penalty
     constraints: Sequence[Constraint]
@@ -55,7 +55,7 @@ class Steps:
     mixed_precision: bool
 
     def parts(self) -> dict[str, Any]:
-        """All that has a state, by name."""
+        """Returns everything with a state, by name, for checkpoints."""
         return {
             "weights": self.supernet,
             "optimizer": self.of_weights,
@@ -64,26 +64,22 @@ class Steps:
         }
 
     def ratios(self) -> Tensor:
-        """Expected costs over their bounds; shape (K,)."""
+        """Returns the expected costs over their bounds; shape (K,)."""
         probabilities = self.relaxation.probabilities()
         ratios = [constraint.expected(probabilities) / constraint.bound for constraint in self.constraints]
         return torch.stack(ratios) if ratios else self.multiplier_K
 
     def weights_step(self, batch: Batch, chance: Chance) -> float:
-        """The loss before it, in nats per prediction."""
-        self.of_weights.zero_grad()
-        with torch.no_grad():  # probabilities have their own step
+        """Steps the weights; returns the task's loss before the step."""
+        with torch.no_grad():  # probabilities have a step of their own
             drawn = self._drawn(chance)
-        loss = self._task(batch, drawn, chance, self.recipe.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.clip_norm)
-        self.of_weights.step()
-        return float(loss.detach())
+        loss = self._loss(batch, drawn, chance, self.recipe.label_smoothing)
+        return training_step(self.supernet, self.of_weights, [loss], self.recipe.clip_norm)
 
     def arch_step(self, batch: Batch, chance: Chance) -> float:
-        """The loss before it, without the penalty, in nats per prediction."""
-        loss = self._task(batch, self._drawn(chance), chance)
-        # Nothing is left to decide where every choice has one option left.
+        """Steps the probabilities; returns the task's loss before the step, without the penalty."""
+        loss = self._loss(batch, self._drawn(chance), chance)
+        # No logit has a gradient where every choice has one option left.
         (gradient_L,) = torch.autograd.grad(
             self._penalised(loss), [self.relaxation.logits], allow_unused=True, materialize_grads=True
         )
@@ -91,20 +87,21 @@ class Steps:
         return float(loss.detach())
 
     def unrolled_step(self, batch: Batch, chance: Chance, weights_batch: Batch) -> float:
-        """As `arch_step`, after a step of the weights: second-order DARTS (section 2.3, equations 7 and 8).
+        """Steps the probabilities by the loss after a step of the weights: second-order DARTS (section 2.3, equations 7, 8).
 
-        The step of the weights is a plain gradient's, not clipped, at their rate now. All passes draw the same options.
+        The step of the weights follows the plain gradient, not clipped, at the present rate. All passes draw the same
+        options. Returns the task's loss at the stepped weights, without the penalty.
         """
         weights = list(self.supernet.parameters())
         logits, start = self.relaxation.logits, chance.generator.get_state()
         rate = self.of_weights.param_groups[0]["lr"]
         smoothing = self.recipe.label_smoothing
         gradients = torch.autograd.grad(
-            self._task(weights_batch, self._drawn(chance), chance, smoothing), weights, allow_unused=True
+            self._loss(weights_batch, self._drawn(chance), chance, smoothing), weights, allow_unused=True
         )
         _shift(weights, gradients, -rate)
         chance.generator.set_state(start)
-        loss = self._task(batch, self._drawn(chance), chance)
+        loss = self._loss(batch, self._drawn(chance), chance)
         gradient_L, *directions = torch.autograd.grad(
             self._penalised(loss), [logits, *weights], allow_unused=True, materialize_grads=True
         )
@@ -115,7 +112,7 @@ class Steps:
         for sign in (1, -1):
             _shift(weights, directions, sign * step)
             chance.generator.set_state(start)
-            side = self._task(weights_batch, self._drawn(chance), chance, smoothing)
+            side = self._loss(weights_batch, self._drawn(chance), chance, smoothing)
             sides.append(torch.autograd.grad(side, [logits], allow_unused=True, materialize_grads=True)[0])
             _shift(weights, directions, -sign * step)
         self._step_along(gradient_L - rate * (sides[0] - sides[1]) / (2 * step))
@@ -124,11 +121,11 @@ class Steps:
     def _drawn(self, chance: Chance) -> dict[str, Drawn]:
         return self.relaxation.draw(chance.temperature, chance.generator)
 
-    def _task(self, batch: Batch, drawn: Mapping[str, Drawn], chance: Chance, label_smoothing: float = 0.0) -> Tensor:
+    def _loss(self, batch: Batch, drawn: Mapping[str, Drawn], chance: Chance, smoothing: float = 0.0) -> Tensor:
         x, labels = batch
         with self._precision(x):
-            logits = self.supernet(x, drawn, chance.partial)
-        return task_loss(logits.float() if self.mixed_precision else logits, labels, label_smoothing)
+            outputs = self.supernet(x, drawn, chance.partial)
+        return self.task.loss(outputs.float() if self.mixed_precision else outputs, labels, smoothing=smoothing)
 
     def _precision(self, x: Tensor) -> AbstractContextManager[Any]:
         return torch.autocast(x.device.type, torch.bfloat16) if self.mixed_precision else nullcontext()
@@ -137,7 +134,7 @@ class Steps:
         return self.penalty.apply(loss, self.ratios(), self.multiplier_K, self.penalty.weight)
 
     def _step_along(self, gradient_L: Tensor) -> None:
-        """A step of the probabilities, then one of the multipliers."""
+        """Steps the probabilities along a gradient, then the multipliers along the ratios."""
         self.relaxation.logits.grad = gradient_L
         self.of_arch.step()
         with torch.no_grad():

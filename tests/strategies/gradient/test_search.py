@@ -13,16 +13,20 @@ from torch import Tensor
 import hwnas
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.sizes import SizeCost
 from hwnas.data.dataset import load_data
 from hwnas.data.images import ImageData
 from hwnas.errors import TrainingError
-from hwnas.strategies.gradient.constraint import sum_constraint
+from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import SAMPLERS, sampler
-from hwnas.strategies.gradient.search import GradientSearch, Phase, Schedule
+from hwnas.strategies.gradient.schedule import Phase, Schedule
+from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.gradient.steps import Chance
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.registry import load_task
 from hwnas.train.recipes import RECIPES
 
 RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
@@ -39,21 +43,30 @@ def data(space: SearchSpace) -> ImageData:
     return load_data("digits", space.input_shape, limit=128)
 
 
+def bounded(space: SearchSpace, name: str, share: float) -> Constraint:
+    """At most a share of the largest network's cost."""
+    cost = SizeCost(space, name)
+    largest = float(cost.values(space.encode([space.largest()]))[0])
+    constraint = Constraint.of(Limit(cost, share * largest), space)
+    assert constraint is not None
+    return constraint
+
+
 def search(
     space: SearchSpace, data: ImageData, *, name: str = "drnas", share: float = 0.6, **changes: Any
 ) -> GradientSearch:
     """Bounded by a share of the largest network's FLOPs."""
     torch.manual_seed(0)
     supernet = Supernet(space)
-    bound = share * space.cost("flops", space.largest())
     arguments: dict[str, Any] = {
         "supernet": supernet,
         "relaxation": Relaxation(space, sampler(name), torch.Generator().manual_seed(0)),
         "data": data,
+        "task": load_task("classification"),
         "recipe": RECIPE,
         "schedule": Schedule(warmup_epochs=1),
         "penalty": penalty("budget"),
-        "constraints": [sum_constraint("flops", space, (space.cost_factors("flops"), bound))],
+        "constraints": [bounded(space, "flops", share)],
         "seed": 0,
         "reporter": Silent(),
     }
@@ -127,10 +140,7 @@ def test_expected_costs_come_within_their_bound_and_without_a_penalty_they_do_no
 
 
 def test_two_constraints_are_held_at_once(space: SearchSpace, data: ImageData, tmp_path: Path) -> None:
-    constraints = [
-        sum_constraint(name, space, (space.cost_factors(name), share * space.cost(name, space.largest())))
-        for name, share in (("flops", 0.4), ("params", 0.25))
-    ]
+    constraints = [bounded(space, name, share) for name, share in (("flops", 0.4), ("params", 0.25))]
     recipe, schedule = replace(RECIPE, epochs=15), Schedule(warmup_epochs=0, arch_rate=0.1)
     found = search(space, data, constraints=constraints, recipe=recipe, schedule=schedule).run(tmp_path / "c.pt")
     assert max(found[-1].ratios) < 1.05
@@ -184,13 +194,10 @@ def convolutions(supernet: Supernet) -> list[Tensor]:
     ("epochs", "starts"),
     [(1, ["first"]), (2, ["first", "second"]), (5, ["first", "", "", "second", ""])],
 )
-def test_phases_are_equally_long_and_the_warm_up_is_as_the_first(
-    space: SearchSpace, data: ImageData, epochs: int, starts: list[str]
-) -> None:
+def test_phases_are_equally_long_and_the_warm_up_is_as_the_first(epochs: int, starts: list[str]) -> None:
     names = {1: "first", 2: "second"}
     schedule = Schedule(warmup_epochs=2, phases=(Phase(partial=1), Phase(partial=2)))
-    found = search(space, data, schedule=schedule, recipe=replace(RECIPE, epochs=epochs))
-    begun = [found._phase(epoch) for epoch in range(2 + epochs)]
+    begun = [schedule.phase(epoch, epochs) for epoch in range(2 + epochs)]
     assert [names[phase.partial] if starts else "" for starts, phase in begun] == ["", "", *starts]
     assert [phase.partial for _, phase in begun] == sorted(phase.partial for _, phase in begun)
 
@@ -238,12 +245,12 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
 
     def after_a_step() -> float:
         grads = torch.autograd.grad(
-            steps._task(weights_batch, steps._drawn(chance), chance, RECIPE.label_smoothing), weights
+            steps._loss(weights_batch, steps._drawn(chance), chance, RECIPE.label_smoothing), weights
         )
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)
-            loss = steps._penalised(steps._task(batch, steps._drawn(chance), chance))
+            loss = steps._penalised(steps._loss(batch, steps._drawn(chance), chance))
         found.supernet.load_state_dict(start)
         return float(loss)
 

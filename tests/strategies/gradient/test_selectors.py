@@ -22,7 +22,10 @@ from hwnas.core.factors import Factor, total
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import BudgetError, TrainingError, UnknownNameError
-from hwnas.strategies.gradient.selectors import CANDIDATES, SELECTORS, Selection, Selector, selector
+from hwnas.strategies.gradient.candidates import CANDIDATES
+from hwnas.strategies.gradient.selection import Selection, Selector
+from hwnas.strategies.gradient.selectors import SELECTORS, selector
+from hwnas.tasks.registry import load_task
 
 SEEDS = st.integers(0, 2**32 - 1)
 SPACES = {
@@ -71,6 +74,7 @@ def real(name: str, seed: int = 0) -> Selection:
         probabilities={c.name: rng.dirichlet(np.ones(len(c.options))) for c in free_choices(space)},
         limits=[(space.cost_factors("params"), (smallest + largest) / 2)],
         supernet=supernet,
+        task=load_task("classification" if space.vocabulary is None else "language"),
         validation=lambda probabilities: float(loss(probabilities).detach()),
         tune=tune,
         batch=(x, labels),
@@ -193,6 +197,7 @@ class Known:
             probabilities={name: np.full(len(each), 1 / len(each)) for name, each in self.gains.items()},
             limits=limits,
             supernet=KnownSupernet(self),
+            task=load_task("classification"),
             validation=self.validation,
             tune=lambda probabilities: self.tuned.append(dict(probabilities)),
             batch=(torch.tensor([0, 1, 2]) if tokens else hadamard, torch.tensor([0, 1, 1])),

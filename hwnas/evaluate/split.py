@@ -1,0 +1,37 @@
+"""The score of a split: its batches stay on a device, so that scoring many networks moves no data."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hwnas.data.dataset import Dataset, Split
+from hwnas.tasks.task import Task
+
+
+@final
+class SplitScore:
+    """Scores functions from inputs to outputs on a split, the validation split unless another is given.
+
+    The same function always gets the same score, on a GPU to rounding.
+    """
+
+    def __init__(
+        self, data: Dataset, task: Task, device: torch.device, *, split: Split | None = None, batch_size: int = 64
+    ) -> None:
+        self.task = task
+        self.device = device
+        self._batches = list(_batches(data, data.validation if split is None else split, batch_size, device))
+
+    def score(self, run: Callable[[Tensor], Tensor]) -> Mapping[str, float]:
+        """Returns the task's metrics of `run`, which maps inputs to outputs. The caller sets train or eval mode."""
+        with torch.inference_mode():
+            return self.task.score((run(x), labels) for x, labels in self._batches)
+
+
+def _batches(data: Dataset, split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    raw, labels = split.raw, split.labels
+    for start in range(0, len(split), size):
+        rows = slice(start, start + size)
+        yield data.inputs(raw[rows]).to(device), torch.from_numpy(labels[rows]).to(device)

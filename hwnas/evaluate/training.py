@@ -1,0 +1,50 @@
+"""Training of single networks as a part of an evaluation: from their weights on, with a checkpoint each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import nn
+
+from hwnas.core.arch import Arch
+from hwnas.core.reporter import Reporter, Silent
+from hwnas.data.dataset import Dataset
+from hwnas.tasks.task import Task
+from hwnas.train.alone import Teacher, train_network
+from hwnas.train.recipes import Recipe
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class NetworkTraining:
+    """Trains networks on a device; `folder` keeps a checkpoint per architecture.
+
+    A network that was stopped resumes, and a network whose training is done is not trained again. So a folder belongs to one
+    source of weights. `teacher` gives outputs to imitate.
+    """
+
+    data: Dataset
+    task: Task
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    folder: Path
+    teacher: Teacher | None = None
+    reporter: Reporter = field(default_factory=Silent)
+
+    def trained(self, module: nn.Module, arch: Arch) -> nn.Module:
+        """Returns the network after training, on the device, in eval mode. Raises TrainingError, RunError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        train_network(
+            module.to(self.device),
+            self.data,
+            self.task,
+            self.recipe,
+            seed=self.seed,
+            checkpoint=self.folder / f"{arch.id}.pt",
+            reporter=self.reporter,
+            what=f"training {arch.id}",
+            teacher=self.teacher,
+        )
+        return module.eval()

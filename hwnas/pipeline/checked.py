@@ -1,0 +1,122 @@
+"""A request whose parts were all found: its space, data, task and devices. Everything that can be refused is refused here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+from hwnas.core.space import SearchSpace
+from hwnas.costs.registry import COSTS
+from hwnas.data.dataset import Dataset, load_data
+from hwnas.data.options import DataOptions
+from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
+from hwnas.pipeline.preflight import latency_names, needs_of
+from hwnas.pipeline.request import SearchRequest
+from hwnas.pipeline.sources import Sources
+from hwnas.pipeline.target import Target, targets_of
+from hwnas.runs.folder import RunFolder
+from hwnas.supernet.network import Supernet
+from hwnas.tasks.registry import load_task
+from hwnas.tasks.task import Task
+from hwnas.train.devices import training_device
+from hwnas.train.request import AUTO
+from hwnas.train.weights import load_supernet
+
+# The costs that a predictor gives.
+PREDICTED: Final = tuple(name for name, kind in COSTS.items() if kind.origin == "predictor")
+# Training examples that costs which run a network are computed on.
+PROXY_BATCH: Final = 64
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRequest:
+    """A request with what it refers to. `cost_names` are the costs that its objectives and limits name."""
+
+    request: SearchRequest
+    space: SearchSpace
+    data: Dataset
+    task: Task
+    targets: tuple[Target, ...]
+    sources: Sources
+    cost_names: tuple[str, ...]
+
+    def proxy_batch(self) -> tuple[Tensor, Tensor]:
+        """Returns inputs and labels of training examples for costs that need a network and no training."""
+        rows = self.data.calibration_order()[:PROXY_BATCH]
+        return self.data.inputs(self.data.train.raw[rows]), torch.from_numpy(self.data.train.labels[rows])
+
+
+def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder | None = None) -> CheckedRequest:
+    """Returns the request with its data, task and devices; those of `run` where a run goes on.
+
+    Raises HwnasError where something that is asked for cannot be had.
+    """
+    if space.size < 2:
+        raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
+    training_device(request.training.train_on)
+    targets = targets_of(request.devices.devices(), run)
+    data, task = load_for(space, request.data, request.seed, run)
+    names = _cost_names(request, task, latency_names(targets))
+    sources = Sources(
+        request=request.sources, space=space, restrictions=request.space, needs=needs_of(names, targets, PREDICTED)
+    )
+    return CheckedRequest(
+        request=request, space=space, data=data, task=task, targets=targets, sources=sources, cost_names=names
+    )
+
+
+def check_sources(checked: CheckedRequest) -> None:
+    """Raises where a predictor, table or supernet that is to be used cannot be, before any work."""
+    checked.sources.check()
+    folder = checked.request.training.supernet
+    if folder is not None:
+        load_trained(Supernet(checked.space), Path(folder), checked.data)
+
+
+def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder | None = None) -> tuple[Dataset, Task]:
+    """Returns the data as the space takes it, and the task.
+
+    Raises DataError where the data do not fit the space, or are not what `run` was started with.
+    """
+    data = load_data(
+        request.data,
+        space.input_shape,
+        outputs=space.classes,
+        vocabulary=space.vocabulary,
+        seed=seed,
+        limit=request.limit_images,
+    )
+    task = load_task(data.task if request.task == AUTO else request.task)
+    task.require_outputs(space.output_shape, data.outputs)
+    if run is not None and run.read().get("data", {}).get("digest") != data.digest():
+        raise DataError(f"{request.data} has changed since {run.path} was started; restore it, or start anew")
+    return data, task
+
+
+def load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:
+    """Loads the supernet of another folder. Raises RunError unless it was trained on this very training split."""
+    run = RunFolder(folder)
+    facts = run.read()
+    if facts.get("data", {}).get("digest") != data.digest():
+        stored = facts["request"]
+        raise RunError(
+            f"{folder}: trained on other data than this ({stored['data']['data']}, seed {stored['seed']}, "
+            f"limit {stored['data']['limit_images']}); test data would be among it: give the same data options"
+        )
+    load_supernet(supernet, run.supernet)
+
+
+def _cost_names(request: SearchRequest, task: Task, latencies: Sequence[str]) -> tuple[str, ...]:
+    """The costs that objectives and limits name. Raises UnknownNameError for a name that is no metric and no cost."""
+    metrics = [metric.name for metric in task.metrics]
+    objectives = request.goal.objectives_of(metrics[0], latencies)
+    limited = [cost for cost, _ in request.goal.bounds()]
+    known = [*COSTS, *latencies]
+    for name in (*objectives, *limited):
+        if name not in known and not (name in objectives and name in metrics):
+            raise UnknownNameError("objective or cost", name, [*metrics, *known])
+    return tuple(dict.fromkeys(name for name in (*objectives, *limited) if name in known))

@@ -1,0 +1,104 @@
+"""The claims that a finished run makes, checked from its files alone: nothing is timed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwnas.core.reporter import Silent
+from hwnas.errors import RunError
+from hwnas.pipeline.checked import CheckedRequest, checked_request
+from hwnas.pipeline.models import Exporter, loaded_model, test_metrics
+from hwnas.pipeline.request import reopen
+from hwnas.pipeline.weights import RunWeights
+from hwnas.runs.database import Evaluation
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow, read_front
+from hwnas.runs.objectives import read_goal
+from hwnas.strategies.pareto import non_dominated
+
+# How far a metric of a model, run again, may be from the table's, and a model's outputs from the network's in torch.
+METRIC_TOLERANCE = 1e-4
+STATISTICS = {"p10": "measured_ms", "median": "measured_median_ms", "p90": "measured_p90_ms"}
+
+
+def check_claims(run_path: Path) -> list[dict[str, Any]]:
+    """Returns every claim with whether it holds, and how far off it is.
+
+    Raises RunError that names the claims that do not hold.
+    """
+    run, request, space = reopen(run_path, {})
+    checked, rows = checked_request(request, space, run), read_front(run.front)
+    claims = [*_of_the_front(run, request.goal.budget_on, rows), *_of_the_models(run, checked, rows)]
+    broken = [claim for claim in claims if not claim["holds"]]
+    if broken:
+        raise RunError(f"{run_path}: " + "; ".join(f"not {claim['claim']} ({claim['detail']})" for claim in broken))
+    return claims
+
+
+def _of_the_front(run: RunFolder, budget_on: str, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:
+    objectives = read_goal(run).objectives
+    points = np.array([[objective.minimised(row) for objective in objectives] for row in rows])
+    beaten = int((~non_dominated(points)).sum())
+    yield _claim("no network is dominated", beaten == 0, f"{beaten} of {len(rows)} are")
+    column = STATISTICS[budget_on]
+    over = sum(
+        not latency.within_budget
+        or (
+            latency.budget_ms is not None
+            and latency.measured_ms is not None
+            and getattr(latency, column) > latency.budget_ms
+        )
+        for row in rows
+        for latency in row.latencies
+    )
+    yield _claim(f"all are within their budgets ({budget_on})", over == 0, f"{over} are over")
+    errors = [abs(latency.error) for row in rows for latency in row.latencies if latency.error is not None]
+    if errors:
+        inside = sum(latency.in_interval for row in rows for latency in row.latencies if latency.error is not None)
+        words = f"median {100 * np.median(errors):.2f} %, worst {100 * max(errors):.2f} %"
+        words += f"; {inside} of {len(errors)} in the interval"
+        yield _claim("latencies were predicted and measured", True, words)
+
+
+def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:
+    """Every model against its network in torch, and its metrics on the test split against the table's."""
+    target, weights = checked.targets[0], RunWeights(run, checked, Silent())
+    exporter = Exporter(run=run, space=checked.space, data=checked.data, targets=checked.targets)
+    worst_output, worst_metric = 0.0, 0.0
+    for row in rows:
+        evaluation = Evaluation(checked.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
+        module = weights.networks(evaluation).network(evaluation.arch).cpu()
+        model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
+        x = checked.data.inputs(np.resize(checked.data.test.raw, (target.here.batch, *checked.data.test.raw.shape[1:])))
+        with torch.inference_mode():
+            expected = module(x).numpy()
+        worst_output = max(worst_output, float(np.abs(model.run(x.numpy()) - expected).max()))
+        metrics = test_metrics(model, checked.data, checked.task, target.here.batch)
+        worst_metric = max([worst_metric, *_distances(row, metrics)])
+    tolerance = target.here.tolerance
+    yield _claim(
+        "models give what their networks give in torch", worst_output <= tolerance * 10, f"{worst_output:.1e} apart"
+    )
+    yield _claim("test metrics are those of the models", worst_metric <= METRIC_TOLERANCE, f"{worst_metric:.1e} apart")
+
+
+def _itself(module: nn.Module) -> nn.Module:
+    return module
+
+
+def _distances(row: FrontRow, metrics: Mapping[str, float]) -> list[float]:
+    return [
+        abs(row.metrics[f"{name}_test"] - value) / max(1.0, abs(value))
+        for name, value in metrics.items()
+        if f"{name}_test" in row.metrics
+    ]
+
+
+def _claim(words: str, holds: bool, detail: str) -> dict[str, Any]:
+    return {"claim": words, "holds": bool(holds), "detail": detail}

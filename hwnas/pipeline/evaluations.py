@@ -1,0 +1,75 @@
+"""Evaluations of one run: what its database knows is answered from there, the rest is evaluated and kept.
+
+A strategy that is run again with the same seed asks for the same architectures in the same order, so a resumed search is a
+replay. Shapes: N architectures, C choices.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from hwnas.core.arch import Arch
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Cost
+from hwnas.errors import TrainingError
+from hwnas.evaluate.evaluator import Evaluator
+from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.tasks.task import Metric
+
+SEARCH = "search"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluations:
+    """Answers a strategy's requests. `shared` makes the evaluator of strategies that train no weights of their own.
+
+    `asked` collects the ids of the architectures that the present search has asked for.
+    """
+
+    space: SearchSpace
+    database: RunDatabase
+    shared: Callable[[], Evaluator]
+    metrics: tuple[Metric, ...]
+    reporter: Reporter
+    known: dict[str, Evaluation]
+    ticks: Iterator[int]
+    costs: Mapping[str, Cost]
+    asked: dict[str, None] = field(default_factory=dict)
+
+    def __call__(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
+        """Returns every metric of each architecture by name, (N,). Raises TrainingError for what is not a number."""
+        archs = [self.space.decode(row) for row in rows_NC]
+        new = {arch.id: arch for arch in archs if arch.id not in self.known}
+        if new:
+            self._evaluate(list(new.values()), evaluator or self.shared())
+        for arch in archs:
+            self.asked[arch.id] = None
+            if arch.id not in new:
+                next(self.ticks, None)
+        found = [self.known[arch.id].metrics for arch in archs]
+        return {metric.name: np.array([values[metric.name] for values in found]) for metric in self.metrics}
+
+    def _evaluate(self, archs: list[Arch], evaluator: Evaluator) -> None:
+        """Keeps every evaluation as it comes."""
+        results: Iterable[Mapping[str, float]] = evaluator.evaluate(archs)
+        for arch, metrics in zip(archs, results, strict=True):
+            first = self.metrics[0].name
+            if not np.isfinite(metrics[first]):
+                raise TrainingError(
+                    f"network {arch.id} has {first} {metrics[first]}; start again with a lower --learning-rate"
+                )
+            evaluation = Evaluation(arch, tuple(evaluator.stages), dict(metrics))
+            self.database.add_evaluations(SEARCH, [evaluation])
+            self.database.add_costs({arch.id: self._costs(arch)})
+            self.known[arch.id] = evaluation
+            next(self.ticks, None)
+
+    def _costs(self, arch: Arch) -> dict[str, float]:
+        """The costs of an architecture as expected, for plots of all that was evaluated."""
+        row_1C = self.space.encode([arch])
+        return {name: float(cost.values(row_1C)[0]) for name, cost in self.costs.items()}

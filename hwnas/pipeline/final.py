@@ -1,0 +1,122 @@
+"""Final training: the front's networks are trained further before they are handed out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from typing import Annotated, Final, Literal, final
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
+from hwnas.evaluate.evaluator import Networks
+from hwnas.evaluate.split import SplitScore
+from hwnas.evaluate.stages import Recalibrate
+from hwnas.modules.assemble import network
+from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.folder import RunFolder
+from hwnas.tasks.task import Task
+from hwnas.train.alone import train_network
+from hwnas.train.recipes import Recipe
+from hwnas.train.weights import save_weights
+
+FINAL: Final = "final"
+# The share of the recipe's rate at which trained weights are trained further (DARTS-PT, Wang et al. 2021, section 5).
+FINETUNING: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalRequest:
+    """Options of final training."""
+
+    final: Annotated[
+        Literal["none", "finetune", "scratch"],
+        Field(
+            description="Training of the front's networks before they are handed out: none (the weights of the search), "
+            "finetune (from those weights on), or scratch."
+        ),
+    ] = "finetune"
+    final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 15
+    final_teacher: Annotated[
+        Literal["none", "largest"],
+        Field(description="Teacher of --final: none (labels alone), or the largest network of the supernet."),
+    ] = "none"
+
+
+@final
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class FinalTraining:
+    """Trains networks further, one by one; each is kept in the run folder and its validation metrics in the database.
+
+    `networks` gives the network of an evaluation with the weights of the search. `teacher` gives outputs to imitate.
+    """
+
+    run: RunFolder
+    space: SearchSpace
+    data: Dataset
+    task: Task
+    request: FinalRequest
+    recipe: Recipe
+    networks: Callable[[Evaluation], Networks]
+    teacher: Callable[[Tensor], Tensor] | None
+    database: RunDatabase
+    validation: SplitScore
+    recalibrate: Recalibrate
+    device: torch.device
+    seed: int
+    reporter: Reporter
+
+    def finished(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """Returns the evaluations after final training. A network that final training makes worse on the validation split
+        keeps the weights of the search."""
+        if self.request.final == "none":
+            return list(evaluations)
+        self.run.final_weights("").parent.mkdir(exist_ok=True)
+        known = self.database.evaluations(FINAL)
+        for number, evaluation in enumerate(evaluations, start=1):
+            if evaluation.arch.id not in known:
+                after = self._trained(evaluation, f"final training {number} of {len(evaluations)}")
+                self.database.add_evaluations(FINAL, [after])
+                known[after.arch.id] = after
+        return [known[evaluation.arch.id] for evaluation in evaluations]
+
+    def _trained(self, before: Evaluation, words: str) -> Evaluation:
+        arch, checkpoint = before.arch, self.run.final_checkpoint(before.arch.id)
+        torch.manual_seed(self.seed)
+        is_new = self.request.final == "scratch"
+        module: nn.Module = network(self.space, arch) if is_new else self.networks(before).network(arch)
+        module.to(self.device)
+        train_network(
+            module,
+            self.data,
+            self.task,
+            self._recipe(),
+            seed=self.seed,
+            checkpoint=checkpoint,
+            reporter=self.reporter,
+            what=words,
+            teacher=self.teacher,
+        )
+        facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
+        save_weights(module, self.run.final_weights(arch.id), facts)
+        metrics = dict(self.validation.score(self.recalibrate(module, arch)))
+        checkpoint.unlink(missing_ok=True)
+        first = self.task.metrics[0]
+        if not first.minimised(metrics[first.name]) <= first.minimised(before.metrics[first.name]):
+            self.run.final_weights(arch.id).unlink()
+            return before
+        stages = (*(() if is_new else before.stages), self.request.final, self.recalibrate.name)
+        return Evaluation(arch, stages, metrics)
+
+    def _recipe(self) -> Recipe:
+        share = FINETUNING if self.request.final == "finetune" else 1.0
+        return replace(
+            self.recipe,
+            epochs=self.request.final_epochs,
+            learning_rate=share * self.recipe.learning_rate,
+            distillation=self.recipe.distillation if self.teacher is not None else 0.0,
+        )

@@ -1,0 +1,116 @@
+"""The models of a run: exported to ONNX with what a user must know of them, loaded again, and run on the test split."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import hwnas
+from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
+from hwnas.evaluate.evaluator import Networks
+from hwnas.pipeline.target import Target
+from hwnas.profiler.device import Conditions, onnx_precision
+from hwnas.profiler.export import export_onnx
+from hwnas.profiler.runtime import Forms, InputArray, Model
+from hwnas.runs.database import Evaluation
+from hwnas.runs.folder import RunFolder
+from hwnas.tasks.task import Task
+
+# Training samples that give a quantised model the ranges of its activations.
+CALIBRATED: Final = 128
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """Writes a model file per architecture, and one more for devices of another precision or batch size."""
+
+    run: RunFolder
+    space: SearchSpace
+    data: Dataset
+    targets: Sequence[Target]
+
+    def path(self, arch_id: str, target: Target) -> Path:
+        """Returns where the model of an architecture is for a device."""
+        form = _form(target)
+        if form == _form(self.targets[0]):
+            return self.run.model(arch_id)
+        batch, precision = form
+        return self.run.model(f"{arch_id}-{precision}-batch{batch}")
+
+    def export(self, evaluation: Evaluation, networks: Networks, predicted_ms: float) -> None:
+        """Writes the models of an evaluated architecture for all devices."""
+        for target in {self.path(evaluation.arch.id, target): target for target in self.targets}.values():
+            self.export_to(self.path(evaluation.arch.id, target), target, evaluation, networks, predicted_ms)
+
+    def export_to(
+        self, path: Path, target: Target, evaluation: Evaluation, networks: Networks, predicted_ms: float
+    ) -> None:
+        """Writes one model for a device; quantised ones are calibrated on training data."""
+        batch, precision = _form(target)
+        facts = {"hwnas.precision": precision, "hwnas.predicted_ms": repr(predicted_ms)}
+        export_onnx(
+            networks.network(evaluation.arch).cpu(),
+            self.space.input_shape,
+            path,
+            batch=batch,
+            metadata=model_metadata(self.space, self.data, evaluation.arch.key) | facts,
+            vocabulary=self.space.vocabulary,
+            precision=precision,
+            calibration=calibration_inputs(self.data, batch) if precision != "fp32" else (),
+        )
+
+    def discard_others(self, arch_ids: Sequence[str]) -> None:
+        """Deletes the models of architectures that are not on the front; their measurements stay in the database."""
+        kept = {self.path(arch_id, target) for arch_id in arch_ids for target in self.targets}
+        for path in (self.run.path / "models").glob("*.onnx"):
+            if path not in kept:
+                path.unlink()
+
+
+def _form(target: Target) -> tuple[int, str]:
+    """The batch size and precision of the ONNX file that a device needs."""
+    return target.conditions["batch"], onnx_precision(target.conditions["precision"])
+
+
+def calibration_inputs(data: Dataset, batch: int) -> list[InputArray]:
+    """Returns inputs (batch, *input_shape) from the training split."""
+    raw = data.train.raw[data.calibration_order()[:CALIBRATED]]
+    batches = (raw[i : i + batch] for i in range(0, len(raw), batch))
+    return [data.inputs(np.resize(part, (batch, *part.shape[1:]))).numpy() for part in batches]
+
+
+def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str, str]:
+    """Returns what an ONNX file says of itself: how it was made, and how to prepare its input."""
+    made = {
+        "hwnas.version": hwnas.__version__,
+        "hwnas.space": json.dumps(space.describe()),
+        "hwnas.arch": arch_key,
+    }
+    return made | data.metadata()
+
+
+def loaded_model(conditions: Conditions, path: Path, extract: Callable[[], nn.Module]) -> Model:
+    """Returns a network as it will be deployed: its ONNX file, or where the runtime takes modules, what `extract` copies."""
+    model, _ = conditions.load(Forms(module=lambda: extract().cpu(), onnx=path.read_bytes))
+    return model
+
+
+def test_metrics(model: Model, data: Dataset, task: Task, batch: int) -> Mapping[str, float]:
+    """Returns the task's metrics of a loaded model on the test split."""
+    return task.score(_answers(model, data, batch))
+
+
+def _answers(model: Model, data: Dataset, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Outputs and labels of the test split, in batches as the model takes them; the last is filled up by repetition."""
+    raw, labels = data.test.raw, data.test.labels
+    for start in range(0, len(raw), batch):
+        part = raw[start : start + batch]
+        x = data.inputs(np.resize(part, (batch, *part.shape[1:])))
+        yield torch.from_numpy(model.run(x.numpy())[: len(part)]), torch.from_numpy(labels[start : start + batch])

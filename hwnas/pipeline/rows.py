@@ -1,0 +1,96 @@
+"""Rows of the front: what is known of each network that is handed out, in the units of files and tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hwnas.pipeline.deploy import Deployment
+from hwnas.profiler.export import annotate
+from hwnas.report.plots import draw
+from hwnas.runs.database import Evaluation, Latencies
+from hwnas.runs.front import DeviceLatency, FrontRow, read_front, write_front
+from hwnas.runs.objectives import cost_column
+
+
+def write_rows(job: Deployment, evaluations: Sequence[Evaluation]) -> list[FrontRow]:
+    """Writes the front of finished evaluations, its pictures, and what was measured into the models; deletes other models."""
+    before = job.database.evaluations("search")
+    tests = {phase: job.database.tests(phase) for phase in ("search", "final")}
+    measured = job.database.measurements()
+    rows = [_row(job, evaluation, before[evaluation.arch.id], tests, measured) for evaluation in evaluations]
+    for row in rows:
+        _annotate(job, row)
+    job.exporter.discard_others([row.arch_id for row in rows])
+    write_front(job.run.front, rows)
+    draw(job.run, "png", "html")
+    return read_front(job.run.front)
+
+
+def _row(
+    job: Deployment,
+    evaluation: Evaluation,
+    before: Evaluation,
+    tests: Mapping[str, Mapping[str, Mapping[str, float]]],
+    measured: Mapping[tuple[str, str], Latencies],
+) -> FrontRow:
+    arch = evaluation.arch
+    latencies = tuple(_latency(job, name, evaluation, measured) for name in job.latencies)
+    return FrontRow(
+        arch_id=arch.id,
+        arch=arch.key,
+        stages=" > ".join(evaluation.stages),
+        metrics=_metrics(evaluation, before, tests),
+        latencies=latencies,
+        costs={
+            cost_column(name, cost.unit): job.predicted(name, arch)
+            for name, cost in job.goal.costs.items()
+            if name not in job.latencies
+        },
+        onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
+    )
+
+
+def _metrics(
+    evaluation: Evaluation, before: Evaluation, tests: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> dict[str, float]:
+    """Metrics on the validation and the test split; those before final training too, where there was one."""
+    arch_id = evaluation.arch.id
+    was_trained = arch_id in tests["final"]
+    columns = {f"{name}_val": value for name, value in evaluation.metrics.items()}
+    columns |= {f"{name}_test": value for name, value in tests["final" if was_trained else "search"][arch_id].items()}
+    if tests["final"]:
+        columns |= {f"{name}_val_before": value for name, value in before.metrics.items()}
+        columns |= {f"{name}_test_before": value for name, value in tests["search"][arch_id].items()}
+    return columns
+
+
+def _latency(
+    job: Deployment, name: str, evaluation: Evaluation, measured: Mapping[tuple[str, str], Latencies]
+) -> DeviceLatency:
+    target, cost = job.latencies[name]
+    arch, predicted_ms = evaluation.arch, job.predicted(name, evaluation.arch)
+    low, high = cost.predictor.interval
+    latencies = measured.get((arch.id, target.name))
+    judged_ms = job.judged_ms(name, arch, measured)
+    budgets_ms = [budget_ms[name] for budget_ms in job.goal.budgets_ms if name in budget_ms]
+    met_ms = [bound_ms for bound_ms in budgets_ms if judged_ms <= bound_ms]
+    return DeviceLatency(
+        device=target.name,
+        predicted_ms=predicted_ms,
+        interval_low_ms=predicted_ms * low,
+        interval_high_ms=predicted_ms * high,
+        measured_ms=latencies.p10_ms if latencies else None,
+        measured_median_ms=latencies.median_ms if latencies else None,
+        measured_p90_ms=latencies.p90_ms if latencies else None,
+        budget_ms=min(met_ms, default=max(budgets_ms)) if budgets_ms else None,
+        within_budget=bool(met_ms) or not budgets_ms,
+    )
+
+
+def _annotate(job: Deployment, row: FrontRow) -> None:
+    """Adds what was measured to the metadata of a row's models; another runtime than the file's may have run the network."""
+    for (target, _), latency in zip(job.latencies.values(), row.latencies, strict=True):
+        if latency.measured_ms is None:
+            continue
+        words = ", ".join(target.conditions[name] for name in ("runtime", "precision", "hardware"))
+        facts: dict[str, Any] = {"hwnas.measured_ms": repr(latency.measured_ms), "hwnas.measured_by": words}
+        annotate(job.exporter.path(row.arch_id, target), facts)

@@ -1,0 +1,245 @@
+"""Sources of predictors: files that the user gives, shipped devices, or measuring now."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated, final
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.errors import HwnasError, PredictorError, TableError
+from hwnas.pipeline.predict import COSTS, fit_table, load_predictor, measurements, usable_predictor, usable_table
+from hwnas.pipeline.target import Target
+from hwnas.predict.measurements import FEWEST_NETWORKS, LATENCY
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.shipped import ShippedDevice, predictor_file, shipped_devices, table_file
+from hwnas.profiler.device import differences
+from hwnas.profiler.measure import GroupTimer
+from hwnas.profiler.profile import Profiling, network_subject, profile
+from hwnas.profiler.setup import Setup
+from hwnas.profiler.table import read_table
+from hwnas.runs.folder import RunFolder
+from hwnas.spaces.request import SpaceRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesRequest:
+    """Options for measurements that exist. Each file serves the device whose conditions, and the cost, it was made for."""
+
+    networks: Annotated[int, Field(ge=1, description="Whole networks that correct the operators' times.")] = 60
+    table: Annotated[
+        tuple[str, ...],
+        Field(description="A table measured before, or DEVICE/SPACE of a shipped one, instead of profiling."),
+    ] = ()
+    predictor: Annotated[
+        tuple[str, ...],
+        Field(
+            description="A predictor fitted before, of latency or energy, or DEVICE/SPACE of a shipped one, instead of profiling."
+        ),
+    ] = ()
+
+
+@final
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """A predicted cost that a search needs: `name` as objectives and limits call it, `kind` as predictors do."""
+
+    name: str
+    kind: str
+    target: Target
+
+
+@final
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The files that were given, matched with what a search needs."""
+
+    request: SourcesRequest
+    space: SearchSpace
+    restrictions: SpaceRequest
+    needs: Sequence[Need]
+
+    def check(self) -> None:
+        """Raises before any work where a file cannot be used, or a cost could not be predicted: HwnasError."""
+        self._refuse_useless()
+        for need in self.needs:
+            if self.predictor(need) is not None:
+                continue
+            table = self.table(need)
+            if table is not None:
+                COSTS[need.kind](read_table(table), self.space).require(
+                    self.space.operators(), self.space.size, str(table)
+                )
+            elif not need.target.timed or (need.kind != LATENCY and self._latency_is_known(need.target)):
+                raise PredictorError(
+                    f"{need.name} needs a predictor, and none of those given has it; give --predictor of `hwnas fit --cost "
+                    f"{need.kind}`, or a --table that has it"
+                )
+            elif need.kind != LATENCY:
+                need.target.here.counter_mj()
+        fewest = min(FEWEST_NETWORKS, self.space.size)
+        if self.request.networks < fewest and any(self._measures(need) for need in self.needs):
+            raise HwnasError(
+                f"--networks {self.request.networks} is too few to fit a predictor; give at least {FEWEST_NETWORKS}"
+            )
+
+    def predictor(self, need: Need) -> LatencyPredictor | None:
+        """Returns the predictor that is given for a cost, or the device's shipped one; None where there is none.
+
+        Raises PredictorError where it cannot be used for the space.
+        """
+        for path in self._predictor_paths():
+            loaded = LatencyPredictor.load(path)
+            if loaded.cost == need.kind and not differences(need.target.conditions, loaded.conditions):
+                return usable_predictor(path, self.space, need.target.conditions, cost=need.kind)
+        device = need.target.shipped
+        if device is None or need.kind != LATENCY or self.table(need) is not None:
+            return None
+        return _shipped_predictor(shipped_devices()[device], self, need.target)
+
+    def table(self, need: Need) -> Path | None:
+        """Returns the table that was measured under the conditions of a cost's device, if one is given.
+
+        Raises TableError where it lacks what the space needs.
+        """
+        for path in self._table_paths():
+            if not differences(need.target.conditions, read_table(path).conditions):
+                usable_table(path, self.space, need.target.conditions)
+                return path
+        return None
+
+    def _predictor_paths(self) -> list[Path]:
+        return [predictor_file(Path(name), shipped_devices()) for name in self.request.predictor]
+
+    def _table_paths(self) -> list[Path]:
+        return [table_file(Path(name), shipped_devices()) for name in self.request.table]
+
+    def _measures(self, need: Need) -> bool:
+        return self.predictor(need) is None and self.table(need) is None
+
+    def _latency_is_known(self, target: Target) -> bool:
+        """True where the latency of a device is not measured in this run, so that its energy is not measured either."""
+        return any(need.kind == LATENCY and need.target is target and not self._measures(need) for need in self.needs)
+
+    def _refuse_useless(self) -> None:
+        """Raises PredictorError, TableError for a file that serves none of the needs."""
+        for path in self._predictor_paths():
+            loaded = LatencyPredictor.load(path)
+            alike = [need for need in self.needs if need.kind == loaded.cost]
+            if not alike:
+                loaded.require(LATENCY, str(path))
+            if alike and all(differences(need.target.conditions, loaded.conditions) for need in alike):
+                load_predictor(path, alike[0].target.conditions, loaded.cost)
+        for path in self._table_paths():
+            conditions = [need.target.conditions for need in self.needs]
+            if all(differences(each, read_table(path).conditions) for each in conditions):
+                usable_table(path, self.space, conditions[0])
+                raise TableError(f"{path}: measured under other conditions than any --device; leave it out")
+
+
+@final
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class Predictors:
+    """The predictors of one run, each from what its folder has already."""
+
+    run: RunFolder
+    sources: Sources
+    seed: int
+    reporter: Reporter
+
+    def get(self, need: Need) -> LatencyPredictor:
+        """Returns the predictor of a cost, and keeps it in the folder with the table that it is fitted to."""
+        path, space = self.run.predictor_of(need.name), self.sources.space
+        if path.exists():
+            return usable_predictor(path, space, need.target.conditions, cost=need.kind)
+        predictor = self.sources.predictor(need)
+        kept = self.run.table_of(self._latency_name(need))
+        table = self.sources.table(need)
+        if table is not None and not kept.exists():
+            shutil.copyfile(table, kept)
+        if predictor is None:
+            if table is None and need.kind == LATENCY:
+                self._profile(need, kept)
+            unconverged = len(read_table(kept).unconverged) if need.kind == LATENCY else 0
+            if unconverged:
+                self.reporter.note(f"{unconverged} measurements of the table did not converge: is the device busy?")
+            # Winners are measured in any case; the predictor's held-out error says what noise has done to it.
+            predictor = fit_table(kept, space, cost=need.kind, allow_unconverged=True)
+        predictor.save(path)
+        return predictor
+
+    def largest_ms(self, need: Need, predictor: LatencyPredictor, statistic: str) -> float:
+        """Returns the largest network's latency in a statistic: from the table, or measured now, or predicted where the
+        device is not here."""
+        space, table = self.sources.space, self.run.table_of(need.name)
+        largest = space.encode([space.largest()])
+        if table.exists():
+            measured_ms = measurements(read_table(table), space).of_network(largest[0], statistic)
+            if measured_ms is not None:
+                return measured_ms
+        if not need.target.timed:
+            return float(predictor.predict_ms(largest)[0]) * predictor.statistics[statistic]
+        here = need.target.here
+        subject = network_subject(space, space.largest(), here)
+        rng = np.random.default_rng(self.seed)
+        setup = Setup(rng=rng, reporter=self.reporter, clock=here.clock(), threads=here.threads)
+        ((row,), _) = next(GroupTimer(subject, setup).groups([subject]))
+        return float(row[f"{statistic}_ms"])
+
+    def _latency_name(self, need: Need) -> str:
+        """The name of the latency of a need's device: its table has the energies, too."""
+        return next(other.name for other in self.sources.needs if other.kind == LATENCY and other.target is need.target)
+
+    def _profile(self, need: Need, path: Path) -> None:
+        energy = any(other.kind != LATENCY and other.target is need.target for other in self.sources.needs)
+        if len({other.target.name for other in self.sources.needs}) > 1:
+            self.reporter.note(f"profiling {need.target.name}")
+        profiling = Profiling(
+            space=self.sources.space,
+            conditions=need.target.here,
+            path=path,
+            reporter=self.reporter,
+            seed=self.seed,
+            energy=energy,
+        )
+        profile(profiling, networks=self.sources.request.networks)
+
+
+def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) -> LatencyPredictor:
+    """Returns the device's predictor of the space, or of the one that it is a part of.
+
+    Raises PredictorError with what to do where it has none.
+    """
+    space, why = sources.space, f"it has {', '.join(device.spaces)}"
+    if space.reference in device.spaces:
+        predictor = load_predictor(device.predictor(space.reference), target.conditions)
+        try:
+            return predictor.for_space(space)
+        except PredictorError as error:
+            why = str(error).removesuffix("; fit one for this space")
+    raise PredictorError(
+        f"device {device.name} has no predictor of this {space.name}: {why}; {_advice(device, sources)}"
+    )
+
+
+def _advice(device: ShippedDevice, sources: Sources) -> str:
+    """Returns what gives a predictor of a space that the device has none of."""
+    profiling, space = "profile the space there", sources.space
+    if not device.tables:
+        return profiling
+    table = space.reference if space.reference in device.tables else device.tables[0]
+    words = ["hwnas", "fit", "--table", f"{device.name}/{table}", "--space", space.reference or "FILE.py:FUNCTION"]
+    for name, value in space.options.items():
+        words += ["--space-option", f"{name}={json.dumps(value)}"]
+    for verb in ("fix", "drop", "tie"):
+        for text in getattr(sources.restrictions, verb):
+            words += [f"--{verb}", text]
+    command = shlex.join([*words, "--out", "cold.json"])
+    return f"{profiling}, or estimate it: `{command}`, and search with --predictor cold.json"

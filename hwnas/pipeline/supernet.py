@@ -1,0 +1,65 @@
+"""The supernet of a run: trained in its folder, or loaded from another."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
+from hwnas.data.dataset import Dataset
+from hwnas.pipeline.checked import load_trained
+from hwnas.pipeline.trained_on import record_training
+from hwnas.runs.folder import RunFolder
+from hwnas.supernet.network import Supernet
+from hwnas.tasks.task import Task
+from hwnas.train.devices import training_device
+from hwnas.train.recipes import Recipe
+from hwnas.train.request import TrainingRequest
+from hwnas.train.sandwich import train_supernet
+from hwnas.train.step import usual_recipe
+from hwnas.train.weights import load_supernet, save_supernet
+
+
+def new_supernet(space: SearchSpace, request: TrainingRequest, data: Dataset, seed: int) -> Supernet:
+    """Returns the supernet on the CPU, untrained, or as another folder has trained it. Raises RunError."""
+    torch.manual_seed(seed)
+    supernet = Supernet(space)
+    if request.supernet is not None:
+        load_trained(supernet, Path(request.supernet), data)
+    return supernet
+
+
+def recipe_of(request: TrainingRequest, space: SearchSpace) -> Recipe:
+    """Returns the recipe of a request for the networks of a space."""
+    return request.recipe_for(usual_recipe(Supernet(space)))
+
+
+def trained_supernet(
+    run: RunFolder,
+    space: SearchSpace,
+    request: TrainingRequest,
+    data: Dataset,
+    task: Task,
+    seed: int,
+    reporter: Reporter,
+) -> Supernet:
+    """Returns the run's supernet, on the device it is trained on: loaded where it is trained already, else trained from the
+    last checkpoint on.
+
+    The recipe and the device become `recipe` and `trained_on` of run.json. Raises UnknownNameError, DeviceError.
+    """
+    device = training_device(request.train_on)
+    if run.supernet.exists():
+        supernet = Supernet(space).to(device)
+        load_supernet(supernet, run.supernet)
+        return supernet
+    supernet = new_supernet(space, request, data, seed).to(device)
+    if request.supernet is None:
+        recipe = request.recipe_for(usual_recipe(supernet))
+        run.write(run.read() | {"recipe": asdict(recipe)})
+        record_training(run, device, reporter)
+        train_supernet(supernet, data, task, recipe, seed=seed, checkpoint=run.checkpoint, reporter=reporter)
+    save_supernet(supernet, run.supernet)
+    run.checkpoint.unlink(missing_ok=True)
+    return supernet

@@ -1,0 +1,157 @@
+"""Plots of a finished run, and of a fit."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from hwnas.core.files import replace_file
+from hwnas.errors import UnknownNameError
+from hwnas.predict.measurements import STATISTICS
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.report.front import FrontPlot
+from hwnas.report.held_out import HeldOutPlot
+from hwnas.report.progress import SearchCurve, SearchPlot
+from hwnas.runs.database import RunDatabase
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow, read_front
+from hwnas.runs.objectives import Objective, RunGoal, known_names, read_goal
+
+PICTURES: Final = ("png", "svg", "html")
+FORMATS: Final = (*PICTURES, "csv")
+
+
+def front_plot(run: RunFolder, axes: tuple[str, str] | None = None) -> FrontPlot:
+    """Returns the front of a run as values to draw; `axes` name the two metrics or costs to draw, x and y.
+
+    Raises UnknownNameError for axes that the front does not have.
+    """
+    run.read()  # a folder that is no run says so before it misses a front
+    points = tuple(read_front(run.front))
+    goal, facts = read_goal(run), run.read("title", "devices")
+    return FrontPlot(
+        title=facts["title"],
+        points=points,
+        goal=goal,
+        devices=tuple(_device({**device, **device.get("conditions", {})}) for device in facts["devices"]),
+        evaluated=tuple(_evaluated(run).values()),
+        axes=None if axes is None else _axes(goal, points[0], axes),
+    )
+
+
+def _evaluated(run: RunFolder) -> dict[str, dict[str, float]]:
+    """Returns the metrics and predicted costs of every evaluated architecture, by name."""
+    database = RunDatabase.existing(run.database)
+    with closing(database):
+        costs = database.costs()
+        evaluations = database.evaluations()
+    return {arch_id: {**one.metrics, **costs.get(arch_id, {})} for arch_id, one in evaluations.items()}
+
+
+def _axes(goal: RunGoal, row: FrontRow, names: tuple[str, str]) -> tuple[Objective, Objective]:
+    known = known_names(row, goal.metrics)
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("axis", name, known)
+    return goal.objective(names[0]), goal.objective(names[1])
+
+
+def draw(run: RunFolder, *formats: str) -> None:
+    """Draws the front into the run folder, as front.FORMAT, and gradient searches, where there were any, as search.png."""
+    for name in formats:
+        draw_to(run, run.path / f"front.{name}")
+    if any(run.searches.glob("*.json")):
+        draw_searches(run)
+
+
+def draw_to(run: RunFolder, path: Path, axes: tuple[str, str] | None = None) -> None:
+    """Draws the front in the format of the path's suffix: png, svg, html, or csv (the table itself).
+
+    `axes` name the metrics or costs of the axes x and y; without them every pair of objectives is drawn.
+    """
+    require_format(path, FORMATS)
+    if path.suffix == ".csv":
+        read_front(run.front)
+        replace_file(path, run.front.read_bytes())
+    elif path.suffix == ".html":
+        from hwnas.report.front_page import front_html  # plotly is loaded where it is needed
+
+        replace_file(path, front_html(front_plot(run, axes)))
+    else:
+        from hwnas.report.figures import save_figure
+        from hwnas.report.front_figure import draw_front
+
+        save_figure(draw_front(front_plot(run, axes)), path)
+
+
+def search_plot(run: RunFolder) -> SearchPlot:
+    """Returns the gradient searches of a run as values to draw."""
+    facts = run.read("title")
+    options = facts["request"].get("strategy", {}).get("options", {})
+    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*.json")]
+    return SearchPlot(
+        title=", ".join([facts["title"], *(str(options[name]) for name in ("sampler",) if name in options)]),
+        searches=tuple(sorted(curves, key=lambda curve: curve.label)),
+    )
+
+
+def _curve(facts: Mapping[str, Any]) -> SearchCurve:
+    epochs = facts["epochs"]
+    return SearchCurve(
+        label=facts["label"],
+        constraints=tuple(facts["constraints"]),
+        epochs=tuple(epoch["epoch"] for epoch in epochs),
+        ratios=tuple(tuple(epoch["ratios"]) for epoch in epochs),
+        multipliers=tuple(tuple(epoch["multipliers"]) for epoch in epochs),
+        entropies=tuple(epoch["entropy"] for epoch in epochs),
+    )
+
+
+def draw_searches(run: RunFolder) -> None:
+    """Draws the gradient searches into the run folder, as search.png."""
+    from hwnas.report.figures import draw_search, save_figure
+
+    save_figure(draw_search(search_plot(run)), run.path / "search.png")
+
+
+def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:
+    """Returns the held-out predictions of a fit as values to draw."""
+    report = predictor.report
+    measured, predicted = (
+        report["points"][f"{column}_{predictor.unit.lower()}"] for column in ("measured", "predicted")
+    )
+    return HeldOutPlot(
+        title=f"{report.get('source') or Path(predictor.space['reference']).name}: {predictor.cost}, predicted against measured",
+        device=_device(predictor.conditions),
+        points=tuple(zip(measured, predicted, strict=True)),
+        mape=report["held_out"]["mape"],
+        kendall=report["held_out"]["kendall"],
+        repeat_noise=report["repeat_noise"],
+        cost=predictor.cost,
+        statistic=STATISTICS[predictor.cost],
+        unit=predictor.unit,
+    )
+
+
+def draw_held_out_to(predictor: LatencyPredictor, path: Path) -> None:
+    """Draws the held-out predictions in the format of the path's suffix: png, svg or html."""
+    require_format(path, PICTURES)
+    if path.suffix == ".html":
+        from hwnas.report.interactive import held_out_html
+
+        replace_file(path, held_out_html(held_out_plot(predictor)))
+    else:
+        from hwnas.report.figures import draw_held_out, save_figure
+
+        save_figure(draw_held_out(held_out_plot(predictor)), path)
+
+
+def require_format(path: Path, formats: Sequence[str]) -> None:
+    """Raises UnknownNameError where a path's suffix is none of the formats."""
+    if path.suffix.removeprefix(".") not in formats:
+        raise UnknownNameError("plot format", path.suffix, [f".{name}" for name in formats])
+
+
+def _device(conditions: Mapping[str, Any]) -> str:
+    return f"{conditions['hardware']}, {conditions['runtime']}, {conditions['threads']} thread(s)"

@@ -1,0 +1,64 @@
+"""Loads a search space by built-in name or from a user's file, and again from the description in a file."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from hwnas.core.choice import Argument
+from hwnas.core.operations import replayed
+from hwnas.core.references import cause, resolve
+from hwnas.core.space import SearchSpace
+from hwnas.errors import HwnasError, SpaceError
+
+SPACES: Final[Mapping[str, str]] = {
+    "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
+    "fbnet": "hwnas.spaces.fbnet:fbnet",
+    "proxyless": "hwnas.spaces.proxyless:proxyless",
+    "ofa": "hwnas.spaces.ofa:ofa",
+    "nasbench201": "hwnas.spaces.nasbench201:nasbench201",
+    "conv_macro": "hwnas.spaces.conv_macro:conv_macro",
+    "vit": "hwnas.spaces.vit:vit",
+    "gpt": "hwnas.spaces.gpt:gpt",
+}
+
+
+def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
+    """Returns the space of a built-in name or of `FILE.py:NAME`, a function that is called with the options.
+
+    Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
+    """
+    options = dict(options or {})
+    build = resolve("space", reference, SPACES, SpaceError)
+    if not callable(build):
+        raise SpaceError(f"{reference} is a {type(build).__name__}, not a function that returns a SearchSpace")
+    accepted = inspect.signature(build).parameters
+    unknown = sorted(set(options) - set(accepted))
+    if unknown:
+        raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
+    try:
+        space = build(**options)
+        if not isinstance(space, SearchSpace):
+            raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
+        space = replace(space, reference=reference, options=options)
+        _ = space.fingerprint  # makes every operator: a wrong scope shows here, not in the middle of a search
+    except HwnasError:
+        raise
+    except (Exception, SystemExit) as error:
+        file = reference.rpartition(":")[0]
+        raise SpaceError(f"{reference} with {options or 'no options'}: {cause(error, file)}") from error
+    return space
+
+
+def reload_space(description: Mapping[str, Any]) -> SearchSpace:
+    """Returns the space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
+    if not description["reference"]:
+        raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:NAME")
+    made = load_space(description["reference"], description["options"])
+    space = replayed(made, description.get("operations", ()))
+    if space.fingerprint != description["fingerprint"]:
+        raise SpaceError(
+            f"space {space.reference} has changed since this file was made (fingerprint {space.fingerprint}, "
+            f"then {description['fingerprint']}); restore it, or start again under another name"
+        )
+    return space

@@ -1,0 +1,34 @@
+"""The space of a request: which one, with which options, and what is taken away from it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hwnas.core.operations import restricted
+from hwnas.core.space import SearchSpace
+from hwnas.spaces.loading import load_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceRequest:
+    """A space by reference. `fix`, `drop` and `tie` are operations on it in words (`core.operations.restricted`)."""
+
+    space: Annotated[str, Field(description="A built-in space, or FILE.py:FUNCTION.")] = "mobilenet"
+    space_options: Annotated[
+        Mapping[str, Any], Field(description="An option of the space, as NAME=VALUE; lists as JSON: layers=[2,3].")
+    ] = Field(default_factory=dict)
+    fix: Annotated[tuple[str, ...], Field(description="The only option of these choices, as PATTERN=OPTION.")] = ()
+    drop: Annotated[
+        tuple[str, ...], Field(description="An option to take away, as PATTERN=OPTION: 'stage*.kernel=7'.")
+    ] = ()
+    tie: Annotated[tuple[str, ...], Field(description="Choices to make one, as a PATTERN: 'stage*.kernel'.")] = ()
+
+    def load(self) -> SearchSpace:
+        """Returns the space, restricted as asked. Raises UnknownNameError, SpaceError."""
+        return self.restrict(load_space(self.space, dict(self.space_options)))
+
+    def restrict(self, space: SearchSpace) -> SearchSpace:
+        """Returns a loaded space, restricted as asked."""
+        return restricted(space, fixed=self.fix, dropped=self.drop, tied=self.tie)

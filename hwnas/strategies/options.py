@@ -1,0 +1,11 @@
+"""Options that several strategies share. A field's description is the command line's help text."""
+
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field
+
+# Of every strategy's dataclass: an option that does not exist is an error.
+STRICT: Final = ConfigDict(extra="forbid")
+
+Evaluations = Annotated[int, Field(ge=1, description="Architectures evaluated on the validation split.")]
+Population = Annotated[int, Field(ge=4, description="Architectures that are kept as parents.")]

@@ -1,0 +1,99 @@
+"""Counts what a module really does in one run: FLOPs, stored numbers, the output's shape, and bytes alive at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from hwnas.core.operator import Cost, Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """One run of a module on one sample, without the batch axis."""
+
+    output_shape: Shape
+    cost: Cost
+    peak_bytes: int
+
+
+@torch.no_grad()
+def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None) -> Counts:
+    """Runs a module once in eval mode on zeros and returns what it did."""
+    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
+    # Attention is computed as written out, because torch's formulas know no fused kernel of a CPU.
+    with sdpa_kernel(SDPBackend.MATH), _Flops() as counter, _Recorder() as recorder:
+        output = module.eval()(x)
+    params = sum(parameter.numel() for parameter in module.parameters())
+    statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
+    return Counts(
+        output_shape=tuple(output.shape[1:]),
+        cost=Cost(counter.total, params, statistics),
+        peak_bytes=recorder.peak_bytes(x, output),
+    )
+
+
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up FLOPs by torch's own formulas. torch's FlopCounterMode does too, but first loads its compiler: seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # otherwise torch loads its compiler, to switch it off
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+class _Recorder(TorchFunctionMode):
+    """Records what each torch operation reads and makes, by storage, so that a view counts as what it is a view of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[set[int], dict[int, int]]] = []
+        self.kept: list[Tensor] = []  # a storage that is freed lends its address to the next one
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if func.__name__.endswith("_") and not func.__name__.endswith("__"):  # nothing happens in place
+            args = (args[0].clone(), *args[1:])
+        result = func(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        known = {_storage(tensor) for tensor in reads}
+        self.kept += [*reads, *made]
+        if made:
+            self.steps.append((known, {_storage(t): _bytes(t) for t in made if _storage(t) not in known}))
+        return result
+
+    def peak_bytes(self, x: Tensor, output: Tensor) -> int:
+        """Returns the most bytes alive at once: a tensor is alive until the last operation that reads it."""
+        steps = [(set[int](), {_storage(x): _bytes(x)}), *self.steps]
+        last = {read: number for number, (reads, _) in enumerate(steps) for read in reads}
+        last[_storage(output)] = len(steps)
+        sizes: dict[int, int] = {}
+        peak = 0
+        for number, (_, new) in enumerate(steps):
+            sizes = {key: size for key, size in sizes.items() if last.get(key, -1) >= number} | new
+            peak = max(peak, sum(sizes.values()))
+        return peak
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

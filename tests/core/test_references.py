@@ -1,0 +1,73 @@
+"""Laws of references: one look-up for names of built-in parts and for attributes of a user's file."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from hwnas.core.references import cause, imported, resolve
+from hwnas.errors import DataError, DeviceError, TrainingError, UnknownNameError
+
+KNOWN: Final = {"lazy": "math:tau", "ready": 3}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text("loaded = []\nloaded.append(1)\nNAME = __name__\n")
+    return path
+
+
+def test_a_known_name_is_its_value_and_a_target_is_imported() -> None:
+    assert resolve("part", "ready", KNOWN, DataError) == 3
+    assert resolve("part", "lazy", KNOWN, DataError) == imported("math:tau") > 6
+
+
+def test_a_file_is_executed_once_whatever_is_asked_of_it(own: Path) -> None:
+    for kind in ("space", "task"):
+        assert resolve(kind, f"{own}:loaded", {}, DataError) == [1]
+    name = resolve("space", f"{own}:NAME", {}, DataError)
+    assert sys.modules[name].loaded == [1], "operators name their modules by the name of their file's module"
+    assert resolve("space", f"{own.parent}/../{own.parent.name}/own.py:NAME", {}, DataError) == name
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("redy", r"unknown part 'redy'; known: FILE.py:NAME, lazy, ready; did you mean 'ready'\?$"),
+        ("magic", r"unknown part 'magic'; known: FILE.py:NAME, lazy, ready$"),
+        ("own.txt:name", r"unknown part 'own.txt:name'; known: FILE.py:NAME, lazy, ready$"),
+        ("own.py", r"unknown part 'own.py'; known: FILE.py:NAME, lazy, ready"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones_and_the_closest(reference: str, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        resolve("part", reference, KNOWN, DataError)
+
+
+def test_what_a_file_lacks_is_an_error_of_the_kind_that_was_asked_for(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"own.py has no 'missing'; FILE.py:NAME names what the file defines"):
+        resolve("data set", f"{own}:missing", {}, DataError)
+    with pytest.raises(DeviceError, match=r"none.py: no such file; give a runtime of your own as FILE.py:NAME"):
+        resolve("runtime", f"{tmp_path}/none.py:RUNTIME", {}, DeviceError)
+
+
+def test_a_file_that_fails_is_told_with_its_line_and_is_loaded_again_when_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text("\nraise ValueError('no paint')\n")
+    with pytest.raises(TrainingError, match=r"wrong.py: cannot be loaded: ValueError: no paint \(wrong.py, line 2\)"):
+        resolve("task", f"{path}:make", {}, TrainingError)
+    path.write_text("make = 5\n")
+    assert resolve("task", f"{path}:make", {}, TrainingError) == 5
+
+
+def test_errors_that_a_file_raises_on_purpose_keep_their_kind(tmp_path: Path) -> None:
+    path = tmp_path / "refused.py"
+    path.write_text("from hwnas.errors import DeviceError\nraise DeviceError('no board')\n")
+    with pytest.raises(DeviceError, match=r"^no board$"):
+        resolve("space", f"{path}:build", {}, DataError)
+
+
+def test_the_cause_of_an_error_names_a_line_only_where_the_file_took_part(tmp_path: Path) -> None:
+    assert cause(ValueError("no"), tmp_path / "own.py") == "ValueError: no"

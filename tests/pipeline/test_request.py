@@ -1,0 +1,120 @@
+"""Laws of requests: what is stored is what was asked, every part is checked by its owner, and no option is ignored."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.core.requests import flag, option_names
+from hwnas.errors import HwnasError, RunError, UnknownNameError
+from hwnas.pipeline.request import PARTS, search_request, stored_request
+from hwnas.strategies.registry import STRATEGIES, load_strategy_class
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "space_options": st.dictionaries(
+            st.text(max_size=5), st.integers() | st.booleans() | st.text(max_size=5), max_size=3
+        ),
+        "limit_images": st.none() | st.integers(1, 1000),
+        "latency_budget": st.sampled_from(["0.4ms", "60%", None]),
+        "budget_on": st.sampled_from(["p10", "median", "p90"]),
+        "max_params": st.none() | st.integers(1, 10**9).map(float),
+        "max_peak_mib": st.none() | st.floats(1e-3, 1e3),
+        "device": st.sampled_from([("cpu",), ("cpu", "cpu+threads=2")]),
+        "seed": st.integers(0, 2**31),
+        "recipe": st.sampled_from(["auto", "sgd", "adamw"]),
+        "learning_rate": st.none() | st.floats(1e-6, 10),
+        "table": st.lists(st.text(min_size=1, max_size=5), max_size=2).map(tuple),
+        "evaluations": st.integers(1, 500),
+        "strategy": st.sampled_from(sorted(STRATEGIES)),
+        "final": st.sampled_from(["none", "finetune", "scratch"]),
+    },
+)
+
+
+@given(OPTIONS)
+def test_a_request_comes_back_from_the_json_that_a_run_stores(options: dict[str, Any]) -> None:
+    request = search_request(options)
+    stored = json.loads(json.dumps({"request": request.describe()}))
+    assert stored_request(stored, Path("run.json")) == request
+
+
+@given(OPTIONS)
+def test_a_request_has_the_options_that_were_asked_for(options: dict[str, Any]) -> None:
+    flat = search_request(options).options()
+    assert {name: flat[name] for name in options} == options
+
+
+def test_no_option_belongs_to_two_parts() -> None:
+    names = [name for part in PARTS.values() for name in option_names(part)]
+    assert len(names) == len(set(names))
+    for strategy in STRATEGIES:
+        assert not set(names) & set(option_names(load_strategy_class(strategy)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"recipe": "lamb"}, UnknownNameError, "unknown recipe 'lamb'; known: adamw, auto, sgd"),
+        ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be above 0, not 0\.0"),
+        ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be a finite number, not nan"),
+        ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),
+        ({"evaluations": 0}, HwnasError, "--evaluations must be at least 1, not 0"),
+        ({"networks": -4}, HwnasError, "--networks must be at least 1, not -4"),
+        ({"seed": -1}, HwnasError, "--seed must be between 0 and 4294967295, not -1"),
+        ({"final": "more"}, HwnasError, "--final must be 'none', 'finetune' or 'scratch', not 'more'"),
+        (
+            {"sampler": "gdas"},
+            HwnasError,
+            "--sampler only applies to --strategy gradient; leave it out with --strategy nsga2",
+        ),
+        ({"strategy": "best"}, UnknownNameError, "unknown strategy 'best'; known: "),
+        ({"nonsense": 1}, UnknownNameError, "unknown option 'nonsense'; known: "),
+        ({"strategy": "gradient", "penalty_weight": -1.0}, HwnasError, "--penalty-weight must be above 0"),
+        ({"strategy": "gradient", "sampler": "drna"}, UnknownNameError, "unknown sampler 'drna'; known: darts, drnas"),
+        (
+            {"strategy": "gradient", "sampler": "uniform", "progressive": True},
+            HwnasError,
+            "--sampler uniform trains no probabilities",
+        ),
+        (
+            {"strategy": "gradient", "penalty": "none", "penalty_weight": 2.0},
+            HwnasError,
+            "--penalty none has no weight",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_run_is_refused(wrong: dict[str, Any], error: type[HwnasError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        search_request(wrong)
+
+
+@pytest.mark.parametrize("damage", ["no request", "unknown option", "older"])
+def test_a_request_of_another_version_is_refused_in_one_line(damage: str) -> None:
+    stored = {"request": json.loads(json.dumps(search_request({}).describe()))}
+    if damage == "no request":
+        stored = {}
+    elif damage == "unknown option":
+        stored["request"]["data"]["colour"] = "red"
+    else:
+        del stored["request"]["strategy"]
+    with pytest.raises(RunError, match="start again under another --out") as refusal:
+        stored_request(stored, Path("run.json"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_option_says_what_it_does() -> None:
+    for request in (*PARTS.values(), *map(load_strategy_class, STRATEGIES)):
+        for name, field in request.__pydantic_fields__.items():
+            assert field.description, flag(name)
+
+
+def test_the_defaults_are_a_search_that_can_be_run() -> None:
+    request = search_request({})
+    assert request.goal.latency_budget is None and request.goal.budget_on == "median"
+    assert asdict(request.final)["final"] == "finetune"
