@@ -7,17 +7,22 @@ class TestMine(StrategySuite):
         return Mine(evaluations=evaluations)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pytest
 
+from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.costs.cost import Limit
+from hwnas.costs.sizes import SizeCost
+from hwnas.evaluate.evaluator import Evaluator
 from hwnas.strategies.pareto import hypervolume
-from hwnas.strategies.problem import Strategy
+from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
-from hwnas.strategies.workshop import Workshop
+from hwnas.strategies.workshop import Training, Workshop
 from hwnas.testing.problems import Recorder, all_rows, choices_of, steps, uneven
 
 OBJECTIVES: Final = {
@@ -184,3 +189,78 @@ class LearningStrategySuite(StrategySuite):
     def test_what_was_learned_decides_what_is_evaluated_next(self) -> None:
         strategy = self.strategy(self.evaluations)
         assert self.volume(strategy) > self.gain * self.volume(strategy, blind=True)
+
+
+class WeightTrainingSuite:
+    """The laws of a strategy that trains weights of its own. Override `strategy` and `training`."""
+
+    def strategy(self) -> Strategy:
+        """Returns the strategy under test; small options make the suite fast."""
+        raise NotImplementedError("override `strategy(self)`")
+
+    def training(self) -> Training:
+        """Returns the data, task and recipe to train with, and what makes a supernet of the space to search."""
+        raise NotImplementedError("override `training(self)`")
+
+    def searched(
+        self, folder: Path, *, seed: int = 0, share: float = 1.0, asked: float = 1.0
+    ) -> list[tuple[Arch, float]]:
+        """Returns the evaluated architectures and their first metric.
+
+        `share` and `asked` place the limit on parameters, of the problem and as people asked for it, between the smallest
+        and the largest network.
+        """
+        training = self.training()
+        space = training.new_supernet().space
+        params = SizeCost(space, "params")
+        ends = params.values(space.encode([space.smallest(), space.largest()]))
+        bounds = [float(ends[0] + place * (ends[1] - ends[0])) for place in (share, asked)]
+        evaluated: list[tuple[Arch, float]] = []
+        first = training.task.metrics[0].name
+
+        def evaluate(rows_NC: IntArray, evaluator: Evaluator) -> Mapping[str, FloatArray]:
+            archs = [space.decode(row_C) for row_C in rows_NC]
+            metrics = list(evaluator.evaluate(archs))
+            evaluated.extend((arch, values[first]) for arch, values in zip(archs, metrics, strict=True))
+            return {name: np.array([values[name] for values in metrics]) for name in metrics[0]}
+
+        problem = Problem(
+            space=space,
+            objectives=(first, "params"),
+            metrics=training.task.metrics,
+            costs={"params": params},
+            evaluate=evaluate,
+            limits=(Limit(params, bounds[0]),),
+            asked=(Limit(params, bounds[1]),),
+            start_C=space.encode([space.smallest()])[0],
+        )
+        self.strategy().search(problem, Workshop(seed=seed, folder=folder, training=training))
+        assert (params.values(space.encode([arch for arch, _ in evaluated])) <= bounds[0]).all(), "keep the limits"
+        return evaluated
+
+    def test_it_has_a_name_and_says_that_it_trains_weights(self) -> None:
+        assert self.strategy().name and self.strategy().trains_weights is True
+
+    def test_networks_within_the_limits_are_evaluated_and_their_metrics_are_numbers(self, tmp_path: Path) -> None:
+        evaluated = self.searched(tmp_path, share=0.5, asked=0.5)
+        assert evaluated and all(np.isfinite(value) for _, value in evaluated)
+        assert len({arch.id for arch, _ in evaluated}) == len(evaluated), "evaluate each network once"
+
+    def test_a_search_that_is_run_again_evaluates_the_same(self, tmp_path: Path) -> None:
+        """Resume is replay: with the checkpoints of the first run, and without them."""
+        first = self.searched(tmp_path / "a")
+        assert self.searched(tmp_path / "a") == first
+        assert self.searched(tmp_path / "b") == first
+
+    def test_a_tighter_limit_trains_nothing_again(self, tmp_path: Path) -> None:
+        """The limits that people asked for name the training; tighter ones only choose another network of it."""
+        self.searched(tmp_path)
+        checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
+        assert self.searched(tmp_path, share=0.2)
+        assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+
+    def test_the_random_state_of_numpy_is_neither_used_nor_changed(self, tmp_path: Path) -> None:
+        np.random.seed(1)
+        before = np.random.get_state()[1].copy()  # type: ignore[index]
+        self.searched(tmp_path)
+        assert np.array_equal(np.random.get_state()[1], before)  # type: ignore[index]
