@@ -157,7 +157,7 @@ def test_every_architecture_a_strategy_asks_for_keeps_every_limit(
         return {"loss": -flops.values(rows_NC)}  # the larger the better
 
     assert flops.factors is not None
-    start = minimise(space, flops.factors, possible(space, limits))
+    start = minimise(space.choices, flops.factors, possible(space, limits))
     problem = Problem(
         space=space,
         objectives=("loss", "flops"),
@@ -181,7 +181,7 @@ def test_the_smallest_within_a_limit_keeps_it_and_no_other_that_does_is_smaller(
     space: SearchSpace, name: str, share: float
 ) -> None:
     limit = limit_at(space, name, share)
-    smallest = space.encode([minimise(space, space.cost_factors("flops"), possible(space, [limit]))])
+    smallest = space.encode([minimise(space.choices, space.cost_factors("flops"), possible(space, [limit]))])
     rows_NC = rows_of(space)
     assert limit.over(smallest)[0] <= 1e-6  # the solver's tolerance
     within = limit.over(rows_NC) <= 0
@@ -227,7 +227,7 @@ def test_limits_that_exclude_each_other_are_refused_with_the_least_of_the_last()
     space = SPACES["vit"]
     params, peak = SIZES["params"](space), SIZES["peak"](space)
     assert params.factors is not None
-    few = Limit(params, float(space.cost("params", minimise(space, params.factors))))
+    few = Limit(params, float(space.cost("params", minimise(space.choices, params.factors))))
     message = rf"of vit with at most {few.bound:.0f} parameters has at most 1e-06 MiB of act"
     with pytest.raises(BudgetError, match=message):
         possible(space, [few, Limit(peak, 1e-6)])
