@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hwnas.core.arrays import IntArray
 from hwnas.core.operator import Shape
-from hwnas.core.references import resolve
+from hwnas.core.references import cause, resolve
 from hwnas.data.arrays import load_npz
 from hwnas.data.digits import load_digits_angle, load_digits_canvas
 from hwnas.data.images import load_images
@@ -129,7 +129,7 @@ def _own(build: Any, request: DataRequest) -> Dataset:
     except HwnasError:
         raise
     except (Exception, SystemExit) as error:
-        raise DataError(f"{request.reference}: {type(error).__name__}: {error}") from error
+        raise DataError(f"{request.reference}: {cause(error, request.reference.rpartition(':')[0])}") from error
     missing = [name for name in vars(Dataset) if not name.startswith("_") and not hasattr(data, name)]
     if missing:
         raise DataError(

@@ -27,12 +27,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=OPTIONS)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--network", choices=("smallest", "random"), default="smallest")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     space = hwnas.space("mobilenet", **OPTIONS[arguments.data])
     data = load_data(arguments.data, space.input_shape, outputs=space.classes, seed=arguments.seed)
-    module = network(space, space.smallest()).to(memory_format=torch.channels_last)
+    arch = space.smallest() if arguments.network == "smallest" else space.sample(np.random.default_rng(1))
+    module = network(space, arch).to(memory_format=torch.channels_last)
     for epoch, loss in trained(module, data, arguments.epochs, np.random.default_rng(arguments.seed)):
         if epoch % 5 == 0 or epoch == arguments.epochs:
             print(f"epoch {epoch}: loss {loss:.3f}, validation {score(module, data, data.validation):.3f}", flush=True)
