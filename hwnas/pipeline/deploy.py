@@ -13,7 +13,7 @@ from typing import Final, final
 import numpy as np
 
 from hwnas.core.arch import Arch
-from hwnas.core.arrays import FloatArray
+from hwnas.core.arrays import BoolArray, FloatArray
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.costs.predicted import PredictedCost
@@ -73,12 +73,6 @@ class Deployment:
         """True where nothing is left to measure of an architecture, on any device that is here."""
         return all((arch.id, target.name) in measured for target, _ in self.timed.values())
 
-    def is_within(
-        self, arch: Arch, budget_ms: Mapping[str, float], measured: Mapping[tuple[str, str], Latencies]
-    ) -> bool:
-        """True where an architecture is within a budget on every device."""
-        return all(self.judged_ms(name, arch, measured) <= bound_ms for name, bound_ms in budget_ms.items())
-
 
 def candidates(
     job: Deployment, evaluations: Mapping[str, Evaluation], budget_ms: Mapping[str, float]
@@ -87,38 +81,31 @@ def candidates(
 
     An architecture that is not measured yet is expected to miss a budget where the worst so far missed it by as much.
     """
-    measured = job.database.measurements()
-    kept = [
-        evaluation
-        for evaluation in evaluations.values()
-        if _may_be_within(job, evaluation.arch, evaluations, budget_ms, measured)
-    ]
+    everything, measured = list(evaluations.values()), job.database.measurements()
+    within_N = _may_be_within(job, everything, budget_ms, measured)
+    kept = [evaluation for evaluation, within in zip(everything, within_N, strict=True) if within]
     points = objective_points(job, kept, measured, "predicted")
     return [evaluation for evaluation, stays in zip(kept, non_dominated(points), strict=True) if stays]
 
 
 def _may_be_within(
     job: Deployment,
-    arch: Arch,
-    evaluations: Mapping[str, Evaluation],
+    evaluations: Sequence[Evaluation],
     budget_ms: Mapping[str, float],
     measured: Mapping[tuple[str, str], Latencies],
-) -> bool:
-    if job.is_measured(arch, measured):
-        return job.is_within(arch, budget_ms, measured)
+) -> BoolArray:
+    """Returns True for each evaluation that is known, or may be expected, to be within a budget on every device; (N,)."""
+    archs = [evaluation.arch for evaluation in evaluations]
+    rows_NC, within_N = job.space.encode(archs), np.ones(len(archs), dtype=bool)
     for name, bound_ms in budget_ms.items():
-        target, _ = job.latencies[name]
-        worst = max(
-            (
-                job.judged_ms(name, other.arch, measured) / job.predicted(name, other.arch)
-                for other in evaluations.values()
-                if (other.arch.id, target.name) in measured and job.judged_ms(name, other.arch, measured) > bound_ms
-            ),
-            default=0.0,
-        )
-        if job.predicted(name, arch) * worst >= bound_ms:
-            return False
-    return True
+        target, cost = job.latencies[name]
+        known_N = np.array([not target.timed or (arch.id, target.name) in measured for arch in archs], dtype=bool)
+        judged_N = np.array([job.judged_ms(name, arch, measured) for arch in archs])
+        predicted_N = cost.values(rows_NC)
+        over_N = known_N & (judged_N > bound_ms)
+        worst = float((judged_N[over_N] / predicted_N[over_N]).max(initial=0.0))
+        within_N &= np.where(known_N, judged_N <= bound_ms, predicted_N * worst < bound_ms)
+    return within_N
 
 
 def objective_points(
@@ -129,17 +116,19 @@ def objective_points(
     `latency` says which one is meant: `predicted`, or where a device was measured, `p10` or `median`.
     """
     by_metric = {metric.name: metric for metric in job.goal.metrics}
+    rows_NC = job.space.encode([evaluation.arch for evaluation in evaluations])
 
-    def value(evaluation: Evaluation, objective: str) -> float:
+    def column(objective: str) -> FloatArray:
         if objective in by_metric:
-            return by_metric[objective].minimised(evaluation.metrics[objective])
+            minimised = by_metric[objective].minimised
+            return np.array([minimised(evaluation.metrics[objective]) for evaluation in evaluations], dtype=float)
         if objective in job.timed and latency != "predicted":
             target, _ = job.timed[objective]
-            return measured[evaluation.arch.id, target.name].statistic_ms(latency)
-        return job.predicted(objective, evaluation.arch)
+            found = [measured[evaluation.arch.id, target.name].statistic_ms(latency) for evaluation in evaluations]
+            return np.array(found, dtype=float)
+        return job.goal.costs[objective].values(rows_NC)
 
-    points = [[value(evaluation, name) for name in job.goal.objectives] for evaluation in evaluations]
-    return np.array(points, dtype=float).reshape(len(evaluations), len(job.goal.objectives))
+    return np.stack([column(objective) for objective in job.goal.objectives], axis=1)
 
 
 def undominated(job: Deployment, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
