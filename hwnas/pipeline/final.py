@@ -17,6 +17,7 @@ from hwnas.evaluate.evaluator import Networks
 from hwnas.evaluate.split import SplitScore
 from hwnas.evaluate.stages import Recalibrate
 from hwnas.modules.assemble import network
+from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Task
@@ -77,6 +78,8 @@ class FinalTraining:
             return list(evaluations)
         self.run.final_weights("").parent.mkdir(exist_ok=True)
         known = self.database.evaluations(FINAL)
+        if any(evaluation.arch.id not in known for evaluation in evaluations):
+            record_training(self.run, self.device, self.reporter)
         for number, evaluation in enumerate(evaluations, start=1):
             if evaluation.arch.id not in known:
                 after = self._trained(evaluation, f"final training {number} of {len(evaluations)}")
