@@ -10,8 +10,8 @@ from hwnas.train.devices import described
 def record_training(run: RunFolder, device: torch.device, reporter: Reporter) -> None:
     """Adds a device to `trained_on` of run.json, before anything of the run is trained on it.
 
-    A run may go on elsewhere than where it was started: checkpoints are of no device. What it comes to is then what neither
-    would have come to, so that is noted.
+    A run may be resumed on another device, because checkpoints belong to none. The result then differs from that of either
+    device alone, so the change is noted.
     """
     facts, here = run.read(), described(device)
     before: list[str] = facts.get("trained_on", [])
