@@ -22,12 +22,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from hwnas.train.loop import SubnetJudge
 
 from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset, load_data
+from hwnas.evaluate.network_evaluator import NetworkEvaluator
+from hwnas.evaluate.networks import StagedNetworks
+from hwnas.evaluate.sources import SupernetSource
+from hwnas.evaluate.split import SplitScore
+from hwnas.evaluate.stages import Recalibrate
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
@@ -37,7 +41,7 @@ from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop
 from hwnas.supernet.network import Supernet
-from hwnas.tasks.task import Metric
+from hwnas.tasks.classification import Classification
 from hwnas.train.devices import TRAINS_ON, training_device
 from hwnas.train.recipes import RECIPES
 
@@ -131,6 +135,7 @@ def searched(
         supernet=supernet,
         relaxation=relaxation,
         data=data,
+        task=Classification(),
         recipe=recipe,
         schedule=Schedule(warmup_epochs=warmup, weights_share=SHARE, mixed_precision=arguments.mixed_precision),
         penalty=penalty("none"),
@@ -140,7 +145,10 @@ def searched(
     )
     began = time.perf_counter()
     search.run(out / f"{method}-{seed}.pt")
-    arch = derived(space, relaxation) if relaxation.learns else evolved(supernet, data, seed, arguments.evaluations)
+    if relaxation.learns:
+        arch = derived(space, relaxation)
+    else:
+        arch = evolved(supernet, data, seed, arguments.evaluations, device)
     accuracy = float(benchmark.values(benchmark.accuracy, space.encode([arch]))[0])
     return {
         "method": method,
@@ -158,27 +166,29 @@ def derived(space: SearchSpace, relaxation: Relaxation) -> Arch:
     return derive(space, log_scores(probabilities))
 
 
-def evolved(supernet: Supernet, data: Dataset, seed: int, evaluations: int) -> Arch:
-    """The network of least validation loss that NSGA-II finds, every one judged with the supernet's weights."""
-    space, judge = supernet.space, SubnetJudge(supernet, data)
-    losses: dict[bytes, float] = {}
+def evolved(supernet: Supernet, data: Dataset, seed: int, evaluations: int, device: torch.device) -> Arch:
+    """Returns the network of least validation loss that NSGA-II breeds; each is evaluated with the supernet's weights."""
+    space, task = supernet.space, Classification()
+    networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(data, device),))
+    evaluator = NetworkEvaluator(networks, SplitScore(data, task, device))
+    losses: dict[Arch, float] = {}
 
     def evaluate(rows_NC: np.ndarray) -> dict[str, np.ndarray]:
-        for row in rows_NC:
-            losses[row.tobytes()] = judge.validation(space.decode(row)).loss
-        return {"loss": np.array([losses[row.tobytes()] for row in rows_NC])}
+        archs = [space.decode(row_C) for row_C in rows_NC]
+        of_archs = [metrics["loss"] for metrics in evaluator.evaluate(archs)]
+        losses.update(zip(archs, of_archs, strict=True))
+        return {"loss": np.array(of_archs)}
 
     problem = Problem(
         space=space,
         objectives=("loss",),
-        metrics=(Metric(name="loss"),),
+        metrics=task.metrics,
         costs={},
         evaluate=evaluate,
         start_C=space.encode([space.smallest()])[0],
     )
     Nsga2(evaluations=evaluations).search(problem, Workshop(seed=seed))
-    best = min(losses, key=losses.__getitem__)
-    return space.decode(np.frombuffer(best, dtype=np.int64))
+    return min(losses, key=losses.__getitem__)
 
 
 if __name__ == "__main__":
