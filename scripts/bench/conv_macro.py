@@ -1,13 +1,13 @@
-"""Gradient searches of the conv_macro space on CIFAR-10, judged by the table of stand-alone accuracies.
+"""Gradient searches of the conv_macro space on CIFAR-10, compared by the table of stand-alone accuracies.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.1 \
         --warmup 0.5 --rate 1e-3 --evaluations 60 --out DIR
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
 
-Each method trains a supernet of its own and derives one network without a budget; its rank is that of its accuracy among
-all 6,561, the best is 1. `uniform` (SPOS) is followed by evolution over the supernet, `random` is the median network.
-Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was killed
-goes on from its last epoch under the same --out.
+Each method trains a supernet of its own and derives one network without a budget. The rank is that of the network's
+accuracy among all 6,561; the best has rank 1. `uniform` (SPOS) is followed by evolution over the supernet, `random` is the median network.
+Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was
+killed goes on from its last epoch under the same --out.
 """
 
 import argparse
@@ -46,13 +46,13 @@ from hwnas.train.devices import TRAINS_ON, training_device
 from hwnas.train.recipes import RECIPES
 
 PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}
-# Of TangleNAS's code for this space: the share of the data that teaches the weights.
+# The share of the data that teaches the weights in TangleNAS's code for this space.
 SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Notes on stdout."""
+    """Writes notes to stdout."""
 
     name: str
 
@@ -72,8 +72,8 @@ def main() -> None:
     parser.add_argument("--warmup", type=float, default=0.0, help="share of the epochs that trains weights alone")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--evaluations", type=int, default=200, help="of the evolution after uniform")
-    parser.add_argument("--device", default="cpu", choices=TRAINS_ON, help="to train on")
+    parser.add_argument("--evaluations", type=int, default=200, help="evaluations of the evolution after uniform")
+    parser.add_argument("--device", default="cpu", choices=TRAINS_ON, help="the device to train on")
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"))
@@ -107,13 +107,14 @@ def main() -> None:
 
 
 def ranked(benchmark: TabularBenchmark, accuracy: float) -> int:
+    """Returns the rank of an accuracy among those of the table; the best has rank 1."""
     return 1 + int((benchmark.results[benchmark.accuracy] > accuracy).sum())
 
 
 def searched(
     benchmark: TabularBenchmark, method: str, seed: int, arguments: argparse.Namespace, out: Path
 ) -> dict[str, Any]:
-    """One search, its derived network, and that network's accuracy in the table."""
+    """Returns the facts of one search: its derived network, and that network's accuracy in the table."""
     space = benchmark.space
     data = load_data(
         f"parquet:{arguments.data / 'cifar10'}", space.input_shape, outputs=10, seed=seed, limit=arguments.images
@@ -145,10 +146,8 @@ def searched(
     )
     began = time.perf_counter()
     search.run(out / f"{method}-{seed}.pt")
-    if relaxation.learns:
-        arch = derived(space, relaxation)
-    else:
-        arch = evolved(supernet, data, seed, arguments.evaluations, device)
+    evaluations = arguments.evaluations
+    arch = derived(space, relaxation) if relaxation.learns else evolved(supernet, data, seed, evaluations, device)
     accuracy = float(benchmark.values(benchmark.accuracy, space.encode([arch]))[0])
     return {
         "method": method,
@@ -162,6 +161,7 @@ def searched(
 
 
 def derived(space: SearchSpace, relaxation: Relaxation) -> Arch:
+    """Returns the likeliest architecture."""
     probabilities = {name: p_K.detach().double().cpu().numpy() for name, p_K in relaxation.probabilities().items()}
     return derive(space, log_scores(probabilities))
 
