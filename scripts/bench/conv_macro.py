@@ -5,7 +5,7 @@
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
 
 Each method trains a supernet of its own and derives one network without a budget. The rank is that of the network's
-accuracy among all 6,561; the best has rank 1. `uniform` (SPOS) is followed by evolution over the supernet, `random` is the median network.
+accuracy among all 6,561; the best has rank 1. `uniform` (SPOS) is followed by evolution over the supernet.
 Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was
 killed goes on from its last epoch under the same --out.
 """
@@ -36,7 +36,8 @@ from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import sampler
-from hwnas.strategies.gradient.search import GradientSearch, Schedule
+from hwnas.strategies.gradient.schedule import Schedule
+from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop

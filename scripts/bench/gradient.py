@@ -5,7 +5,8 @@
     python scripts/bench/gradient.py selectors --out DIR     # every selector on the same trained supernet
     HWNAS_BENCH_DATA=DATA python scripts/bench/gradient.py devices   # FBNet's space, latencies of two devices swapped
 
-All but `devices` need a predictor of the default `mobilenet` space for this machine: --predictor FILE; without it they measure one.
+All but `devices` need a predictor of the default `mobilenet` space for this machine; without --predictor FILE they
+measure one.
 """
 
 import argparse
@@ -50,7 +51,8 @@ from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import Penalty, penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import sampler
-from hwnas.strategies.gradient.search import GradientSearch, Progress, Schedule
+from hwnas.strategies.gradient.schedule import Progress, Schedule
+from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.gradient.selectors import SELECTORS
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.classification import Classification
@@ -86,7 +88,8 @@ def predictor_of(arguments: argparse.Namespace) -> Path:
     """Returns the predictor of --predictor, or one that is measured now."""
     if arguments.predictor:
         return Path(arguments.predictor)
-    path, space = arguments.out / "predictor.json", hwnas.space("mobilenet")
+    path: Path = arguments.out / "predictor.json"
+    space = hwnas.space("mobilenet")
     if not path.exists():
         table = arguments.out / "table.jsonl"
         profile(
