@@ -1,13 +1,13 @@
-"""Gradient searches of the conv_macro space on CIFAR-10, judged by the table of stand-alone accuracies.
+"""Gradient searches of the conv_macro space on CIFAR-10, compared by the table of stand-alone accuracies.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.1 \
         --warmup 0.5 --rate 1e-3 --evaluations 60 --out DIR
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
 
-Each method trains a supernet of its own and derives one network without a budget; its rank is that of its accuracy among
-all 6,561, the best is 1. `uniform` (SPOS) is followed by evolution over the supernet, `random` is the median network.
-Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was killed
-goes on from its last epoch under the same --out.
+Each method trains a supernet of its own and derives one network without a budget. The rank is that of the network's
+accuracy among all 6,561; the best has rank 1. `uniform` (SPOS) is followed by evolution over the supernet.
+Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was
+killed goes on from its last epoch under the same --out.
 """
 
 import argparse
@@ -22,33 +22,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from hwnas.train.loop import SubnetJudge
 
 from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset, load_data
+from hwnas.evaluate.network_evaluator import NetworkEvaluator
+from hwnas.evaluate.networks import StagedNetworks
+from hwnas.evaluate.sources import SupernetSource
+from hwnas.evaluate.split import SplitScore
+from hwnas.evaluate.stages import Recalibrate
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import sampler
-from hwnas.strategies.gradient.search import GradientSearch, Schedule
+from hwnas.strategies.gradient.schedule import Schedule
+from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop
 from hwnas.supernet.network import Supernet
-from hwnas.tasks.task import Metric
+from hwnas.tasks.classification import Classification
 from hwnas.train.devices import TRAINS_ON, training_device
 from hwnas.train.recipes import RECIPES
 
 PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}
-# Of TangleNAS's code for this space: the share of the data that teaches the weights.
+# The share of the data that teaches the weights in TangleNAS's code for this space.
 SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Notes on stdout."""
+    """Writes notes to stdout."""
 
     name: str
 
@@ -68,8 +73,8 @@ def main() -> None:
     parser.add_argument("--warmup", type=float, default=0.0, help="share of the epochs that trains weights alone")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--evaluations", type=int, default=200, help="of the evolution after uniform")
-    parser.add_argument("--device", default="cpu", choices=TRAINS_ON, help="to train on")
+    parser.add_argument("--evaluations", type=int, default=200, help="evaluations of the evolution after uniform")
+    parser.add_argument("--device", default="cpu", choices=TRAINS_ON, help="the device to train on")
     parser.add_argument("--mixed-precision", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"))
@@ -103,13 +108,14 @@ def main() -> None:
 
 
 def ranked(benchmark: TabularBenchmark, accuracy: float) -> int:
+    """Returns the rank of an accuracy among those of the table; the best has rank 1."""
     return 1 + int((benchmark.results[benchmark.accuracy] > accuracy).sum())
 
 
 def searched(
     benchmark: TabularBenchmark, method: str, seed: int, arguments: argparse.Namespace, out: Path
 ) -> dict[str, Any]:
-    """One search, its derived network, and that network's accuracy in the table."""
+    """Returns the facts of one search: its derived network, and that network's accuracy in the table."""
     space = benchmark.space
     data = load_data(
         f"parquet:{arguments.data / 'cifar10'}", space.input_shape, outputs=10, seed=seed, limit=arguments.images
@@ -131,6 +137,7 @@ def searched(
         supernet=supernet,
         relaxation=relaxation,
         data=data,
+        task=Classification(),
         recipe=recipe,
         schedule=Schedule(warmup_epochs=warmup, weights_share=SHARE, mixed_precision=arguments.mixed_precision),
         penalty=penalty("none"),
@@ -140,7 +147,8 @@ def searched(
     )
     began = time.perf_counter()
     search.run(out / f"{method}-{seed}.pt")
-    arch = derived(space, relaxation) if relaxation.learns else evolved(supernet, data, seed, arguments.evaluations)
+    evaluations = arguments.evaluations
+    arch = derived(space, relaxation) if relaxation.learns else evolved(supernet, data, seed, evaluations, device)
     accuracy = float(benchmark.values(benchmark.accuracy, space.encode([arch]))[0])
     return {
         "method": method,
@@ -154,31 +162,34 @@ def searched(
 
 
 def derived(space: SearchSpace, relaxation: Relaxation) -> Arch:
+    """Returns the likeliest architecture."""
     probabilities = {name: p_K.detach().double().cpu().numpy() for name, p_K in relaxation.probabilities().items()}
     return derive(space, log_scores(probabilities))
 
 
-def evolved(supernet: Supernet, data: Dataset, seed: int, evaluations: int) -> Arch:
-    """The network of least validation loss that NSGA-II finds, every one judged with the supernet's weights."""
-    space, judge = supernet.space, SubnetJudge(supernet, data)
-    losses: dict[bytes, float] = {}
+def evolved(supernet: Supernet, data: Dataset, seed: int, evaluations: int, device: torch.device) -> Arch:
+    """Returns the network of least validation loss that NSGA-II breeds; each is evaluated with the supernet's weights."""
+    space, task = supernet.space, Classification()
+    networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(data, device),))
+    evaluator = NetworkEvaluator(networks, SplitScore(data, task, device))
+    losses: dict[Arch, float] = {}
 
     def evaluate(rows_NC: np.ndarray) -> dict[str, np.ndarray]:
-        for row in rows_NC:
-            losses[row.tobytes()] = judge.validation(space.decode(row)).loss
-        return {"loss": np.array([losses[row.tobytes()] for row in rows_NC])}
+        archs = [space.decode(row_C) for row_C in rows_NC]
+        of_archs = [metrics["loss"] for metrics in evaluator.evaluate(archs)]
+        losses.update(zip(archs, of_archs, strict=True))
+        return {"loss": np.array(of_archs)}
 
     problem = Problem(
         space=space,
         objectives=("loss",),
-        metrics=(Metric(name="loss"),),
+        metrics=task.metrics,
         costs={},
         evaluate=evaluate,
         start_C=space.encode([space.smallest()])[0],
     )
     Nsga2(evaluations=evaluations).search(problem, Workshop(seed=seed))
-    best = min(losses, key=losses.__getitem__)
-    return space.decode(np.frombuffer(best, dtype=np.int64))
+    return min(losses, key=losses.__getitem__)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,26 @@
-"""What gradient search holds to: budgets, penalties, devices, selectors; on scikit-learn's digits.
+"""Benches of gradient search on scikit-learn's digits: budgets, penalties, selectors and devices.
 
     python scripts/bench/gradient.py budgets --out DIR       # 3 budgets x 3 seeds: predicted and measured; about 12 minutes
     python scripts/bench/gradient.py penalties --out DIR     # sweeps of FBNet's beta and ProxylessNAS's lambda
     python scripts/bench/gradient.py selectors --out DIR     # every selector on the same trained supernet
     HWNAS_BENCH_DATA=DATA python scripts/bench/gradient.py devices   # FBNet's space, latencies of two devices swapped
 
-All but `devices` need a predictor of the default `mobilenet` space for this machine: --predictor FILE, or they make one.
+All but `devices` need a predictor of the default `mobilenet` space for this machine; without --predictor FILE they
+measure one.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from hwnas.pipeline.config import SearchConfig
 
 import hwnas
 from hwnas.benchmarks.published import fbnet
@@ -27,10 +28,14 @@ from hwnas.core.arch import Arch
 from hwnas.core.factors import Factor
 from hwnas.core.operations import restricted
 from hwnas.core.optimum import minimise
+from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
+from hwnas.costs.cost import Limit
+from hwnas.costs.predicted import PredictedCost
 from hwnas.data.dataset import load_data
-from hwnas.errors import HwnasError
+from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.predict import fit_table
+from hwnas.pipeline.request import SearchRequest, search_request
 from hwnas.pipeline.search import resume, start
 from hwnas.predict.expected import ExpectedCost
 from hwnas.predict.fit import fit
@@ -38,14 +43,19 @@ from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import Profiling, profile
-from hwnas.strategies.gradient.constraint import Constraint, latency_constraint
+from hwnas.runs.folder import RunFolder
+from hwnas.runs.front import FrontRow, best_under, named, read_front
+from hwnas.runs.objectives import read_goal
+from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.derive import derive, log_scores
 from hwnas.strategies.gradient.penalties import Penalty, penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import sampler
-from hwnas.strategies.gradient.search import GradientSearch, Progress, Schedule
+from hwnas.strategies.gradient.schedule import Progress, Schedule
+from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.gradient.selectors import SELECTORS
 from hwnas.supernet.network import Supernet
+from hwnas.tasks.classification import Classification
 from hwnas.terminal import TerminalReporter
 from hwnas.train.recipes import RECIPES
 
@@ -53,20 +63,10 @@ BUDGETS: Final = "40%,55%,70%"
 BETAS: Final = (0.1, 0.6, 2.0, 5.0, 15.0)
 LAMBDAS: Final = (0.01, 0.1, 0.3, 1.0, 10.0)
 DEVICES: Final = ("1080ti_1", "pixel3")
-# Networks of a published table that a device's predictor is fitted to.
+# The number of published networks that a device's predictor is fitted to.
 PUBLISHED: Final = 300
-# Where the budget is between the fastest and the slowest network of a device.
+# The budget's place between the fastest (0) and the slowest (1) network of a device.
 SHARE: Final = 0.4
-
-
-class Quiet:
-    """Counts nothing, says nothing."""
-
-    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
-        return items
-
-    def note(self, text: str) -> None:
-        return None
 
 
 def main() -> None:
@@ -85,10 +85,11 @@ def main() -> None:
 
 
 def predictor_of(arguments: argparse.Namespace) -> Path:
-    """The one given, or one that is measured now."""
+    """Returns the predictor of --predictor, or one that is measured now."""
     if arguments.predictor:
         return Path(arguments.predictor)
-    path, space = arguments.out / "predictor.json", hwnas.space("mobilenet")
+    path: Path = arguments.out / "predictor.json"
+    space = hwnas.space("mobilenet")
     if not path.exists():
         table = arguments.out / "table.jsonl"
         profile(
@@ -99,44 +100,63 @@ def predictor_of(arguments: argparse.Namespace) -> Path:
     return path
 
 
-# ---- budgets, by the command's own pipeline
+# ---- budgets, by the pipeline of `hwnas search`
+
+
+def gradient_request(arguments: argparse.Namespace, **options: object) -> SearchRequest:
+    """Returns the request of a gradient search of mobilenet on digits."""
+    known = {
+        "space": "mobilenet",
+        "data": "digits",
+        "strategy": "gradient",
+        "predictor": (str(predictor_of(arguments)),),
+    }
+    training = {"epochs": arguments.epochs, "warmup_epochs": 4, "final_epochs": 6}
+    return search_request({**known, **training, **options})
+
+
+def finished(request: SearchRequest, out: Path) -> RunFolder:
+    """Returns the run of a request, resumed where it was begun. A budget that nothing stayed within is left out."""
+    with suppress(BudgetError):
+        if (out / "run.json").exists():
+            resume(out, TerminalReporter(), {})
+        else:
+            start(request, request.space.load(), out, TerminalReporter())
+    return RunFolder(out)
 
 
 def budgets(arguments: argparse.Namespace) -> None:
-    predictor = predictor_of(arguments)
+    """Prints, for each seed and budget, what the search expected and the best network of the front within the budget."""
     lines = []
     for seed in range(arguments.seeds):
-        out = arguments.out / f"seed{seed}"
-        config = SearchConfig(
-            strategy="gradient",
-            latency_budget=BUDGETS,
-            predictor=str(predictor),
-            seed=seed,
-            epochs=arguments.epochs,
-            warmup_epochs=4,
-            final_epochs=6,
-        )
-        known = (out / "run.json").exists()
-        result = (
-            resume(out, TerminalReporter(), {})
-            if known
-            else start(config, hwnas.space("mobilenet"), out, TerminalReporter())
-        )
-        facts = json.loads(result.run.json.read_text())
-        accuracy = {row.arch_id: row.accuracy_test for row in result.front}
-        for budget_ms, (name, tried) in zip(sorted(facts["latency_budgets_ms"]), facts["derived"].items(), strict=True):
-            last = tried[-1]
-            expected = json.loads((result.run.searches / f"{name}.json").read_text())["epochs"][-1]["ratios"][0]
-            lines.append(
-                f"| {seed} | {budget_ms:.4f} | {100 * expected:.1f} % | {last['upper_ms']:.4f} | {last['measured_ms']:.4f} | "
-                f"{'yes' if last['measured_ms'] <= budget_ms else 'NO'} | {len(tried) - 1} | "
-                f"{100 * accuracy.get(last['arch_id'], float('nan')):.1f} % |"
-            )
+        request = gradient_request(arguments, latency_budget=BUDGETS, seed=seed)
+        run = finished(request, arguments.out / f"seed{seed}")
+        lines += [f"| {seed} | {budget_line(run, budget_ms)} |" for budget_ms in run.read()["latency_budgets_ms"]]
     print(
-        "| seed | budget, ms | expected at the end | predicted at most | measured median | within | tightened | test accuracy |"
+        "| seed | budget, ms | expected at the end | predicted at most, ms | measured median, ms | within | tightened "
+        "| test accuracy before final training | after |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(lines))
+
+
+def budget_line(run: RunFolder, budget_ms: float) -> str:
+    """Returns the cells of one budget."""
+    searches = [json.loads(path.read_text()) for path in run.searches.glob("*.json")]
+    expected = {search["label"]: search["epochs"][-1]["ratios"][0] for search in searches}
+    tightened = len(run.read().get("tightened", {}).get(f"{budget_ms:.4g} ms", []))
+    begin = f"{budget_ms:.4f} | {100 * expected[f'latency <= {budget_ms:.4g} ms']:.1f} %"
+    rows = read_front(run.front) if run.front.exists() else []
+    row = best_under(rows, read_goal(run).objectives, "measured_median_ms", budget_ms)
+    if row is None:
+        return f"{begin} | | | NO | {tightened} | |"
+    predictor, space = LatencyPredictor.load(run.predictor), hwnas.space("mobilenet")
+    upper_ms = predictor.upper(space.encode([space.arch(json.loads(row.arch))]), "median")[0]
+    before = row.metrics.get("accuracy_test_before", float("nan"))
+    return (
+        f"{begin} | {upper_ms:.4f} | {row.measured_median_ms:.4f} | yes | {tightened} | {100 * before:.1f} % | "
+        f"{100 * row.accuracy_test:.1f} %"
+    )
 
 
 # ---- one search, in memory
@@ -145,37 +165,47 @@ def budgets(arguments: argparse.Namespace) -> None:
 def searched(
     space: SearchSpace,
     constraint: Constraint,
-    of_penalty: Penalty,
+    chosen_penalty: Penalty,
     arguments: argparse.Namespace,
     *,
     seed: int = 0,
     name: str = "drnas",
 ) -> tuple[GradientSearch, list[Progress]]:
+    """Returns a gradient search on digits after its last epoch, and its history."""
     data = load_data("digits", space.input_shape, outputs=space.classes, seed=0)
     torch.manual_seed(seed)
     search = GradientSearch(
         supernet=Supernet(space),
         relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(seed)),
         data=data,
+        task=Classification(),
         recipe=replace(RECIPES["sgd"], epochs=arguments.epochs),
         schedule=Schedule(warmup_epochs=3),
-        penalty=of_penalty,
+        penalty=chosen_penalty,
         constraints=[constraint],
         seed=seed,
-        reporter=Quiet(),
+        reporter=Silent(),
     )
     return search, search.run(Path(mkdtemp()) / "search.pt")
 
 
 def probabilities_of(search: GradientSearch) -> dict[str, np.ndarray]:
-    found = search.relaxation.probabilities()
-    return {name: probability_K.detach().double().numpy() for name, probability_K in found.items()}
+    """Returns the probabilities of every choice's options."""
+    return {name: p_K.detach().double().numpy() for name, p_K in search.relaxation.probabilities().items()}
+
+
+def latency_constraint(predictor: LatencyPredictor, space: SearchSpace, bound_ms: float, statistic: str) -> Constraint:
+    """Returns the constraint of a latency limit in a statistic."""
+    constraint = Constraint.of(Limit(PredictedCost(predictor, statistic, "latency"), bound_ms), space)
+    assert constraint is not None  # a latency is a sum of factors
+    return constraint
 
 
 def penalties(arguments: argparse.Namespace) -> None:
+    """Prints the expected and derived latencies of penalties by their weight."""
     predictor, space = LatencyPredictor.load(predictor_of(arguments)), hwnas.space("mobilenet")
     largest_ms = float(predictor.upper(space.encode([space.largest()]), "median")[0])
-    constraint = latency_constraint(predictor, 0.4 * largest_ms, "median")
+    constraint = latency_constraint(predictor, space, 0.4 * largest_ms, "median")
     print("| penalty | weight | expected latency, ms | mean | derived without a limit, ms |\n|---|---|---|---|---|")
     for name, weights in (("fbnet", BETAS), ("proxyless-linear", LAMBDAS)):
         for weight in weights:
@@ -187,99 +217,96 @@ def penalties(arguments: argparse.Namespace) -> None:
                 likeliest = derive(space, log_scores(probabilities_of(search)))
                 expected_ms.append(history[-1].ratios[0] * constraint.bound)
                 derived_ms.append(float(predictor.predict_ms(space.encode([likeliest]))[0]))
-            each, derived = (", ".join(f"{ms:.4f}" for ms in found) for found in (expected_ms, derived_ms))
-            print(f"| {name} | {weight:g} | {each} | {np.mean(expected_ms):.4f} | {derived} |", flush=True)
+            expected, derived = (", ".join(f"{ms:.4f}" for ms in values) for values in (expected_ms, derived_ms))
+            print(f"| {name} | {weight:g} | {expected} | {np.mean(expected_ms):.4f} | {derived} |", flush=True)
 
 
 # ---- selectors
 
 
 def selectors(arguments: argparse.Namespace) -> None:
-    """One search; every selector's network is trained alike, and its accuracy is that of the test split."""
-    predictor = predictor_of(arguments)
+    """Runs one search; the network that each selector derives from it gets the same final training."""
+    shared = finished(gradient_request(arguments, latency_budget="50%"), arguments.out / "shared")
     print(
-        "| selector | architecture | validation loss | test accuracy | measured median, ms | seconds to select and train |"
+        "| selector | architecture | validation loss | test accuracy | measured median, ms | seconds to derive | to train |"
     )
-    print("|---|---|---|---|---|---|", flush=True)
-    first: Path | None = None
+    print("|---|---|---|---|---|---|---|", flush=True)
     for name in SELECTORS:
         out = arguments.out / name
-        config = SearchConfig(
-            strategy="gradient",
-            latency_budget="50%",
-            predictor=str(predictor),
-            selector=name,
-            epochs=arguments.epochs,
-            warmup_epochs=4,
-            final_epochs=6,
-        )
-        if first is not None and not out.exists():
-            share_search(first, out, config)
-        space = hwnas.space("mobilenet")
-        begun = (out / "run.json").exists()
-        result = resume(out, TerminalReporter(), {}) if begun else start(config, space, out, TerminalReporter())
-        (row,) = result.front
-        seconds = json.loads(result.run.json.read_text())["stages"]["derive and train"]["seconds"]
-        print(
-            f"| {name} | {row.arch_id} | {row.loss_val:.4f} | {100 * row.accuracy_test:.1f} % | "
-            f"{row.measured_median_ms:.4f} | {seconds:.0f} |",
-            flush=True,
-        )
-        first = first or out
+        request = gradient_request(arguments, latency_budget="50%", selector=name)
+        if not out.exists():
+            share_search(shared, out, request)
+        print(f"| {name} | {selector_line(finished(request, out))} |", flush=True)
 
 
-def share_search(source: Path, target: Path, config: SearchConfig) -> None:
-    """A run that has the searches of another, and derives from them itself."""
+def selector_line(run: RunFolder) -> str:
+    """Returns the cells of a selector: its best network, and seconds without those of measuring."""
+    if not run.front.exists():
+        return "none within the budget | | | | |"
+    row: FrontRow = named(read_front(run.front), read_goal(run).objectives)["best"]
+    seconds = {stage: facts["seconds"] for stage, facts in run.read()["stages"].items()}
+    return (
+        f"{row.arch_id} | {row.loss_val:.4f} | {100 * row.accuracy_test:.1f} % | {row.measured_median_ms:.4f} | "
+        f"{seconds['search'] - seconds.get('measure', 0.0):.0f} | {seconds['final training']:.0f}"
+    )
+
+
+def share_search(source: RunFolder, target: Path, request: SearchRequest) -> None:
+    """Makes a run that has the trained searches of another, and derives from them with its own selector."""
     (target / "searches").mkdir(parents=True)
-    facts = json.loads((source / "run.json").read_text())
-    shared = ("schema", "started", "space", "data", "versions", "latency_budget_ms", "latency_budgets_ms")
-    kept = {name: facts[name] for name in shared}
-    (target / "run.json").write_text(json.dumps(kept | {"config": config.describe()}))
-    for path in (source / "searches").glob("*.pt"):
-        (target / "searches" / path.name).write_bytes(path.read_bytes())
+    facts = source.read()
+    for name in ("stages", "tightened"):
+        facts.pop(name, None)
+    RunFolder(target).write(facts | {"request": request.describe()})
+    shutil.copyfile(source.predictor, RunFolder(target).predictor)
+    for path in source.searches.glob("*.pt"):
+        shutil.copyfile(path, target / "searches" / path.name)
 
 
 # ---- devices
 
 
 def devices(arguments: argparse.Namespace) -> None:
-    """Each network is faster, relative to what the other takes there, on the device it was searched for."""
+    """Searches for a network for each of two devices, and prints the latency of both on both."""
     if arguments.data is None:
         raise HwnasError("give the folder of the tables with --data or HWNAS_BENCH_DATA")
     table = fbnet(arguments.data)
-    # No skips: where most of 22 layers do nothing, so few published networks are like it that nothing can be predicted.
+    # Without skips: few published networks have many, so networks of mostly skips cannot be predicted.
     published = restricted(table.space, dropped=["*=skip"])
     space = restricted(hwnas.space("fbnet", resolution=32, classes=10, width=0.25), dropped=["*=skip"])
     order = np.random.default_rng(0).permutation(len(table.rows_NC))[:PUBLISHED]
     rows_NC = table.rows_NC[order]
-    predictors, found = {}, {}
+    predictors, archs = {}, {}
     for device in DEVICES:
         measured = Measurements(isolated={}, rows_NC=rows_NC, networks_N=table.latency_ms[device][order])
         predictors[device] = fit(table.space, measured, {"device": device}).for_space(published)
     bound_ms = {device: between(published, predictor, SHARE) for device, predictor in predictors.items()}
     for device, predictor in predictors.items():
         factors = predictor.factors
-        # The same choices of smaller networks: what is trained here in minutes; latencies are those of the published ones.
+        # The networks trained here are smaller, with the same choices; latencies are those of the published ones.
         constraint = Constraint(
             "latency", ExpectedCost(space.choices, factors), bound_ms[device], (factors, bound_ms[device])
         )
         search, _ = searched(space, constraint, penalty("budget"), arguments, name="gates")
-        found[device] = derive(space, log_scores(probabilities_of(search)), [constraint.limit])
+        archs[device] = derive(space, log_scores(probabilities_of(search)), [constraint.limit])
     print(f"| searched for | {' | '.join(f'{device}, ms' for device in DEVICES)} |\n|---|{'---|' * len(DEVICES)}")
-    for device, arch in found.items():
+    for device, arch in archs.items():
         print(
             f"| {device} | {' | '.join(f'{predicted_ms(predictors[other], space, arch):.2f}' for other in DEVICES)} |"
         )
 
 
 def between(space: SearchSpace, predictor: LatencyPredictor, share: float) -> float:
-    """Milliseconds that so large a share of the way lead from the fastest to the slowest network."""
+    """Returns the latency at a share of the way from the fastest to the slowest network, in milliseconds."""
     negated = [Factor(factor.name, factor.scope, -factor.values) for factor in predictor.factors]
-    ends = [predicted_ms(predictor, space, minimise(space.choices, each)) for each in (predictor.factors, negated)]
-    return ends[0] + share * (ends[1] - ends[0])
+    fastest_ms, slowest_ms = (
+        predicted_ms(predictor, space, minimise(space.choices, factors)) for factors in (predictor.factors, negated)
+    )
+    return fastest_ms + share * (slowest_ms - fastest_ms)
 
 
 def predicted_ms(predictor: LatencyPredictor, space: SearchSpace, arch: Arch) -> float:
+    """Returns the predicted latency of an architecture, in milliseconds."""
     return float(predictor.predict_ms(space.encode([arch]))[0])
 
 

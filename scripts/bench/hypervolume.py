@@ -1,30 +1,35 @@
-"""Hypervolume of NSGA-II's front against random search's with as many evaluations, on one trained supernet.
+"""Compares the hypervolumes of NSGA-II and random search for loss and latency, with equal evaluations of one trained supernet.
 
     python scripts/bench/hypervolume.py runs/demo
 
-Both strategies search the run's space under the run's budget; both evaluate with the run's supernet and predict with
-its predictor. The reference point is stated: the budget, and the validation loss of the fastest architecture, so
-nothing counts that is slower than allowed or worse than the fastest.
+Both strategies search the run's space under its limits and its largest budget. The supernet of the run gives losses on the
+validation split, its predictor gives latencies. The reference point is the loss of the fastest architecture and the budget,
+so an architecture that is slower than the budget or worse than the fastest adds no volume.
 """
 
 import argparse
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from hwnas.benchmarks.tabular import searched
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.pipeline.config import Budget
-from hwnas.pipeline.limits import limits_of
-from hwnas.pipeline.predict import preflight
-from hwnas.pipeline.request import load_for, reopen
-from hwnas.pipeline.search import search_problem
+from hwnas.core.reporter import Silent
+from hwnas.costs.cost import Limit
+from hwnas.pipeline.checked import checked_request
+from hwnas.pipeline.costs import made_costs
+from hwnas.pipeline.preflight import fastest
+from hwnas.pipeline.request import reopen
+from hwnas.pipeline.weights import RunWeights
 from hwnas.predict.predictor import LatencyPredictor
+from hwnas.runs.folder import RunFolder
+from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
-from hwnas.strategies.registry import STRATEGIES
-from hwnas.supernet.network import Supernet
-from hwnas.train.loop import SubnetJudge, load_supernet
+from hwnas.strategies.problem import Problem
+from hwnas.strategies.random import RandomSearch
+
+STRATEGIES = (Nsga2, RandomSearch)  # the strategies that use shared weights
 
 
 def main() -> None:
@@ -33,38 +38,51 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-
-    run, config, space = reopen(arguments.run, {})
-    predictor = LatencyPredictor.load(run.predictor)
-    budget = Budget(milliseconds=run.read()["latency_budget_ms"])
-    ready = preflight(predictor, space, budget, config.budget_on, largest_ms=0.0, limits=limits_of(config))
-    supernet = Supernet(space)
-    load_supernet(supernet, run.supernet)
-    judge = SubnetJudge(supernet, load_for(space, config, run))
-
-    @cache
-    def loss_of(arch: Arch) -> float:
-        return judge.validation(arch).loss
-
-    reference = (loss_of(ready.fastest), ready.budget_ms)
-    print(f"reference point: loss {reference[0]:.4f} (fastest architecture), {ready.budget_ms:.4f} ms (budget)")
-    volumes: dict[str, list[float]] = {name: [] for name in STRATEGIES}
+    run = RunFolder(arguments.run)
+    budget_ms = run.read("latency_budget_ms")["latency_budget_ms"]
+    if budget_ms is None:
+        parser.error(f"{run.path} has no latency budget, which the reference point needs; give another run")
+    problem = problem_of(run, budget_ms)
+    start_loss = float(problem.evaluate(problem.start_C[None])["loss"][0])
+    reference = (start_loss, budget_ms)
+    print(f"reference point: loss {start_loss:.4f} (fastest architecture), {budget_ms:.4f} ms (budget)")
+    volumes: dict[str, list[float]] = {strategy.name: [] for strategy in STRATEGIES}
     for seed in range(arguments.seeds):
-        for name, strategy in STRATEGIES.items():
-            points: list[tuple[float, float]] = []
-
-            def loss(rows_NC: IntArray, points: list[tuple[float, float]] = points) -> FloatArray:
-                losses = np.array([loss_of(space.decode(row)) for row in rows_NC])
-                points.extend(zip(losses, predictor.predict_ms(rows_NC), strict=True))
-                return losses
-
-            problem = search_problem(config, space, predictor, ready, loss)
-            strategy(problem, evaluations=arguments.evaluations, seed=seed)
-            volumes[name].append(hypervolume(np.array(points), reference))
+        for strategy in STRATEGIES:
+            trace = searched(problem, strategy(evaluations=arguments.evaluations), seed)
+            volumes[strategy.name].append(hypervolume(trace.points_ND, reference))
         print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.6f}" for name, values in volumes.items()), flush=True)
     medians = {name: float(np.median(values)) for name, values in volumes.items()}
     print(f"median of {arguments.seeds} seeds, {arguments.evaluations} evaluations each: {medians}")
     print(f"ratio nsga2 / random: {medians['nsga2'] / medians['random']:.3f}")
+
+
+def problem_of(run: RunFolder, budget_ms: float) -> Problem:
+    """Returns the problem of loss and latency under the limits of a run; an architecture is evaluated once for all searches."""
+    _, request, space = reopen(run.path, {})
+    checked = checked_request(request, space, run)
+    predictors = {need.name: LatencyPredictor.load(run.predictor_of(need.name)) for need in checked.sources.needs}
+    costs = made_costs(checked, predictors)
+    latency = costs.predicted["latency"]
+    bounds = [*request.goal.bounds(), ("latency", budget_ms)]
+    limits = tuple(Limit(costs.all[name], bound) for name, bound in bounds)
+    evaluator, losses = RunWeights(run, checked, Silent()).evaluator, dict[Arch, float]()
+
+    def evaluate(rows_NC: IntArray) -> dict[str, FloatArray]:
+        archs = [space.decode(row_C) for row_C in rows_NC]
+        new = [arch for arch in archs if arch not in losses]
+        losses.update(zip(new, (metrics["loss"] for metrics in evaluator.evaluate(new)), strict=True))
+        return {"loss": np.array([losses[arch] for arch in archs])}
+
+    return Problem(
+        space=space,
+        objectives=("loss", "latency"),
+        metrics=checked.task.metrics,
+        costs={"latency": latency},
+        evaluate=evaluate,
+        limits=limits,
+        start_C=space.encode([fastest(space, latency, limits)])[0],
+    )
 
 
 if __name__ == "__main__":
