@@ -1,0 +1,182 @@
+"""Searches with three objectives, for two devices at once, and for every task, from data to measured models."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.errors import BudgetError, HwnasError, UnknownNameError
+from hwnas.pipeline.claims import check_claims
+from hwnas.pipeline.search import SearchResult, resume, search
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.shipped import FOLDERS, predictor_path
+from hwnas.runs.front import read_front
+from hwnas.runs.objectives import read_goal
+from hwnas.strategies.pareto import non_dominated
+
+QUICK: dict[str, Any] = {"limit_images": 128, "epochs": 1, "evaluations": 16, "final_epochs": 1}
+
+
+def points(result: SearchResult) -> np.ndarray:
+    objectives = read_goal(result.run).objectives
+    return np.array([[objective.minimised(row) for objective in objectives] for row in result.front])
+
+
+def test_a_front_of_three_objectives_is_not_dominated_and_has_their_columns(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path
+) -> None:
+    options = QUICK | {"predictor": (str(small_predictor),), "latency_budget": "1s"}
+    result = search(small_space, "digits", out=tmp_path / "run", objectives="accuracy,latency,params", **options)
+    assert [objective.name for objective in read_goal(result.run).objectives] == ["accuracy", "latency", "params"]
+    assert points(result).shape == (len(result.front), 3) and non_dominated(points(result)).all()
+    assert all(row.params > 0 and 0 <= row.accuracy_test <= 1 and row.measured_ms > 0 for row in result.front)
+    assert (result.run.path / "front.png").stat().st_size > 10_000
+    assert resume(result.run.path, Silent(), {}).front == result.front
+    assert all(claim["holds"] for claim in check_claims(result.run.path))
+
+
+def test_without_a_budget_latency_is_an_objective_and_no_limit(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path
+) -> None:
+    options = QUICK | {"predictor": (str(small_predictor),), "final": "none"}
+    result = search(small_space, "digits", out=tmp_path / "run", **options)
+    assert result.latency_budget_ms is None
+    assert all(row.budget_ms is None and row.within_budget for row in result.front)
+    assert "loss_val_before" not in result.front[0].metrics
+
+
+def test_any_cost_can_be_limited(small_space: SearchSpace, small_predictor: Path, tmp_path: Path) -> None:
+    bound = small_space.costs("flops", small_space.spread_rows(np.random.default_rng(0), 200)).mean()
+    options = QUICK | {"predictor": (str(small_predictor),), "final": "none", "limit": (f"flops<={bound}",)}
+    result = search(small_space, "digits", out=tmp_path / "run", **options)
+    assert all(row.flops <= bound for row in result.front)
+    with pytest.raises(BudgetError, match="no architecture of mobilenet has at most 1 FLOPs; the least is"):
+        search(small_space, "digits", out=tmp_path / "none", **options | {"limit": ("flops<=1",)})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objectives": "loss,speed"}, "unknown objective or cost 'speed'; known: accuracy, energy"),
+        ({"limit": ("beauty<=1",)}, "unknown cost 'beauty'"),
+        ({"device": ("cpu", "cpu")}, "give each device once"),
+        ({"device": ("cpu+colour=2",)}, "'colour=2' is not one of threads=..."),
+        ({"latency_budget": "gpu:1ms"}, "unknown device of --latency-budget 'gpu'"),
+    ],
+)
+def test_goals_that_cannot_be_are_refused_before_a_folder_is_made(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HwnasError, match=message):
+        search(small_space, "digits", out=tmp_path / "run", **QUICK | {"predictor": (str(small_predictor),)} | options)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- two devices
+
+
+@pytest.fixture
+def board(small_predictor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LatencyPredictor:
+    """A shipped device twice as slow as this one."""
+    here = LatencyPredictor.load(small_predictor)
+    slower = tuple(replace(factor, values=2 * factor.values) for factor in here.additive)
+    board = replace(here, additive=slower, booster=None, conditions={**here.conditions, "hardware": "a board"})
+    path = predictor_path(tmp_path / "devices", "board", "mobilenet")
+    path.parent.mkdir(parents=True)
+    board.save(path)
+    monkeypatch.setenv(FOLDERS, str(tmp_path / "devices"))
+    return board
+
+
+def test_one_device_is_measured_and_the_other_predicted_each_with_a_budget_of_its_own(
+    small_space: SearchSpace, small_predictor: Path, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    fastest, slowest = np.quantile(
+        board.upper(small_space.spread_rows(np.random.default_rng(0), 300), "median"), [0, 1]
+    )
+    bound_ms = float(fastest + 0.5 * (slowest - fastest))
+    options = QUICK | {"device": ("cpu", "board"), "predictor": (str(small_predictor),), "final": "none"}
+    result = search(small_space, "digits", out=tmp_path / "run", latency_budget=f"cpu:1s,board:{bound_ms}ms", **options)
+    assert [objective.name for objective in read_goal(result.run).objectives] == ["loss", "latency", "latency@board"]
+    for row in result.front:
+        here, there = row.latencies
+        assert (here.device, there.device) == ("cpu", "board")
+        assert here.measured_ms and here.budget_ms == 1000.0 and here.within_budget
+        assert there.measured_ms is None and there.within_budget
+        arch = small_space.encode([small_space.arch(json.loads(row.arch))])
+        assert board.for_space(small_space).upper(arch, "median")[0] <= bound_ms
+        assert there.predicted_ms == pytest.approx(float(board.for_space(small_space).predict_ms(arch)[0]))
+    assert tuple(read_front(result.run.front)) == result.front
+    assert resume(result.run.path, Silent(), {}).front == result.front
+
+
+def test_budgets_that_no_network_meets_on_both_devices_are_refused(
+    small_space: SearchSpace, small_predictor: Path, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    options = QUICK | {"device": ("cpu", "board"), "predictor": (str(small_predictor),)}
+    with pytest.raises(BudgetError, match="cannot be met on board: the fastest architecture of mobilenet takes up to"):
+        search(small_space, "digits", out=tmp_path / "run", latency_budget="cpu:1s,board:1ns", **options)
+
+
+def test_a_file_that_serves_no_device_is_refused(
+    small_space: SearchSpace, small_predictor: Path, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    board.save(tmp_path / "board.json")
+    with pytest.raises(HwnasError, match="fitted under other conditions: hardware a board"):
+        search(small_space, "digits", out=tmp_path / "run", predictor=(str(tmp_path / "board.json"),), **QUICK)
+
+
+# ---- final training
+
+
+@pytest.mark.parametrize("final", ["finetune", "scratch"])
+@pytest.mark.parametrize("teacher", ["none", "largest"])
+def test_final_training_never_makes_the_first_metric_worse_and_is_told(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path, final: str, teacher: str
+) -> None:
+    options = QUICK | {"predictor": (str(small_predictor),), "latency_budget": "1s", "evaluations": 6}
+    options |= {"final": final, "final_teacher": teacher, "final_epochs": 2}
+    result = search(small_space, "digits", out=tmp_path / "run", **options)
+    for row in result.front:
+        assert row.loss_val <= row.loss_val_before
+        trained = final in row.stages.split(" > ")
+        assert trained == (row.loss_val < row.loss_val_before)
+        assert result.run.final_weights(row.arch_id).exists() == trained
+    assert all(claim["holds"] for claim in check_claims(result.run.path))
+
+
+# ---- tasks, each in one command
+
+TASKS = {
+    "regression": ({"classes": 1}, "digits-angle", ("loss", "rmse", "r2")),
+    "segmentation": ({"classes": 11, "head": "dense"}, "digits-canvas", ("loss", "miou", "accuracy")),
+}
+
+
+@pytest.mark.slow(reason="profiles a space and searches it, for each task")
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_is_searched_from_data_to_measured_models(task: str, tmp_path: Path) -> None:
+    space_options, data, metrics = TASKS[task]
+    options = QUICK | {"networks": 8, "latency_budget": "300%", "drop": ("*.kernel=7", "*.expansion=6", "*.depth=3")}
+    options |= {"space_options": {"resolution": 32, "width": 0.25, **space_options}, "evaluations": 8}
+    result = search("mobilenet", data, out=tmp_path / "run", **options)
+    for row in result.front:
+        assert row.measured_ms > 0 and row.within_budget
+        assert all(np.isfinite(getattr(row, f"{metric}_{split}")) for metric in metrics for split in ("val", "test"))
+    assert all(claim["holds"] for claim in check_claims(result.run.path))
+
+
+def test_a_task_that_the_networks_cannot_solve_is_refused(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path
+) -> None:
+    options = QUICK | {"predictor": (str(small_predictor),)}
+    with pytest.raises(HwnasError):
+        search(small_space, "digits", out=tmp_path / "run", task="segmentation", **options)
+    with pytest.raises(UnknownNameError, match="unknown task 'guessing'"):
+        search(small_space, "digits", out=tmp_path / "run", task="guessing", **options)
+    assert not (tmp_path / "run").exists()
