@@ -49,15 +49,16 @@ def busy_machine() -> Iterator[None]:
 LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "strategies", "train", "predict", "profiler")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a file on one worker, so that its fixtures are made once; slow tests are distributed one by one."""
+    """Refuses slow marks without a reason, and puts the tests that take longest first.
+
+    `scripts/check` distributes files, so that the fixtures of a file are made once. (The groups of pytest-xdist 3.8 have no effect
+    under pytest 9.2.)
+    """
     for item in items:
         slow = item.get_closest_marker("slow")
         if slow is not None and not slow.kwargs.get("reason"):
             raise pytest.UsageError(f'{item.nodeid}: say why it is slow: @pytest.mark.slow(reason="...")')
-        if slow is None and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
     items.sort(key=turn)
 
 

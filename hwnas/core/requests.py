@@ -6,13 +6,15 @@ a default, a bound or a help text is written once.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from hwnas.errors import HwnasError, UnknownNameError
 
 Request = TypeVar("Request")
+# Several texts; one text alone will do.
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 # What a value must be, by the type of pydantic's error.
 BOUNDS: Final[Mapping[str, str]] = {

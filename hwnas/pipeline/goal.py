@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
+from hwnas.core.requests import Texts
 from hwnas.costs.limits import parse_limit
 from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.report.front import STATISTICS
@@ -91,7 +92,7 @@ class GoalRequest:
         ),
     ] = None
     limit: Annotated[
-        tuple[str, ...], Field(description="A limit on any cost: 'params<=200000', 'peak<=100KiB', 'flops<=2e6'.")
+        Texts, Field(description="A limit on any cost: 'params<=200000', 'peak<=100KiB', 'flops<=2e6'.")
     ] = ()
     max_params: Annotated[float | None, Field(ge=1, allow_inf_nan=False, description="Most parameters.")] = None
     max_model_mib: Annotated[

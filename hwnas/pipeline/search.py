@@ -46,7 +46,7 @@ def search(
     space: SearchSpace | str,
     data: str,
     *,
-    device: str | None = None,
+    device: str | Sequence[str] | None = None,
     latency_budget_ms: float | None = None,
     out: str | Path = "runs/search",
     reporter: Reporter | None = None,
@@ -61,7 +61,7 @@ def search(
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
     if device is not None:
-        options["device"] = (device,)
+        options["device"] = device
     if latency_budget_ms is not None:
         options["latency_budget"] = f"{latency_budget_ms}ms"
     if isinstance(space, str):

@@ -13,6 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.reporter import Reporter
+from hwnas.core.requests import Texts
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError, TableError
 from hwnas.pipeline.predict import COSTS, fit_table, load_predictor, measurements, usable_predictor, usable_table
@@ -35,11 +36,11 @@ class SourcesRequest:
 
     networks: Annotated[int, Field(ge=1, description="Whole networks that correct the operators' times.")] = 60
     table: Annotated[
-        tuple[str, ...],
+        Texts,
         Field(description="A table measured before, or DEVICE/SPACE of a shipped one, instead of profiling."),
     ] = ()
     predictor: Annotated[
-        tuple[str, ...],
+        Texts,
         Field(
             description="A predictor fitted before, of latency or energy, or DEVICE/SPACE of a shipped one, instead of profiling."
         ),

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from hwnas.core.requests import checked
+from hwnas.core.requests import Texts, checked
 from hwnas.errors import HwnasError
 
 # The conditions that a device's name may carry: `cpu+threads=2+precision=int8`.
@@ -35,7 +35,7 @@ class DevicesRequest:
     """One device or several; the conditions hold for all that do not say otherwise in their name."""
 
     device: Annotated[
-        tuple[str, ...],
+        Texts,
         Field(
             description="See `hwnas devices`; several, perhaps with conditions of their own: --device cpu --device cpu+threads=2."
         ),

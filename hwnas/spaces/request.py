@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.operations import restricted
+from hwnas.core.requests import Texts
 from hwnas.core.space import SearchSpace
 from hwnas.spaces.loading import load_space
 
@@ -19,11 +20,9 @@ class SpaceRequest:
     space_options: Annotated[
         Mapping[str, Any], Field(description="An option of the space, as NAME=VALUE; lists as JSON: layers=[2,3].")
     ] = Field(default_factory=dict)
-    fix: Annotated[tuple[str, ...], Field(description="The only option of these choices, as PATTERN=OPTION.")] = ()
-    drop: Annotated[
-        tuple[str, ...], Field(description="An option to take away, as PATTERN=OPTION: 'stage*.kernel=7'.")
-    ] = ()
-    tie: Annotated[tuple[str, ...], Field(description="Choices to make one, as a PATTERN: 'stage*.kernel'.")] = ()
+    fix: Annotated[Texts, Field(description="The only option of these choices, as PATTERN=OPTION.")] = ()
+    drop: Annotated[Texts, Field(description="An option to take away, as PATTERN=OPTION: 'stage*.kernel=7'.")] = ()
+    tie: Annotated[Texts, Field(description="Choices to make one, as a PATTERN: 'stage*.kernel'.")] = ()
 
     def load(self) -> SearchSpace:
         """Returns the space, restricted as asked. Raises UnknownNameError, SpaceError."""

@@ -40,8 +40,6 @@ TINY = [
     "200",
 ]
 
-# One worker makes the run; all that look at it go there.
-pytestmark = pytest.mark.xdist_group("finished run")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Every law of spaces, networks and operators, for each built-in space. A new space inherits all by one line in CASES."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -105,32 +104,21 @@ CASES: Final[Mapping[str, Callable[[], SearchSpace]]] = {
     ),
 }
 
-# All laws of a space run in one process, where its networks are made once.
-ONE_BY_ONE: Final = [pytest.param(name, id=name, marks=pytest.mark.xdist_group(name)) for name in CASES]
 # Cases whose operators are those of another case.
 SAME_OPERATORS: Final = ("conditional, fewer options", "tied", "conditional by an operation")
-
-
-@lru_cache(maxsize=1)
-def space_subject(name: str) -> SpaceSubject:
-    return SpaceSubject(CASES[name]())
-
-
-@lru_cache(maxsize=1)
-def operator_subject(name: str) -> OperatorSubject:
-    return OperatorSubject(places_of_space(CASES[name]()))
+OPERATOR_CASES: Final = [name for name in CASES if name not in SAME_OPERATORS]
 
 
 class TestSpaces(SpaceSuite):
-    @pytest.fixture(params=ONE_BY_ONE)
+    @pytest.fixture(scope="module", params=CASES)  # of the module: all laws of a space run one after another
     def subject(self, request: pytest.FixtureRequest) -> SpaceSubject:
-        return space_subject(request.param)
+        return SpaceSubject(CASES[request.param]())
 
 
 class TestOperators(OperatorSuite):
-    @pytest.fixture(params=[case for case in ONE_BY_ONE if case.id not in SAME_OPERATORS])
+    @pytest.fixture(scope="module", params=OPERATOR_CASES)
     def subject(self, request: pytest.FixtureRequest) -> OperatorSubject:
-        return operator_subject(request.param)
+        return OperatorSubject(places_of_space(CASES[request.param]()))
 
 
 def test_every_built_in_space_is_a_case() -> None:

@@ -48,7 +48,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return run, time.monotonic() - began
 
 
-@pytest.mark.xdist_group("killed search")
 @pytest.mark.parametrize("number", range(3))
 def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_not(
     undisturbed: tuple[Path, float], tmp_path: Path, number: int
@@ -69,7 +68,6 @@ def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_n
     assert (run / "supernet.safetensors").read_bytes() == (reference / "supernet.safetensors").read_bytes()
 
 
-@pytest.mark.xdist_group("killed search")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
     undisturbed: tuple[Path, float], tmp_path: Path, sent: signal.Signals, code: int

@@ -101,7 +101,9 @@ def test_a_predictor_of_energy_predicts_what_was_measured_in_millijoules(
 ) -> None:
     measured = energies(read_table(table), space)
     ratios = energy.predict(measured.rows_NC) / measured.networks_N
-    assert np.median(np.abs(ratios - 1)) < 0.25  # the times behind the energies are quick ones, of a machine that may be busy
+    assert (
+        np.median(np.abs(ratios - 1)) < 0.25
+    )  # the times behind the energies are quick ones, of a machine that may be busy
     arch = space.largest()
     (answer,) = predictions(energy, [arch.key])
     assert set(answer) == {"arch_id", "predicted_mj", "interval_mj", "layers_mj"}
