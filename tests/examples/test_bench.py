@@ -1,5 +1,6 @@
-"""The scripts that judge predictors by published latencies, and what the documentation says of them."""
+"""Tests of the benches: they can be imported, and those of published latencies predict as documented."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -30,6 +31,25 @@ def printed(script: str, data: Path, *arguments: str) -> list[list[str]]:
 def cell(text: str) -> tuple[float, float]:
     mape, spearman = text.split(" / ")
     return float(mape.removesuffix("%")) / 100, float(spearman)
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in SCRIPTS.glob("*.py")))
+def test_a_bench_imports_only_names_that_exist(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    assert callable(getattr(importlib.import_module(script), "conditions_of" if script == "asked" else "main"))
+
+
+def test_final_training_is_compared_with_the_weights_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    bench = importlib.import_module("final_training")
+    latency_ms = np.array([1.0, 2.0])
+    before, after = (
+        bench.Finished({"loss": loss, "accuracy": 1 - loss}, {"accuracy": 0.9 - loss}, latency_ms, kept, 0.0)
+        for loss, kept in ((np.array([0.5, 0.4]), 2), (np.array([0.3, 0.2]), 0))
+    )
+    assert before.figures(before) == pytest.approx([0.55, 0.6, 0.45, 0.5, 2, 1, 0])
+    *_, kept, volume, _ = after.figures(before)
+    assert kept == 0 and volume > 1
 
 
 def test_networks_of_every_device_are_predicted_from_few(bench_data: Path) -> None:
