@@ -52,7 +52,7 @@ LONG_FOLDERS = ("faults", "pipeline", "cli", "conformance", "strategies", "train
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuses slow marks without a reason, and puts the tests that take longest first.
 
-    `scripts/check` distributes files, so that the fixtures of a file are made once. (The groups of pytest-xdist 3.8 have no effect
+    `scripts/check` distributes files, so that the fixtures of a file are made once. (Groups of pytest-xdist 3.8 have no effect
     under pytest 9.2.)
     """
     for item in items:

@@ -10,7 +10,7 @@ from hwnas.cli.generated import option_of, parsed, with_options
 from hwnas.cli.options import JSON, PATH, SEED, made_space, parsed_share
 from hwnas.core.requests import checked, option_names
 from hwnas.errors import HwnasError
-from hwnas.pipeline.sources import SourcesRequest
+from hwnas.pipeline.options import SourcesRequest
 from hwnas.profiler.request import DeviceRequest, DevicesRequest
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_facts

@@ -59,6 +59,7 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
     training_device(request.training.train_on)
     targets = targets_of(request.devices.devices(), run)
+    request.goal.budgets_of([target.name for target in targets])
     data, task = load_for(space, request.data, request.seed, run)
     names = _cost_names(request, task, latency_names(targets))
     sources = Sources(

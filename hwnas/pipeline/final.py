@@ -1,13 +1,10 @@
 """Final training: the front's networks are trained further before they are handed out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
-from typing import Annotated, Final, Literal, final
+from dataclasses import dataclass, replace
+from typing import Final, final
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from hwnas.core.reporter import Reporter
@@ -17,6 +14,7 @@ from hwnas.evaluate.evaluator import Networks
 from hwnas.evaluate.split import SplitScore
 from hwnas.evaluate.stages import Recalibrate
 from hwnas.modules.assemble import network
+from hwnas.pipeline.options import FinalRequest
 from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
@@ -30,26 +28,8 @@ FINAL: Final = "final"
 FINETUNING: Final = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class FinalRequest:
-    """Options of final training."""
-
-    final: Annotated[
-        Literal["none", "finetune", "scratch"],
-        Field(
-            description="Training of the front's networks before they are handed out: none (the weights of the search), "
-            "finetune (from those weights on), or scratch."
-        ),
-    ] = "finetune"
-    final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 15
-    final_teacher: Annotated[
-        Literal["none", "largest"],
-        Field(description="Teacher of --final: none (labels alone), or the largest network of the supernet."),
-    ] = "none"
-
-
 @final
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinalTraining:
     """Trains networks further, one by one; each is kept in the run folder and its validation metrics in the database.
 

@@ -9,9 +9,8 @@ from hwnas.core.requests import checked, flag, option_names
 from hwnas.core.space import SearchSpace
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, RunError, UnknownNameError
-from hwnas.pipeline.final import FinalRequest
 from hwnas.pipeline.goal import GoalRequest
-from hwnas.pipeline.sources import SourcesRequest
+from hwnas.pipeline.options import FinalRequest, SourcesRequest
 from hwnas.profiler.request import DevicesRequest
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces import reload_space

@@ -4,18 +4,16 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, final
+from typing import final
 
 import numpy as np
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from hwnas.core.reporter import Reporter
-from hwnas.core.requests import Texts
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError, TableError
+from hwnas.pipeline.options import SourcesRequest
 from hwnas.pipeline.predict import COSTS, fit_table, load_predictor, measurements, usable_predictor, usable_table
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import FEWEST_NETWORKS, LATENCY
@@ -30,25 +28,8 @@ from hwnas.runs.folder import RunFolder
 from hwnas.spaces.request import SpaceRequest
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourcesRequest:
-    """Options for measurements that exist. Each file serves the device whose conditions, and the cost, it was made for."""
-
-    networks: Annotated[int, Field(ge=1, description="Whole networks that correct the operators' times.")] = 60
-    table: Annotated[
-        Texts,
-        Field(description="A table measured before, or DEVICE/SPACE of a shipped one, instead of profiling."),
-    ] = ()
-    predictor: Annotated[
-        Texts,
-        Field(
-            description="A predictor fitted before, of latency or energy, or DEVICE/SPACE of a shipped one, instead of profiling."
-        ),
-    ] = ()
-
-
 @final
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """A predicted cost that a search needs: `name` as objectives and limits call it, `kind` as predictors do."""
 
@@ -58,7 +39,7 @@ class Need:
 
 
 @final
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """The files that were given, matched with what a search needs."""
 
@@ -146,7 +127,7 @@ class Sources:
 
 
 @final
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Predictors:
     """The predictors of one run, each from what its folder has already."""
 

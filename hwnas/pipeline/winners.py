@@ -33,9 +33,9 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
     Without `out`, it is ID.onnx in the current folder. Raises RunError for an id the run does not know.
     """
     run = RunFolder(run_path)
-    objectives = read_goal(run).objectives
+    run.read()  # a folder that is no run says so before it misses a front
     rows = {row.arch_id: row for row in read_front(run.front)}
-    row = named(list(rows.values()), objectives).get(arch) or rows.get(arch)
+    row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
     if row is None:
         return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
     model, out = _model(run.path / row.onnx, row.arch_id), out or Path(f"{row.arch_id}.onnx")

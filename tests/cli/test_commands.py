@@ -41,7 +41,6 @@ TINY = [
 ]
 
 
-
 @dataclass(frozen=True)
 class Outcome:
     code: int
@@ -227,7 +226,7 @@ def test_a_fit_that_cannot_be_plotted_writes_nothing(hwnas: Run, finished: Path,
     files = ["--out", tmp_path / "p.json", "--plot", tmp_path / "fit.csv"]
     outcome = hwnas("fit", "--table", finished / "table.jsonl", *files)
     assert outcome.code == 2
-    assert outcome.message == "hwnas: unknown plot format '.csv'; known: .html, .png, .svg"
+    assert outcome.message == "hwnas: unknown plot format '.csv'; known: .html, .png, .svg; did you mean '.svg'?"
     assert not list(tmp_path.iterdir())
 
 
@@ -360,11 +359,11 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--space", "nowhere.py:build"], "nowhere.py: no such file"),
         (["--space-option", "size=3"], "has no option 'size'; it has resolution"),
         (["--space-option", "size"], "is not NAME=VALUE"),
-        (["--data", "imagenet"], "unknown data set 'imagenet'; known: digits"),
+        (["--data", "imagenet"], "unknown data set 'imagenet'; known: FILE.py:NAME, digits"),
         (["--data", "parquet:/nowhere"], "/nowhere"),
         (["--device", "tpu"], "unknown device 'tpu'; known: amd-epyc, cpu, cuda"),
         (["--threads", "1000"], "1000 threads on"),
-        (["--strategy", "luck"], "unknown strategy 'luck'; known: gradient, nsga2, random"),
+        (["--strategy", "luck"], "unknown strategy 'luck'; known: FILE.py:NAME, gradient, nsga2, random"),
         (["--latency-budget", "0.4"], "has no unit; write 0.4ms"),
         (["--latency-budget", "fast"], "is not a positive duration"),
         (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),
@@ -487,7 +486,7 @@ def test_an_infeasible_budget_names_the_fastest_latency_before_training(
     predictor = finished / "predictor.json"
     outcome = hwnas("search", *TINY, "--predictor", predictor, "--latency-budget", "1ns", "--out", tmp_path / "run")
     assert outcome.code == 3
-    assert "cannot be met: the fastest architecture of own takes up to 0.00" in outcome.message
+    assert "cannot be met: the fastest architecture of own takes up to 0.0" in outcome.message
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 

@@ -122,15 +122,15 @@ def test_without_repeats_the_noise_is_not_known() -> None:
 def test_other_statistics_are_those_of_every_network() -> None:
     rows = [network_row(n, 2.0, median_ms=2.0 * (1 + 0.1 * n), p90_ms=2.0 * (1 + n)) for n in range(5)]
     found = measurements(table_of([*rows, row("operator", "conv", 1.0, median_ms=50.0, p90_ms=60.0)]), tiny())
-    assert found.other_ms["median"] == pytest.approx([2.0, 2.2, 2.4, 2.6, 2.8])
-    assert found.other_ms["p90"] == pytest.approx([2.0, 4.0, 6.0, 8.0, 10.0])
+    assert found.other["median"] == pytest.approx([2.0, 2.2, 2.4, 2.6, 2.8])
+    assert found.other["p90"] == pytest.approx([2.0, 4.0, 6.0, 8.0, 10.0])
 
 
 def test_the_reference_of_another_space_is_no_reference() -> None:
     """It was that space's largest network."""
     rows = [network_row(0, 1.0)]
-    assert measurements(table_of(rows), tiny()).reference_ms == 1.0
-    assert measurements(table_of(rows, hwnas.space("mobilenet")), tiny()).reference_ms is None
+    assert measurements(table_of(rows), tiny()).reference == 1.0
+    assert measurements(table_of(rows, hwnas.space("mobilenet")), tiny()).reference is None
 
 
 def test_a_table_without_rows_is_measurements_of_nothing() -> None:

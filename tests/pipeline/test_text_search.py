@@ -15,6 +15,7 @@ from hwnas.errors import DataError
 from hwnas.pipeline.search import SearchResult, resume
 from hwnas.pipeline.winners import export, verify
 from hwnas.runs.database import RunDatabase
+from hwnas.runs.objectives import read_goal
 from hwnas.terminal import front_table
 
 SPACE = f"{Path(__file__).parents[1] / 'train/token_space.py'}:build"
@@ -86,7 +87,7 @@ def test_text_that_changed_since_the_run_is_noticed(found: SearchResult) -> None
 
 
 def test_the_printed_front_shows_perplexities(found: SearchResult) -> None:
-    table = front_table(found.front)
+    table = front_table(found.front, read_goal(found.run))
     columns = {str(column.header): list(column.cells) for column in table.columns}
     assert columns["test perplexity"] == [f"{row.perplexity_test:.3f}" for row in found.front]
     assert "test acc" not in columns

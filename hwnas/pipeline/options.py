@@ -1,0 +1,43 @@
+"""Options of a search that its pipeline owns: sources of predictors, and final training. Loads no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hwnas.core.requests import Texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesRequest:
+    """Options for measurements that exist. Each file serves the device whose conditions, and the cost, it was made for."""
+
+    networks: Annotated[int, Field(ge=1, description="Whole networks that correct the operators' times.")] = 60
+    table: Annotated[
+        Texts,
+        Field(description="A table measured before, or DEVICE/SPACE of a shipped one, instead of profiling."),
+    ] = ()
+    predictor: Annotated[
+        Texts,
+        Field(
+            description="A predictor fitted before, of latency or energy, or DEVICE/SPACE of a shipped one, instead of profiling."
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalRequest:
+    """Options of final training."""
+
+    final: Annotated[
+        Literal["none", "finetune", "scratch"],
+        Field(
+            description="Training of the front's networks before they are handed out: none (the weights of the search), "
+            "finetune (from those weights on), or scratch."
+        ),
+    ] = "finetune"
+    final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 15
+    final_teacher: Annotated[
+        Literal["none", "largest"],
+        Field(description="Teacher of --final: none (labels alone), or the largest network of the supernet."),
+    ] = "none"
