@@ -62,11 +62,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
-def turn(item: pytest.Item) -> tuple[bool, int]:
-    """Orders tests: slow ones, then those of the folders that take longest, then all others as they were."""
+def turn(item: pytest.Item) -> tuple[bool, int, str]:
+    """Orders tests: slow ones, then those of the folders that take longest, by subject where they have one; then all others."""
     folders = item.location[0].split("/")
     rank = next((n for n, folder in enumerate(LONG_FOLDERS) if folder in folders[:2]), len(LONG_FOLDERS))
-    return item.get_closest_marker("slow") is None, rank
+    subject = (
+        item.callspec.params.get("subject", "")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else ""
+    )
+    return item.get_closest_marker("slow") is None, rank, subject if isinstance(subject, str) else ""
 
 
 EveryRow = Callable[[SearchSpace], np.ndarray]

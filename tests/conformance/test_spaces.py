@@ -1,6 +1,7 @@
 """Every law of spaces, networks and operators, for each built-in space. A new space inherits all by one line in CASES."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -109,16 +110,27 @@ SAME_OPERATORS: Final = ("conditional, fewer options", "tied", "conditional by a
 OPERATOR_CASES: Final = [name for name in CASES if name not in SAME_OPERATORS]
 
 
+# tests/conftest.py runs all laws of a subject one after another, so one subject is kept.
+@lru_cache(maxsize=1)
+def space_subject(name: str) -> SpaceSubject:
+    return SpaceSubject(CASES[name]())
+
+
+@lru_cache(maxsize=1)
+def operator_subject(name: str) -> OperatorSubject:
+    return OperatorSubject(places_of_space(CASES[name]()))
+
+
 class TestSpaces(SpaceSuite):
-    @pytest.fixture(scope="module", params=CASES)  # of the module: all laws of a space run one after another
+    @pytest.fixture(params=CASES)
     def subject(self, request: pytest.FixtureRequest) -> SpaceSubject:
-        return SpaceSubject(CASES[request.param]())
+        return space_subject(request.param)
 
 
 class TestOperators(OperatorSuite):
-    @pytest.fixture(scope="module", params=OPERATOR_CASES)
+    @pytest.fixture(params=OPERATOR_CASES)
     def subject(self, request: pytest.FixtureRequest) -> OperatorSubject:
-        return OperatorSubject(places_of_space(CASES[request.param]()))
+        return operator_subject(request.param)
 
 
 def test_every_built_in_space_is_a_case() -> None:
