@@ -69,7 +69,7 @@ def curve(
     known = candidates[:FIRST]
     while True:
         model = fitted(table, rows_NC[known], measured_N[known])
-        error = np.abs(model.predict_ms(rows_NC[asked]) / measured_N[asked] - 1).mean()
+        error = np.abs(model.predict(rows_NC[asked]) / measured_N[asked] - 1).mean()
         yield float(error), expected_error(model, rows_NC[asked[:400]])
         if len(known) >= MOST:
             return
