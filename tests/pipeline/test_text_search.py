@@ -90,5 +90,7 @@ def test_the_printed_front_shows_perplexities(found: SearchResult) -> None:
     table = front_table(found.front, read_goal(found.run))
     columns = {" ".join(str(column.header).split()): list(column.cells) for column in table.columns}
     (shown,) = (cells for header, cells in columns.items() if "test" in header and "perplexity" in header)
-    assert [float(cell.split("→")[-1]) for cell in shown] == pytest.approx([row.perplexity_test for row in found.front], rel=1e-3)
+    assert [float(cell.split("→")[-1]) for cell in shown] == pytest.approx(
+        [row.perplexity_test for row in found.front], rel=1e-3
+    )
     assert not any("accuracy" in header for header in columns)
