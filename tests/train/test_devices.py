@@ -365,7 +365,7 @@ def test_an_unknown_device_is_answered_with_the_known_ones() -> None:
         (False, r"--train-on cuda: PyTorch .* is built without CUDA; install one .*; or give --train-on cpu"),
         (
             True,
-            r"--train-on cuda: PyTorch .* finds no GPU, or no driver for it; `nvidia-smi` .*; or give --train-on cpu",
+            r"--train-on cuda: PyTorch .* finds no GPU, or no driver for it; check `nvidia-smi` .*; or give --train-on cpu",
         ),
     ],
 )
