@@ -13,8 +13,6 @@ from hwnas.errors import HwnasError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Options whose flag is given once per item, and is named in the singular.
-SINGULAR: Final[Mapping[str, str]] = {"space_options": "space_option", "runtime_options": "runtime_option"}
 METAVARS: Final[Mapping[str, str]] = {
     "space_options": "NAME=VALUE",
     "runtime_options": "NAME=VALUE",
@@ -54,7 +52,7 @@ def option_of(request: type[Any], name: str) -> Callable[[Command], Command]:
 
 
 def _option(name: str, field: FieldInfo, default: Any) -> click.Option:
-    words = flag(SINGULAR.get(name, name))
+    words = flag(name)
     shared: dict[str, Any] = {"help": field.description, "metavar": METAVARS.get(name)}
     if field.annotation is bool:
         return click.Option([words, name], is_flag=True, default=default, help=field.description)

@@ -27,8 +27,8 @@ def resolve(kind: str, reference: str, known: Mapping[str, Any], error: type[Hwn
     if reference in known:
         value = known[reference]
         return imported(value) if isinstance(value, str) else value
-    path, colon, name = reference.rpartition(":")
-    if not colon or not path.endswith(".py"):
+    path, _, name = reference.rpartition(":")
+    if not is_reference(reference):
         raise UnknownNameError(kind, reference, [*known, IN_A_FILE])
     if not Path(path).is_file():
         raise error(f"{path}: no such file; give a {kind} of your own as {IN_A_FILE}")
@@ -36,6 +36,12 @@ def resolve(kind: str, reference: str, known: Mapping[str, Any], error: type[Hwn
         return getattr(_module_of_file(Path(path), error), name)
     except AttributeError:
         raise error(f"{path} has no {name!r}; {IN_A_FILE} names what the file defines") from None
+
+
+def is_reference(text: str) -> bool:
+    """Returns True for `FILE.py:NAME`."""
+    path, colon, name = text.rpartition(":")
+    return bool(colon and name) and path.endswith(".py")
 
 
 def imported(target: str) -> Any:

@@ -6,6 +6,7 @@ a default, a bound or a help text is written once.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from os import PathLike, fspath
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
@@ -13,8 +14,16 @@ from pydantic import BeforeValidator, ValidationError
 from hwnas.errors import HwnasError, UnknownNameError
 
 Request = TypeVar("Request")
-# Several texts; one text alone will do.
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+def _texts(value: Any) -> Any:
+    """Returns one text or path as a tuple, and paths as texts."""
+    values = (value,) if isinstance(value, str | PathLike) else value
+    return tuple(fspath(item) if isinstance(item, PathLike) else item for item in values)
+
+
+# Several texts; one text alone will do, and paths, too.
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 # What a value must be, by the type of pydantic's error.
 BOUNDS: Final[Mapping[str, str]] = {
@@ -24,13 +33,17 @@ BOUNDS: Final[Mapping[str, str]] = {
 }
 
 
+# Options whose flag is given once per item, and is named in the singular.
+SINGULAR: Final[Mapping[str, str]] = {"space_options": "space_option", "runtime_options": "runtime_option"}
+
+
 def flag(name: str) -> str:
     """Returns the command line's flag of an option.
 
     >>> flag("final_epochs")
     '--final-epochs'
     """
-    return f"--{name.replace('_', '-')}"
+    return f"--{SINGULAR.get(name, name).replace('_', '-')}"
 
 
 def option_names(request: type[Any]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from hwnas.core.references import resolve
+from hwnas.core.references import is_reference, resolve
 from hwnas.core.space import SearchSpace
 from hwnas.costs.cost import Cost
 from hwnas.costs.sizes import SIZES
@@ -64,6 +64,8 @@ def cost_kind(name: str) -> CostKind:
     """Returns what is known of a cost such as `params`, `latency@amd-epyc` or `FILE.py:NAME`. Raises UnknownNameError."""
     if ".py:" in name:
         return OWN
+    if is_reference(name):
+        return CostKind(origin="space", words=f"of {name}")
     kind, device = split_device(name)
     if kind not in COSTS or (device and COSTS[kind].origin != "predictor"):
         predicted = [f"{known}@DEVICE" for known in COSTS if COSTS[known].origin == "predictor"]

@@ -8,11 +8,12 @@ from typing import Final, final
 import torch
 from torch import Tensor
 
+from hwnas.core.references import IN_A_FILE, is_reference
 from hwnas.core.space import SearchSpace
 from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.options import DataOptions
-from hwnas.errors import DataError, RunError, SpaceError, UnknownNameError
+from hwnas.errors import DataError, HwnasError, RunError, SpaceError, UnknownNameError
 from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
 from hwnas.pipeline.sources import Sources
@@ -117,7 +118,11 @@ def _cost_names(request: SearchRequest, task: Task, latencies: Sequence[str]) ->
     objectives = request.goal.objectives_of(metrics[0], latencies)
     limited = [cost for cost, _ in request.goal.bounds()]
     known = [*COSTS, *latencies]
-    for name in (*objectives, *limited):
-        if name not in known and not (name in objectives and name in metrics):
-            raise UnknownNameError("objective or cost", name, [*metrics, *known])
-    return tuple(dict.fromkeys(name for name in (*objectives, *limited) if name in known))
+    for name in metrics:
+        if name in known:
+            raise HwnasError(f"the metric {name!r} of task {task.name} has the name of a cost; rename it")
+    costs = [name for name in (*objectives, *limited) if name not in metrics]
+    for name in costs:
+        if name not in known and not is_reference(name):
+            raise UnknownNameError("objective or cost", name, [*metrics, *known, IN_A_FILE])
+    return tuple(dict.fromkeys(costs))

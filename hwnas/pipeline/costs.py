@@ -7,8 +7,7 @@ from typing import Final, final
 from hwnas.costs.cost import Cost
 from hwnas.costs.predicted import PredictedCost
 from hwnas.costs.proxies import ProxyCost
-from hwnas.costs.registry import COSTS
-from hwnas.costs.sizes import SIZES
+from hwnas.costs.registry import COSTS, space_cost
 from hwnas.pipeline.checked import CheckedRequest
 from hwnas.predict.measurements import LATENCY, STATISTICS
 from hwnas.predict.predictor import LatencyPredictor
@@ -40,6 +39,6 @@ def made_costs(checked: CheckedRequest, predictors: Mapping[str, LatencyPredicto
 
 def _made(checked: CheckedRequest, name: str) -> Cost:
     """A cost that is not predicted: of the space's operators, or of untrained networks."""
-    if COSTS[name].origin == "space":
-        return SIZES[name](checked.space)
+    if name not in COSTS or COSTS[name].origin == "space":
+        return space_cost(name, checked.space)
     return ProxyCost(space=checked.space, name=name, batch=checked.proxy_batch(), loss=checked.task.loss)

@@ -61,6 +61,10 @@ class Deployment:
         """Returns a cost as predicted."""
         return float(self.goal.costs[name].values(self.space.encode([arch]))[0])
 
+    def predicted_ms(self, arch: Arch) -> dict[str, float]:
+        """Returns the predicted latency on every device, by the device's name."""
+        return {target.name: self.predicted(name, arch) for name, (target, _) in self.latencies.items()}
+
     def judged_ms(self, name: str, arch: Arch, measured: Mapping[tuple[str, str], Latencies]) -> float:
         """Returns what a budget is held against: the statistic as measured, or the upper end of its interval."""
         target, cost = self.latencies[name]
@@ -153,9 +157,7 @@ def measure(job: Deployment, evaluations: Sequence[Evaluation]) -> None:
     for start in range(0, len(new), GROUP_SIZE):
         group = new[start : start + GROUP_SIZE]
         for evaluation in job.reporter.track(group, "exporting models"):
-            job.exporter.export(
-                evaluation, job.networks(evaluation), job.predicted(next(iter(job.latencies)), evaluation.arch)
-            )
+            job.exporter.export(evaluation, job.networks(evaluation), job.predicted_ms(evaluation.arch))
         test(job, "search", group)
         for name in job.timed:
             _time(job, name, group)
@@ -173,13 +175,18 @@ def test(job: Deployment, phase: str, evaluations: Iterable[Evaluation]) -> None
 
 
 def _time(job: Deployment, name: str, evaluations: Sequence[Evaluation]) -> None:
+    """Times what is not timed yet on a device: a search may have been killed between two devices."""
     target, cost = job.latencies[name]
-    models = [_loaded(job, target, evaluation) for evaluation in evaluations]
+    measured = job.database.measurements()
+    missing = [evaluation for evaluation in evaluations if (evaluation.arch.id, target.name) not in measured]
+    if not missing:
+        return
+    models = [_loaded(job, target, evaluation) for evaluation in missing]
     session = timed_models(job.space, target.here, models, cost.predictor, seed=job.seed, reporter=job.reporter)
     job.database.add_measurements(
         {
             (evaluation.arch.id, target.name): Latencies(timing.p10_ms, timing.median_ms, timing.p90_ms)
-            for evaluation, timing in zip(evaluations, session.timings, strict=True)
+            for evaluation, timing in zip(missing, session.timings, strict=True)
         }
     )
 

@@ -6,6 +6,7 @@ replay. Shapes: N architectures, C choices.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -19,6 +20,7 @@ from hwnas.errors import TrainingError
 from hwnas.evaluate.evaluator import Evaluator
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.tasks.task import Metric
+from hwnas.train.weights import save_weights
 
 SEARCH = "search"
 
@@ -39,6 +41,7 @@ class Evaluations:
     known: dict[str, Evaluation]
     ticks: Iterator[int]
     costs: Mapping[str, Cost]
+    weights: Callable[[str], Path]
     asked: dict[str, None] = field(default_factory=dict)
 
     def __call__(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
@@ -46,7 +49,7 @@ class Evaluations:
         archs = [self.space.decode(row) for row in rows_NC]
         new = {arch.id: arch for arch in archs if arch.id not in self.known}
         if new:
-            self._evaluate(list(new.values()), evaluator or self.shared())
+            self._evaluate(list(new.values()), evaluator)
         for arch in archs:
             self.asked[arch.id] = None
             if arch.id not in new:
@@ -54,20 +57,37 @@ class Evaluations:
         found = [self.known[arch.id].metrics for arch in archs]
         return {metric.name: np.array([values[metric.name] for values in found]) for metric in self.metrics}
 
-    def _evaluate(self, archs: list[Arch], evaluator: Evaluator) -> None:
-        """Keeps every evaluation as it comes."""
-        results: Iterable[Mapping[str, float]] = evaluator.evaluate(archs)
+    def _evaluate(self, archs: list[Arch], evaluator: Evaluator | None) -> None:
+        """Keeps every evaluation as it comes; with an evaluator of the strategy's own, the weights, too."""
+        judge = evaluator or self.shared()
+        results: Iterable[Mapping[str, float]] = judge.evaluate(archs)
         for arch, metrics in zip(archs, results, strict=True):
             first = self.metrics[0].name
             if not np.isfinite(metrics[first]):
                 raise TrainingError(
                     f"network {arch.id} has {first} {metrics[first]}; start again with a lower --learning-rate"
                 )
-            evaluation = Evaluation(arch, tuple(evaluator.stages), dict(metrics))
+            evaluation = Evaluation(arch, tuple(judge.stages), dict(metrics))
+            if evaluator is not None:
+                self._keep_weights(arch, evaluator)
             self.database.add_evaluations(SEARCH, [evaluation])
             self.database.add_costs({arch.id: self._costs(arch)})
             self.known[arch.id] = evaluation
             next(self.ticks, None)
+
+    def _keep_weights(self, arch: Arch, evaluator: Evaluator) -> None:
+        """Saves the network that was evaluated, unless the strategy did (`Workshop.weights`): it is what is handed out."""
+        path, networks = self.weights(arch.id), getattr(evaluator, "networks", None)
+        if path.exists():
+            return
+        if networks is None:
+            raise TrainingError(
+                f"the strategy's evaluator has no networks, and left no weights in {path}; save them there, or evaluate with "
+                "a NetworkEvaluator"
+            )
+        path.parent.mkdir(exist_ok=True)
+        facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
+        save_weights(networks.network(arch), path, facts)
 
     def _costs(self, arch: Arch) -> dict[str, float]:
         """The costs of an architecture as expected, for plots of all that was evaluated."""

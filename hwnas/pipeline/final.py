@@ -64,6 +64,7 @@ class FinalTraining:
             if evaluation.arch.id not in known:
                 after = self._trained(evaluation, f"final training {number} of {len(evaluations)}")
                 self.database.add_evaluations(FINAL, [after])
+                self.run.final_checkpoint(after.arch.id).unlink(missing_ok=True)
                 known[after.arch.id] = after
         return [known[evaluation.arch.id] for evaluation in evaluations]
 
@@ -87,7 +88,6 @@ class FinalTraining:
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
         metrics = dict(self.validation.score(self.recalibrate(module, arch)))
-        checkpoint.unlink(missing_ok=True)
         first = self.task.metrics[0]
         if not first.minimised(metrics[first.name]) <= first.minimised(before.metrics[first.name]):
             self.run.final_weights(arch.id).unlink()

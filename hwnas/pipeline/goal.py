@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.core.requests import Texts
 from hwnas.costs.limits import parse_limit
 from hwnas.errors import HwnasError, UnknownNameError
+from hwnas.predict.measurements import LATENCY
 from hwnas.report.front import STATISTICS
 
 UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -129,7 +130,11 @@ class GoalRequest:
     @classmethod
     def _readable_limits(cls, limits: tuple[str, ...]) -> tuple[str, ...]:
         for text in limits:
-            parse_limit(text)
+            name, _ = parse_limit(text)
+            if name.partition("@")[0] == LATENCY:
+                raise HwnasError(
+                    f"--limit {text}: give latencies as --latency-budget, which is also held when measured"
+                )
         return limits
 
     def bounds(self) -> list[tuple[str, float]]:
@@ -149,13 +154,16 @@ class GoalRequest:
             if budget.device and budget.device not in devices:
                 raise UnknownNameError("device of --latency-budget", budget.device, list(devices))
         if any(budget.device for budget in budgets):
-            by_device = {budget.device or devices[0]: budget for budget in budgets}
-            if len(by_device) < len(budgets):
+            unnamed = [budget for budget in budgets if not budget.device]
+            by_device = dict.fromkeys(devices, unnamed[0]) if unnamed else {}
+            by_device |= {budget.device: budget for budget in budgets if budget.device}
+            names = [budget.device for budget in budgets]
+            if len(set(names)) < len(names):
                 raise HwnasError(f"--latency-budget {self.latency_budget}: give one budget for each device")
             return [by_device]
         if len(budgets) > 1 and len(devices) > 1:
             raise HwnasError(
-                f"--latency-budget {self.latency_budget}: of several devices give one budget each, as {devices[0]}:0.4ms,..."
+                f"--latency-budget {self.latency_budget}: give one budget per device, as {devices[0]}:0.4ms,{devices[1]}:60%"
             )
         return [dict.fromkeys(devices, budget) for budget in budgets]
 

@@ -38,16 +38,16 @@ class Exporter:
 
     def path(self, arch_id: str, target: Target) -> Path:
         """Returns where the model of an architecture is for a device."""
-        form = _form(target)
-        if form == _form(self.targets[0]):
-            return self.run.model(arch_id)
-        batch, precision = form
-        return self.run.model(f"{arch_id}-{precision}-batch{batch}")
+        return model_path(self.run, arch_id, target, self.targets)
 
-    def export(self, evaluation: Evaluation, networks: Networks, predicted_ms: float) -> None:
-        """Writes the models of an evaluated architecture for all devices."""
-        for target in {self.path(evaluation.arch.id, target): target for target in self.targets}.values():
-            self.export_to(self.path(evaluation.arch.id, target), target, evaluation, networks, predicted_ms)
+    def files(self, arch_id: str) -> dict[Path, Target]:
+        """Returns every model file of an architecture, with the first device that it is for."""
+        return {self.path(arch_id, target): target for target in reversed(self.targets)}
+
+    def export(self, evaluation: Evaluation, networks: Networks, predicted_ms: Mapping[str, float]) -> None:
+        """Writes the models of an evaluated architecture for all devices; `predicted_ms` is by the device's name."""
+        for path, target in self.files(evaluation.arch.id).items():
+            self.export_to(path, target, evaluation, networks, predicted_ms[target.name])
 
     def export_to(
         self, path: Path, target: Target, evaluation: Evaluation, networks: Networks, predicted_ms: float
@@ -72,6 +72,14 @@ class Exporter:
         for path in (self.run.path / "models").glob("*.onnx"):
             if path not in kept:
                 path.unlink()
+
+
+def model_path(run: RunFolder, arch_id: str, target: Target, targets: Sequence[Target]) -> Path:
+    """Returns the model file of an architecture for a device: that of the first device, unless the form differs."""
+    batch, precision = _form(target)
+    if (batch, precision) == _form(targets[0]):
+        return run.model(arch_id)
+    return run.model(f"{arch_id}-{precision}-batch{batch}")
 
 
 def _form(target: Target) -> tuple[int, str]:

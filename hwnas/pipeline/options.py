@@ -41,3 +41,8 @@ class FinalRequest:
         Literal["none", "largest"],
         Field(description="Teacher of --final: none (labels alone), or the largest network of the supernet."),
     ] = "none"
+
+    @property
+    def is_taught(self) -> bool:
+        """True where networks are trained further, with a teacher."""
+        return self.final != "none" and self.final_teacher != "none"

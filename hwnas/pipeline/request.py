@@ -86,6 +86,12 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
         parts[part] = checked(request, own)
     strategy_class = load_strategy_class(reference)
     _refuse_options_of_others(options, reference, strategy_class)
+    _refuse_options_of_parts(reference, strategy_class)
+    if parts["final"].is_taught and strategy_class.trains_weights:
+        raise HwnasError(
+            f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
+            "own; leave it out"
+        )
     strategy = checked(strategy_class, options)
     return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
 
@@ -124,6 +130,14 @@ def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequ
 def _plain(value: Any) -> Any:
     """Returns a value as JSON would: sequences are alike, and so are numbers."""
     return list(value) if isinstance(value, tuple | list) else value
+
+
+def _refuse_options_of_parts(reference: str, own: type[Strategy]) -> None:
+    """Raises HwnasError where a strategy's option has the name of an option that every search has."""
+    taken = {"strategy", "seed", "out", "resume"} | {name for part in PARTS.values() for name in option_names(part)}
+    for name in option_names(own):
+        if name in taken:
+            raise HwnasError(f"the option {name!r} of strategy {reference} is an option of every search; rename it")
 
 
 def _refuse_options_of_others(options: Mapping[str, Any], reference: str, own: type[Strategy]) -> None:

@@ -1,7 +1,6 @@
 """Rows of the front: what is known of each network that is handed out, in the units of files and tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hwnas.pipeline.deploy import Deployment
 from hwnas.profiler.export import annotate
@@ -87,10 +86,10 @@ def _latency(
 
 
 def _annotate(job: Deployment, row: FrontRow) -> None:
-    """Adds what was measured to the metadata of a row's models; another runtime than the file's may have run the network."""
-    for (target, _), latency in zip(job.latencies.values(), row.latencies, strict=True):
-        if latency.measured_ms is None:
-            continue
-        words = ", ".join(target.conditions[name] for name in ("runtime", "precision", "hardware"))
-        facts: dict[str, Any] = {"hwnas.measured_ms": repr(latency.measured_ms), "hwnas.measured_by": words}
-        annotate(job.exporter.path(row.arch_id, target), facts)
+    """Adds the measurement on the first device of each model file to its metadata: the runtime may be another than the file's."""
+    by_device = {latency.device: latency for latency in row.latencies}
+    for path, target in job.exporter.files(row.arch_id).items():
+        measured_ms = by_device[target.name].measured_ms
+        if measured_ms is not None:
+            words = ", ".join(target.conditions[name] for name in ("runtime", "precision", "hardware"))
+            annotate(path, {"hwnas.measured_ms": repr(measured_ms), "hwnas.measured_by": words})

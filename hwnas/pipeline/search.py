@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError, HwnasError
+from hwnas.errors import BudgetError
 from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, undominated
@@ -125,7 +125,7 @@ class _Search:
     @cached_property
     def weights(self) -> RunWeights:
         """The weights of the run, as far as they are asked for."""
-        return RunWeights(self.run, self.checked, self.reporter)
+        return RunWeights(self.run, self.checked, self.reporter, trains=True)
 
     def _preflight(self, database: RunDatabase) -> tuple[Goal, Deployment]:
         checked, run = self.checked, self.run
@@ -191,6 +191,7 @@ class _Search:
             shared=lambda: self.weights.evaluator,
             metrics=goal.metrics,
             costs=goal.costs,
+            weights=self.run.weights,
             reporter=self.reporter,
             known=deployment.database.evaluations("search"),
             ticks=iter(self.reporter.track(range(wanted), "evaluating architectures")),
@@ -238,13 +239,13 @@ class _Search:
 
     def _export(self, deployment: Deployment, front: Sequence[Evaluation]) -> None:
         """Writes the models of networks with their final weights, and runs them on the test split."""
-        if self.checked.request.final.final == "none":
-            return
-        first = next(iter(deployment.latencies))
+        is_final = self.checked.request.final.final != "none"
         for evaluation in self.reporter.track(front, "exporting models"):
-            predicted_ms = deployment.predicted(first, evaluation.arch)
-            deployment.exporter.export(evaluation, deployment.networks(evaluation), predicted_ms)
-        test(deployment, FINAL, front)
+            if is_final or not all(path.exists() for path in deployment.exporter.files(evaluation.arch.id)):
+                predicted_ms = deployment.predicted_ms(evaluation.arch)
+                deployment.exporter.export(evaluation, deployment.networks(evaluation), predicted_ms)
+        if is_final:
+            test(deployment, FINAL, front)
 
     def _final(self, deployment: Deployment) -> FinalTraining:
         checked = self.checked
@@ -257,7 +258,7 @@ class _Search:
             request=request.final,
             recipe=recipe_of(request.training, checked.space),
             networks=deployment.networks,
-            teacher=self._teacher() if request.final.final_teacher == "largest" else None,
+            teacher=self._teacher() if request.final.is_taught else None,
             database=deployment.database,
             validation=self.weights.validation,
             recalibrate=self.weights.recalibrate,
@@ -268,11 +269,6 @@ class _Search:
 
     def _teacher(self) -> Any:
         """The largest network of the run's supernet."""
-        if self.checked.request.strategy.trains_weights:
-            raise HwnasError(
-                f"--final-teacher largest needs a supernet that is shared, and --strategy "
-                f"{self.checked.request.strategy_reference} trains weights of its own; leave it out"
-            )
         largest = self.weights.networks_of("supernet").network(self.checked.space.largest())
 
         def outputs(x: Tensor) -> Tensor:

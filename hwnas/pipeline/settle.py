@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, final
 
-from hwnas.errors import BudgetError
+from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.deploy import Deployment, candidates, measure
 from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.preflight import fastest
@@ -17,6 +17,8 @@ from hwnas.strategies.workshop import Workshop
 ATTEMPTS: Final = 8
 # More than the tolerance of the integer program, so that a network that was over is not found again.
 TIGHTER: Final = 1e-5
+# How far the integer program may exceed a limit, relative to it.
+TOLERANCE: Final = 1e-5
 
 
 @final
@@ -43,9 +45,13 @@ class Settling:
                 if not tried:
                     raise
                 break  # nothing is predicted to be within so tight a bound
+            self._require_kept(bounds_ms)
             within = self._measured(budget_ms)
             if within:
                 return within
+            if not budget_ms:
+                limits = ", ".join(map(str, self.deployment.goal.limits)) or "the space's requirements"
+                raise BudgetError(f"no network within {limits} was found; allow more, or evaluate more networks")
             tried.append({"bounds_ms": bounds_ms, **self._misses(budget_ms)})
             self._record(budget_ms, tried)
             bounds_ms = self._tightened(budget_ms, bounds_ms)
@@ -58,6 +64,16 @@ class Settling:
             f"no network stayed within {_words(budget_ms)} when measured; the fastest took {least:.4g} ms "
             f"({self.deployment.goal.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
         )
+
+    def _require_kept(self, bounds_ms: Mapping[str, float]) -> None:
+        """Raises HwnasError where the strategy evaluated an architecture that is over a limit."""
+        archs = [self.evaluations.known[arch_id].arch for arch_id in self.evaluations.asked]
+        rows_NC = self.deployment.space.encode(archs)
+        for limit in self.deployment.goal.limits_under(bounds_ms):
+            if len(archs) and limit.over(rows_NC).max() > TOLERANCE:
+                raise HwnasError(
+                    f"--strategy {self.strategy.name} cannot hold the limit {limit}; leave one of the two out"
+                )
 
     def _problem(self, budget_ms: Mapping[str, float], bounds_ms: Mapping[str, float]) -> Problem:
         """Raises BudgetError where the integer program finds nothing within the bounds."""

@@ -79,6 +79,12 @@ def targets_of(requests: Sequence[DeviceRequest], run: RunFolder | None = None) 
     )
 
 
+def known_targets(run: RunFolder, requests: Sequence[DeviceRequest]) -> tuple[Target, ...]:
+    """Returns the devices of a finished run as the run knows them, whatever machine this is. Raises RunError."""
+    known = {device["name"]: device["conditions"] for device in run.read("devices")["devices"]}
+    return tuple(_elsewhere(request, known[request.name]) for request in requests)
+
+
 def _elsewhere(request: DeviceRequest, conditions: Mapping[str, Any]) -> Target:
     here = conditions_here(HOME, batch=conditions["batch"])
     return Target(

@@ -6,6 +6,7 @@ from typing import Final, final
 import torch
 
 from hwnas.core.reporter import Reporter
+from hwnas.errors import RunError
 from hwnas.evaluate.evaluator import Evaluator, Networks
 from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
@@ -25,9 +26,13 @@ FINALS: Final = frozenset({"finetune", "scratch"})
 
 @final
 class RunWeights:
-    """Gives the networks of an evaluation by the stages that made it; loads and trains only what is asked for."""
+    """Gives the networks of an evaluation by the stages that made it; loads only what is asked for.
 
-    def __init__(self, run: RunFolder, checked: CheckedRequest, reporter: Reporter) -> None:
+    Only where it `trains` is a supernet that is missing trained.
+    """
+
+    def __init__(self, run: RunFolder, checked: CheckedRequest, reporter: Reporter, *, trains: bool = False) -> None:
+        self._trains = trains
         self._run = run
         self._checked = checked
         self._reporter = reporter
@@ -39,8 +44,10 @@ class RunWeights:
 
     @cached_property
     def supernet(self) -> Supernet:
-        """The run's supernet, trained where it is not yet."""
+        """The run's supernet. Raises RunError where it is missing and not to be trained."""
         checked = self._checked
+        if not self._trains and not self._run.supernet.exists():
+            raise RunError(f"{self._run.supernet}: is missing; restore it, or search again under another --out")
         request = checked.request
         return trained_supernet(
             self._run, checked.space, request.training, checked.data, checked.task, request.seed, self._reporter
@@ -63,10 +70,10 @@ class RunWeights:
         """Returns where the network of an evaluation comes from."""
         if FINALS & set(evaluation.stages):
             return self.networks_of("final")
-        return self.networks_of(evaluation.stages[0])
+        return self.networks_of("own" if self._run.weights(evaluation.arch.id).exists() else "supernet")
 
     def networks_of(self, source: str) -> Networks:
-        """Returns the networks of the `supernet`, of a strategy's own weights, or after `final` training."""
+        """Returns the networks of the `supernet`, of a strategy's `own` weights, or after `final` training."""
         if source == "supernet":
             return StagedNetworks(SupernetSource(self.supernet), (self.recalibrate,))
         path_of = self._run.final_weights if source == "final" else self._run.weights

@@ -2,25 +2,28 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from hwnas.core.reporter import Reporter, Silent
+from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError, UnknownNameError
-from hwnas.pipeline.checked import CheckedRequest, checked_request
+from hwnas.pipeline.checked import checked_request
 from hwnas.pipeline.final import FINAL
-from hwnas.pipeline.models import Exporter, loaded_model
+from hwnas.pipeline.models import Exporter, loaded_model, model_path
 from hwnas.pipeline.preflight import latency_names
-from hwnas.pipeline.request import reopen
-from hwnas.pipeline.target import Target
+from hwnas.pipeline.request import SearchRequest, reopen
+from hwnas.pipeline.target import Target, known_targets
 from hwnas.pipeline.timing import timed_models
 from hwnas.pipeline.weights import RunWeights
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import Conditions, conditions_here, differences
 from hwnas.profiler.protocol import Timing
+from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import DeviceLatency, FrontRow, named, read_front
@@ -92,15 +95,18 @@ def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
     Raises RunError where none of the run's devices is here.
     """
     run, request, space = reopen(run_path, {})
-    rows = read_front(run.front)
-    checked = checked_request(request, space, run)
+    rows, targets = read_front(run.front), known_targets(run, request.devices.devices())
+    weights = cache(lambda: RunWeights(run, checked_request(request, space, run), reporter))
     verified, reasons = list[Verification](), list[str]()
-    for number, (name, target) in enumerate(zip(latency_names(checked.targets), checked.targets, strict=True)):
+    for name, target in zip(latency_names(targets), targets, strict=True):
         here, missing = _conditions_here(target)
         if here is None:
-            reasons.append(missing)
+            reasons.append(f"{target.name}: {missing}")
             continue
-        verified += _verified(run, checked, (name, target, here), rows, number, reporter)
+        verifying = _Verifying(
+            run=run, request=request, space=space, targets=targets, weights=weights, reporter=reporter
+        )
+        verified += verifying.rows_on(name, target, here, rows)
     if not verified:
         raise RunError(
             f"{run.path}: the run is of another device than this: {'; '.join(reasons)}; copy it there, and verify it there"
@@ -108,38 +114,40 @@ def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
     return verified
 
 
-def _verified(
-    run: RunFolder,
-    checked: CheckedRequest,
-    device: tuple[str, Target, Conditions],
-    rows: list[FrontRow],
-    number: int,
-    reporter: Reporter,
-) -> list[Verification]:
-    name, target, here = device
-    request, space = checked.request, checked.space
-    exporter = Exporter(run=run, space=space, data=checked.data, targets=checked.targets)
-    weights = RunWeights(run, checked, reporter)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verifying:
+    """A finished run that is measured again. `weights` loads data and weights, for runtimes that take modules alone."""
 
-    def extract(row: FrontRow) -> Any:
-        evaluation = Evaluation(space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
-        return weights.networks(evaluation).network(evaluation.arch)
+    run: RunFolder
+    request: SearchRequest
+    space: SearchSpace
+    targets: tuple[Target, ...]
+    weights: Callable[[], RunWeights]
+    reporter: Reporter
 
-    models = [
-        loaded_model(here, _model(exporter.path(row.arch_id, target), row.arch_id), partial(extract, row))
-        for row in rows
-    ]
-    predictor = LatencyPredictor.load(run.predictor_of(name))
-    session = timed_models(space, here, models, predictor, seed=request.seed, reporter=reporter)
-    return [
-        Verification(
-            row=row,
-            latency=row.latencies[number],
-            timing=timing,
-            within_budget=_is_within(timing.statistic_ms(request.goal.budget_on), row.latencies[number].budget_ms),
-        )
-        for row, timing in zip(rows, session.timings, strict=True)
-    ]
+    def rows_on(self, name: str, target: Target, here: Conditions, rows: list[FrontRow]) -> list[Verification]:
+        """Returns the rows of the front, measured on one device under the name of its latency."""
+        models = [self._model(row, target, here) for row in rows]
+        predictor = LatencyPredictor.load(self.run.predictor_of(name))
+        session = timed_models(self.space, here, models, predictor, seed=self.request.seed, reporter=self.reporter)
+        statistic = self.request.goal.budget_on
+        return [
+            Verification(
+                row=row,
+                latency=row.latency_of(name),
+                timing=timing,
+                within_budget=_is_within(timing.statistic_ms(statistic), row.latency_of(name).budget_ms),
+            )
+            for row, timing in zip(rows, session.timings, strict=True)
+        ]
+
+    def _model(self, row: FrontRow, target: Target, here: Conditions) -> Model:
+        path = _model(model_path(self.run, row.arch_id, target, self.targets), row.arch_id)
+        return loaded_model(here, path, partial(self._network, row))
+
+    def _network(self, row: FrontRow) -> Any:
+        evaluation = Evaluation(self.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
+        return self.weights().networks(evaluation).network(evaluation.arch)
 
 
 def _is_within(measured_ms: float, budget_ms: float | None) -> bool:

@@ -18,12 +18,13 @@ UNITS: Final[Mapping[str, str]] = {"_ms": "ms", "_mj": "mJ", "_mib": "MiB"}
 
 
 def cost_column(name: str, unit: str) -> str:
-    """Returns the column of a cost in front.csv: its name, and its unit where it has one.
+    """Returns the column of a cost in front.csv: its name, and its unit where that is one of `UNITS`.
 
     >>> cost_column("peak", "MiB"), cost_column("params", "")
     ('peak_mib', 'params')
     """
-    return f"{name}_{unit.lower()}" if unit else name
+    end = f"_{unit.lower()}"
+    return f"{name}{end}" if end in UNITS else name
 
 
 @final

@@ -11,9 +11,9 @@ from hwnas.core.arrays import BoolArray, FloatArray
 def non_dominated(points_ND: FloatArray) -> BoolArray:
     """Returns True where no other point is at least as good in all objectives and better in one; shape (N,).
 
-    The first of equal points is kept.
+    The first of equal points is kept. A coordinate that is not a number counts as infinite.
     """
-    points_ND = np.asarray(points_ND, dtype=float)
+    points_ND = np.nan_to_num(np.asarray(points_ND, dtype=float), nan=np.inf, posinf=np.inf, neginf=-np.inf)
     if len(points_ND) == 0:
         return np.zeros(0, dtype=bool)
     return np.asarray(moocore.is_nondominated(points_ND))

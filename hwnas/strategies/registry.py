@@ -23,8 +23,11 @@ def load_strategy_class(reference: str) -> type[Strategy]:
     Raises UnknownNameError for an unknown name, HwnasError for a file that cannot be loaded or has no such strategy.
     """
     strategy = resolve("strategy", reference, STRATEGIES, HwnasError)
-    missing = [name for name in ("name", "trains_weights", "search") if not hasattr(strategy, name)]
+    needed = ("name", "trains_weights", "search", "__pydantic_fields__")
+    missing = [name for name in needed if not hasattr(strategy, name)]
     if not isinstance(strategy, type) or missing:
         lacks = f"lacks {', '.join(missing)}" if missing else "is not a class"
-        raise HwnasError(f"{reference} {lacks}; write a dataclass like RandomSearch in hwnas/strategies/random.py")
+        raise HwnasError(
+            f"{reference} {lacks}; write a pydantic dataclass like RandomSearch in hwnas/strategies/random.py"
+        )
     return strategy

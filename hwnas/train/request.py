@@ -1,15 +1,21 @@
 """The training of a request: how the shared weights are trained, and where."""
 
 from dataclasses import replace
-from typing import Annotated
+from os import PathLike, fspath
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from hwnas.errors import UnknownNameError
 from hwnas.train.recipes import RECIPES, Recipe
 
 AUTO = "auto"
+
+
+def _text(value: Any) -> Any:
+    """Returns a path as a text."""
+    return fspath(value) if isinstance(value, PathLike) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,9 @@ class TrainingRequest:
         Field(gt=0, allow_inf_nan=False, description="Highest rate; by default 0.2 of sgd, 0.001 of adamw."),
     ] = None
     train_on: Annotated[str, Field(description="cpu, cuda, or auto: a GPU where PyTorch finds one.")] = AUTO
-    supernet: Annotated[str | None, Field(description="Folder of `hwnas train`, instead of training.")] = None
+    supernet: Annotated[
+        str | None, BeforeValidator(_text), Field(description="Folder of `hwnas train`, instead of training.")
+    ] = None
 
     @field_validator("recipe")
     @classmethod
