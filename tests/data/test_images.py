@@ -559,5 +559,5 @@ def test_cifar10_loads() -> None:
     assert set(np.bincount(data.train.labels)) == {100}
     assert len(data.classes) == 10
     # The published statistics of the whole training set: 0.491, 0.482, 0.447 and 0.247, 0.243, 0.262.
-    np.testing.assert_allclose(data.mean, [0.491, 0.482, 0.447], atol=0.015)
-    np.testing.assert_allclose(data.std, [0.247, 0.243, 0.262], atol=0.015)
+    np.testing.assert_allclose(data.normalise.mean, [0.491, 0.482, 0.447], atol=0.015)
+    np.testing.assert_allclose(data.normalise.std, [0.247, 0.243, 0.262], atol=0.015)

@@ -65,7 +65,7 @@ def loss_of(supernet: Supernet, data: Dataset, examples: Dataset, **sizes: int) 
 
 def cut(data: ImageData, rows: np.ndarray) -> ImageData:
     """The data with some of the training examples, in an order."""
-    train = replace(data.train, images=data.train.images[rows], labels=data.train.labels[rows])
+    train = replace(data.train, raw=data.train.raw[rows], labels=data.train.labels[rows])
     return replace(data, train=train)
 
 

@@ -106,12 +106,12 @@ def test_a_run_without_a_front_says_what_makes_it(run: RunFolder, tmp_path: Path
         front_plot(run)
 
 
-def test_gradient_searches_are_drawn_by_budget_under_the_title_of_the_run(run: RunFolder) -> None:
+def test_gradient_searches_are_drawn_by_their_limits_under_the_title_of_the_run(run: RunFolder) -> None:
     run.searches.mkdir()
     epoch = {"epoch": 1, "ratios": [1.1], "multipliers": [0.0], "entropy": 0.9}
-    for budget_ms in (10.0, 2.0):
-        facts = {"budget_ms": budget_ms, "constraints": ["latency"], "epochs": [epoch]}
-        (run.searches / f"{budget_ms}ms.json").write_text(json.dumps(facts))
+    for label in ("latency <= 4 ms", "latency <= 2 ms"):
+        facts = {"label": label, "constraints": ["latency"], "epochs": [epoch]}
+        (run.searches / f"{label.split()[2]}.json").write_text(json.dumps(facts))
     plot = search_plot(run)
     assert plot.title == "tiny on digits, gdas"
-    assert [search.label for search in plot.searches] == ["2 ms", "10 ms"]
+    assert [search.label for search in plot.searches] == ["latency <= 2 ms", "latency <= 4 ms"]
