@@ -30,6 +30,7 @@ BOUNDS: Final[Mapping[str, str]] = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be above {gt}",
     "finite_number": "must be a finite number",
+    "missing": "must be given",
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.options import DataOptions
-from hwnas.errors import DataError, HwnasError, RunError, SpaceError, UnknownNameError
+from hwnas.errors import DataError, HwnasError, RunError, SpaceError, TaskError, UnknownNameError
 from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
 from hwnas.pipeline.sources import Sources
@@ -94,9 +95,28 @@ def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder
     )
     task = load_task(data.task if request.task == AUTO else request.task)
     task.require_outputs(space.output_shape, data.outputs)
+    _require_labels(task, data, space)
     if run is not None and run.read().get("data", {}).get("digest") != data.digest():
         raise DataError(f"{request.data} has changed since {run.path} was started; restore it, or start anew")
     return data, task
+
+
+def _require_labels(task: Task, data: Dataset, space: SearchSpace) -> None:
+    """Raises TaskError where a task cannot be computed from the labels of a data set, before anything long begins."""
+    labels = torch.from_numpy(np.array(data.train.labels[:2]))
+    outputs = torch.randn(len(labels), *space.output_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        task.loss(outputs, labels, smoothing=0.1)
+        task.imitation(outputs, outputs)
+        task.score([(outputs, labels)])
+    except HwnasError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise TaskError(
+            f"task {task.name} does not fit the labels of the data, {labels.dtype} of shape {tuple(labels.shape[1:])}: "
+            f"{type(error).__name__}: {said}; give another --task, or other --data"
+        ) from error
 
 
 def load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:

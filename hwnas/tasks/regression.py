@@ -27,7 +27,7 @@ class Regression:
     """
 
     name: Final = "regression"
-    metrics: Final = (Metric(name="loss"), Metric(name="rmse"), Metric(name="r2", highest=True))
+    metrics: Final = (Metric(name="loss"), Metric(name="r2", highest=True), Metric(name="rmse"))
 
     def loss(self, outputs: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
         """Returns the mean squared error; `smoothing` is ignored."""

@@ -33,8 +33,9 @@ class Segmentation:
     )
 
     def loss(self, outputs: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
-        """Returns the mean cross-entropy in nats per labelled pixel."""
-        return cross_entropy(*_pixels(outputs, labels), smoothing)
+        """Returns the mean cross-entropy in nats per labelled pixel; 0 for a batch that has none."""
+        logits_PK, labels_P = _pixels(outputs, labels)
+        return cross_entropy(logits_PK, labels_P, smoothing) if len(labels_P) else outputs.sum() * 0.0
 
     def imitation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
         """Returns the mean cross-entropy against the teacher's probabilities, in nats per pixel."""

@@ -115,7 +115,7 @@ def test_several_budgets_of_one_device_are_as_many_searches() -> None:
     ("text", "devices", "message"),
     [
         ("gpu:1ms", ["cpu"], "unknown device of --latency-budget 'gpu'; known: cpu"),
-        ("1ms,2ms", ["cpu", "amd-epyc"], "of several devices give one budget each, as cpu:0.4ms"),
+        ("1ms,2ms", ["cpu", "amd-epyc"], "give one budget per device, as cpu:0.4ms,amd-epyc:60%"),
         ("cpu:1ms,cpu:2ms", ["cpu"], "give one budget for each device"),
         (":1ms", ["cpu"], "not a positive duration"),
     ],
