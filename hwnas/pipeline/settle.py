@@ -1,6 +1,6 @@
 """The loop that every strategy shares: search, measure, replace what misses a budget, search again under a tighter bound."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, final
@@ -39,13 +39,18 @@ class Settling:
         self.evaluations.asked.clear()
         bounds_ms, tried = dict(budget_ms), list[dict[str, Any]]()
         for _ in range(ATTEMPTS):
+            earlier = dict(self.evaluations.asked)
+            self.evaluations.asked.clear()
             try:
                 self.strategy.search(self._problem(budget_ms, bounds_ms), self.workshop)
             except BudgetError:
                 if not tried:
                     raise
                 break  # nothing is predicted to be within so tight a bound
-            self._require_kept(bounds_ms)
+            finally:
+                new = list(self.evaluations.asked)
+                self.evaluations.asked.update(earlier)
+            self._require_kept(new, bounds_ms)
             within = self._measured(budget_ms)
             if within:
                 return within
@@ -65,9 +70,9 @@ class Settling:
             f"({self.deployment.goal.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"
         )
 
-    def _require_kept(self, bounds_ms: Mapping[str, float]) -> None:
+    def _require_kept(self, arch_ids: Sequence[str], bounds_ms: Mapping[str, float]) -> None:
         """Raises HwnasError where the strategy evaluated an architecture that is over a limit."""
-        archs = [self.evaluations.known[arch_id].arch for arch_id in self.evaluations.asked]
+        archs = [self.evaluations.known[arch_id].arch for arch_id in arch_ids]
         rows_NC = self.deployment.space.encode(archs)
         for limit in self.deployment.goal.limits_under(bounds_ms):
             if len(archs) and limit.over(rows_NC).max() > TOLERANCE:
