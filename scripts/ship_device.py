@@ -1,11 +1,11 @@
-"""Makes what hwnas ships for a kind of device: a table and a predictor per built-in space, at default options and conditions.
+"""Makes the shipped files of a device: a table and a predictor per built-in space, at default options and conditions.
 
     python scripts/ship_device.py amd-epyc --device cpu       # about an hour on two cores; interrupted, it goes on
     python scripts/ship_device.py my-board --device cpu --spaces mobilenet --out devices      # HWNAS_DEVICES=devices finds it
 
-Run it on the device itself, idle. Its files go to `latency_tables/` and `predictors/` at the top level of the repository. A
-table that is finished is only fitted again. Tables are shipped without what no fit reads, predictors are fitted to what is
-shipped. Both say by which command, when, and by which versions they were made.
+Run it on the device itself, idle. Files go to `latency_tables/` and `predictors/` at the top level of the repository. A
+finished table is only fitted again. Shipped tables leave out all fields that fitting does not read, and predictors are
+fitted to the shipped tables. Both files record the command, the date and the versions that made them.
 """
 
 import argparse
@@ -30,19 +30,19 @@ from hwnas.spaces import SPACES, load_space
 from hwnas.terminal import TerminalReporter
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
-# What only the measuring itself reads, and how far a time is known at best: a table without is a third smaller.
+# Fields that only measuring reads, and the significant digits of a time: tables become a third smaller.
 UNREAD: Final = ("rounds_ms", "spread", "calls", "discarded")
 DIGITS: Final = 6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="how searches call the device: --device NAME")
-    parser.add_argument("--device", default="cpu", help="what it is called on this machine; see `hwnas devices`")
+    parser.add_argument("name", help="its name in searches: --device NAME")
+    parser.add_argument("--device", default="cpu", help="its name on this machine; see `hwnas devices`")
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), choices=list(SPACES), metavar="SPACE")
     parser.add_argument("--networks", type=int, default=60)
-    parser.add_argument("--allow-unconverged", action="store_true", help="also what is not precise after three tries")
+    parser.add_argument("--allow-unconverged", action="store_true", help="accept measurements that did not converge")
     parser.add_argument("--out", type=Path, default=REPOSITORY, help="the folder of predictors/ and latency_tables/")
     given = parser.parse_args(arguments)
     conditions = conditions_here(given.device, runtime=given.runtime)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def require_new(name: str, folder: Path, conditions: Conditions) -> None:
-    """Raises DeviceError where a device of this machine has the name, or what is there was measured elsewhere."""
+    """Raises DeviceError where a device of this machine has the name, or the folder's device of that name is another."""
     if name in [row["device"] for row in devices()] or name != Path(name).name:
         raise DeviceError(f"{name} is no name for a shipped device; take one that says which hardware, as amd-epyc")
     known = shipped_devices([folder]).get(name)
@@ -76,7 +76,7 @@ def require_new(name: str, folder: Path, conditions: Conditions) -> None:
 
 
 def ship(space: SearchSpace, table: Path, predictor: Path, made: Mapping[str, str], allow_unconverged: bool) -> None:
-    """Slims the table, fits it, and writes the predictor beside what was shipped before."""
+    """Slims the table, fits it, and writes the predictor."""
     write_slim(read_table(table), made)
     fitted = fit_table(table, space, allow_unconverged=allow_unconverged)
     provenance = {**fitted.provenance, "table": f"{table.parent.name}/{table.stem}", **made}
@@ -87,7 +87,7 @@ def ship(space: SearchSpace, table: Path, predictor: Path, made: Mapping[str, st
 
 
 def write_slim(table: Table, made: Mapping[str, str]) -> None:
-    """The table in its place, without what no fit reads; a table that is as slim already keeps who made it, and when."""
+    """Writes the table without the fields that fitting does not read; a table that lacks them already stays unchanged."""
     rows = [slim(row) for row in table.rows]
     if rows == list(table.rows) and "command" in table.provenance:
         return

@@ -1,10 +1,10 @@
-"""Whether networks chosen by what they tell are worth more than random ones, and whether the error expected is true.
+"""Compares informative networks with random ones as calibration networks, and the expected error with the real one.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/active.py       # about five minutes on one core
 
-On published latencies: ten networks are known, then eight more at a time, drawn at random or chosen among 600 as
-`hwnas profile --until-error` does. Mean absolute relative error on the networks of the table that were never candidates,
-mean over --seeds; `expected` is what the posterior says of it while networks are chosen.
+Latencies are published ones. Ten networks are known, then eight more at a time, drawn at random or chosen among 600 as
+`hwnas profile --until-error` does. Errors are mean absolute relative errors on the networks of the table that were never
+candidates, means over --seeds; `expected` is the posterior's expectation of that error while networks are chosen.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def compared(table: PublishedLatencies, device: str, seeds: int) -> dict[str, FloatArray]:
-    """Errors at every size, by how networks were chosen; and what was expected of the chosen ones."""
+    """Returns the errors at every size for random and chosen networks, and the expected errors for chosen ones."""
     found: dict[str, list[list[float]]] = {"random": [], "chosen": [], "expected": []}
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(table.rows_NC))
@@ -64,7 +64,7 @@ def compared(table: PublishedLatencies, device: str, seeds: int) -> dict[str, Fl
 def curve(
     table: PublishedLatencies, device: str, candidates: IntArray, asked: IntArray, what: str
 ) -> Iterator[tuple[float, float]]:
-    """The error on `asked`, and the one expected, after every batch."""
+    """Yields the error on `asked` and the expected error after every batch."""
     rows_NC, measured_N = table.space.normalise(table.rows_NC), table.latency_ms[device]
     known = candidates[:FIRST]
     while True:

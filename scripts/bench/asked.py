@@ -4,12 +4,14 @@ from typing import Any
 
 from hwnas.profiler.device import Conditions, conditions_here
 
-# What is not an option of the runtime.
+# Settings that are no options of the runtime.
 OTHERS = {"threads": int, "batch": int, "precision": str}
 
 
 def conditions_of(text: str) -> Conditions:
-    """DEVICE, then the runtime where it is not onnxruntime, then NAME=VALUE: threads, batch, precision or the runtime's."""
+    """Returns the conditions of DEVICE[/RUNTIME][/NAME=VALUE ...].
+
+    The runtime is onnxruntime by default; NAME is threads, batch, precision or an option of the runtime."""
     device, *rest = text.split("/")
     settings: dict[str, Any] = {"runtime_options": {}}
     for part in rest:

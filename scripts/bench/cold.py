@@ -1,11 +1,12 @@
-"""How well networks of a space are predicted of which nothing was measured, from a table of another space on the device.
+"""Prints the errors of cold predictors: nothing of a space was measured, only another space on the same device.
 
     python scripts/bench/predictors.py --out measured     # tables of seven spaces, about half an hour on two cores
     python scripts/bench/cold.py measured                 # from each to each, a second a pair
 
-Per pair: the median error of estimated operators; of the networks, the mean error, rank correlation, and how many were in
-their interval (of 90 %, but of the source's networks). Beside them the mean error and rank correlation of the sum of
-measured isolated operators, which a cold predictor cannot have, and of FLOPs, at the source's median milliseconds per FLOP.
+A row has, for one pair of spaces, the median error of estimated operators, then the mean error and rank correlation of
+networks and the share of networks inside the 90 % interval (which is that of the source's networks). The last columns are
+the mean error and rank correlation of two baselines: the sum of measured isolated operators, which a cold predictor does
+not have, and FLOPs at the source's median milliseconds per FLOP.
 """
 
 import argparse
@@ -29,7 +30,7 @@ COLUMNS: Final = ("operators", "cold", "rank", "in interval", "sum", "rank", "FL
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """A space, and all that was measured of it."""
+    """A space and its measurements."""
 
     table: Table
     space: SearchSpace
@@ -44,7 +45,7 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="Of tables, of one device.")
+    parser.add_argument("folder", type=Path, help="the folder of the tables of one device")
     found = [Measured.read(path) for path in sorted(parser.parse_args().folder.glob("*.jsonl"))]
     print(f"{'from':12} {'to':12}" + "".join(f"{column:>12}" for column in COLUMNS))
     for source, target in itertools.permutations(found, 2):
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def pair_line(source: Measured, target: Measured) -> str:
-    """What a predictor of the target from the source is worth, on all that was measured of the target."""
+    """Returns the cells of one pair: errors of the source's predictor on all measured networks of the target."""
     rows_NC, measured_ms_N = target.known.rows_NC, target.known.networks_N
     predictor = cold_predictor(target.space, source.space, source.known, source.table.conditions)
     cold_ms_N = predictor.predict_ms(rows_NC)
@@ -75,7 +76,7 @@ def pair_line(source: Measured, target: Measured) -> str:
 
 
 def operator_error(source: Measured, target: Measured) -> float:
-    """Median relative error of the operators that had to be estimated; NaN where there are none."""
+    """Returns the median relative error of the operators that had to be estimated; NaN where there are none."""
     known_ms = {operator: source.known.isolated[key] for key, operator in source.space.operators().items()}
     estimates_ms = estimated_costs(known_ms, target.space.operators().values())
     new = target.space.operators().keys() - source.space.operators().keys()

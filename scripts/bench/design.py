@@ -1,12 +1,12 @@
-"""Which whole networks tell a predictor most: four ways to choose them, at several sizes.
+"""Compares four ways to choose calibration networks, at several numbers of networks.
 
     python scripts/bench/design.py                     # mobilenet at 32 px; about five minutes
     python scripts/bench/design.py --out measured      # keeps the table, and continues it
 
-Networks are chosen at random (as `hwnas profile` does: a quarter uniform, the rest spread from small to large); far from
-one another; D-optimally for the operators' corrections; and the first two with every second one a swap: one option away
-from the one before. Each set, cut to 10, 20, 40 and 60 networks, fits a predictor; its error is on 80 spread networks of
-another seed.
+Networks are chosen at random (as `hwnas profile` does: a quarter uniform, the rest spread from small to large), far from
+one another, or D-optimally for the operators' corrections. Two more designs are the first two with every second network
+replaced by a neighbour of the network before it, which differs in one choice. The first 10, 20, 40 and 60 networks of a
+design fit a predictor, whose error is that on 80 spread networks of another seed.
 """
 
 import argparse
@@ -59,11 +59,11 @@ def main() -> None:
 
 
 def measured(space: SearchSpace, archs: list[Arch], path: Path) -> Measurements:
-    """The operators and these networks, measured here."""
+    """Returns the measurements of the operators and of the networks, made now where the table lacks them."""
     conditions = conditions_here("cpu")
     operators = [each.subject(conditions) for each in operator_workloads(space)]
     networks = [network_subject(space, arch, conditions) for arch in dict.fromkeys(archs)]
-    # So that no design is measured in a slower minute than another.
+    # In one shuffled order: the speed of a device drifts, and must not differ between designs.
     order = np.random.default_rng(0).permutation(len(networks))
     reference = network_subject(space, space.largest(), conditions)
     with TableWriter(path, conditions.describe(), space.describe(), provenance(Protocol())) as table:
@@ -74,7 +74,7 @@ def measured(space: SearchSpace, archs: list[Arch], path: Path) -> Measurements:
 
 
 def part(known: Measurements, space: SearchSpace, archs: list[Arch]) -> Measurements:
-    """The measurements of some of the networks."""
+    """Returns the measurements of some of the networks."""
     place = {row.tobytes(): i for i, row in enumerate(known.rows_NC)}
     chosen = [place[row.tobytes()] for row in space.encode(archs)]
     other = {name: values[chosen] for name, values in known.other.items()}
@@ -82,7 +82,7 @@ def part(known: Measurements, space: SearchSpace, archs: list[Arch]) -> Measurem
 
 
 def candidates(space: SearchSpace) -> np.ndarray:
-    """The smallest and the largest network, then different ones as `calibration_networks` draws them; (N, choices)."""
+    """Returns the smallest and the largest network, then different ones as `calibration_networks` draws them; (N, choices)."""
     return space.encode(calibration_networks(space, CANDIDATES))
 
 
@@ -91,7 +91,7 @@ def random(space: SearchSpace, count: int) -> list[Arch]:
 
 
 def filling(space: SearchSpace, count: int) -> list[Arch]:
-    """Greedily the candidate whose nearest chosen one differs in most choices."""
+    """Chooses greedily the candidate whose nearest chosen network differs in most choices."""
     rows_NC = candidates(space)
     chosen = [0, 1]
     nearest_N = np.minimum(*((rows_NC != rows_NC[i]).sum(1) for i in chosen))
@@ -102,7 +102,7 @@ def filling(space: SearchSpace, count: int) -> list[Arch]:
 
 
 def optimal(space: SearchSpace, count: int) -> list[Arch]:
-    """Greedily the candidate of largest variance under a linear model of the operators (Bayesian D-optimal design)."""
+    """Chooses greedily the candidate of largest variance under a linear model of the operators (Bayesian D-optimal design)."""
     rows_NC = candidates(space)
     column = {key: i for i, key in enumerate(space.operators())}
     features_NF = np.zeros((len(rows_NC), len(column)))
@@ -125,7 +125,7 @@ def optimal(space: SearchSpace, count: int) -> list[Arch]:
 
 
 def with_swaps(space: SearchSpace, archs: list[Arch], count: int) -> list[Arch]:
-    """Each network is followed by one that differs from it in one choice."""
+    """Returns every network of a design followed by one that differs from it in one choice."""
     rng = np.random.default_rng(0)
     result = dict.fromkeys(calibration_networks(space, 0))
     for arch in archs[2:]:

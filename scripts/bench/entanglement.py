@@ -1,13 +1,13 @@
-"""What a training step of the entangled mixture costs, beside the plain largest network and a mixture of outputs.
+"""Times a training step of the entangled mixture, of the plain largest network, and of a mixture of outputs.
 
     python scripts/bench/entanglement.py                        # mobilenet, batch 64: three minutes on one core
     python scripts/bench/entanglement.py --predictor FILE       # the expectation of a predictor, not of FLOPs
     python scripts/bench/entanglement.py --space vit --rounds 10 --without "output mixture"
 
 A step is forward, backward and SGD with momentum; mixtures draw probabilities as DrNAS does, and their logits get gradients.
-The output mixture is of the same choices, each operator with weights of its own. Steps are interleaved, one of each per
-round; the plain network stands twice, as a measure of noise. Memory is the most that is alive in a step: weights, statistics
-and momentum, and what the step allocates beside them (by torch's profiler; on CUDA by its allocator).
+The output mixture has the same choices, and separate weights for each operator. Steps are interleaved, one of each per
+round; the plain network is timed twice, as a measure of noise. Memory is the peak of a step: weights, statistics, momentum
+and the allocations of the step (from torch's profiler; on CUDA from its allocator).
 """
 
 import argparse
@@ -41,7 +41,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A module, how it is run on a batch, and what trains it."""
+    """A module, the function that runs it on a batch, and its optimiser."""
 
     module: nn.Module
     run: Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ class Trained:
         self.optimizer.zero_grad()
 
     def state_bytes(self) -> int:
-        """Weights, statistics and momentum."""
+        """Returns the bytes of weights, statistics and momentum."""
         momenta = [value for state in self.optimizer.state.values() for value in state.values()]
         tensors = [*self.module.parameters(), *self.module.buffers(), *momenta]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))
@@ -63,7 +63,9 @@ class Trained:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="mobilenet")
-    parser.add_argument("--options", type=json.loads, default={}, help="of the space, as JSON: '{\"width\": 0.5}'")
+    parser.add_argument(
+        "--options", type=json.loads, default={}, help="options of the space as JSON: '{\"width\": 0.5}'"
+    )
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
@@ -124,7 +126,7 @@ def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -
 
 
 def partials(space: SearchSpace) -> Iterator[int]:
-    """How few of a cell's channels operators can be given, of 1/2 and 1/4."""
+    """Yields the divisors of a cell's channels that the space allows, among 2 and 4."""
     for partial in (2, 4):
         with suppress(SpaceError):
             require_partial(space, partial)
@@ -132,13 +134,13 @@ def partials(space: SearchSpace) -> Iterator[int]:
 
 
 def trained(module: nn.Module, run: Callable[[Tensor], Tensor], relaxation: nn.Module | None = None) -> Trained:
-    """The rate is small: times are of steps, not of what is learned."""
+    """Returns a module with an optimiser, at a rate so small that training changes nothing."""
     parameters = [*module.parameters(), *(relaxation.parameters() if relaxation else ())]
     return Trained(module, run, torch.optim.SGD(parameters, lr=1e-6, momentum=0.9))
 
 
 def not_entangled(space: SearchSpace) -> SearchSpace:
-    """The same space, each operator with weights of its own."""
+    """Returns the space with separate weights for each operator."""
     return replace(space, wiring=_apart(space.wiring))
 
 
@@ -159,7 +161,7 @@ def batch_of(space: SearchSpace, count: int, device: torch.device) -> tuple[Tens
 
 
 def expectation(space: SearchSpace, relaxation: Relaxation, predictor: Path | None) -> Callable[[], None]:
-    """Forward and backward to the logits."""
+    """Returns a function that runs an expected cost forward, and backward to the logits."""
     if predictor is None:
         cost = ExpectedCost(space.choices, space.cost_factors("flops"))
     else:
@@ -169,7 +171,7 @@ def expectation(space: SearchSpace, relaxation: Relaxation, predictor: Path | No
 
 
 def interleaved_ms(steps: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Milliseconds of every step in every round, after one that does not count."""
+    """Returns the milliseconds of every step in every round, after a round of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
@@ -188,7 +190,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def peak_bytes(trained: Trained, x: Tensor, labels: Tensor) -> int:
-    """Of a step after the first, when momentum is there."""
+    """Returns the peak memory of the second step, whose momentum is allocated, in bytes."""
     trained.step(x, labels)
     if x.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(x.device)
@@ -201,7 +203,7 @@ def peak_bytes(trained: Trained, x: Tensor, labels: Tensor) -> int:
 
 
 def allocations(profiler: profile) -> Iterator[int]:
-    """Bytes allocated and (negative) freed, in their order."""
+    """Returns the bytes that are allocated (positive) and freed (negative), in order."""
     with tempfile.TemporaryDirectory() as folder:
         profiler.export_chrome_trace(f"{folder}/trace.json")
         events = json.loads(Path(f"{folder}/trace.json").read_text())["traceEvents"]

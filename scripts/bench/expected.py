@@ -1,9 +1,9 @@
-"""What the exact expected latency of a space costs, forward and backward, on one core.
+"""Times the exact expected latency of a space, forward and backward, on one core.
 
     python scripts/bench/expected.py             # every built-in space at its default options, and a large mobilenet
 
-Times are of an additive predictor with every feature it can have, layers that meet included, and of the same with 300 trees
-of depth 3 fitted to noise, which split on all choices: what a factor says does not matter here.
+The predictor is additive with every feature that it can have, interactions of adjacent layers included; the second column
+adds 300 trees of depth 3. The trees are fitted to noise so that they split on all choices; values do not change the time.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def predictor_of(space: SearchSpace, trees: int) -> LatencyPredictor:
 
 
 def milliseconds(predictor: LatencyPredictor) -> float:
-    """Of one forward and backward pass."""
+    """Returns the 10th percentile of one forward and backward pass."""
     expected = ExpectedLatency(predictor)
     logits = {choice.name: torch.zeros(len(choice.options), requires_grad=True) for choice in predictor.choices}
     times = []

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What only a machine with an NVIDIA GPU can show, in steps of less than nine minutes each:
+# Runs the benches that need an NVIDIA GPU, in steps of less than nine minutes each:
 #
 #     scripts/bench/gpu.sh STEP DIR        # DIR gets the step's files; its table is printed last
 #     scripts/bench/gpu.sh list
 #
-# Needs this package with nvidia-ml-py and torch with CUDA; `predictors_ort` and `runtimes*` also onnxruntime-gpu in the place
-# of onnxruntime. A step that was not finished goes on when it is run again: from its last row, network or epoch (`repeat`,
-# `runtimes*` and `entanglement`, which are short, anew). PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of the
-# benchmark tables and CIFAR-10 (`conv_macro` alone), DEVICE_NAME what `ship` calls the device.
+# Needs this package with nvidia-ml-py and torch with CUDA; `predictors_ort` and `runtimes*` also need onnxruntime-gpu instead
+# of onnxruntime. An unfinished step resumes when it is run again, from its last row, network or epoch; the short steps
+# `repeat`, `runtimes*` and `entanglement` start again. PYTHON is the interpreter, HWNAS_BENCH_DATA the folder of the
+# benchmark tables and CIFAR-10 (only for `conv_macro`), DEVICE_NAME the device's name for `ship`.
 set -euo pipefail
 step=${1:?usage: scripts/bench/gpu.sh STEP DIR, or list}
 bench=$(cd "$(dirname "$0")" && pwd)
@@ -23,7 +23,7 @@ out=${2:?usage: scripts/bench/gpu.sh STEP DIR}
 mkdir -p "$out"
 log=$out/$step.log
 
-# In less than nine minutes: what is not finished then goes on when the step is run again.
+# Runs a command for less than nine minutes; an unfinished one resumes when the step is run again.
 within() {
     local code=0
     timeout -k 20 500 "$python" "$@" || code=$?

@@ -1,10 +1,10 @@
-"""What int8 gains and costs: twenty networks in float32 and quantised, measured in one session.
+"""Compares twenty networks in float32 and int8, measured in one session.
 
     python scripts/bench/int8.py                 # mobilenet at 32 px; about a minute
     python scripts/bench/int8.py mobilenet resolution=160
 
-Prints the ratio of the latencies, and how far the quantised networks' outputs are from torch's, relative to the largest.
-Weights are random, so of the difference only the order of magnitude means something.
+Prints the ratio of the latencies, and the difference of the outputs relative to the largest output. Weights are random, so
+only the order of magnitude of the difference is meaningful.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def converted(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, float]:
-    """The network in float32 and int8, and how far their outputs differ."""
+    """Returns a network in float32 and int8, and the relative difference of their outputs."""
     module = like_trained(network(space, calibration_networks(space, NETWORKS)[number]))
     x = example_input(space.input_shape, 1, space.vocabulary).numpy()
     plain = to_onnx(module, space.input_shape, vocabulary=space.vocabulary)

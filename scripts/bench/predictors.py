@@ -1,13 +1,13 @@
-"""How well latency is predicted, on random networks measured afterwards, beside the device's repeat noise.
+"""Prints the errors of latency predictors on random networks measured afterwards, beside the device's repeat noise.
 
     python scripts/bench/predictors.py mobilenet mobilenet@160 --out measured     # about ten minutes on two cores
     python scripts/bench/predictors.py                                            # every space below, about an hour
-    python scripts/bench/predictors.py mobilenet@224 --conditions cuda/torch/batch=32    # asked.py says how they are written
+    python scripts/bench/predictors.py mobilenet@224 --conditions cuda/torch/batch=32    # asked.py documents conditions
 
-Per space: a profile of all operators and 100 calibration networks, of which the first 10, 30, 60 and 100 fit predictors.
-Then 100 random networks are measured, and measured once more, in other sessions: how far these two agree is the most that
-any prediction can reach. Last, winners: of 50,000 architectures those that have the most FLOPs for their predicted latency,
-as a search would choose them, errors of the predictor included; a share of them is measured. `covered` is the share of
+Each space is profiled: all operators and 100 calibration networks, of which the first 10, 30, 60 and 100 fit predictors.
+Then 100 random networks are measured twice, in different sessions; the difference of the two is a lower limit of any
+predictor's error. Last come winners: among 50,000 architectures those with the most FLOPs for their predicted latency, as a
+search would choose them, where the predictor's errors add up; some of them are measured. `covered` is the share of
 networks whose latency is inside the 90 % interval. Tables stay in --out, and are continued.
 
 Shapes: N networks, C choices.
@@ -51,10 +51,10 @@ SPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "nasbench201": ("nasbench201", {}),
     "conv_macro": ("conv_macro", {}),
     "vit": ("vit", {}),
-    # The default is 40 times as large, and predicted from the same kinds of operators.
+    # The default space is 40 times as large and has the same kinds of operators.
     "gpt": ("gpt", {"embeddings": (128, 192, 256), "heads": (2, 3, 4)}),
 }
-# Without what only a GPU is fast at.
+# Without networks that only a GPU runs fast.
 USUAL: Final = [name for name in SPACES if name != "mobilenet@224"]
 FIGURES: Final = ("mape", "within_5", "within_10", "spearman", "kendall")
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def measured_lines(space: SearchSpace, conditions: Conditions, stem: Path) -> Iterator[str]:
-    """A line per number of calibration networks, for the winners, for another measurement, and for simpler predictions."""
+    """Yields rows: one per number of calibration networks, for the second measurement, for baselines, and for winners."""
     path = stem.with_suffix(".jsonl")
     profile(Profiling(space=space, conditions=conditions, path=path, reporter=TerminalReporter()), networks=max(SIZES))
     table = measurements(read_table(path), space)
@@ -104,7 +104,7 @@ def measured_lines(space: SearchSpace, conditions: Conditions, stem: Path) -> It
 
 
 def first_networks(space: SearchSpace, table: Measurements, size: int) -> Measurements:
-    """The table with so many calibration networks only, and its two ends."""
+    """Returns the measurements with only the first calibration networks."""
     wanted = {arch.key for arch in calibration_networks(space, size)}
     kept = np.array([space.decode(row).key in wanted for row in table.rows_NC])
     other = {statistic: values[kept] for statistic, values in table.other.items()}
@@ -114,7 +114,7 @@ def first_networks(space: SearchSpace, table: Measurements, size: int) -> Measur
 def times_ms(
     space: SearchSpace, rows_NC: IntArray, conditions: Conditions, path: Path, table: Measurements
 ) -> FloatArray:
-    """The networks measured into a table of their own, at the clock of the calibration table; shape (N,)."""
+    """Returns the latencies of networks, measured into a separate table, at the clock of the calibration table; shape (N,)."""
     works = [network_workload(space, space.decode(row)) for row in rows_NC]
     measure_works(Profiling(space=space, conditions=conditions, path=path, reporter=TerminalReporter()), works)
     relative = {
@@ -125,7 +125,7 @@ def times_ms(
 
 
 def winners(space: SearchSpace, predictor: LatencyPredictor) -> IntArray:
-    """Architectures with the most FLOPs for their predicted latency, evenly from fast to slow; shape (N, C)."""
+    """Returns architectures with the most FLOPs for their predicted latency, evenly from fast to slow; shape (N, C)."""
     rows_NC = np.unique(space.spread_rows(np.random.default_rng(3), SEARCHED), axis=0)
     predicted_ms = predictor.predict_ms(rows_NC)
     front = np.flatnonzero(non_dominated(np.stack([predicted_ms, -space.costs("flops", rows_NC)], axis=1)))

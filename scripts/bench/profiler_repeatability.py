@@ -1,12 +1,12 @@
-"""How far two profiles of one space agree, each by a process of its own.
+"""Compares two profiles of one space, made by separate processes.
 
     python scripts/bench/profiler_repeatability.py                       # mobilenet at 32 px, about two minutes
     python scripts/bench/profiler_repeatability.py vit --networks 20 --device cuda --runtime torch
     python scripts/bench/profiler_repeatability.py --bundle bare/bin/python     # the second by a bundle, in a Python
                                                                                 # with numpy and onnxruntime alone
 
-Compared are the rows of the two tables: as they are, and relative to the reference network in the same rounds, which is
-what predictors are fitted to. The first profile is then asked for again: it must measure nothing.
+The bench compares the rows of the two tables, raw and relative to the reference network in the same rounds; predictors are
+fitted to the relative ones. Then it runs the first profile again, which must measure nothing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("space", nargs="?", default="mobilenet")
     parser.add_argument("--networks", default="60")
     parser.add_argument(
-        "--bundle", type=Path, metavar="PYTHON", help="Measure the second table by a bundle, with this."
+        "--bundle", type=Path, metavar="PYTHON", help="the interpreter that measures the second table by a bundle"
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runtime", default="onnxruntime")
@@ -56,19 +56,19 @@ def main() -> None:
 
 
 def profiled(what: Sequence[str], path: Path) -> float:
-    """Seconds of `hwnas profile`."""
+    """Returns the seconds that `hwnas profile` took."""
     return ran([sys.executable, "-m", "hwnas", "profile", *what, "--out", str(path)])
 
 
 def ran(command: Sequence[str], environment: Mapping[str, str] | None = None) -> float:
-    """Seconds of a process."""
+    """Returns the seconds that a process took."""
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     return time.perf_counter() - start
 
 
 def differences(first: Table, second: Table, kind: str, *, scaled: bool) -> np.ndarray:
-    """|a - b| / their mean, of every row of that kind; shape (N,)."""
+    """Returns |a - b| / mean(a, b) for every row of a kind; shape (N,)."""
     times = [
         {
             identity(row): row["p10_ms"] / (row["reference_ms"] if scaled else 1)

@@ -1,11 +1,11 @@
-"""What other load on the machine does to a measurement: hwnas's protocol against the mean of 100 calls, in one run.
+"""Compares two measurements under other load on the machine: hwnas's protocol and the mean of 100 calls.
 
     python scripts/bench/profiler_under_load.py          # about two minutes; Linux
 
 Twenty networks of the mobilenet space are measured alone, then while another process computes: on another core, and on
-the very core of the measurement. The error is how far a time is from that of the same method's undisturbed one, mean over
-the networks; the error in proportion is what is left of it when all times are multiplied by one factor, as a predictor's
-are by the reference network. `alone, again` is what the machine does by itself.
+the same core as the measurement. The error is the relative difference between a time and the undisturbed time of the same
+method, mean over networks; the error in proportion is the error after all times are divided by one factor, as predictors
+divide by the reference network. `alone, again` shows the noise of the machine itself.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
         ("on another core", everywhere, others),
         ("on the same core", {core}, {core}),
     ):
-        # Just before: the machine has slow phases of its own.
+        # Immediately before the load, because the machine's speed drifts.
         truth_N, naive_truth_N = p10_ms(protocol()), naive_ms(models)
         os.sched_setaffinity(0, allowed)
         with load_on(busy):
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def error(times_N: np.ndarray, truth_N: np.ndarray, *, proportional: bool) -> float:
-    """Mean relative difference; `proportional`: after division by the median ratio."""
+    """Returns the mean relative difference; if `proportional`, after division by the median ratio."""
     ratio_N = times_N / truth_N
     return float(np.abs(ratio_N / (np.median(ratio_N) if proportional else 1) - 1).mean())
 
@@ -76,7 +76,7 @@ def p10_ms(session: Session) -> np.ndarray:
 
 
 def naive_ms(models: Sequence[OnnxModel]) -> np.ndarray:
-    """Mean of 100 calls after ten to warm up, one model after the other: what most tables are made of."""
+    """Returns the mean of 100 calls after ten of warm-up, one model after the other, as most published tables do."""
     return np.array([mean_ms(model.call) for model in models])
 
 
@@ -91,7 +91,7 @@ def mean_ms(call: Callable[[], None]) -> float:
 
 @contextmanager
 def load_on(cores: set[int]) -> Iterator[None]:
-    """A process that computes on every one of the cores."""
+    """Runs a process that computes on each of the cores."""
     processes = [multiprocessing.Process(target=compute, args=(core,), daemon=True) for core in cores]
     for process in processes:
         process.start()

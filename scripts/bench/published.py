@@ -1,20 +1,20 @@
-"""How well published latencies are predicted from few networks: many devices, in three spaces.
+"""Prints the errors of predicting published latencies from few networks: many devices, in three spaces.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/published.py    # about ten minutes on one core
     python scripts/bench/published.py --data DIR --spaces fbnet --devices pixel3 silver_4114 --samples 100
 
-Per space, device and number of samples: networks drawn at random are known, all others of the table are predicted; mean
-over --seeds draws. Tables are in Markdown, a cell is mean absolute relative error and Spearman's rank correlation.
+For each space, device and number of samples, networks drawn at random are known and all others of the table are predicted.
+A cell of the Markdown tables is the mean absolute relative error and Spearman's rank correlation, means over --seeds draws.
 
-ours      additive, and boosted trees on what that leaves, where they prove themselves: what `hwnas fit` does
-additive  what operators cost, learned from whole networks: features of `hwnas.predict.features`, Bayesian regression
+ours      the model of `hwnas fit`: additive, and boosted trees on its residuals where cross-validation favours them
+additive  costs of operators, learned from whole networks: features of `hwnas.predict.features`, Bayesian regression
 trees     XGBoost on the options alone
-FLOPs     the line through FLOPs of least relative error
+FLOPs     the line over FLOPs with the least relative error
 normalised, written  the additive model on only one of the views, where a table has two
 twins     no prediction: the measured latency of the same cell with its two inner nodes exchanged, where there is one
 
-Nothing was measured in isolation, so nothing is expected before the first network. Twins differ by the noise of two
-measurements; no predictor can be better than 0.7 of their error, which is the noise of one.
+No operator was measured in isolation, so the additive model has no prior means. Twins differ by the noise of two
+measurements; no predictor can be better than 0.7 of their error, which is the noise of one measurement.
 
 Shapes: N networks of a table, K of them known, C choices, F features of trees, P of the additive model, T pairs of twins.
 """
@@ -70,29 +70,29 @@ class Networks:
 
     @property
     def believed(self) -> LogScales:
-        """What `hwnas fit` believes of features where nothing was measured in isolation."""
+        """The prior of `hwnas fit` for features without isolated measurements."""
         return default_scales(view_groups(self.space, self.group_P), expecting=False)
 
     def seen(self, view: int) -> "Networks":
-        """The same with only one of the views."""
+        """Returns the networks with only one of the views."""
         view_P, group_P = np.divmod(self.group_P, len(unit_basis(self.space).groups))
         return Networks(self.space, (self.views[view],), self.design_NP[:, view_P == view], group_P[view_P == view])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """Predict the latency of all networks, of which that of those at `index_K` is known."""
+    """Predict the latency of all networks, given the latencies of the networks at `index_K`."""
 
     networks: Networks
     index_K: IntArray
     latency_ms_K: FloatArray
 
     def part(self, some: IntArray) -> "Task":
-        """The same with only some of the networks known."""
+        """Returns the task with only some of the networks known."""
         return Task(self.networks, self.index_K[some], self.latency_ms_K[some])
 
     def seen(self, view: int) -> "Task":
-        """The same with only one of the networks' views."""
+        """Returns the task with only one of the networks' views."""
         return Task(self.networks.seen(view), self.index_K, self.latency_ms_K)
 
 
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def parsed(about: str | None, samples: Sequence[int], seeds: int) -> argparse.Namespace:
-    """Arguments of a script that judges predictions of published latencies."""
+    """Returns the arguments of a bench of published latencies."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spaces", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--devices", nargs="+", help="default: all")
@@ -131,8 +131,9 @@ def parsed(about: str | None, samples: Sequence[int], seeds: int) -> argparse.Na
 def report(
     name: str, table: PublishedLatencies, devices: Sequence[str], samples: Sequence[int], seeds: int
 ) -> Iterator[str]:
-    """For each number of samples a table in Markdown: a line per device, and their median, as latencies near 0 have any
-    relative error; then all medians."""
+    """Yields a Markdown table for each number of samples, then one of all medians.
+
+    The median over devices is robust against latencies near 0, whose relative errors are unbounded."""
     networks = Networks.of(table.space, table.rows_NC)
     marks = {device: mark_of(networks, table.measured[device]) for device in devices}
     twins = twin_figures(table, devices)
@@ -150,7 +151,7 @@ def report(
 
 
 def lines(first: str, rows: Mapping[str, Mapping[str, Figures]]) -> Iterator[str]:
-    """A table in Markdown; all rows have the same columns."""
+    """Yields a Markdown table; all rows have the same columns."""
     columns = list(next(iter(rows.values())))
     yield f"| {first} | {' | '.join(columns)} |"
     yield f"|---|{'---|' * len(columns)}"
@@ -159,13 +160,13 @@ def lines(first: str, rows: Mapping[str, Mapping[str, Figures]]) -> Iterator[str
 
 
 def median(rows: Mapping[str, Mapping[str, Figures]]) -> dict[str, Figures]:
-    """Of each column."""
+    """Returns the median of each column."""
     columns = next(iter(rows.values()))
     return {column: np.median([row[column] for row in rows.values()], axis=0) for column in columns}
 
 
 def judged(networks: Networks, measured_N: FloatArray, samples: int, seeds: int) -> dict[str, Figures]:
-    """Each method's, mean over the draws."""
+    """Returns the figures of each method, means over the draws."""
     runs = np.flatnonzero(np.isfinite(measured_N))
     methods = METHODS if len(networks.views) == 1 else METHODS | ONE_VIEW
     figures: dict[str, list[Figures]] = {method: [] for method in methods}
@@ -179,7 +180,7 @@ def judged(networks: Networks, measured_N: FloatArray, samples: int, seeds: int)
 
 
 def figures_of(predicted_ms: FloatArray, measured_ms: FloatArray) -> Figures:
-    """A prediction that is the same for all networks has rank correlation 0."""
+    """Returns the mean relative error and the rank correlation, which is 0 for a constant prediction."""
     found = errors(predicted_ms, measured_ms)
     return np.array([found["mape"], found["spearman"] or 0.0])
 
@@ -188,7 +189,7 @@ def figures_of(predicted_ms: FloatArray, measured_ms: FloatArray) -> Figures:
 
 
 def ours_ms(task: Task) -> FloatArray:
-    """As `hwnas fit`, on the options of every view of a network; shape (N,)."""
+    """Predicts as `hwnas fit` does, from the options of every view of a network; shape (N,)."""
 
     def additive_of_rest_ms(train: IntArray, rest: IntArray) -> FloatArray:
         return additive_ms(task.part(train))[task.index_K[rest]]
@@ -210,13 +211,13 @@ def ours_ms(task: Task) -> FloatArray:
 
 
 def additive_ms(task: Task) -> FloatArray:
-    """The additive model on the features of every view of a network; shape (N,)."""
+    """Predicts by the additive model on the features of every view of a network; shape (N,)."""
     networks = task.networks
     return fitted_ms(networks.design_NP, networks.group_P, task.index_K, task.latency_ms_K, networks.believed)
 
 
 def trees_ms(task: Task) -> FloatArray:
-    """Boosted trees on the options of every view of a network; shape (N,)."""
+    """Predicts by boosted trees on the options of every view of a network; shape (N,)."""
     trees = XGBRegressor(
         n_estimators=300, max_depth=4, learning_rate=0.1, min_child_weight=2, subsample=0.8, n_jobs=1, random_state=0
     )
@@ -228,7 +229,7 @@ def trees_ms(task: Task) -> FloatArray:
 
 
 def options_of(networks: Networks) -> FloatArray:
-    """The index of the option, or, of names, which have no order, a column for each; shape (N, F)."""
+    """Returns the option's index, or one-hot columns for options that are names; shape (N, F)."""
     columns = []
     for view_NC in networks.views:
         for choice, index_N in zip(networks.space.choices, view_NC.T, strict=True):
@@ -238,7 +239,7 @@ def options_of(networks: Networks) -> FloatArray:
 
 
 def flops_ms(task: Task) -> FloatArray:
-    """Shape (N,)."""
+    """Predicts by a line over FLOPs; shape (N,)."""
     cost_N = task.networks.space.costs("flops", task.networks.views[0]) / 1e9
     design_N2 = np.stack([np.ones(len(cost_N)), cost_N], axis=1)
     weight_K = relative(task.latency_ms_K)
@@ -248,7 +249,7 @@ def flops_ms(task: Task) -> FloatArray:
 
 Method = Callable[[Task], FloatArray]
 METHODS: Final[dict[str, Method]] = {
-    # A method more is a function as these, and a line here.
+    # A further method is a function like these, and a line here.
     "ours": ours_ms,
     "additive": additive_ms,
     "trees": trees_ms,
@@ -264,7 +265,7 @@ ONE_VIEW: Final[dict[str, Method]] = {
 
 
 def twin_figures(table: PublishedLatencies, devices: Sequence[str]) -> dict[str, dict[str, Figures]]:
-    """How far apart each device measured one network twice; nothing where the table has no network twice."""
+    """Returns the differences of two measurements of one network, by device; empty where the table has none."""
     first_T, second_T = twins_of(table)
     if len(first_T) < 2:
         return {}
@@ -277,7 +278,7 @@ def twin_figures(table: PublishedLatencies, devices: Sequence[str]) -> dict[str,
 
 
 def twins_of(table: PublishedLatencies) -> tuple[IntArray, IntArray]:
-    """Cells of NAS-Bench-201, and the same cells with the inner nodes exchanged: each pair both ways; (T,) and (T,).
+    """Returns cells of NAS-Bench-201 and the same cells with the inner nodes exchanged; (T,) and (T,), pairs both ways.
 
     Without an edge between the two nodes their names mean nothing, whatever a device builds of what leads nowhere.
     """
@@ -298,7 +299,7 @@ MARKS: Final[Mapping[str, str]] = {
 
 
 def mark_of(networks: Networks, measured_N: FloatArray) -> str:
-    """A key of `MARKS`, or nothing."""
+    """Returns a key of `MARKS`, or an empty text."""
     runs = np.flatnonzero(np.isfinite(measured_N))
     if (measured_N[runs] == measured_N[runs].round()).all():
         return "(whole ms)"

@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measured(space: SearchSpace, conditions: Conditions, count: int) -> tuple[np.ndarray, Counter[str]]:
-    """p10 in ms of the networks, (N,), and the facts of their models."""
+    """Returns the p10 of the networks in milliseconds, (N,), and the facts of their models."""
     archs = calibration_networks(space, count)[:count]
     models = [network_subject(space, arch, conditions).load()[0] for arch in archs]
     reference = network_subject(space, space.largest(), conditions).load()[0]

@@ -1,10 +1,10 @@
-"""How many architectures a second a predictor knows the latency of, on one core.
+"""Times the prediction of architectures on one core, in architectures per second.
 
     python scripts/bench/throughput.py           # the default mobilenet space, a million random architectures
 
-The additive model has every feature it can have, layers that meet included, with weights of no meaning; trees are fitted to
-noise, so that they split on all choices: the most factors that so many trees can become. XGBoost's own prediction of the
-same trees on the same rows stands beside them.
+The additive model has every feature that it can have, interactions of adjacent layers included, with random weights. Trees
+are fitted to noise so that they split on all choices, which gives the largest number of factors. The last rows are
+XGBoost's own predictions by the same trees of the same architectures.
 """
 
 import argparse

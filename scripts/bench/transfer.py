@@ -1,18 +1,18 @@
-"""How well a new device is predicted from a few measurements and from devices that are known: published latencies.
+"""Prints the errors of predicting a new device from few measurements and from known devices: published latencies.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/transfer.py    # about two minutes on one core
     python scripts/bench/transfer.py --data DIR --spaces fbnet --devices gold_6240 --samples 10 --seeds 3
 
-The protocol is HELP's (Lee et al. 2021): known devices are known by the first networks of the table, the pool; of these,
-some drawn at random are measured on the new device. Tables are in Markdown, a cell is mean absolute relative error and
-Spearman's rank correlation, mean over --seeds draws.
+The protocol is HELP's (Lee et al. 2021): the first networks of the table, the pool, are measured on all known devices, and
+some of them, drawn at random, on the new device. A cell of the Markdown tables is the mean absolute relative error and
+Spearman's rank correlation, means over --seeds draws.
 
-10        so many networks measured; `hwnas.predict.transfer` with the known devices
-alone     the same networks measured; nothing is known of other devices
+10        10 measured networks and the known devices, by `hwnas.predict.transfer`
+10 alone  the same 10 measured networks, without other devices
 
-Tested are all networks that were not measured, or, as in HELP, the next thousand after the pool, without those that the
-new device runs fastest and slowest, a tenth each. HELP's own figures are of devices that are not in these tables, so they
-are no more than a neighbour; its 10 samples are besides 10 fixed networks that are measured on every device: 20 in all.
+Errors are on all networks that were not measured or, as in HELP, on the next thousand after the pool without the fastest
+and the slowest tenth. HELP's own figures are for devices that are not in these tables, so they are only a rough comparison;
+HELP measures 10 samples and 10 fixed networks on every device, 20 in all.
 
 Shapes: N networks of a table.
 """
@@ -32,7 +32,7 @@ SAMPLES: Final = (5, 10, 20, 50)
 # The first networks of a table, which are known; HELP asks for those after them.
 POOL: Final[Mapping[str, int]] = {"nasbench201": 900, "fbnet": 4000, "ofa": 4000}
 QUERIES: Final = 1000
-# What HELP drops of its queries at either end.
+# The share of its queries that HELP drops at either end.
 EXTREME: Final = 0.1
 
 # Devices that are alike, by how their names begin; a phone is like none.
@@ -44,13 +44,13 @@ HELP: Final[Mapping[str, str]] = {
     "fbnet": "HELP's own mean over three other devices: Spearman .910",
 }
 
-# Of a device's latencies, and the networks measured, those to be tested.
+# Maps a device's latencies and the measured networks to the networks that are tested.
 Tested = Callable[[FloatArray, IntArray], IntArray]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """New devices, each with those that are known."""
+    """New devices, and the known devices for each of them."""
 
     title: str
     known: Mapping[str, Sequence[str]]
@@ -95,7 +95,7 @@ def all_others(latency_ms_N: FloatArray, measured: IntArray) -> IntArray:
 
 
 def queries_after(pool: int) -> Tested:
-    """HELP's: networks that were not measured, and neither fast nor slow."""
+    """Returns HELP's queries: networks after the pool without the fastest and slowest."""
 
     def queries(latency_ms_N: FloatArray, _: IntArray) -> IntArray:
         asked_ms = latency_ms_N[pool : pool + QUERIES]
@@ -106,7 +106,7 @@ def queries_after(pool: int) -> Tested:
 
 
 class Bench:
-    """A table; whatever is known of a set of devices is found once."""
+    """The bench of one table; it fits each set of known devices once."""
 
     def __init__(self, table: PublishedLatencies, pool: int, samples: Sequence[int], seeds: int) -> None:
         self.table, self.pool, self.samples, self.seeds = table, pool, samples, seeds
@@ -114,14 +114,14 @@ class Bench:
         self.known: dict[tuple[str, ...], KnownDevices] = {}
 
     def report(self, question: Question, devices: Collection[str]) -> Iterator[str]:
-        """A table in Markdown: a line per device, their mean, and their median, as latencies near 0 have any error."""
+        """Yields a Markdown table: a row per device, their mean, and their median, which latencies near 0 do not distort."""
         rows = {device: self.judged(question, device) for device in devices}
         columns = next(iter(rows.values()))
         mean = {column: np.mean([row[column] for row in rows.values()], axis=0) for column in columns}
         yield from lines("device", rows | {"mean": mean, "median": median(rows)})
 
     def judged(self, question: Question, device: str) -> dict[str, Figures]:
-        """Mean over the draws, by number of samples."""
+        """Returns the means over draws, by number of samples."""
         latency_ms_N, known = self.table.latency_ms[device], self.of_devices(tuple(question.known[device]))
         pool = np.flatnonzero(np.isfinite(latency_ms_N[: self.pool]))
         row = {}
