@@ -202,7 +202,9 @@ def test_the_strategy_gradient_takes_the_first_network_that_it_derives(space: Se
 
 
 def test_verify_names_the_device_it_needs(finished: SearchResult) -> None:
-    with pytest.raises(RunError, match=r"is of another device than this: board: hardware a board \(here .*; copy it there"):
+    with pytest.raises(
+        RunError, match=r"is of another device than this: board: hardware a board \(here .*; copy it there"
+    ):
         verify(finished.run.path, Notes())
 
 
