@@ -137,7 +137,7 @@ def _cost_names(request: SearchRequest, task: Task, latencies: Sequence[str]) ->
     metrics = [metric.name for metric in task.metrics]
     objectives = request.goal.objectives_of(metrics[0], latencies)
     limited = [cost for cost, _ in request.goal.bounds()]
-    known = [*COSTS, *latencies]
+    known = list(dict.fromkeys([*COSTS, *latencies]))
     for name in metrics:
         if name in known:
             raise HwnasError(f"the metric {name!r} of task {task.name} has the name of a cost; rename it")
