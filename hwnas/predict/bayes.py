@@ -28,8 +28,9 @@ EVIDENCE_ROWS: Final = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogScales:
-    """What is believed of the logarithms of the groups' standard deviations, the last of them the noise's: Gaussians
-    around `mean` with the standard deviations `spread`; shape (G + 1,) each.
+    """Gaussian prior of the logarithms of the groups' standard deviations; the last entry is the noise's.
+
+    `mean` and `spread`, its standard deviation, have shape (G + 1,).
     """
 
     mean: FloatArray
@@ -51,7 +52,7 @@ class Posterior:
     factor_NN: FloatArray
 
     def covariance(self, design_MP: csr_array) -> FloatArray:
-        """Of what is predicted for other rows, the noise of a measurement not included; shape (M, M)."""
+        """Returns the covariance of the predictions for other rows, without the noise of a measurement; shape (M, M)."""
         other_MP = design_MP.toarray()
         scaled_MP = other_MP * self.prior_P
         cross_NM = self.design_NP.toarray() @ scaled_MP.T
@@ -75,7 +76,7 @@ def fit_posterior(design_NP: csr_array, target_N: FloatArray, group_P: IntArray,
 
 
 def group_kernels(design_NP: csr_array, group_P: IntArray) -> list[FloatArray]:
-    """What each group adds to the covariance of the rows, at a standard deviation of 1; (N, N) each."""
+    """Returns each group's part of the covariance of the rows, at a standard deviation of 1; (N, N) each."""
     dense_NP = design_NP.toarray()
     parts = (dense_NP[:, group_P == group] for group in range(group_P.max() + 1))
     return [part @ part.T for part in parts]

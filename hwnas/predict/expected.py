@@ -100,7 +100,7 @@ class ExpectedCost:
 
 
 def _spans(sizes: Mapping[_Part, int]) -> dict[_Part, range]:
-    """Where each part is in a vector of all parts."""
+    """Returns the range of indices of each part within the vector of all parts."""
     ends = list(accumulate(sizes.values()))
     return {name: range(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 

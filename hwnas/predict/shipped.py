@@ -65,12 +65,12 @@ class ShippedDevice:
 
 
 def predictor_path(folder: Path, device: str, space: str) -> Path:
-    """Where a folder has a device's predictor."""
+    """Returns the path of a device's predictor for a space within a folder."""
     return folder / PREDICTORS / device / f"{space}.json"
 
 
 def table_path(folder: Path, device: str, space: str) -> Path:
-    """Where a folder has a device's table."""
+    """Returns the path of a device's latency table for a space within a folder."""
     return folder / TABLES / device / f"{space}.jsonl"
 
 

@@ -61,7 +61,7 @@ def transfer_ms(
 
 @final
 class KnownDevices:
-    """What is known of devices, from which a new one is predicted by a few measurements.
+    """Latencies of known devices, from which those of a new one are predicted by a few measurements.
 
     `rows` (N, C) are option indices of the space, not normalised where devices ran what cannot matter; or `space` is the
     name of a published table, `nasbench201`, `fbnet` or `ofa`, and the rows are as its file writes them. `source_ms` holds
@@ -133,7 +133,7 @@ def view_groups(space: SearchSpace, group_P: IntArray) -> tuple[Name, ...]:
 
 
 def beliefs(known_ND: FloatArray, source_DN: FloatArray, design_NP: csr_array, group_P: IntArray) -> LogScales:
-    """What the known devices say of a new one's scales: each plays the new one, given the others.
+    """Returns the prior of a new device's scales: each known device is predicted in turn from the others.
 
     `known_ND` are their latencies relative to their medians, without noise; `source_DN` as they were measured.
     """

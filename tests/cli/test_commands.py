@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """What a wrong request is told: its last line, the only one that is an error's."""
+        """Returns the message of a refused request: the only line of stderr that begins with `hwnas:`."""
         assert "Traceback" not in self.err
         lines = [line for line in self.err.splitlines() if line.startswith("hwnas: ")]
         assert len(lines) == 1, self.err

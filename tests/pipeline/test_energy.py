@@ -33,7 +33,7 @@ WATTS = 40.0
 
 
 def with_energy(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a device that takes more power for an operator by itself than within a network."""
+    """Returns a row of a device that takes more power for an operator by itself than within a network."""
     mj = WATTS * row["p10_ms"] * (1.0 if row["kind"] == "network" else 1.2)
     return {**row, "energy_mj": mj, "energy_uncertainty": 0.04}
 

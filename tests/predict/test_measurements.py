@@ -1,4 +1,4 @@
-"""What is said where measurements do not suffice."""
+"""Tests of the messages for measurements that do not suffice."""
 
 import numpy as np
 import pytest

@@ -61,7 +61,7 @@ class Device:
 
     @property
     def true_mj(self) -> float:
-        """Of a call: milliseconds times watts are millijoules."""
+        """Returns the energy of a call: milliseconds times watts are millijoules."""
         return self.call_ms * self.watts
 
     def measured(self, **changes) -> Energy:

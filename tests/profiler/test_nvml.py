@@ -1,4 +1,4 @@
-"""What NVML tells, where there is a GPU; and what is said where there is none, no driver, or no wheel."""
+"""Tests of what NVML tells on a GPU, and of the messages without GPU, driver or wheel."""
 
 import re
 import sys

@@ -98,7 +98,7 @@ def table_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(path: Path) -> Counter[tuple[str, str, int]]:
-    """What the lines of a table are of: a table as it is read has only the line that counts of each."""
+    """Returns how often the file has a line of each thing; a table that is read keeps only the line that counts."""
     return Counter(identity(json.loads(text)) for text in path.read_text().splitlines()[1:])
 
 

@@ -46,7 +46,7 @@ def test_a_graph_that_cannot_be_made_is_done_without_and_said(wanted: bool) -> N
 
 
 class OutOfMemoryError(Exception):
-    """As torch's is called."""
+    """An error with the name of torch's."""
 
 
 def test_a_graph_without_memory_left_is_an_error_not_a_fact() -> None:

@@ -38,7 +38,7 @@ def batch(seed: int) -> np.ndarray:
 
 
 def bound_output(model: OnnxModel) -> np.ndarray:
-    """What the last call wrote. Timing never looks at it, so the model has no public way to read it."""
+    """Returns the output of the last call. Timing never reads the output, so the model has no public way to."""
     return model._result.numpy()
 
 

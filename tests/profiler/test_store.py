@@ -54,7 +54,7 @@ def row(number: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def counting(rows: Sequence[Row]) -> list[Row]:
-    """Of each thing the row that counts."""
+    """Returns the row that counts of each thing."""
     return list(latest(rows).values())
 
 

@@ -1,4 +1,4 @@
-"""What stands out in a table: slow operators, and small ones that are slower than large ones."""
+"""Tests of what stands out in a table: slow operators, and small ones that are slower than large ones."""
 
 from hwnas.core.operator import Operator
 from hwnas.operators.conv import MBConv

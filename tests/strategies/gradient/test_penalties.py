@@ -79,7 +79,7 @@ def test_losses_are_the_published_formulas(name: str, ratio_K: list[float], expe
 
 
 def test_doubling_latency_costs_five_percent_by_mnasnets_soft_reward() -> None:
-    """What its exponent was chosen for (Tan et al. 2019, section 3.1)."""
+    """The exponent was chosen for this (Tan et al. 2019, section 3.1)."""
     assert loss("mnasnet-soft", 1.0, [2.0]) == pytest.approx(1.05, abs=0.001)
 
 

@@ -1,4 +1,4 @@
-"""What every selector must do, on real supernets; and what each does, on one whose loss is known.
+"""Tests of every selector on real supernets, and of each on one whose loss is known.
 
 Shapes: N architectures, C choices.
 """
