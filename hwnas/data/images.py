@@ -4,7 +4,6 @@ Knows nothing of networks or spaces, only the shape (C, H, W) and the number of 
 Shapes: N images, K classes, C channels, H rows, W columns.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,39 +11,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
-from hwnas.data.pictures import Normalisation, augmented, decoded, normalisation
+from hwnas.data.labelled import LabelledImages
+from hwnas.data.pictures import augmented, decoded, normalisation
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import ClassCollection
-from hwnas.data.splits import Examples, digest_of, sizes, split_rows, stratified_order
+from hwnas.data.splits import Examples, split_rows, stratified_order
 from hwnas.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class ImageData:
+class ImageData(LabelledImages):
     """Splits hold images (N, C, H, W) from 0 to 255 and labels (N,) from 0 to K-1."""
 
     task: ClassVar[str] = "classification"
 
-    reference: str
-    train: Examples
-    validation: Examples
-    test: Examples
     classes: tuple[str, ...]
-    normalise: Normalisation
-    augmentation: str
 
-    @property
-    def outputs(self) -> int:
-        """Returns the number of classes."""
-        return len(self.classes)
-
-    def inputs(self, raw: NDArray[Any]) -> Tensor:
-        """Returns the images (N, C, H, W) as float32 of the same shape, normalised per channel."""
-        return self.normalise(raw)
+    def labelling(self) -> dict[str, tuple[Any, ...]]:
+        """Returns the names of the classes, by label."""
+        return {"classes": self.classes}
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Returns augmented training images (N, C, H, W) and their labels (N,)."""
@@ -54,31 +42,6 @@ class ImageData:
     def calibration_order(self) -> IntArray:
         """Returns a fixed order of the training images whose every beginning has the classes in proportion."""
         return stratified_order(self.train.labels, np.random.default_rng(0))
-
-    def describe(self) -> dict[str, Any]:
-        """Returns the facts that a run stores of its data; fit for JSON."""
-        return {
-            "reference": self.reference,
-            "classes": list(self.classes),
-            "mean": list(self.normalise.mean),
-            "std": list(self.normalise.std),
-            "augmentation": self.augmentation,
-            "sizes": sizes(self.train, self.validation, self.test),
-            "image_shape": list(self.train.raw.shape[1:]),
-            "digest": self.digest(),
-        }
-
-    def digest(self) -> str:
-        """Returns a hash that changes with an image, a label, a class's name or a split."""
-        return digest_of([self.classes], (self.train, self.validation, self.test))
-
-    def metadata(self) -> dict[str, str]:
-        """Returns the classes by label, and mean and standard deviation per channel; all as JSON."""
-        return {
-            "hwnas.classes": json.dumps(self.classes),
-            "hwnas.mean": json.dumps(self.normalise.mean),
-            "hwnas.std": json.dumps(self.normalise.std),
-        }
 
 
 def load_images(request: DataRequest, read: Callable[[Path], ClassCollection]) -> ImageData:

@@ -3,7 +3,6 @@
 Shapes: N images, T targets, C channels, H rows, W columns.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
-from hwnas.data.pictures import Normalisation, augmented, decoded, normalisation
+from hwnas.data.labelled import LabelledImages
+from hwnas.data.pictures import augmented, decoded, normalisation
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import Pictures, TargetCollection
-from hwnas.data.splits import Examples, digest_of, quantile_groups, sizes, split_rows, stratified_order
+from hwnas.data.splits import Examples, quantile_groups, split_rows, stratified_order
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class RegressionData:
+class RegressionData(LabelledImages):
     """Splits hold images (N, C, H, W) from 0 to 255 and labels (N, T): (targets - target_mean) / target_std, float32.
 
     `targets` names the numbers, with their units.
@@ -28,24 +28,13 @@ class RegressionData:
 
     task: ClassVar[str] = "regression"
 
-    reference: str
-    train: Examples
-    validation: Examples
-    test: Examples
     targets: tuple[str, ...]
     target_mean: tuple[float, ...]
     target_std: tuple[float, ...]
-    normalise: Normalisation
-    augmentation: str
 
-    @property
-    def outputs(self) -> int:
-        """Returns the number of targets."""
-        return len(self.targets)
-
-    def inputs(self, raw: NDArray[Any]) -> Tensor:
-        """Returns the images (N, C, H, W) as float32 of the same shape, normalised per channel."""
-        return self.normalise(raw)
+    def labelling(self) -> dict[str, tuple[Any, ...]]:
+        """Returns the names of the targets, and their scales: prediction = output x target_std + target_mean."""
+        return {"targets": self.targets, "target_mean": self.target_mean, "target_std": self.target_std}
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Returns augmented training images (N, C, H, W) and their standardised targets (N, T)."""
@@ -55,36 +44,6 @@ class RegressionData:
     def calibration_order(self) -> IntArray:
         """Returns a fixed order of the training images whose every beginning has the first target's tenths in proportion."""
         return stratified_order(quantile_groups(self.train.labels[:, 0]), np.random.default_rng(0))
-
-    def describe(self) -> dict[str, Any]:
-        """Returns the facts that a run stores of its data; fit for JSON."""
-        return {
-            "reference": self.reference,
-            "targets": list(self.targets),
-            "target_mean": list(self.target_mean),
-            "target_std": list(self.target_std),
-            "mean": list(self.normalise.mean),
-            "std": list(self.normalise.std),
-            "augmentation": self.augmentation,
-            "sizes": sizes(self.train, self.validation, self.test),
-            "image_shape": list(self.train.raw.shape[1:]),
-            "digest": self.digest(),
-        }
-
-    def digest(self) -> str:
-        """Returns a hash that changes with an image, a target, its scale, its name or a split."""
-        facts = (self.targets, self.target_mean, self.target_std)
-        return digest_of(facts, (self.train, self.validation, self.test))
-
-    def metadata(self) -> dict[str, str]:
-        """Returns, as JSON, what an ONNX file needs: prediction = output x target_std + target_mean, by target."""
-        return {
-            "hwnas.targets": json.dumps(self.targets),
-            "hwnas.target_mean": json.dumps(self.target_mean),
-            "hwnas.target_std": json.dumps(self.target_std),
-            "hwnas.mean": json.dumps(self.normalise.mean),
-            "hwnas.std": json.dumps(self.normalise.std),
-        }
 
 
 def regressed(request: DataRequest, collection: TargetCollection) -> RegressionData:

@@ -1,0 +1,62 @@
+"""Labelled images: the part of an image data set that does not depend on the kind of its labels.
+
+Shapes: N images, C channels, H rows, W columns.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hwnas.data.pictures import Normalisation
+from hwnas.data.splits import Examples, digest_of, sizes
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LabelledImages(ABC):
+    """Splits hold images (N, C, H, W) from 0 to 255; a subclass tells the meaning of its labels."""
+
+    reference: str
+    train: Examples
+    validation: Examples
+    test: Examples
+    normalise: Normalisation
+    augmentation: str
+
+    @abstractmethod
+    def labelling(self) -> dict[str, tuple[Any, ...]]:
+        """Returns facts about labels by name, such as `classes`; each fact has one value per output."""
+
+    @property
+    def outputs(self) -> int:
+        """Returns the number of outputs that a network needs, such as classes or targets."""
+        return len(next(iter(self.labelling().values())))
+
+    def inputs(self, raw: NDArray[Any]) -> Tensor:
+        """Returns the images (N, C, H, W) as float32 of the same shape, normalised per channel."""
+        return self.normalise(raw)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the facts that a run stores of its data; fit for JSON."""
+        return {
+            "reference": self.reference,
+            **{name: list(values) for name, values in self.labelling().items()},
+            "mean": list(self.normalise.mean),
+            "std": list(self.normalise.std),
+            "augmentation": self.augmentation,
+            "sizes": sizes(self.train, self.validation, self.test),
+            "image_shape": list(self.train.raw.shape[1:]),
+            "digest": self.digest(),
+        }
+
+    def digest(self) -> str:
+        """Returns a hash that changes with an image, a label, a fact about labels, or a split."""
+        return digest_of([*self.labelling().values()], (self.train, self.validation, self.test))
+
+    def metadata(self) -> dict[str, str]:
+        """Returns the facts about labels, and mean and standard deviation per channel; all as JSON, for ONNX files."""
+        facts = self.labelling() | {"mean": self.normalise.mean, "std": self.normalise.std}
+        return {f"hwnas.{name}": json.dumps(values) for name, values in facts.items()}
