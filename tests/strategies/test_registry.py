@@ -31,7 +31,7 @@ def test_a_strategy_of_ones_own_is_found_by_file_and_name() -> None:
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ("Mine = 3", "Mine lacks name, trains_weights, search; write a dataclass like RandomSearch"),
+        ("Mine = 3", "Mine lacks name, trains_weights, search, .*; write a pydantic dataclass like RandomSearch"),
         ("class Mine:\n    name = 'mine'\n    trains_weights = False", "Mine lacks search"),
         ("class Other:\n    pass", "has no 'Mine'"),
         ("1 / 0", "cannot be loaded: ZeroDivisionError"),
