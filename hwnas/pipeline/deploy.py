@@ -136,13 +136,23 @@ def objective_points(
 
 
 def undominated(job: Deployment, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Returns the evaluations that no other beats in the objectives, be latency the predicted or a measured one."""
-    measured = job.database.measurements()
-    kept = list(evaluations)
-    for latency in LATENCIES if job.timed else PREDICTED:
-        points = objective_points(job, kept, measured, latency)
-        kept = [evaluation for evaluation, stays in zip(kept, non_dominated(points), strict=True) if stays]
-    return kept
+    """Returns the evaluations that no other beats in the objectives, be latency the predicted or a measured one.
+
+    Under every budget only those within that budget are compared: a better network over the budget does not replace one
+    that is within.
+    """
+    measured, kept = job.database.measurements(), set[str]()
+    for budget_ms in job.goal.budgets_ms or ({},):
+        within = [
+            evaluation
+            for evaluation in evaluations
+            if all(job.judged_ms(name, evaluation.arch, measured) <= bound_ms for name, bound_ms in budget_ms.items())
+        ]
+        for latency in LATENCIES if job.timed else PREDICTED:
+            points = objective_points(job, within, measured, latency)
+            within = [evaluation for evaluation, stays in zip(within, non_dominated(points), strict=True) if stays]
+        kept |= {evaluation.arch.id for evaluation in within}
+    return [evaluation for evaluation in evaluations if evaluation.arch.id in kept]
 
 
 def measure(job: Deployment, evaluations: Sequence[Evaluation]) -> None:

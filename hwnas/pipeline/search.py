@@ -201,11 +201,10 @@ class _Search:
         )
         chosen, missed = dict[str, Evaluation](), list[BudgetError]()
         for budget_ms in goal.budgets_ms or ({},):
-            with self.run.stage("search"):
-                try:
-                    chosen |= {evaluation.arch.id: evaluation for evaluation in settling.settle(budget_ms)}
-                except BudgetError as error:
-                    missed.append(error)
+            try:
+                chosen |= {evaluation.arch.id: evaluation for evaluation in settling.settle(budget_ms)}
+            except BudgetError as error:
+                missed.append(error)
         return chosen, missed
 
     def _workshop(self) -> Workshop:

@@ -42,7 +42,8 @@ class Settling:
             earlier = dict(self.evaluations.asked)
             self.evaluations.asked.clear()
             try:
-                self.strategy.search(self._problem(budget_ms, bounds_ms), self.workshop)
+                with self.deployment.run.stage("search"):
+                    self.strategy.search(self._problem(budget_ms, bounds_ms), self.workshop)
             except BudgetError:
                 if not tried:
                     raise

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,11 @@ def test_a_front_of_three_objectives_is_not_dominated_and_has_their_columns(
     small_space: SearchSpace, small_predictor: Path, tmp_path: Path
 ) -> None:
     options = QUICK | {"predictor": (str(small_predictor),), "latency_budget": "1s"}
+    began = monotonic()
     result = search(small_space, "digits", out=tmp_path / "run", objectives="accuracy,latency,params", **options)
+    stages = result.run.read()["stages"]
+    assert {"search", "measure"} <= set(stages)
+    assert sum(stage["seconds"] for stage in stages.values()) <= monotonic() - began + 0.1  # none is in another
     assert [objective.name for objective in read_goal(result.run).objectives] == ["accuracy", "latency", "params"]
     assert points(result).shape == (len(result.front), 3) and non_dominated(points(result)).all()
     assert all(row.params > 0 and 0 <= row.accuracy_test <= 1 and row.measured_ms > 0 for row in result.front)
@@ -48,6 +53,39 @@ def test_without_a_budget_latency_is_an_objective_and_no_limit(
     assert result.latency_budget_ms is None
     assert all(row.budget_ms is None and row.within_budget for row in result.front)
     assert "loss_val_before" not in result.front[0].metrics
+
+
+SPARE = """
+from hwnas.costs.function import FunctionCost
+
+
+def spare(space, name):
+    return FunctionCost(f"spare-{name}", "", lambda rows_NC: 1e9 - space.costs(name, rows_NC))
+
+
+def params(space):
+    return spare(space, "params")
+
+
+def flops(space):
+    return spare(space, "flops")
+"""
+
+
+def test_a_tight_budget_keeps_its_networks_where_latency_is_no_objective(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    (tmp_path / "spare.py").write_text(SPARE)  # two objectives in which large networks beat small ones
+    objectives = ",".join(f"{tmp_path / 'spare.py'}:{name}" for name in ("params", "flops"))
+    rows_NC = small_space.spread_rows(np.random.default_rng(0), 300)
+    fastest_ms, slowest_ms = np.quantile(board.upper(rows_NC, "median"), [0, 1])
+    bounds_ms = [float(fastest_ms + share * (slowest_ms - fastest_ms)) for share in (0.05, 1.0)]
+    options = QUICK | {"device": "board", "final": "none", "latency_budget": ",".join(f"{b}ms" for b in bounds_ms)}
+    result = search(small_space, "digits", out=tmp_path / "run", objectives=objectives, **options)
+    assert sorted({row.budget_ms for row in result.front}) == pytest.approx(bounds_ms)
+    assert not non_dominated(points(result)).all()
+    claims = check_claims(result.run.path)
+    assert claims[0]["claim"] == "no network is dominated within its budget" and all(claim["holds"] for claim in claims)
 
 
 def test_any_cost_can_be_limited(small_space: SearchSpace, small_predictor: Path, tmp_path: Path) -> None:
