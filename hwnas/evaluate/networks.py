@@ -22,6 +22,10 @@ class StagedNetworks:
         """The names of the source and of every step, in order."""
         return (self.source.name, *(step.name for step in self.steps))
 
+    def then(self, *steps: Stage) -> "StagedNetworks":
+        """Returns the same networks, passed through further steps."""
+        return StagedNetworks(self.source, (*self.steps, *steps))
+
     def network(self, arch: Arch) -> nn.Module:
         """Returns the plain network in eval mode, a copy that the caller may change."""
         module = self.source.network(arch)

@@ -73,10 +73,9 @@ class UntrainedSource:
 class AloneSource:
     """Trains every network by itself from random initialisation, as it will be trained before it is deployed."""
 
-    name: ClassVar[str] = "alone"
-
     untrained: UntrainedSource
     training: NetworkTraining
+    name: str = "alone"
 
     def network(self, arch: Arch) -> nn.Module:
         """Returns the trained network, in eval mode. Raises TrainingError, RunError."""

@@ -46,9 +46,8 @@ class Recalibrate:
 class Tune:
     """Trains a network further from the weights of its source."""
 
-    name: ClassVar[str] = "tune"
-
     training: NetworkTraining
+    name: str = "tune"
 
     def __call__(self, module: nn.Module, arch: Arch) -> nn.Module:
         """Returns the same module on the training's device, in eval mode. Raises TrainingError, RunError."""

@@ -21,7 +21,7 @@ class NetworkTraining:
     """Trains networks on a device; `folder` keeps a checkpoint per architecture.
 
     A network that was stopped resumes, and a network whose training is done is not trained again. So a folder belongs to one
-    source of weights. `teacher` gives outputs to imitate.
+    source of weights. `teacher` gives outputs to imitate. `words` name the training to the person who waits.
     """
 
     data: Dataset
@@ -32,6 +32,7 @@ class NetworkTraining:
     folder: Path
     teacher: Teacher | None = None
     reporter: Reporter = field(default_factory=Silent)
+    words: str = "training"
 
     def trained(self, module: nn.Module, arch: Arch) -> nn.Module:
         """Returns the network after training, on the device, in eval mode. Raises TrainingError, RunError."""
@@ -44,7 +45,7 @@ class NetworkTraining:
             seed=self.seed,
             checkpoint=self.folder / f"{arch.id}.pt",
             reporter=self.reporter,
-            what=f"training {arch.id}",
+            what=f"{self.words} {arch.id}",
             teacher=self.teacher,
         )
         return module.eval()

@@ -5,21 +5,21 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
-from torch import Tensor, nn
 
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
-from hwnas.evaluate.evaluator import Networks
+from hwnas.evaluate.networks import StagedNetworks
+from hwnas.evaluate.sources import AloneSource, UntrainedSource
 from hwnas.evaluate.split import SplitScore
-from hwnas.evaluate.stages import Recalibrate
-from hwnas.modules.assemble import network
+from hwnas.evaluate.stages import Recalibrate, Tune
+from hwnas.evaluate.training import NetworkTraining
 from hwnas.pipeline.options import FinalRequest
 from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Task
-from hwnas.train.alone import train_network
+from hwnas.train.alone import Teacher
 from hwnas.train.recipes import Recipe
 from hwnas.train.weights import save_weights
 
@@ -42,8 +42,8 @@ class FinalTraining:
     task: Task
     request: FinalRequest
     recipe: Recipe
-    networks: Callable[[Evaluation], Networks]
-    teacher: Callable[[Tensor], Tensor] | None
+    networks: Callable[[Evaluation], StagedNetworks]
+    teacher: Teacher | None
     database: RunDatabase
     validation: SplitScore
     recalibrate: Recalibrate
@@ -56,44 +56,50 @@ class FinalTraining:
         keeps the weights of the search."""
         if self.request.final == "none":
             return list(evaluations)
-        self.run.final_weights("").parent.mkdir(exist_ok=True)
+        self.run.final.mkdir(exist_ok=True)
         known = self.database.evaluations(FINAL)
         if any(evaluation.arch.id not in known for evaluation in evaluations):
             record_training(self.run, self.device, self.reporter)
         for number, evaluation in enumerate(evaluations, start=1):
             if evaluation.arch.id not in known:
-                after = self._trained(evaluation, f"final training {number} of {len(evaluations)}")
+                after = self._trained(evaluation, f"final training {number} of {len(evaluations)},")
                 self.database.add_evaluations(FINAL, [after])
                 self.run.final_checkpoint(after.arch.id).unlink(missing_ok=True)
                 known[after.arch.id] = after
         return [known[evaluation.arch.id] for evaluation in evaluations]
 
     def _trained(self, before: Evaluation, words: str) -> Evaluation:
-        arch, checkpoint = before.arch, self.run.final_checkpoint(before.arch.id)
-        torch.manual_seed(self.seed)
-        is_new = self.request.final == "scratch"
-        module: nn.Module = network(self.space, arch) if is_new else self.networks(before).network(arch)
-        module.to(self.device)
-        train_network(
-            module,
-            self.data,
-            self.task,
-            self._recipe(),
-            seed=self.seed,
-            checkpoint=checkpoint,
-            reporter=self.reporter,
-            what=words,
-            teacher=self.teacher,
-        )
+        arch = before.arch
+        networks, stages = self._networks(before, words)
+        module = networks.network(arch)
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
-        metrics = dict(self.validation.score(self.recalibrate(module, arch)))
+        metrics = dict(self.validation.score(module))
         first = self.task.metrics[0]
         if not first.minimised(metrics[first.name]) <= first.minimised(before.metrics[first.name]):
             self.run.final_weights(arch.id).unlink()
             return before
-        stages = (*(() if is_new else before.stages), self.request.final, self.recalibrate.name)
         return Evaluation(arch, stages, metrics)
+
+    def _networks(self, before: Evaluation, words: str) -> tuple[StagedNetworks, tuple[str, ...]]:
+        """Returns the trained networks, and the stages that make them from nothing."""
+        training = NetworkTraining(
+            data=self.data,
+            task=self.task,
+            recipe=self._recipe(),
+            seed=self.seed,
+            device=self.device,
+            folder=self.run.final,
+            teacher=self.teacher,
+            reporter=self.reporter,
+            words=words,
+        )
+        if self.request.final == "scratch":
+            alone = AloneSource(UntrainedSource(self.space, self.seed), training, name="scratch")
+            networks = StagedNetworks(alone, (self.recalibrate,))
+            return networks, networks.stages
+        steps = (Tune(training, name="finetune"), self.recalibrate)
+        return self.networks(before).then(*steps), (*before.stages, *(step.name for step in steps))
 
     def _recipe(self) -> Recipe:
         share = FINETUNING if self.request.final == "finetune" else 1.0

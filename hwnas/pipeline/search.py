@@ -256,7 +256,7 @@ class _Search:
             task=checked.task,
             request=request.final,
             recipe=recipe_of(request.training, checked.space),
-            networks=deployment.networks,
+            networks=self.weights.networks,
             teacher=self._teacher() if request.final.is_taught else None,
             database=deployment.database,
             validation=self.weights.validation,

@@ -7,7 +7,7 @@ import torch
 
 from hwnas.core.reporter import Reporter
 from hwnas.errors import RunError
-from hwnas.evaluate.evaluator import Evaluator, Networks
+from hwnas.evaluate.evaluator import Evaluator
 from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import FolderSource, SupernetSource
@@ -66,13 +66,13 @@ class RunWeights:
         """Judges networks of the supernet."""
         return NetworkEvaluator(self.networks_of("supernet"), self.validation)
 
-    def networks(self, evaluation: Evaluation) -> Networks:
+    def networks(self, evaluation: Evaluation) -> StagedNetworks:
         """Returns where the network of an evaluation comes from."""
         if FINALS & set(evaluation.stages):
             return self.networks_of("final")
         return self.networks_of("own" if self._run.weights(evaluation.arch.id).exists() else "supernet")
 
-    def networks_of(self, source: str) -> Networks:
+    def networks_of(self, source: str) -> StagedNetworks:
         """Returns the networks of the `supernet`, of a strategy's `own` weights, or after `final` training."""
         if source == "supernet":
             return StagedNetworks(SupernetSource(self.supernet), (self.recalibrate,))

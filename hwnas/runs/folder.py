@@ -83,13 +83,18 @@ class RunFolder:
         """Returns the file of the weights that a strategy has trained for a network (`Workshop.weights`)."""
         return self.searches / f"{arch_id}.safetensors"
 
+    @property
+    def final(self) -> Path:
+        """The weights of networks after final training."""
+        return self.path / "final"
+
     def final_weights(self, arch_id: str) -> Path:
         """Returns the file of the weights of a network after final training."""
-        return self.path / "final" / f"{arch_id}.safetensors"
+        return self.final / f"{arch_id}.safetensors"
 
     def final_checkpoint(self, arch_id: str) -> Path:
         """Returns the checkpoint of a network in final training."""
-        return self.path / "final" / f"{arch_id}.pt"
+        return self.final / f"{arch_id}.pt"
 
     @property
     def front(self) -> Path:
