@@ -19,7 +19,7 @@ import hwnas
 from hwnas.core.choice import Choice, Condition, Option
 from hwnas.core.layer import Layer
 from hwnas.core.operations import drop, fix
-from hwnas.core.operator import Cost, Operator, Shape
+from hwnas.core.operator import Operator, OperatorCost, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.profiler.device import conditions_here
@@ -159,7 +159,7 @@ def tied_spaces() -> st.SearchStrategy[SearchSpace]:
 
 
 @pytest.fixture(scope="session")
-def measured_cost() -> Callable[..., Cost]:
+def measured_cost() -> Callable[..., OperatorCost]:
     """What a built module really costs: FLOPs of one run, as torch counts them, and the numbers it holds."""
     return _measured_cost
 
@@ -183,8 +183,8 @@ class Toy(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
-        return Cost(2 * self.weights, self.weights, self.weights % 7)
+    def cost(self) -> OperatorCost:
+        return OperatorCost(2 * self.weights, self.weights, self.weights % 7)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _clauses(draw: st.DrawFn, earlier: list[Choice]) -> tuple[tuple[str, tuple[O
     return tuple(clause.items())
 
 
-def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = None) -> Cost:
+def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = None) -> OperatorCost:
     from hwnas.testing.counting import counts
 
     return counts(module, input_shape, vocabulary).cost

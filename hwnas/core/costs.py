@@ -12,7 +12,7 @@ import numpy as np
 from hwnas.core.choices import Choices
 from hwnas.core.factors import Factor
 from hwnas.core.layer import Layer
-from hwnas.core.operator import Cost, Operator
+from hwnas.core.operator import Operator, OperatorCost
 from hwnas.core.wiring import Alive, Chain
 from hwnas.errors import SpaceError, UnknownNameError
 
@@ -29,33 +29,37 @@ def _layer_factor(layer: Layer, choices: Choices, value: Callable[[Operator], fl
     return Factor(layer.name, layer.scope, values)
 
 
-def _flops(cost: Cost) -> float:
+def _flops(cost: OperatorCost) -> float:
     return cost.flops
 
 
-def _params(cost: Cost) -> float:
+def _params(cost: OperatorCost) -> float:
     return cost.params
 
 
-def _model_bytes(cost: Cost) -> float:
+def _model_bytes(cost: OperatorCost) -> float:
     """Returns the bytes of weights and statistics in float32."""
     return 4 * (cost.params + cost.statistics)
 
 
-COSTS: Final[Mapping[str, Callable[[Cost], float]]] = {"flops": _flops, "params": _params, "bytes": _model_bytes}
+LAYER_COSTS: Final[Mapping[str, Callable[[OperatorCost], float]]] = {
+    "flops": _flops,
+    "params": _params,
+    "bytes": _model_bytes,
+}
 PEAK: Final = "peak"
 
 
 def cost_factors(layers: Iterable[Layer], choices: Choices, name: str) -> tuple[Factor, ...]:
-    """Returns the factors of a cost in `COSTS`. Raises SpaceError for `peak`, UnknownNameError for other names."""
+    """Returns the factors of a cost in `LAYER_COSTS`. Raises SpaceError for `peak`, UnknownNameError for other names."""
     if name == PEAK:
         raise SpaceError(
             "peak memory is the maximum over layers, not a sum: it has no expectation and no factors that add; use peak "
             "memory as a limit"
         )
-    if name not in COSTS:
-        raise UnknownNameError("cost", name, [*COSTS, PEAK])
-    measure = COSTS[name]
+    if name not in LAYER_COSTS:
+        raise UnknownNameError("cost", name, [*LAYER_COSTS, PEAK])
+    measure = LAYER_COSTS[name]
     return layer_factors(layers, choices, lambda operator: measure(operator.cost()))
 
 

@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class OperatorCost:
     """Costs of an operator that are known without running it; costs add up.
 
     `flops` is 2 x the multiply-accumulates of convolutions, linear layers and attention products, for one sample.
@@ -22,27 +22,27 @@ class Cost:
     params: int = 0
     statistics: int = 0
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.flops + other.flops, self.params + other.params, self.statistics + other.statistics)
+    def __add__(self, other: "OperatorCost") -> "OperatorCost":
+        return OperatorCost(self.flops + other.flops, self.params + other.params, self.statistics + other.statistics)
 
 
 def conv_cost(
     in_channels: int, out_channels: int, kernel: int, out_hw: tuple[int, int], groups: int = 1, bias: bool = False
-) -> Cost:
+) -> OperatorCost:
     """Returns the cost of a two-dimensional convolution with a square kernel and `out_hw` output positions."""
     weights = out_channels * (in_channels // groups) * kernel * kernel
-    return Cost(2 * weights * out_hw[0] * out_hw[1], weights + (out_channels if bias else 0))
+    return OperatorCost(2 * weights * out_hw[0] * out_hw[1], weights + (out_channels if bias else 0))
 
 
-def linear_cost(in_features: int, out_features: int, positions: int = 1, bias: bool = True) -> Cost:
+def linear_cost(in_features: int, out_features: int, positions: int = 1, bias: bool = True) -> OperatorCost:
     """Returns the cost of a linear layer applied at `positions` positions."""
     weights = in_features * out_features
-    return Cost(2 * weights * positions, weights + (out_features if bias else 0))
+    return OperatorCost(2 * weights * positions, weights + (out_features if bias else 0))
 
 
-def batch_norm_cost(channels: int) -> Cost:
+def batch_norm_cost(channels: int) -> OperatorCost:
     """Returns the cost of a batch-norm: scale and shift are parameters, running mean and variance are statistics."""
-    return Cost(0, 2 * channels, 2 * channels)
+    return OperatorCost(0, 2 * channels, 2 * channels)
 
 
 def float_bytes(shape: Shape) -> int:
@@ -88,7 +88,7 @@ class Operator(ABC):
         """The shape of the output, without the batch axis."""
 
     @abstractmethod
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         """Returns FLOPs, parameters and statistics, equal to those of the built module."""
 
     @property

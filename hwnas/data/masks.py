@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 
 from hwnas.core.arrays import IntArray
+from hwnas.core.labels import UNLABELLED
 from hwnas.core.operator import Shape
 from hwnas.data.pictures import fitted
 from hwnas.data.request import DataRequest
-from hwnas.data.segmentation import UNLABELLED, SegmentationData, segmented
+from hwnas.data.segmentation import SegmentationData, segmented
 from hwnas.data.sources import FEWEST, is_picture, listed, picture, require_numbered
 from hwnas.data.splits import Examples, split_rows
 from hwnas.errors import DataError

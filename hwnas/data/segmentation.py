@@ -4,7 +4,7 @@ Shapes: N images, K classes, C channels, H rows, W columns.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from hwnas.data.labelled import LabelledImages
 from hwnas.data.pictures import normalisation, shifted_together
 from hwnas.data.request import DataRequest
 from hwnas.data.splits import Examples
-
-UNLABELLED: Final = -100  # the label of pixels that are not learned or scored; torch's losses ignore it by default
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

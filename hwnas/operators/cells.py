@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost
+from hwnas.core.operator import Operator, OperatorCost, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost
 
 
 @final
@@ -18,8 +18,8 @@ class Skip(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
-        return Cost()
+    def cost(self) -> OperatorCost:
+        return OperatorCost()
 
     def peak_bytes(self) -> int:
         """Returns the bytes of the input, which is the output, too."""
@@ -38,8 +38,8 @@ class AveragePool(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
-        return Cost()
+    def cost(self) -> OperatorCost:
+        return OperatorCost()
 
 
 @final
@@ -56,7 +56,7 @@ class ReluConv(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         channels, height, width = self.input_shape
         return conv_cost(channels, channels, self.kernel, (height, width)) + batch_norm_cost(channels)
 
@@ -81,7 +81,7 @@ class Reduction(Operator):
         channels, height, width = self.input_shape
         return (2 * channels, height // 2, width // 2)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         channels = self.input_shape[0]
         out_channels, *out_hw = self.output_shape
         out = (out_hw[0], out_hw[1])
@@ -107,7 +107,7 @@ class NormClassifier(Operator):
     def output_shape(self) -> Shape:
         return (self.classes,)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         return batch_norm_cost(self.input_shape[0]) + linear_cost(self.input_shape[0], self.classes)
 
     def peak_bytes(self) -> int:

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost, strided
+from hwnas.core.operator import (
+    Operator,
+    OperatorCost,
+    Shape,
+    batch_norm_cost,
+    conv_cost,
+    float_bytes,
+    linear_cost,
+    strided,
+)
 from hwnas.errors import SpaceError
 
 
@@ -27,8 +36,8 @@ class Resize(Operator):
     def output_shape(self) -> Shape:
         return (self.input_shape[0], self.resolution, self.resolution)
 
-    def cost(self) -> Cost:
-        return Cost()
+    def cost(self) -> OperatorCost:
+        return OperatorCost()
 
 
 @final
@@ -49,7 +58,7 @@ class ConvBlock(Operator):
         _, height, width = self.input_shape
         return (self.channels, strided(height, self.stride), strided(width, self.stride))
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         _, *out_hw = self.output_shape
         convolution = conv_cost(self.input_shape[0], self.channels, self.kernel, (out_hw[0], out_hw[1]))
         return convolution + batch_norm_cost(self.channels)
@@ -113,7 +122,7 @@ class MBConv(Operator):
         _, height, width = self.input_shape
         return (self.channels, strided(height, self.stride), strided(width, self.stride))
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         in_channels, height, width = self.input_shape
         _, *out_hw = self.output_shape
         out = (out_hw[0], out_hw[1])
@@ -164,7 +173,7 @@ class PoolClassifier(Operator):
     def output_shape(self) -> Shape:
         return (self.classes,)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         in_channels, height, width = self.input_shape
         convolution = conv_cost(in_channels, self.features, 1, (height, width)) + batch_norm_cost(self.features)
         return convolution + linear_cost(self.features, self.classes)
@@ -198,7 +207,7 @@ class PlainConv(Operator):
         _, height, width = self.input_shape
         return (self.channels, height // 2, width // 2) if self.pool else (self.channels, height, width)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         in_channels, height, width = self.input_shape
         return conv_cost(in_channels, self.channels, self.kernel, (height, width), bias=True)
 
@@ -239,7 +248,7 @@ class FlattenClassifier(Operator):
         _, height, width = self.input_shape
         return (self.features * (height - 2) * (width - 2), *self.hidden, self.classes)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         in_channels, height, width = self.input_shape
         cost = conv_cost(in_channels, self.features, 7, (height - 2, width - 2), bias=True)
         for in_features, out_features in pairwise(self.widths):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost, float_bytes
+from hwnas.core.operator import Operator, OperatorCost, Shape, batch_norm_cost, conv_cost, float_bytes
 
 
 @final
@@ -33,7 +33,7 @@ class PixelClassifier(Operator):
         """Returns the channels before the rearrangement."""
         return self.classes * self.scale**2
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         in_channels, height, width = self.input_shape
         convolution = conv_cost(in_channels, self.features, 1, (height, width)) + batch_norm_cost(self.features)
         return convolution + conv_cost(self.features, self.predictions, 1, (height, width), bias=True)

@@ -9,13 +9,13 @@ Shapes: T tokens, E embedding, H heads, D head size, V vocabulary; C, H, W of im
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from hwnas.core.operator import Cost, Operator, Shape, conv_cost, float_bytes, linear_cost
+from hwnas.core.operator import Operator, OperatorCost, Shape, conv_cost, float_bytes, linear_cost
 from hwnas.errors import SpaceError
 
 
-def layer_norm_cost(features: int) -> Cost:
+def layer_norm_cost(features: int) -> OperatorCost:
     """Returns the cost of a layer norm: scale and shift, no statistics."""
-    return Cost(0, 2 * features)
+    return OperatorCost(0, 2 * features)
 
 
 @final
@@ -48,9 +48,9 @@ class PatchEmbedding(Operator):
     def output_shape(self) -> Shape:
         return (self.grid[0] * self.grid[1], self.embedding)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         tokens, embedding = self.output_shape
-        positions = Cost(0, tokens * embedding)
+        positions = OperatorCost(0, tokens * embedding)
         return conv_cost(self.input_shape[0], embedding, self.patch, self.grid, bias=True) + positions
 
     def peak_bytes(self) -> int:
@@ -93,7 +93,7 @@ class Attention(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         """Returns the cost; both attention products count all T x T pairs.
 
         Causal attention counts the same, because runtimes multiply all pairs and mask afterwards.
@@ -102,7 +102,7 @@ class Attention(Operator):
         cost = layer_norm_cost(embedding) + linear_cost(self.inner, embedding, tokens)
         for _ in ("query", "key", "value"):
             cost += linear_cost(embedding, self.inner, tokens)
-        return cost + Cost(2 * 2 * tokens * tokens * self.inner)
+        return cost + OperatorCost(2 * 2 * tokens * tokens * self.inner)
 
     def peak_bytes(self) -> int:
         """Returns the largest need of the last of query, key and value, of attention (one operation), and of the shortcut."""
@@ -132,7 +132,7 @@ class FeedForward(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         tokens, embedding = self.input_shape
         up, down = linear_cost(embedding, self.hidden, tokens), linear_cost(self.hidden, embedding, tokens)
         return layer_norm_cost(embedding) + up + down
@@ -161,7 +161,7 @@ class TokenClassifier(Operator):
     def output_shape(self) -> Shape:
         return (self.classes,)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         _, embedding = self.input_shape
         return layer_norm_cost(embedding) + linear_cost(embedding, self.classes)
 
@@ -193,9 +193,9 @@ class TokenEmbedding(Operator):
     def vocabulary(self) -> int:
         return self.tokens
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         """Returns the cost; a look-up has no FLOPs."""
-        return Cost(0, (self.tokens + self.input_shape[0]) * self.embedding)
+        return OperatorCost(0, (self.tokens + self.input_shape[0]) * self.embedding)
 
     def peak_bytes(self) -> int:
         """Returns the larger need of the look-up and the sum with the positions."""
@@ -220,7 +220,7 @@ class LanguageHead(Operator):
     def output_shape(self) -> Shape:
         return (self.input_shape[0], self.tokens)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         positions, embedding = self.input_shape
         return layer_norm_cost(embedding) + linear_cost(embedding, self.tokens, positions, bias=False)
 

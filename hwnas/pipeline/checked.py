@@ -28,7 +28,7 @@ from hwnas.train.request import AUTO
 from hwnas.train.weights import load_supernet
 
 # The costs that a predictor gives.
-PREDICTED: Final = tuple(name for name, kind in COSTS.items() if kind.origin == "predictor")
+PREDICTED_COSTS: Final = tuple(name for name, kind in COSTS.items() if kind.origin == "predictor")
 # Training examples that costs which run a network are computed on.
 PROXY_BATCH: Final = 64
 
@@ -65,7 +65,10 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     data, task = load_for(space, request.data, request.seed, run)
     names = _cost_names(request, task, latency_names(targets))
     sources = Sources(
-        request=request.sources, space=space, restrictions=request.space, needs=needs_of(names, targets, PREDICTED)
+        request=request.sources,
+        space=space,
+        restrictions=request.space,
+        needs=needs_of(names, targets, PREDICTED_COSTS),
     )
     return CheckedRequest(
         request=request, space=space, data=data, task=task, targets=targets, sources=sources, cost_names=names

@@ -24,7 +24,7 @@ from hwnas.strategies.pareto import non_dominated
 
 # How far a metric of a model, run again, may be from the table's, and a model's outputs from the network's in torch.
 METRIC_TOLERANCE = 1e-4
-STATISTICS = {"p10": "measured_ms", "median": "measured_median_ms", "p90": "measured_p90_ms"}
+COLUMNS = {"p10": "measured_ms", "median": "measured_median_ms", "p90": "measured_p90_ms"}
 
 
 def check_claims(run_path: Path) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def check_claims(run_path: Path) -> list[dict[str, Any]]:
 def _of_the_front(run: RunFolder, budget_on: str, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:
     beaten = _beaten(run, rows)
     yield _claim("no network is dominated within its budget", beaten == 0, f"{beaten} of {len(rows)} are")
-    column = STATISTICS[budget_on]
+    column = COLUMNS[budget_on]
     over = sum(
         not latency.within_budget
         or (

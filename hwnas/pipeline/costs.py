@@ -9,7 +9,7 @@ from hwnas.costs.predicted import PredictedCost
 from hwnas.costs.proxies import ProxyCost
 from hwnas.costs.registry import COSTS, space_cost
 from hwnas.pipeline.checked import CheckedRequest
-from hwnas.predict.measurements import LATENCY, STATISTICS
+from hwnas.predict.measurements import LATENCY, STATISTIC_OF
 from hwnas.predict.predictor import LatencyPredictor
 
 # The costs of every front, whether or not they are objectives.
@@ -30,7 +30,7 @@ def made_costs(checked: CheckedRequest, predictors: Mapping[str, LatencyPredicto
     goal = checked.request.goal
     kinds = {need.name: need.kind for need in checked.sources.needs}
     predicted = {
-        name: PredictedCost(predictor, goal.budget_on if kinds[name] == LATENCY else STATISTICS[kinds[name]], name)
+        name: PredictedCost(predictor, goal.budget_on if kinds[name] == LATENCY else STATISTIC_OF[kinds[name]], name)
         for name, predictor in predictors.items()
     }
     others = dict.fromkeys((*ALWAYS, *(name for name in checked.cost_names if name not in predicted)))

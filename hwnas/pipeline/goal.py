@@ -13,6 +13,7 @@ from hwnas.costs.limits import parse_limit
 from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.predict.measurements import LATENCY
 from hwnas.report.front import STATISTICS
+from hwnas.strategies.problem import MOST_OBJECTIVES
 
 UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
 # The flags that are short for a --limit, by the cost that each one limits.
@@ -23,7 +24,6 @@ LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "max_energy_mj": "energy",
 }
 FEWEST_OBJECTIVES: Final = 2
-MOST_OBJECTIVES: Final = 4
 
 
 @plain_dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def energies(table: Table, space: SearchSpace) -> Measurements:
 
 
 # What a table can be asked for.
-COSTS: Final[Mapping[str, Callable[[Table, SearchSpace], Measurements]]] = {LATENCY: measurements, ENERGY: energies}
+MEASURED: Final[Mapping[str, Callable[[Table, SearchSpace], Measurements]]] = {LATENCY: measurements, ENERGY: energies}
 
 
 def _own_networks(rows: Iterable[Row], space: SearchSpace) -> dict[Arch, list[Row]]:
@@ -117,8 +117,8 @@ def fit_table(
     Raises TableError where latencies did not converge, unless that is allowed; PredictorError of known devices and a cold
     one, and of a cold one of energy; UnknownNameError.
     """
-    if cost not in COSTS:
-        raise UnknownNameError("cost", cost, list(COSTS))
+    if cost not in MEASURED:
+        raise UnknownNameError("cost", cost, list(MEASURED))
     table = read_table(path)
     if cost == LATENCY and table.unconverged and not allow_unconverged:
         worst = table.unconverged[0]
@@ -142,7 +142,7 @@ def fit_table(
         predictor = cold_predictor(space, source, measurements(table, source), table.conditions, where=str(path))
     else:
         space, predictors = space or reload_space(table.space), [LatencyPredictor.load(file) for file in known]
-        predictor = fit(space, COSTS[cost](table, space), table.conditions, known=predictors, where=str(path))
+        predictor = fit(space, MEASURED[cost](table, space), table.conditions, known=predictors, where=str(path))
     provenance = {
         "hwnas": hwnas.__version__,
         "table": str(path),

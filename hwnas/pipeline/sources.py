@@ -14,7 +14,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError, TableError
 from hwnas.pipeline.options import SourcesRequest
-from hwnas.pipeline.predict import COSTS, fit_table, load_predictor, measurements, usable_predictor, usable_table
+from hwnas.pipeline.predict import MEASURED, fit_table, load_predictor, measurements, usable_predictor, usable_table
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import FEWEST_NETWORKS, LATENCY
 from hwnas.predict.predictor import LatencyPredictor
@@ -56,7 +56,7 @@ class Sources:
                 continue
             table = self.table(need)
             if table is not None:
-                COSTS[need.kind](read_table(table), self.space).require(
+                MEASURED[need.kind](read_table(table), self.space).require(
                     self.space.operators(), self.space.size, str(table)
                 )
             elif not need.target.timed or (need.kind != LATENCY and self._latency_is_known(need.target)):

@@ -18,9 +18,9 @@ FEWEST_AMONG_KNOWN = 5
 LATENCY: Final = "latency"
 ENERGY: Final = "energy"
 # Costs that can be measured and predicted, and their units.
-UNITS: Final[Mapping[str, str]] = {LATENCY: "ms", ENERGY: "mJ"}
+UNIT_OF: Final[Mapping[str, str]] = {LATENCY: "ms", ENERGY: "mJ"}
 # The statistic that is predicted.
-STATISTICS: Final[Mapping[str, str]] = {LATENCY: "p10", ENERGY: "mean"}
+STATISTIC_OF: Final[Mapping[str, str]] = {LATENCY: "p10", ENERGY: "mean"}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -43,7 +43,7 @@ class Measurements:
 
     def __post_init__(self) -> None:
         """Raises PredictorError for costs that cannot be, or that are not one for each network."""
-        unit = UNITS[self.cost]
+        unit = UNIT_OF[self.cost]
         for name, cost_N in {"network": self.networks_N, **self.other}.items():
             if np.shape(cost_N) != (len(self.rows_NC),) or not (
                 np.isfinite(cost_N).all() and (np.asarray(cost_N) > 0).all()
@@ -60,7 +60,7 @@ class Measurements:
         places = np.flatnonzero((self.rows_NC == row_C).all(1))
         if len(places) == 0:
             return None
-        return float({STATISTICS[self.cost]: self.networks_N, **self.other}[statistic][places[0]])
+        return float({STATISTIC_OF[self.cost]: self.networks_N, **self.other}[statistic][places[0]])
 
     def statistics(self) -> dict[str, float]:
         """Returns, for every statistic, the factor from the predicted one that three in four networks stay below.
@@ -69,7 +69,7 @@ class Measurements:
         """
         # The upper quartile: up to a quarter of the networks may have been measured in disturbed moments.
         ratios = {name: np.quantile(cost_N / self.networks_N, 0.75) for name, cost_N in self.other.items()}
-        return {STATISTICS[self.cost]: 1.0} | {name: float(ratio) for name, ratio in ratios.items()}
+        return {STATISTIC_OF[self.cost]: 1.0} | {name: float(ratio) for name, ratio in ratios.items()}
 
     def isolated_of(self, operators: Iterable[str]) -> Mapping[str, float]:
         """Returns the isolated costs, or an empty mapping where some of these operators were not measured."""

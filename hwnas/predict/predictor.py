@@ -22,7 +22,7 @@ from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
-from hwnas.predict.measurements import LATENCY, STATISTICS, UNITS
+from hwnas.predict.measurements import LATENCY, STATISTIC_OF, UNIT_OF
 from hwnas.predict.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
@@ -58,7 +58,7 @@ class LatencyPredictor:
     @property
     def unit(self) -> str:
         """`ms` or `mJ`."""
-        return UNITS[self.cost]
+        return UNIT_OF[self.cost]
 
     @cached_property
     def trees(self) -> tuple[Factor, ...]:
@@ -258,8 +258,8 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         raise ValueError(f"interval {low} to {high}")
     cost = content.get("cost", LATENCY)  # older files have none
     statistics = {name: float(ratio) for name, ratio in content["statistics"].items()}
-    if STATISTICS[cost] not in statistics:
-        raise ValueError(f"no {STATISTICS[cost]} of {cost}")
+    if STATISTIC_OF[cost] not in statistics:
+        raise ValueError(f"no {STATISTIC_OF[cost]} of {cost}")
     _ = float(content["report"]["held_out"]["mape"])  # what predictors of other devices rely on
     loaded = LatencyPredictor(
         choices=tuple(choices),

@@ -13,7 +13,7 @@ from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.costs import layer_factors
 from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
-from hwnas.predict.measurements import UNITS, Measurements
+from hwnas.predict.measurements import UNIT_OF, Measurements
 
 FOLDS: Final = 10
 COVERAGE: Final = 0.9
@@ -26,7 +26,7 @@ def held_out_report(space: SearchSpace, measurements: Measurements, held_out_N: 
     the intervals of the other folds. `reference_ms` is in the unit of the cost; files keep the name.
     """
     measured_N = measurements.networks_N
-    count, unit = len(measured_N), UNITS[measurements.cost].lower()
+    count, unit = len(measured_N), UNIT_OF[measurements.cost].lower()
     simpler = baselines(space, measurements)
     return {
         "networks": count,

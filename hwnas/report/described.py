@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hwnas.report.axes import SHARE, WORDS, metric_text
 from hwnas.runs.front import DeviceLatency, FrontRow
-from hwnas.runs.objectives import UNITS
+from hwnas.runs.objectives import UNIT_OF_COLUMN
 from hwnas.tasks.task import Metric
 
 
@@ -42,7 +42,7 @@ def _metric_line(point: FrontRow, metric: Metric) -> str:
 
 
 def _cost_text(column: str, value: float) -> str:
-    end = next((end for end in UNITS if column.endswith(end)), "")
+    end = next((end for end in UNIT_OF_COLUMN if column.endswith(end)), "")
     name = column.removesuffix(end)
     number = f"{int(value):,}" if float(value).is_integer() else f"{value:.4g}"
-    return f"{WORDS.get(name, name)}: {number}{f' {UNITS[end]}' if end else ''}"
+    return f"{WORDS.get(name, name)}: {number}{f' {UNIT_OF_COLUMN[end]}' if end else ''}"

@@ -11,7 +11,7 @@ from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.report.axes import SHARE, WORDS, Axis, Place, finite, metric_text, with_unit
 from hwnas.report.comparison import Comparison
 from hwnas.runs.front import FrontRow, named
-from hwnas.runs.objectives import UNITS, Objective, RunGoal
+from hwnas.runs.objectives import UNIT_OF_COLUMN, Objective, RunGoal
 from hwnas.strategies.pareto import non_dominated
 
 STATISTICS: Final[Mapping[str, str]] = {"p10": "10th percentile", "median": "median", "p90": "90th percentile"}
@@ -249,7 +249,7 @@ class Pair:
             return with_unit(f"validation {objective.name}", objective.metric.unit)
         if not objective.is_latency:
             column = objective.column(self.plot.points[0]).removeprefix(objective.name)
-            return with_unit(WORDS.get(objective.name, objective.name), UNITS.get(column, ""))
+            return with_unit(WORDS.get(objective.name, objective.name), UNIT_OF_COLUMN.get(column, ""))
         if len(self.plot.devices) == 1:
             return "latency (ms)"
         latency = self.plot.points[0].latency_of(objective.name)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hwnas.report.axes import SHARE, WORDS
 from hwnas.runs.front import DeviceLatency, FrontRow, named
-from hwnas.runs.objectives import UNITS, RunGoal
+from hwnas.runs.objectives import UNIT_OF_COLUMN, RunGoal
 from hwnas.tasks.task import Metric
 
 # A table is at most as wide as this where it can be: costs that are no objectives are left out for it.
@@ -100,11 +100,13 @@ def _verdict(latency: DeviceLatency) -> str:
 
 
 def _cost(rows: Sequence[FrontRow], column: str, needed: bool) -> _Column:
-    end = next((end for end in UNITS if column.endswith(end)), "")
+    end = next((end for end in UNIT_OF_COLUMN if column.endswith(end)), "")
     name = column.removesuffix(end)
     words = _HEADERS.get(name, WORDS.get(name, name))
     values = [row.costs.get(column) for row in rows]
-    return _Column(f"{words}\n{UNITS[end]}" if end else words, [_count(value) for value in values], needed=needed)
+    return _Column(
+        f"{words}\n{UNIT_OF_COLUMN[end]}" if end else words, [_count(value) for value in values], needed=needed
+    )
 
 
 def _count(value: float | None) -> str:

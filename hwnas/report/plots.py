@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hwnas.core.files import replace_file
 from hwnas.errors import UnknownNameError
-from hwnas.predict.measurements import STATISTICS
+from hwnas.predict.measurements import STATISTIC_OF
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
 from hwnas.report.held_out import HeldOutPlot
@@ -129,7 +129,7 @@ def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:
         kendall=report["held_out"]["kendall"],
         repeat_noise=report["repeat_noise"],
         cost=predictor.cost,
-        statistic=STATISTICS[predictor.cost],
+        statistic=STATISTIC_OF[predictor.cost],
         unit=predictor.unit,
     )
 

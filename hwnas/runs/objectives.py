@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 LATENCY: Final = "latency"
 # The unit of a cost by the end of its column: `peak_mib`.
-UNITS: Final[Mapping[str, str]] = {"_ms": "ms", "_mj": "mJ", "_mib": "MiB"}
+UNIT_OF_COLUMN: Final[Mapping[str, str]] = {"_ms": "ms", "_mj": "mJ", "_mib": "MiB"}
 
 
 def cost_column(name: str, unit: str) -> str:
-    """Returns the column of a cost in front.csv: its name, and its unit where that is one of `UNITS`.
+    """Returns the column of a cost in front.csv: its name, and its unit where that is one of `UNIT_OF_COLUMN`.
 
     >>> cost_column("peak", "MiB"), cost_column("params", "")
     ('peak_mib', 'params')
     """
     end = f"_{unit.lower()}"
-    return f"{name}{end}" if end in UNITS else name
+    return f"{name}{end}" if end in UNIT_OF_COLUMN else name
 
 
 @final
@@ -60,7 +60,7 @@ class Objective:
             return f"{self.name}_val"
         if self.is_latency:
             return f"predicted_ms@{self.device}" if self.device else "predicted_ms"
-        for column in (self.name, *(f"{self.name}{end}" for end in UNITS)):
+        for column in (self.name, *(f"{self.name}{end}" for end in UNIT_OF_COLUMN)):
             if column in row.costs:
                 return column
         raise UnknownNameError("objective of the front", self.name, sorted(row.costs))
@@ -116,7 +116,7 @@ def read_goal(run: "RunFolder") -> RunGoal:
 
 def known_names(row: "FrontRow", metrics: Sequence[Metric]) -> list[str]:
     """Returns the names of all that rows like this one can be drawn or compared by: metrics, latencies and other costs."""
-    ends = tuple(UNITS)
+    ends = tuple(UNIT_OF_COLUMN)
     costs = [name.removesuffix(next((end for end in ends if name.endswith(end)), "")) for name in row.costs]
     latencies = [LATENCY, *(f"{LATENCY}@{latency.device}" for latency in row.latencies[1:])]
     return [*(metric.name for metric in metrics), *latencies, *costs]

@@ -10,15 +10,15 @@
         ])
 
 Spaces from parts: `compose`, `place`, `pick`, `stage`, `cell`. Spaces from layers: `SearchSpace`, `Choice`, `Layer` and a
-wiring of `Chain`, `Stage`, `Graph`. Operators of one's own: `Operator`, `Cost` and the costs of common layers.
+wiring of `Chain`, `Stage`, `Graph`. Operators of one's own: `Operator`, `OperatorCost` and the costs of common layers.
 """
 
 from hwnas.core.choice import Choice, only_if
 from hwnas.core.choices import Choices
 from hwnas.core.layer import Layer
 from hwnas.core.operator import (
-    Cost,
     Operator,
+    OperatorCost,
     Shape,
     batch_norm_cost,
     conv_cost,
@@ -52,7 +52,6 @@ __all__ = [
     "Choice",
     "Choices",
     "ConvBlock",
-    "Cost",
     "Edge",
     "FeedForward",
     "FlattenClassifier",
@@ -62,6 +61,7 @@ __all__ = [
     "MBConv",
     "NormClassifier",
     "Operator",
+    "OperatorCost",
     "PatchEmbedding",
     "Place",
     "PlainConv",

@@ -9,13 +9,11 @@ from typing import Final, final
 import torch
 from torch import Tensor
 
+from hwnas.core.labels import UNLABELLED
 from hwnas.core.operator import Shape
 from hwnas.tasks.classes import Predictions, cross_entropy, distillation, require_predictions, summed_entropy
 from hwnas.tasks.shapes import require_shape
 from hwnas.tasks.task import Metric
-
-# The label of pixels that neither teach nor count: torch's own `ignore_index`.
-UNLABELLED: Final = -100
 
 
 @final

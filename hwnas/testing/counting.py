@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from hwnas.core.operator import Cost, Shape
+from hwnas.core.operator import OperatorCost, Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Counts:
     """One run of a module on one sample, without the batch axis."""
 
     output_shape: Shape
-    cost: Cost
+    cost: OperatorCost
     peak_bytes: int
 
 
@@ -34,7 +34,7 @@ def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None)
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
     return Counts(
         output_shape=tuple(output.shape[1:]),
-        cost=Cost(counter.total, params, statistics),
+        cost=OperatorCost(counter.total, params, statistics),
         peak_bytes=recorder.peak_bytes(x, output),
     )
 

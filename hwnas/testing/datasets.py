@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from hwnas.core.arrays import IntArray
+from hwnas.core.labels import UNLABELLED
 from hwnas.data.dataset import Dataset, Split
-from hwnas.data.segmentation import UNLABELLED
 
 BATCH: Final = 4
 

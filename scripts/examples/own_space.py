@@ -17,9 +17,9 @@ from hwnas.spaces import (
     Choice,
     Choices,
     ConvBlock,
-    Cost,
     Layer,
     Operator,
+    OperatorCost,
     PoolClassifier,
     SearchSpace,
     Shape,
@@ -42,7 +42,7 @@ class ConvMixer(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         channels, height, width = self.input_shape
         depthwise = conv_cost(channels, channels, self.kernel, (height, width), groups=channels)
         return depthwise + conv_cost(channels, channels, 1, (height, width)) + batch_norm_cost(channels)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.core.costs import COSTS, layer_factors
+from hwnas.core.costs import LAYER_COSTS, layer_factors
 from hwnas.core.factors import CHUNK, Factor, absorbed, exceeding, highest, merged, total
-from hwnas.core.operator import Cost
+from hwnas.core.operator import OperatorCost
 from hwnas.errors import SpaceError, UnknownNameError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -116,7 +116,7 @@ def test_the_peak_of_a_chain_is_the_highest_of_its_operators(spaces, data, seed)
 def test_a_cost_is_the_sum_over_the_operators(spaces, data, seed) -> None:
     space = data.draw(spaces)
     rows = space.sample_rows(np.random.default_rng(seed), 5)
-    for name, measure in COSTS.items():
+    for name, measure in LAYER_COSTS.items():
         expected = []
         for row in rows:
             arch = space.decode(row)
@@ -127,8 +127,8 @@ def test_a_cost_is_the_sum_over_the_operators(spaces, data, seed) -> None:
 
 
 def test_bytes_are_four_for_every_weight_and_statistic() -> None:
-    cost = Cost(1_000, 20, 3)
-    assert {name: measure(cost) for name, measure in COSTS.items()} == {"flops": 1_000, "params": 20, "bytes": 92}
+    cost = OperatorCost(1_000, 20, 3)
+    assert {name: measure(cost) for name, measure in LAYER_COSTS.items()} == {"flops": 1_000, "params": 20, "bytes": 92}
 
 
 def test_layer_factors_have_one_axis_per_choice_of_the_scope(tiny_space) -> None:
@@ -154,7 +154,7 @@ def test_smallest_and_largest_of_mobilenet_are_the_ends_of_every_choice(tiny_spa
 
 
 def test_costs_add() -> None:
-    for one, other in itertools.product([Cost(), Cost(1, 2, 3), Cost(10, 20, 30)], repeat=2):
+    for one, other in itertools.product([OperatorCost(), OperatorCost(1, 2, 3), OperatorCost(10, 20, 30)], repeat=2):
         added = one + other
         assert (added.flops, added.params, added.statistics) == (
             one.flops + other.flops,

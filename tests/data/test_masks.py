@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hwnas.core.labels import UNLABELLED
 from hwnas.data.dataset import load_data
 from hwnas.data.masks import nearest
 from hwnas.data.pictures import shifted_together
-from hwnas.data.segmentation import UNLABELLED, SegmentationData
+from hwnas.data.segmentation import SegmentationData
 from hwnas.errors import DataError
 
 SHAPE = (1, 8, 8)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hwnas.core.operator import Cost, Operator
+from hwnas.core.operator import Operator, OperatorCost
 from hwnas.errors import SpaceError
 from hwnas.modules.assemble import build
 from hwnas.modules.transformer import INITIAL_STD
@@ -80,7 +80,7 @@ def test_an_operators_cost_is_what_its_module_has(operator: Operator) -> None:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(inputs(operator, batch=1))
     params = sum(parameter.numel() for parameter in module.parameters())
-    assert Cost(counter.get_total_flops(), params, len(list(module.buffers()))) == operator.cost()
+    assert OperatorCost(counter.get_total_flops(), params, len(list(module.buffers()))) == operator.cost()
 
 
 @given(OPERATORS, st.booleans())

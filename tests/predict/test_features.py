@@ -18,7 +18,7 @@ from hwnas.core.costs import layer_factors
 from hwnas.core.factors import total
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operations import fix, keep, tie
-from hwnas.core.operator import Cost, Operator, Shape
+from hwnas.core.operator import Operator, OperatorCost, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Edge, Graph
 from hwnas.predict.basis import INTERCEPT, Basis
@@ -43,8 +43,8 @@ class Weighed(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
-        return Cost(self.flops)
+    def cost(self) -> OperatorCost:
+        return OperatorCost(self.flops)
 
 
 def made(flops: int, name: str, options: Options) -> Operator:

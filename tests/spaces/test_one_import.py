@@ -27,7 +27,7 @@ def test_every_built_in_operator_is_there(module) -> None:
 def test_names_of_parts_layers_costs_and_loading_are_there() -> None:
     parts = {"compose", "place", "pick", "stage", "cell", "Place", "Blocks", "Cell"}
     layers = {"SearchSpace", "Choice", "Choices", "only_if", "Layer", "Chain", "Stage", "Graph", "Edge"}
-    costs = {"Operator", "Cost", "Shape", "conv_cost", "linear_cost", "batch_norm_cost"}
+    costs = {"Operator", "OperatorCost", "Shape", "conv_cost", "linear_cost", "batch_norm_cost"}
     assert parts | layers | costs | {"SPACES", "load_space", "reload_space"} <= set(hwnas.spaces.__all__)
     assert all(hasattr(hwnas.spaces, name) for name in hwnas.spaces.__all__)
 

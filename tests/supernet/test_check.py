@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import hwnas
-from hwnas.core.operator import Cost, Operator, Shape, linear_cost
+from hwnas.core.operator import Operator, OperatorCost, Shape, linear_cost
 from hwnas.errors import SpaceError
 from hwnas.operators.conv import ConvBlock, PoolClassifier
 from hwnas.spaces.compose import compose, pick, place
@@ -30,7 +30,7 @@ class Scaled(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         channels, height, width = self.input_shape
         positions = height * width
         return linear_cost(channels, self.width, positions) + linear_cost(self.width, channels, positions)

@@ -8,9 +8,9 @@ import torch
 from sklearn.metrics import accuracy_score, jaccard_score, log_loss, r2_score, root_mean_squared_error
 from torch import Tensor
 
+from hwnas.core.labels import UNLABELLED
 from hwnas.errors import DataError, SpaceError
 from hwnas.tasks.registry import TASKS, load_task
-from hwnas.tasks.segmentation import UNLABELLED
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from hwnas.core.operator import Cost, Operator, Shape, batch_norm_cost, conv_cost
+from hwnas.core.operator import Operator, OperatorCost, Shape, batch_norm_cost, conv_cost
 from hwnas.core.space import SearchSpace
 from hwnas.operators.conv import ConvBlock, PoolClassifier
 from hwnas.spaces.compose import compose, pick, place
@@ -26,7 +26,7 @@ class Conv(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         channels, height, width = self.input_shape
         return conv_cost(channels, channels, self.kernel, (height, width)) + batch_norm_cost(channels)
 
@@ -65,8 +65,8 @@ class Free(Conv):
 
     kind: ClassVar[str] = "free"
 
-    def cost(self) -> Cost:
-        return Cost(0, 0)
+    def cost(self) -> OperatorCost:
+        return OperatorCost(0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +75,9 @@ class Weightless(Conv):
 
     kind: ClassVar[str] = "weightless"
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         right = Conv(input_shape=self.input_shape, kernel=self.kernel).cost()
-        return Cost(right.flops, right.params, 0)
+        return OperatorCost(right.flops, right.params, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,8 @@ class Transposed(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
-        return Cost(0, 24)
+    def cost(self) -> OperatorCost:
+        return OperatorCost(0, 24)
 
     @property
     def family(self) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer
-from hwnas.core.operator import Cost, Operator, Shape, linear_cost
+from hwnas.core.operator import Operator, OperatorCost, Shape, linear_cost
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 
@@ -29,8 +29,8 @@ class Embedding(Operator):
     def output_shape(self) -> Shape:
         return (*self.input_shape, self.features)
 
-    def cost(self) -> Cost:
-        return Cost(0, self.tokens * self.features)
+    def cost(self) -> OperatorCost:
+        return OperatorCost(0, self.tokens * self.features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Mlp(Operator):
     def output_shape(self) -> Shape:
         return self.input_shape
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         length, features = self.input_shape
         return linear_cost(features, self.hidden, length) + linear_cost(self.hidden, features, length)
 
@@ -61,7 +61,7 @@ class Readout(Operator):
     def output_shape(self) -> Shape:
         return (self.input_shape[0], self.tokens)
 
-    def cost(self) -> Cost:
+    def cost(self) -> OperatorCost:
         return linear_cost(self.input_shape[1], self.tokens, self.input_shape[0])
 
 
