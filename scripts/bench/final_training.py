@@ -81,12 +81,16 @@ def main() -> None:
     parser.add_argument("--predictor", help="the default is to measure one, or the shipped one of --device")
     parser.add_argument("--budget", help="as --latency-budget of `hwnas search`; the default is none")
     parser.add_argument("--final-epochs", type=int, nargs="+", default=[5, 15, 30], choices=(5, 15, 30))
+    parser.add_argument("--final", nargs="+", default=["finetune", "scratch"], choices=("finetune", "scratch"))
+    parser.add_argument("--final-teacher", nargs="+", default=["none", "largest"], choices=("none", "largest"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     out = arguments.out or Path(mkdtemp())
-    chosen = [variant for variant in VARIANTS if variant["final_epochs"] in arguments.final_epochs]
+    chosen = [
+        variant for variant in VARIANTS if all(value in getattr(arguments, name) for name, value in variant.items())
+    ]
     rows: dict[str, list[np.ndarray]] = {}
     for seed in range(arguments.seeds):
         base = searched(out / f"seed{seed}", arguments, seed)
