@@ -15,7 +15,9 @@ from hwnas.errors import RunError
 from hwnas.pipeline.checked import CheckedRequest, checked_request
 from hwnas.pipeline.models import Exporter, loaded_model, test_metrics
 from hwnas.pipeline.request import reopen
+from hwnas.pipeline.target import by_precision
 from hwnas.pipeline.weights import RunWeights
+from hwnas.profiler.device import tolerance
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, read_front
@@ -78,36 +80,46 @@ def _beaten(run: RunFolder, rows: list[FrontRow]) -> int:
 
 
 def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:
-    """Every model against its network in torch, and its metrics on the test split against the table's."""
-    target, weights = checked.targets[0], RunWeights(run, checked, Silent())
+    """Every model against its network in torch, and its metrics on the test split against the table's, in every precision."""
+    weights = RunWeights(run, checked, Silent())
     exporter = Exporter(run=run, space=checked.space, data=checked.data, targets=checked.targets)
-    worst_output, worst_metric = 0.0, 0.0
-    for row in rows:
-        evaluation = Evaluation(checked.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
-        module = weights.networks(evaluation).network(evaluation.arch).cpu()
-        model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
-        x = checked.data.inputs(np.resize(checked.data.test.raw, (target.here.batch, *checked.data.test.raw.shape[1:])))
-        with torch.inference_mode():
-            expected = module(x).numpy()
-        worst_output = max(worst_output, float(np.abs(model.run(x.numpy()) - expected).max()))
-        metrics = test_metrics(model, checked.data, checked.task, target.here.batch)
-        worst_metric = max([worst_metric, *_distances(row, metrics)])
-    tolerance = target.here.tolerance
-    yield _claim(
-        "models give what their networks give in torch", worst_output <= tolerance * 10, f"{worst_output:.1e} apart"
-    )
-    yield _claim("test metrics are those of the models", worst_metric <= METRIC_TOLERANCE, f"{worst_metric:.1e} apart")
+    first, *others = by_precision(checked.targets)
+    for end, target in [("", first), *((f"@{target.name}", target) for target in others)]:
+        worst_output, worst_metric = 0.0, 0.0
+        for row in rows:
+            evaluation = Evaluation(checked.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
+            module = weights.networks(evaluation).network(evaluation.arch).cpu()
+            model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
+            x = checked.data.inputs(_filled(checked.data.test.raw, target.here.batch))
+            with torch.inference_mode():
+                expected = module(x).numpy()
+            apart = np.abs(model.run(x.numpy()) - expected).max() / max(1.0, np.abs(expected).max())
+            worst_output = max(worst_output, float(apart))
+            metrics = test_metrics(model, checked.data, checked.task, target.here.batch)
+            worst_metric = max([worst_metric, *_distances(row, metrics, f"_test{end}")])
+        on = f" ({target.name})" if others else ""
+        allowed = tolerance(target.here.device, target.precision_here, target.runtime_options)
+        yield _claim(
+            f"models give what their networks give in torch{on}", worst_output <= allowed, f"{worst_output:.1e} apart"
+        )
+        yield _claim(
+            f"test metrics are those of the models{on}", worst_metric <= METRIC_TOLERANCE, f"{worst_metric:.1e} apart"
+        )
+
+
+def _filled(raw: np.ndarray, batch: int) -> np.ndarray:
+    return np.resize(raw, (batch, *raw.shape[1:]))
 
 
 def _itself(module: nn.Module) -> nn.Module:
     return module
 
 
-def _distances(row: FrontRow, metrics: Mapping[str, float]) -> list[float]:
+def _distances(row: FrontRow, metrics: Mapping[str, float], end: str) -> list[float]:
     return [
-        abs(row.metrics[f"{name}_test"] - value) / max(1.0, abs(value))
+        abs(row.metrics[f"{name}{end}"] - value) / max(1.0, abs(value))
         for name, value in metrics.items()
-        if f"{name}_test" in row.metrics
+        if f"{name}{end}" in row.metrics
     ]
 
 

@@ -21,7 +21,7 @@ from hwnas.data.dataset import Dataset
 from hwnas.evaluate.evaluator import Networks
 from hwnas.pipeline.models import Exporter, loaded_model, test_metrics
 from hwnas.pipeline.preflight import Goal
-from hwnas.pipeline.target import Target
+from hwnas.pipeline.target import Target, by_precision
 from hwnas.pipeline.timing import timed_models
 from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, Latencies, RunDatabase
@@ -174,14 +174,19 @@ def measure(job: Deployment, evaluations: Sequence[Evaluation]) -> None:
 
 
 def test(job: Deployment, phase: str, evaluations: Iterable[Evaluation]) -> None:
-    """Runs exported models on the test split, and keeps their metrics."""
-    first, _ = next(iter(job.latencies.values()))
+    """Runs exported models on the test split, and keeps their metrics, those of a further precision as NAME@DEVICE."""
+    first, *others = by_precision(target for target, _ in job.latencies.values())
     known = job.database.tests(phase)
     for evaluation in evaluations:
         if evaluation.arch.id not in known:
-            model = _loaded(job, first, evaluation)
-            metrics = test_metrics(model, job.data, job.task, first.here.batch)
+            metrics = dict(_tested(job, first, evaluation))
+            for target in others:
+                metrics |= {f"{name}@{target.name}": value for name, value in _tested(job, target, evaluation).items()}
             job.database.add_tests(phase, {evaluation.arch.id: metrics})
+
+
+def _tested(job: Deployment, target: Target, evaluation: Evaluation) -> Mapping[str, float]:
+    return test_metrics(_loaded(job, target, evaluation), job.data, job.task, target.here.batch)
 
 
 def _time(job: Deployment, name: str, evaluations: Sequence[Evaluation]) -> None:

@@ -33,6 +33,8 @@ def _row(
 ) -> FrontRow:
     arch = evaluation.arch
     latencies = tuple(_latency(job, name, evaluation, measured) for name in job.latencies)
+    targets = [target for target, _ in job.latencies.values()]
+    first, *others = [str(job.exporter.path(arch.id, target).relative_to(job.run.path)) for target in targets]
     return FrontRow(
         arch_id=arch.id,
         arch=arch.key,
@@ -44,7 +46,8 @@ def _row(
             for name, cost in job.goal.costs.items()
             if name not in job.latencies
         },
-        onnx=str(job.run.model(arch.id).relative_to(job.run.path)),
+        onnx=first,
+        further_onnx={target.name: path for target, path in zip(targets[1:], others, strict=True) if path != first},
     )
 
 
@@ -55,11 +58,17 @@ def _metrics(
     arch_id = evaluation.arch.id
     was_trained = arch_id in tests["final"]
     columns = {f"{name}_val": value for name, value in evaluation.metrics.items()}
-    columns |= {f"{name}_test": value for name, value in tests["final" if was_trained else "search"][arch_id].items()}
+    columns |= _tests(tests["final" if was_trained else "search"][arch_id], "_test")
     if tests["final"]:
         columns |= {f"{name}_val_before": value for name, value in before.metrics.items()}
-        columns |= {f"{name}_test_before": value for name, value in tests["search"][arch_id].items()}
+        columns |= _tests(tests["search"][arch_id], "_test_before")
     return columns
+
+
+def _tests(metrics: Mapping[str, float], end: str) -> dict[str, float]:
+    """Returns metrics on the test split by column; the device of NAME@DEVICE comes last."""
+    parts = ((name.partition("@"), value) for name, value in metrics.items())
+    return {f"{name}{end}{at}{device}": value for (name, at, device), value in parts}
 
 
 def _latency(

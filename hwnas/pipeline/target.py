@@ -1,12 +1,12 @@
 """The devices that a search is for: this machine's, or ones that it has not, known by their shipped predictors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.predict.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
-from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here
+from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here, onnx_precision
 from hwnas.profiler.request import DeviceRequest
 from hwnas.profiler.runtime import USUAL, chosen, runtime
 from hwnas.runs.folder import RunFolder
@@ -40,9 +40,22 @@ class Target:
         """The place where models are to run, in words."""
         return "here" if self.shipped is None else f"on {self.shipped}"
 
+    @property
+    def precision_here(self) -> str:
+        """The precision that models for the device run in on this machine: for a shipped one, that of their file."""
+        return self.here.precision if self.timed else onnx_precision(self.conditions["precision"])
+
     def describe(self) -> dict[str, Any]:
         """Returns what run.json stores of a device; fit for JSON."""
         return {"name": self.name, "timed": self.timed, "conditions": dict(self.conditions)}
+
+
+def by_precision(targets: Iterable[Target]) -> tuple[Target, ...]:
+    """Returns the first device of each precision that models run in here: the precision decides what a model answers."""
+    found: dict[str, Target] = {}
+    for target in targets:
+        found.setdefault(target.precision_here, target)
+    return tuple(found.values())
 
 
 def target_of(request: DeviceRequest) -> Target:

@@ -58,6 +58,7 @@ def _columns(rows: Sequence[FrontRow], goal: RunGoal) -> list[_Column]:
     columns += [_metric(rows, metric, "val") for metric in others if metric is not None]
     for index in range(len(rows[0].latencies)):
         columns += _device([row.latencies[index] for row in rows], several=len(rows[0].latencies) > 1)
+        columns.append(_metric(rows, quality, "test", f"@{rows[0].latencies[index].device}"))
     costs = [
         objective.column(rows[0]) for objective in goal.objectives if not (objective.metric or objective.is_latency)
     ]
@@ -65,14 +66,17 @@ def _columns(rows: Sequence[FrontRow], goal: RunGoal) -> list[_Column]:
     return columns + [_cost(rows, column, needed=False) for column in _USUAL_COSTS if column not in costs]
 
 
-def _metric(rows: Sequence[FrontRow], metric: Metric, split: str) -> _Column:
-    return _Column(f"{split}\n{metric.name}", [_metric_cell(row, metric, f"{metric.name}_{split}") for row in rows])
+def _metric(rows: Sequence[FrontRow], metric: Metric, split: str, on: str = "") -> _Column:
+    """Returns the column of a metric; `on` is `@DEVICE` for what the models of a further precision score."""
+    name = f"{metric.name}_{split}"
+    cells = [_metric_cell(row, metric, (f"{name}_before{on}", f"{name}{on}")) for row in rows]
+    return _Column(f"{on.removeprefix('@')}\n{split} {metric.name}" if on else f"{split}\n{metric.name}", cells)
 
 
-def _metric_cell(row: FrontRow, metric: Metric, name: str) -> str:
+def _metric_cell(row: FrontRow, metric: Metric, columns: tuple[str, str]) -> str:
     """Returns a metric, after the value before final training where there was one; empty where it is not known."""
-    values = [row.metrics[column] for column in (f"{name}_before", name) if column in row.metrics]
-    if not values or name not in row.metrics:
+    values = [row.metrics[column] for column in columns if column in row.metrics]
+    if columns[-1] not in row.metrics:
         return ""
     if metric.unit == SHARE:
         return f"{' → '.join(f'{100 * value:.1f}' for value in values)} %"

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -53,7 +53,7 @@ class DeviceLatency:
         return self.interval_low_ms <= self.latency_ms <= self.interval_high_ms
 
 
-_TIMES: Final = tuple(field.name for field in fields(DeviceLatency) if field.name != "device")
+_TIMES: Final = tuple(one.name for one in fields(DeviceLatency) if one.name != "device")
 
 
 @final
@@ -64,6 +64,8 @@ class FrontRow:
     `metrics` are by metric and split (`loss_val`, `accuracy_test`); `..._before` are those before final training. `latencies`
     are of one or more devices, the first one's under names without a device. `costs` are predicted or counted, by name and
     unit (`model_mib`). `stages` are the source of the weights and the stages that made the network, joined by ` > `.
+    `further_onnx` are the model files of devices that need another than `onnx`, by device; what they score on the test split,
+    where their precision is another, has their name at its end (`accuracy_test@DEVICE`).
     """
 
     arch_id: str
@@ -73,16 +75,17 @@ class FrontRow:
     latencies: tuple[DeviceLatency, ...]
     costs: Mapping[str, float]
     onnx: str
+    further_onnx: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.latencies:
             raise ValueError(f"{self.arch_id}: no latency of any device")
         for name in self.metrics:
-            if not name.endswith(METRIC_ENDS):
+            if not _is_metric(name):
                 raise ValueError(f"{name}: no metric of a split; its name ends in none of {', '.join(METRIC_ENDS)}")
         names = [name for name, _ in self._cells()]
         for name in names:
-            if names.count(name) > 1 or (name in self.costs and name.endswith(METRIC_ENDS)):
+            if names.count(name) > 1 or (name in self.costs and _is_metric(name)):
                 raise ValueError(f"{name}: two columns of one name")
 
     def __hash__(self) -> int:
@@ -113,6 +116,7 @@ class FrontRow:
             ("device", first.device),
             ("stages", self.stages),
             ("onnx", self.onnx),
+            *((f"onnx@{device}", path) for device, path in self.further_onnx.items()),
         ]
 
     @property
@@ -179,7 +183,8 @@ def _columns(rows: Sequence[FrontRow]) -> list[str]:
     costs = dict.fromkeys(name for row in rows for name in row.costs)
     devices = dict.fromkeys(latency.device for row in rows for latency in row.latencies[1:])
     times = [*_TIMES, *(f"{name}@{device}" for device in devices for name in _TIMES)]
-    return ["arch_id", "arch", *metrics, *times, *costs, "device", "stages", "onnx"]
+    models = dict.fromkeys(f"onnx@{device}" for row in rows for device in row.further_onnx)
+    return ["arch_id", "arch", *metrics, *times, *costs, "device", "stages", "onnx", *models]
 
 
 def _counted(value: float) -> float:
@@ -229,13 +234,14 @@ def _row(line: Mapping[str, str], devices: Iterable[str], costs: Iterable[str]) 
         arch_id=line["arch_id"],
         arch=line["arch"],
         stages=line["stages"],
-        metrics={name: _number(text) for name, text in line.items() if name.endswith(METRIC_ENDS) and text},
+        metrics={name: _number(text) for name, text in line.items() if _is_metric(name) and text},
         latencies=(
             _latency(line, line["device"], ""),
             *(_latency(line, device, f"@{device}") for device in others),
         ),
         costs={name: _number(line[name]) for name in costs if line[name]},
         onnx=line["onnx"],
+        further_onnx={device: line[f"onnx@{device}"] for device in others if line.get(f"onnx@{device}")},
     )
 
 
@@ -244,9 +250,13 @@ def _latency(line: Mapping[str, str], device: str, end: str) -> DeviceLatency:
     return DeviceLatency(device=device, **cells)
 
 
+def _is_metric(name: str) -> bool:
+    return name.partition("@")[0].endswith(METRIC_ENDS)
+
+
 def _is_cost(name: str) -> bool:
     """True for a column that is no other of a row; those that people add are among these."""
-    return name not in _WORDS and name.partition("@")[0] not in _TIMES and not name.endswith(METRIC_ENDS)
+    return name.partition("@")[0] not in (*_WORDS, *_TIMES) and not _is_metric(name)
 
 
 def _is_number(text: str) -> bool:
@@ -280,4 +290,4 @@ _PARSE: Final[Mapping[str, Callable[[str], Any]]] = {
     str(float): float,
     str(float | None): _perhaps,
 }
-_TYPES: Final = {field.name: field.type for field in fields(DeviceLatency)}
+_TYPES: Final = {one.name: one.type for one in fields(DeviceLatency)}

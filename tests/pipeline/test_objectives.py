@@ -153,6 +153,27 @@ def test_one_device_is_measured_and_the_other_predicted_each_with_a_budget_of_it
     assert resume(result.run.path, Silent(), {}).front == result.front
 
 
+def test_a_device_of_another_precision_has_models_and_test_metrics_of_its_own(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    chip = replace(board, conditions={**board.conditions, "precision": "int8", "hardware": "a chip"})
+    path = predictor_path(tmp_path / "devices", "chip", "mobilenet")
+    path.parent.mkdir(parents=True)
+    chip.save(path)
+    name = "chip+precision=int8"
+    result = search(small_space, "digits", out=tmp_path / "run", device=("board", name), **QUICK)
+    for row in result.front:
+        models = {row.onnx, row.further_onnx[name]}
+        assert len(models) == 2 and all((result.run.path / model).is_file() for model in models)
+        assert 0 <= row.metrics[f"accuracy_test@{name}"] <= 1
+    columns = [f"loss_test{end}" for end in ("", f"@{name}")]
+    exact, rounded = (np.array([row.metrics[column] for row in result.front]) for column in columns)
+    assert not np.array_equal(exact, rounded) and np.allclose(exact, rounded, rtol=0.2)
+    assert tuple(read_front(result.run.front)) == result.front
+    claims = check_claims(result.run.path)
+    assert any(name in claim["claim"] for claim in claims) and all(claim["holds"] for claim in claims)
+
+
 def test_budgets_that_no_network_meets_on_both_devices_are_refused(
     small_space: SearchSpace, small_predictor: Path, board: LatencyPredictor, tmp_path: Path
 ) -> None:

@@ -57,8 +57,13 @@ NUMBERS = st.floats(allow_nan=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=12)
 NAMES = st.text(st.characters(categories=["Ll", "Lu", "Nd"], include_characters="_@- ,"), min_size=1, max_size=8)
 COLUMNS = (*(field.name for field in fields(DeviceLatency)), "arch_id", "arch", "stages", "onnx")
-METRIC_NAMES = st.tuples(NAMES, st.sampled_from(METRIC_ENDS)).map("".join)
-COST_NAMES = NAMES.filter(lambda name: not name.endswith(METRIC_ENDS) and name.partition("@")[0] not in COLUMNS)
+ON_A_DEVICE = st.just("") | NAMES.map("@".__add__)
+METRIC_NAMES = st.tuples(NAMES.filter(lambda name: "@" not in name), st.sampled_from(METRIC_ENDS), ON_A_DEVICE).map(
+    "".join
+)
+COST_NAMES = NAMES.filter(
+    lambda name: not name.partition("@")[0].endswith(METRIC_ENDS) and name.partition("@")[0] not in COLUMNS
+)
 BY_TYPE = {float: NUMBERS, bool: st.booleans(), str: TEXTS, float | None: st.none() | NUMBERS}
 LATENCIES = st.builds(DeviceLatency, **{field.name: BY_TYPE[field.type] for field in fields(DeviceLatency)})
 
@@ -83,6 +88,7 @@ def fronts(draw: st.DrawFn) -> list[FrontRow]:
                 latencies=latencies,
                 costs={name: draw(NUMBERS | st.integers(0, 10**12)) for name in costs if name in known_costs},
                 onnx=draw(TEXTS),
+                further_onnx={device: draw(TEXTS.filter(bool)) for device in devices[1:] if draw(st.booleans())},
             )
         )
     return rows
