@@ -23,3 +23,13 @@ A test file inherits a suite, and with it all its laws:
 runtimes are plain functions that raise ConformanceError (`space_laws`, `network_laws`, `operator_laws`, `runtime_laws`), so
 `hwnas check FILE.py:build` (`check`) runs them without pytest.
 """
+
+import sys
+
+if "pytest" in sys.modules:
+    import pytest
+
+    # Failing laws then show the values that they compared.
+    pytest.register_assert_rewrite(
+        *(f"{__name__}.{suite}" for suite in ("costs", "datasets", "evaluators", "operators", "strategies", "tasks"))
+    )

@@ -107,8 +107,9 @@ class CostSuite:
         if cost.program(1.0) is None:
             pytest.skip("the cost has no integer program")
         lowest = least(space, cost)
-        assert lowest <= cost.upper(rows_NC).min() * (1 + SOLVER)
-        program = cost.program(lowest * 0.99)
+        upper_N = cost.upper(rows_NC)
+        assert lowest <= upper_N.min() + SOLVER * abs(upper_N.min())
+        program = cost.program(lowest - 0.01 * (abs(lowest) or float(np.ptp(upper_N))))
         assert program is not None
         with pytest.raises(BudgetError):
             minimise(space.choices, (), [program])

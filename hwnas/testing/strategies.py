@@ -255,7 +255,8 @@ class WeightTrainingSuite:
     def test_a_tighter_limit_trains_nothing_again(self, tmp_path: Path) -> None:
         """The limits that people asked for name the training; tighter ones only choose another network of it."""
         self.searched(tmp_path)
-        checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
+        checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+        assert checkpoints, "keep what was trained in `workshop.folder`, as *.pt, so that it is not trained again"
         assert self.searched(tmp_path, share=0.2)
         assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
 
