@@ -5,8 +5,9 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from hwnas.profiler.setup import Setup
 from hwnas.profiler.table import read_table
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces.request import SpaceRequest
+
+# The share by which the largest network is slower than when the device was profiled, from which on a search says so.
+BUSY: Final = 0.1
 
 
 @final
@@ -159,7 +163,11 @@ class Predictors:
 
     def largest_ms(self, need: Need, predictor: LatencyPredictor, statistic: str) -> float:
         """Returns the largest network's latency in a statistic: from the table, or measured now, or predicted where the
-        device is not here."""
+        device is not here.
+
+        Other work makes a network slower, never faster: where the predictor knows the largest network as faster than it is
+        now, that counts.
+        """
         space, table = self.sources.space, self.run.table_of(need.name)
         largest = space.encode([space.largest()])
         if table.exists():
@@ -173,7 +181,14 @@ class Predictors:
         rng = np.random.default_rng(self.seed)
         setup = Setup(rng=rng, reporter=self.reporter, clock=here.clock(), threads=here.threads)
         ((row,), _) = next(GroupTimer(subject, setup).groups([subject]))
-        return float(row[f"{statistic}_ms"])
+        now_ms = float(row[f"{statistic}_ms"])
+        then_ms = (predictor.report.get("reference_ms") or inf) * predictor.statistics[statistic]
+        if now_ms > (1 + BUSY) * then_ms:
+            self.reporter.note(
+                f"the largest network takes {now_ms:.4g} ms now and took {then_ms:.4g} ms when the device was profiled: is the "
+                f"device busy? Budgets are shares of the latter"
+            )
+        return float(min(now_ms, then_ms))
 
     def _latency_name(self, need: Need) -> str:
         """The name of the latency of a need's device: its table has the energies, too."""

@@ -19,6 +19,7 @@ from hwnas.predict.shipped import FOLDERS, predictor_path
 from hwnas.runs.front import read_front
 from hwnas.runs.objectives import read_goal
 from hwnas.strategies.pareto import non_dominated
+from hwnas.terminal import TerminalReporter
 
 QUICK: dict[str, Any] = {"limit_images": 128, "epochs": 1, "evaluations": 16, "final_epochs": 1}
 
@@ -86,6 +87,19 @@ def test_a_tight_budget_keeps_its_networks_where_latency_is_no_objective(
     assert not non_dominated(points(result)).all()
     claims = check_claims(result.run.path)
     assert claims[0]["claim"] == "no network is dominated within its budget" and all(claim["holds"] for claim in claims)
+
+
+def test_a_share_is_of_the_largest_network_as_it_was_profiled_where_the_device_is_busy_now(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = LatencyPredictor.load(small_predictor)
+    profiled_ms = predictor.report["reference_ms"] / 2  # now it takes twice as long
+    replace(predictor, report={**predictor.report, "reference_ms": profiled_ms}).save(tmp_path / "p.json")
+    options = QUICK | {"predictor": (str(tmp_path / "p.json"),), "final": "none", "latency_budget": "190%"}
+    result = search(small_space, "digits", out=tmp_path / "run", reporter=TerminalReporter(), **options)
+    assert result.latency_budget_ms == pytest.approx(1.9 * profiled_ms * predictor.statistics["median"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "when the device was profiled: is the device busy? Budgets are shares of the latter" in said
 
 
 def test_any_cost_can_be_limited(small_space: SearchSpace, small_predictor: Path, tmp_path: Path) -> None:
