@@ -41,7 +41,7 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
     row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
     if row is None:
         return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
-    model, out = _model(run.path / row.onnx, row.arch_id), out or Path(f"{row.arch_id}.onnx")
+    model, out = _model(run.inside(row.onnx), row.arch_id), out or Path(run.model(row.arch_id).name)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model, out)
     return out
