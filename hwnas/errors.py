@@ -14,6 +14,7 @@ HwnasError                      exit 2: the request was wrong
 ├── RunError                    a run folder that exists, is missing or is damaged
 ├── TaskError                   a task that cannot be made, or lacks something of the protocol
 ├── TrainingError               training that went wrong (a loss that is not a number)
+├── TrustError                  a file that names Python code which this user has neither run nor allowed
 ├── ConformanceError            a part that breaks a law of its kind (`hwnas.testing`)
 └── BudgetError                 exit 3: no architecture meets the budget
 """
@@ -82,6 +83,10 @@ class TaskError(HwnasError):
 
 class TrainingError(HwnasError):
     """Training that went wrong."""
+
+
+class TrustError(HwnasError):
+    """Python code that a file names and this user has neither run nor allowed."""
 
 
 class ConformanceError(HwnasError):

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from hwnas.profiler.protocol import Protocol
 
 # Two workers of two threads each are slower on two cores than two of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests and the processes that they start leave the user's own trust list alone.
+_TRUST = tempfile.TemporaryDirectory(prefix="hwnas-trust-")
+os.environ["HWNAS_TRUST"] = str(Path(_TRUST.name) / "trusted.jsonl")
 # Shells start background jobs with interruptions ignored, and processes inherit that; some tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("hwnas", deadline=None)  # machines differ; a law does not fail for being slow

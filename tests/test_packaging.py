@@ -98,7 +98,7 @@ def test_the_sdist_has_what_the_checks_need(unpacked: Path) -> None:
     for folder in ("hwnas", "tests", "scripts", "docs"):
         tracked = {f"{folder}/{path}" for path in files(REPOSITORY / folder) if "__pycache__" not in path}
         assert tracked <= names
-    assert {"pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE", ".ci/run"} <= names
+    assert {"pyproject.toml", "constraints.txt", "Makefile", "README.md", "SECURITY.md", "LICENSE", ".ci/run"} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
 
 

@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "export": ("run", "Write the ONNX model of one architecture of a run."),
     "verify": ("run", "Measure the front again: predicted against measured."),
     "plot": ("run", "Plot the front of a run."),
+    "trust": ("trust", "List the Python files that tables, predictors and runs may run; add some, or empty the list."),
 }
 
 

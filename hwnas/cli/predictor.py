@@ -101,7 +101,7 @@ def predict(predictor: Path, arch: str) -> None:
 
     path = predictor_file(predictor, shipped_devices())
     lines = sys.stdin if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))
-    for answer in predictions(LatencyPredictor.load(path), lines):
+    for answer in predictions(LatencyPredictor.load(path), lines, path):
         click.echo(json.dumps(answer))
 
 

@@ -1,19 +1,25 @@
 """References to parts: the name of a built-in part, or `FILE.py:NAME` for an attribute of a user's file.
 
 Every registry of hwnas is looked up here, so all parts are named in the same way and fail with the same messages.
+
+A reference that the user gives in this very call is resolved. One that a file holds, which may be of others, is first shown to
+`require_trusted`.
 """
 
 import hashlib
 import importlib
 import importlib.util
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from hwnas.errors import HwnasError, UnknownNameError
+from hwnas.core.trust import trust, untrusted
+from hwnas.errors import HwnasError, TrustError, UnknownNameError
 
 IN_A_FILE: Final = "FILE.py:NAME"
 
@@ -36,6 +42,26 @@ def resolve(kind: str, reference: str, known: Mapping[str, Any], error: type[Hwn
         return getattr(_module_of_file(Path(path), error), name)
     except AttributeError:
         raise error(f"{path} has no {name!r}; {IN_A_FILE} names what the file defines") from None
+
+
+def require_trusted(reference: str, where: str | Path) -> None:
+    """Raises TrustError for `FILE.py:NAME` whose file this user has neither run by naming it nor allowed, with this content.
+
+    `where` is the file that holds the reference. A file that runs in this process already may run.
+    """
+    path = Path(reference.rpartition(":")[0])
+    if not is_reference(reference) or not path.is_file() or _module_name(path) in sys.modules:
+        return
+    stranger = untrusted(path)
+    if stranger is None:
+        return
+    file, is_changed = stranger
+    imported_by = "" if file == path.resolve() else f" imports {file}, which"
+    said = "has changed since you last ran or allowed it" if is_changed else "you have neither run nor allowed"
+    raise TrustError(
+        f"{where}: names {path} to be run,{imported_by or ' which'} {said}; read it, and allow it by "
+        f"`hwnas trust {shlex.quote(str(path))}`"
+    )
 
 
 def is_reference(text: str) -> bool:
@@ -64,19 +90,33 @@ def cause(error: BaseException, file: str | Path) -> str:
     return f"{type(error).__name__}: {error}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
 
 
-def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
-    """Returns the file as a module, executed once per process."""
+def run_file(reference: str, error: type[HwnasError]) -> None:
+    """Runs the file of `FILE.py:NAME`, which the user names in this very call; does nothing for other names."""
+    if is_reference(reference):
+        path = Path(reference.rpartition(":")[0])
+        if path.is_file():
+            _module_of_file(path, error)
+
+
+def _module_name(path: Path) -> str:
     # Each file has a module name of its own, so that its operators can name their torch modules by f"{__name__}:Class".
-    name = f"hwnas_file_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
+    return f"hwnas_file_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
+    """Returns the file as a module, executed once per process, and adds its content to the trust list."""
+    name = _module_name(path)
     if name in sys.modules:
         return sys.modules[name]
+    with suppress(HwnasError, OSError):  # without a list that can be written, later calls ask
+        trust(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Compiled here: Python's loader would run the bytecode in __pycache__, which is nobody's to read.
+        exec(compile(path.read_bytes(), str(path.absolute()), "exec", dont_inherit=True), vars(module))
     except HwnasError:
         del sys.modules[name]
         raise

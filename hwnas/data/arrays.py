@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.core.archives import require_bounded, require_whole_arrays
 from hwnas.data.images import ImageData, classified
 from hwnas.data.pictures import MODES
 from hwnas.data.regression import RegressionData, regressed
@@ -32,6 +33,8 @@ def load_npz(request: DataRequest) -> ImageData | RegressionData:
 def read_npz(path: Path) -> ClassCollection | TargetCollection:
     """Reads arrays x_train, y_train, x_test, y_test, or x and y: integers are classes, floating-point numbers targets."""
     try:
+        require_bounded(path, DataError)
+        require_whole_arrays(path)
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):

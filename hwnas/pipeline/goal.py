@@ -176,3 +176,8 @@ class GoalRequest:
         if not FEWEST_OBJECTIVES <= len(names) <= MOST_OBJECTIVES or len(set(names)) < len(names):
             raise HwnasError(f"--objectives {','.join(names)}: give two to four different names")
         return names
+
+    def named_costs(self) -> tuple[str, ...]:
+        """Returns the names in objectives and limits, whether or not there are such metrics or costs."""
+        objectives = "" if self.objectives is None else self.objectives.replace(" ", "")
+        return (*objectives.split(","), *(name for name, _ in self.bounds()))

@@ -138,10 +138,10 @@ def fit_table(
                 f"{path}: measured for another space, and energies are not estimated from those of another; run "
                 f"`hwnas profile --energy` for {space.name}"
             )
-        source, predictors = reload_space(table.space), []
+        source, predictors = reload_space(table.space, path), []
         predictor = cold_predictor(space, source, measurements(table, source), table.conditions, where=str(path))
     else:
-        space, predictors = space or reload_space(table.space), [LatencyPredictor.load(file) for file in known]
+        space, predictors = space or reload_space(table.space, path), [LatencyPredictor.load(file) for file in known]
         predictor = fit(space, MEASURED[cost](table, space), table.conditions, known=predictors, where=str(path))
     provenance = {
         "hwnas": hwnas.__version__,
@@ -195,9 +195,14 @@ def load_predictor(path: Path, conditions: Mapping[str, Any], cost: str = LATENC
     return predictor
 
 
-def predictions(predictor: LatencyPredictor, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Latency or energy, interval and breakdown of architectures given as JSON objects, one per line; units in the names."""
-    space, unit = reload_space(predictor.space), predictor.unit.lower()
+def predictions(
+    predictor: LatencyPredictor, lines: Iterable[str], where: str | Path = "the predictor"
+) -> Iterator[dict[str, Any]]:
+    """Latency or energy, interval and breakdown of architectures given as JSON objects, one per line; units in the names.
+
+    `where` is the predictor's file, for messages.
+    """
+    space, unit = reload_space(predictor.space, where), predictor.unit.lower()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

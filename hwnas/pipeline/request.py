@@ -1,14 +1,15 @@
 """The request of a search: a few values, each checked by its owner, made from flat options by name and stored in run.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
+from hwnas.core.references import require_trusted, run_file
 from hwnas.core.requests import checked, flag, option_names
 from hwnas.core.space import SearchSpace
 from hwnas.data.options import DataOptions
-from hwnas.errors import HwnasError, RunError, UnknownNameError
+from hwnas.errors import HwnasError, RunError, TrustError, UnknownNameError
 from hwnas.pipeline.goal import GoalRequest
 from hwnas.pipeline.options import FinalRequest, SourcesRequest
 from hwnas.profiler.request import DevicesRequest
@@ -80,10 +81,7 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     """
     options = dict(options)
     reference, seed = options.pop("strategy", DEFAULT_STRATEGY), options.pop("seed", 0)
-    parts: dict[str, Any] = {}
-    for part, request in PARTS.items():
-        own = {name: options.pop(name) for name in option_names(request) if name in options}
-        parts[part] = checked(request, own)
+    parts = _taken_parts(options)
     strategy_class = load_strategy_class(reference)
     _refuse_options_of_others(options, reference, strategy_class)
     _refuse_options_of_parts(reference, strategy_class)
@@ -96,14 +94,40 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
 
 
+def _taken_parts(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the parts of a request by name; takes their options out of the flat ones."""
+    parts: dict[str, Any] = {}
+    for part, request in PARTS.items():
+        own = {name: options.pop(name) for name in option_names(request) if name in options}
+        parts[part] = checked(request, own)
+    return parts
+
+
+def _references(parts: Mapping[str, Any], strategy: str) -> Iterator[str]:
+    """Yields every name in a request that may be `FILE.py:NAME`."""
+    yield strategy
+    yield parts["space"].space
+    yield parts["data"].data
+    yield parts["data"].task
+    yield from parts["goal"].named_costs()
+    yield from (device.runtime for device in parts["devices"].devices() if device.runtime is not None)
+
+
 def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
-    """Returns the request that run.json stores. Raises RunError where this version cannot read it."""
+    """Returns the request that run.json stores.
+
+    Raises RunError where this version cannot read it, TrustError where a Python file would run that this user has not allowed.
+    """
     try:
         stored = facts["request"]
         parts = {part: checked(request, stored[part]) for part, request in PARTS.items()}
         name = stored["strategy"]["name"]
+        for reference in _references(parts, name):
+            require_trusted(reference, where)
         strategy = checked(load_strategy_class(name), stored["strategy"]["options"])
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
+    except TrustError:
+        raise
     except (KeyError, TypeError, HwnasError) as error:
         said = str(error) if isinstance(error, HwnasError) else "not a request of this version"
         raise RunError(f"{where}: {said}; start again under another --out") from None
@@ -112,7 +136,9 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
 def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:
     """Returns a run, its request and its space. Raises RunError where options differ from the request, unless they may."""
     run = RunFolder(out)
-    facts = run.read()
+    facts, named = run.read(), dict(options)
+    for reference in _references(_taken_parts(named), named.get("strategy", DEFAULT_STRATEGY)):
+        run_file(reference, RunError)
     request = stored_request(facts, run.json)
     known = request.options()
     for name, value in options.items():
@@ -124,7 +150,7 @@ def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequ
             )
     changed = {name: value for name, value in options.items() if name in CHANGEABLE}
     request = replace(request, training=checked(TrainingRequest, {**asdict(request.training), **changed}))
-    return run, request, reload_space(facts["space"])
+    return run, request, reload_space(facts["space"], run.json)
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
+from hwnas.core.references import require_trusted
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.predict.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
 from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here, onnx_precision
@@ -98,6 +100,16 @@ def known_targets(run: RunFolder, requests: Sequence[DeviceRequest]) -> tuple[Ta
     return tuple(_elsewhere(request, known[request.name]) for request in requests)
 
 
+def runtime_of(conditions: Mapping[str, Any], where: str | Path) -> str:
+    """Returns the runtime's name, without its version, in conditions that the file `where` holds.
+
+    Raises TrustError for a runtime in a Python file that this user has not allowed.
+    """
+    name, _, version = str(conditions["runtime"]).rpartition(" ")
+    require_trusted(name or version, where)
+    return name or version
+
+
 def _elsewhere(request: DeviceRequest, conditions: Mapping[str, Any]) -> Target:
     here = conditions_here(HOME, batch=conditions["batch"])
     return Target(
@@ -114,7 +126,7 @@ def _needed(request: DeviceRequest, conditions: Mapping[str, Any]) -> list[str]:
 
     Raises UnknownNameError, DeviceError for an option that the runtime has not.
     """
-    runs = conditions["runtime"].split()[0]
+    runs = runtime_of(conditions, f"the predictor of device {request.device}")
     shipped = {name: conditions[name] for name in ("threads", "batch", "precision")} | {"runtime": runs}
     asked = {name: getattr(request, name) for name in shipped} | {"runtime": request.runtime or runs}
     needed = [f"--{name} {value}" for name, value in shipped.items() if asked[name] != value]

@@ -17,7 +17,7 @@ from hwnas.pipeline.final import FINAL
 from hwnas.pipeline.models import Exporter, loaded_model, model_path
 from hwnas.pipeline.preflight import latency_names
 from hwnas.pipeline.request import SearchRequest, reopen
-from hwnas.pipeline.target import Target, known_targets
+from hwnas.pipeline.target import Target, known_targets, runtime_of
 from hwnas.pipeline.timing import timed_models
 from hwnas.pipeline.weights import RunWeights
 from hwnas.predict.predictor import LatencyPredictor
@@ -41,7 +41,7 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
     row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
     if row is None:
         return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
-    model, out = _model(run.path / row.onnx, row.arch_id), out or Path(f"{row.arch_id}.onnx")
+    model, out = _model(run.inside(row.onnx), row.arch_id), out or Path(run.model(row.arch_id).name)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model, out)
     return out
@@ -99,7 +99,7 @@ def verify(run_path: Path, reporter: Reporter) -> list[Verification]:
     weights = cache(lambda: RunWeights(run, checked_request(request, space, run), reporter))
     verified, reasons = list[Verification](), list[str]()
     for name, target in zip(latency_names(targets), targets, strict=True):
-        here, missing = _conditions_here(target)
+        here, missing = _conditions_here(target, run.json)
         if here is None:
             reasons.append(f"{target.name}: {missing}")
             continue
@@ -160,7 +160,7 @@ def _model(path: Path, arch_id: str) -> Path:
     return path
 
 
-def _conditions_here(target: Target) -> tuple[Conditions | None, str]:
+def _conditions_here(target: Target, where: Path) -> tuple[Conditions | None, str]:
     """The conditions of a device on this machine; None, with the reason, where this is not the device."""
     then = target.conditions
     try:
@@ -169,7 +169,7 @@ def _conditions_here(target: Target) -> tuple[Conditions | None, str]:
             threads=then["threads"],
             batch=then["batch"],
             precision=then["precision"],
-            runtime=then["runtime"].split()[0],
+            runtime=runtime_of(then, where),
             runtime_options=target.runtime_options,
         )
     except (DeviceError, UnknownNameError) as error:

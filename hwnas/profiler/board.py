@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, final
 
 import numpy as np
 
+from hwnas.core.archives import require_bounded
 from hwnas.core.reporter import Reporter
 from hwnas.errors import DeviceError, HwnasError, TableError
 from hwnas.profiler.device import Conditions, conditions_here
@@ -61,6 +62,7 @@ def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Re
 
     Raises TableError for a bundle of another version, DeviceError, MeasurementError.
     """
+    require_bounded(bundle, TableError)
     with zipfile.ZipFile(bundle) as archive:
         contents = json.loads(archive.read(CONTENTS))
         if contents["schema"] != SCHEMA:
@@ -91,7 +93,8 @@ def _loaded(
 ) -> tuple[Model, int]:
     """Returns the model, checked against torch's output on the machine that made the bundle, and its size in bytes."""
     content = archive.read(files["model"])
-    x, expected = (np.load(io.BytesIO(archive.read(files[name]))) for name in ("input", "output"))
+    arrays = (io.BytesIO(archive.read(files[name])) for name in ("input", "output"))
+    x, expected = (np.load(array, allow_pickle=False) for array in arrays)
     model, size = conditions.load(Forms(module=_no_torch, onnx=lambda: content))
     model.bind(x)
     require_output(model, x, expected, tolerance)

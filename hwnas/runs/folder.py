@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from hwnas.core.files import replace_file
+from hwnas.core.files import is_inside, links_out, replace_file
 from hwnas.errors import RunError
 
 SCHEMA: Final = 2
@@ -101,7 +101,16 @@ class RunFolder:
         return self.path / "front.csv"
 
     def model(self, arch_id: str) -> Path:
-        return self.path / "models" / f"{arch_id}.onnx"
+        return self.inside(f"models/{arch_id}.onnx")
+
+    def inside(self, name: str) -> Path:
+        """Returns the path of a file of the run that one of its files names. Raises RunError where it is outside the folder."""
+        if not is_inside(self.path, name):
+            raise RunError(
+                f"{self.path}: its files name {name!r}, which is outside the run folder; `hwnas search --resume --out "
+                f"{self.path}` writes them again"
+            )
+        return self.path / name
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -135,8 +144,12 @@ class RunFolder:
     def read(self, *needed: str) -> dict[str, Any]:
         """Returns the content of run.json.
 
-        Raises RunError where the file is missing, damaged, of another version of hwnas, or lacks a key that is needed.
+        Raises RunError where the file is missing, damaged, of another version of hwnas, or lacks a key that is needed, and
+        where a symbolic link leads out of the folder, to files of others that would be read or written as the run's.
         """
+        link = links_out(self.path)
+        if link is not None:
+            raise RunError(f"{link}: is a link out of the run folder, to {link.resolve()}; put a copy in its place")
         try:
             facts = json.loads(self.json.read_bytes())
         except OSError:

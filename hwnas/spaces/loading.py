@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from hwnas.core.choice import Argument
 from hwnas.core.operations import replayed
-from hwnas.core.references import cause, resolve
+from hwnas.core.references import cause, require_trusted, resolve
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, SpaceError
 
@@ -50,10 +51,14 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
     return space
 
 
-def reload_space(description: Mapping[str, Any]) -> SearchSpace:
-    """Returns the space that a file was made with (`SearchSpace.describe`). Raises SpaceError if it has changed since."""
+def reload_space(description: Mapping[str, Any], where: str | Path = "the space's description") -> SearchSpace:
+    """Returns the space that the file `where` was made with (`SearchSpace.describe`).
+
+    Raises SpaceError if it has changed since, TrustError where a Python file would run that this user has not allowed.
+    """
     if not description["reference"]:
         raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:NAME")
+    require_trusted(description["reference"], where)
     made = load_space(description["reference"], description["options"])
     space = replayed(made, description.get("operations", ()))
     if space.fingerprint != description["fingerprint"]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwnas.core.archives import require_bounded
 from hwnas.core.files import replace_file
 from hwnas.errors import RunError, TrainingError
 from hwnas.train.recipes import Recipe
@@ -30,6 +31,7 @@ def restored(path: Path, parts: Mapping[str, Any]) -> Mapping[str, Any]:
     if not path.exists():
         return {"epoch": 0}
     try:
+        require_bounded(path, RunError)
         # To the CPU, from where parts take their states: the file may be of a device that is not here, and optimisers
         # leave their counters on the file's device, on a GPU one wait for each parameter in every step.
         facts: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

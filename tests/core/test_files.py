@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.core.files import replace_file
+from hwnas.core.files import is_inside, links_out, replace_file
 
 
 @contextmanager
@@ -37,3 +37,37 @@ def test_a_write_that_fails_half_way_leaves_the_old_content_and_nothing_beside_i
         replace_file(path, b"x" * 100_000)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("models/a.onnx", True),
+        ("models/../a.onnx", False),  # a link could lead it elsewhere
+        ("..", False),
+        ("a..b/c", True),
+        ("/etc/passwd", False),
+        ("C:a", False),
+        ("\\\\host\\share", False),
+        ("a\0b", False),
+        ("out/a", False),
+        ("in/a", True),
+    ],
+)
+def test_a_name_is_inside_a_folder_on_every_system_or_not_at_all(tmp_path: Path, name: str, inside: bool) -> None:
+    folder = tmp_path / "folder"
+    (folder / "models").mkdir(parents=True)
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "in").symlink_to("models")
+    assert is_inside(folder, name) == inside
+
+
+def test_only_links_that_lead_out_of_a_folder_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "in").symlink_to("deep")
+    (tmp_path / "link").symlink_to(folder)
+    assert links_out(folder) is links_out(tmp_path / "link") is links_out(tmp_path / "none") is None
+    (folder / "deep" / "out").symlink_to(tmp_path / "not yet there")
+    assert links_out(folder) == folder / "deep" / "out"
+    assert links_out(tmp_path / "link") == tmp_path / "link" / "deep" / "out"
