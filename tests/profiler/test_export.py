@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hwnas.core.operator import Operator
 from hwnas.errors import ExportError
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.profiler.export import annotate, checked, example_input, export_onnx, to_onnx
 from hwnas.profiler.runtime import RuntimeOptions
