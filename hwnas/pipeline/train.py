@@ -11,6 +11,7 @@ from hwnas.modules.declared import require_declared
 from hwnas.pipeline.checked import load_for
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
+from hwnas.pipeline.trained_on import record_threads
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.tasks.task import Task
 from hwnas.train.devices import training_device
@@ -36,5 +37,7 @@ def _finish(
 ) -> Path:
     data, task = loaded
     with run.locked(), run.stage("train"):
+        if not run.supernet.exists():
+            record_threads(run, reporter)
         trained_supernet(run, space, request.training, data, task, request.seed, reporter)
     return run.supernet
