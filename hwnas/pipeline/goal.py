@@ -86,7 +86,7 @@ class GoalRequest:
         str | None,
         Field(
             description="0.4ms, 250us, or a share of the largest network, 60%; several with commas; of several devices: "
-            "cpu:0.4ms,amd-epyc:60%. 100% limits nothing. Default: no limit."
+            "cpu:0.4ms,amd-epyc:60%. 100% or more limits nothing. Default: no limit."
         ),
     ] = None
     budget_on: Annotated[str, Field(description="Statistic the budget is judged on: median, p10 or p90.")] = "median"
