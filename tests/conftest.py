@@ -251,12 +251,12 @@ def _clauses(draw: st.DrawFn, earlier: list[Choice]) -> tuple[tuple[str, tuple[O
 
 
 def _measured_cost(module: Any, input_shape: Shape, vocabulary: int | None = None) -> OperatorCost:
-    from hwnas.testing.counting import counts
+    from hwnas.modules.counting import counts
 
     return counts(module, input_shape, vocabulary).cost
 
 
 def _measured_peak(module: Any, input_shape: Shape, vocabulary: int | None = None) -> int:
-    from hwnas.testing.counting import counts
+    from hwnas.modules.counting import counts
 
     return counts(module, input_shape, vocabulary).peak_bytes

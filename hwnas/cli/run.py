@@ -64,12 +64,16 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
 @RUN
 @click.option("--arch", default="knee", show_default=True, help="fastest, knee, best, or an id.")
 @click.option("--out", type=PATH, help="The ONNX file to write; default ID.onnx here.")
+@click.option("--batch", type=click.IntRange(1), help="Batch size of the file; default: that of the run.")
+@click.option("--dynamic-batch", is_flag=True, help="The file takes any batch size.")
 @JSON
-def export(run: Path, arch: str, out: Path | None, as_json: bool) -> None:
+def export(run: Path, arch: str, out: Path | None, batch: int | None, dynamic_batch: bool, as_json: bool) -> None:
     """Write the ONNX model of one architecture of a run."""
     from hwnas.pipeline.winners import export as export_arch
 
-    print_path(export_arch(run, arch, out), as_json)
+    if dynamic_batch and batch is not None:
+        raise HwnasError(f"--batch {batch} and --dynamic-batch exclude each other; give one of the two")
+    print_path(export_arch(run, arch, out, batch="dynamic" if dynamic_batch else batch), as_json)
 
 
 @click.command()

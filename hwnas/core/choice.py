@@ -29,6 +29,8 @@ def only_if(*clauses: Mapping[str, Sequence[Option]]) -> Condition:
 class Choice:
     """One decision.
 
+    Options are checked once the choice has a name.
+
     `when` is empty for a choice that is always on. `when` is evaluated on the options as drawn, before any choice is
     switched off, so a choice that depends on a conditional choice must also name what that choice depends on.
 
@@ -41,10 +43,14 @@ class Choice:
     tied_to: str = ""
 
     def __post_init__(self) -> None:
+        if self.name:  # `compose.pick` has no name yet, and an error must name the place
+            self._require_options()
+
+    def _require_options(self) -> None:
         if not self.options:
             raise SpaceError(f"choice {self.name!r} has no options; give at least one")
-        if len(set(self.options)) != len(self.options):
-            raise SpaceError(f"choice {self.name!r} lists an option twice: {self.options}")
         for option in self.options:
             if not isinstance(option, OPTION_TYPES):
                 raise SpaceError(f"choice {self.name!r}: option {option!r} is not a number or a string")
+        if len(set(self.options)) != len(self.options):
+            raise SpaceError(f"choice {self.name!r} lists an option twice: {self.options}; leave one out")

@@ -190,6 +190,8 @@ class Choices(tuple[Choice, ...]):
         return np.broadcast_to(holds(condition, drawn, self.by_name), len(rows_NC))
 
     def _require_possible(self) -> None:
+        if "" in self.by_name:
+            raise SpaceError(f"a choice has no name, the one of {self.by_name[''].options}; give it one")
         if len(self.by_name) < len(self):
             names = [choice.name for choice in self]
             twice = next(name for name in names if names.count(name) > 1)

@@ -63,6 +63,12 @@ def strided(size: int, stride: int) -> int:
     return (size - 1) // stride + 1
 
 
+def require_odd(key: str, kernel: int) -> None:
+    """Raises SpaceError for a kernel without a centre: with it, 'same' padding does not give the size `strided`."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise SpaceError(f"{key}: 'same' padding needs an odd kernel, and the kernel is {kernel}; give 1, 3, 5, ...")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator(ABC):
     """Base of all operators. A subclass is a frozen dataclass that adds hyper-parameters and names a torch module.

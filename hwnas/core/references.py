@@ -87,7 +87,8 @@ def cause(error: BaseException, file: str | Path) -> str:
     path = Path(file)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-    return f"{type(error).__name__}: {error}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
+    message = " ".join(str(error).split())  # messages of torch may have several lines
+    return f"{type(error).__name__}: {message}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
 
 
 def run_file(reference: str, error: type[HwnasError]) -> None:

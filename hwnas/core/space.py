@@ -96,8 +96,16 @@ class SearchSpace:
 
     def operators(self) -> dict[str, Operator]:
         """Returns every distinct operator that can occur, by key."""
-        cells = (operator for layer in self.layers for _, operator in layer.cells(self.by_name))
-        return {operator.key: operator for operator in cells if operator is not None}
+        return {key: operator for key, (_, operator) in self.placed_operators().items()}
+
+    def placed_operators(self) -> dict[str, tuple[str, Operator]]:
+        """Returns every distinct operator that can occur, by key, with the name of the first layer where it can stand."""
+        placed: dict[str, tuple[str, Operator]] = {}
+        for layer in self.layers:
+            for _, operator in layer.cells(self.by_name):
+                if operator is not None:
+                    placed.setdefault(operator.key, (layer.name, operator))
+        return placed
 
     @cached_property
     def fingerprint(self) -> str:

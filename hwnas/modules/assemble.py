@@ -1,6 +1,5 @@
-"""Builds plain modules from operators, and plain networks from a space's wiring."""
+"""Builds plain networks from a space's wiring."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -15,25 +14,32 @@ from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Flow
-
-
-def build(operator: Operator) -> nn.Module:
-    """Returns the plain module of an operator, freshly initialised."""
-    module, _, name = operator.module.partition(":")
-    return getattr(importlib.import_module(module), name)(operator)  # type: ignore[no-any-return]
+from hwnas.modules.build import build
+from hwnas.modules.declared import require_declared
 
 
 def network(space: SearchSpace, arch: Mapping[str, Option]) -> fx.GraphModule:
     """Returns the plain network of an architecture, freshly initialised, for export, measurement and deployment.
 
     Input (N, *space.input_shape). Submodules are named after the layers, with underscores for dots; `.code` shows how the
-    submodules are joined.
+    submodules are joined. Raises SpaceError where an operator's module does not do what the operator declares.
     """
+    require_declared(_operators(space, arch).items())
+    return assembled(space, arch)
+
+
+def assembled(space: SearchSpace, arch: Mapping[str, Option]) -> fx.GraphModule:
+    """Returns the same network without a comparison of what its operators declare, for checks of the whole."""
     nodes = _Nodes(fx.Graph(), arch)
     nodes.graph.output(space.wiring.run(nodes.graph.placeholder("input"), nodes))
-    operators = ((layer.name, layer.operator(arch)) for layer in space.layers)
-    modules = {module_name(name): build(operator) for name, operator in operators if operator is not None}
+    modules = {module_name(name): build(operator) for name, operator in _operators(space, arch).items()}
     return fx.GraphModule(modules, nodes.graph)
+
+
+def _operators(space: SearchSpace, arch: Mapping[str, Option]) -> dict[str, Operator]:
+    """Returns the operators of an architecture by layer, without empty layers."""
+    operators = ((layer.name, layer.operator(arch)) for layer in space.layers)
+    return {name: operator for name, operator in operators if operator is not None}
 
 
 def module_name(layer: str) -> str:

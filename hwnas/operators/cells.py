@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from hwnas.core.operator import Operator, OperatorCost, Shape, batch_norm_cost, conv_cost, float_bytes, linear_cost
+from hwnas.core.operator import (
+    Operator,
+    OperatorCost,
+    Shape,
+    batch_norm_cost,
+    conv_cost,
+    float_bytes,
+    linear_cost,
+    require_odd,
+)
 
 
 @final
@@ -51,6 +60,9 @@ class ReluConv(Operator):
     module: ClassVar[str] = "hwnas.modules.cells:ReluConvModule"
 
     kernel: int
+
+    def __post_init__(self) -> None:
+        require_odd(self.key, self.kernel)
 
     @property
     def output_shape(self) -> Shape:

@@ -12,6 +12,7 @@ from hwnas.core.operator import (
     conv_cost,
     float_bytes,
     linear_cost,
+    require_odd,
     strided,
 )
 from hwnas.errors import SpaceError
@@ -52,6 +53,9 @@ class ConvBlock(Operator):
     kernel: int = 3
     stride: int = 1
     relu: bool = True
+
+    def __post_init__(self) -> None:
+        require_odd(self.key, self.kernel)
 
     @property
     def output_shape(self) -> Shape:
@@ -96,6 +100,7 @@ class MBConv(Operator):
     always_expand: bool = False
 
     def __post_init__(self) -> None:
+        require_odd(self.key, self.kernel)
         if self.shortcut and self.output_shape != tuple(self.input_shape):
             raise SpaceError(
                 f"{self.key}: a shortcut needs equal shapes, not {self.input_shape} and {self.output_shape}"
@@ -201,6 +206,9 @@ class PlainConv(Operator):
     kernel: int
     dropout: float = 0.0
     pool: bool = False
+
+    def __post_init__(self) -> None:
+        require_odd(self.key, self.kernel)
 
     @property
     def output_shape(self) -> Shape:

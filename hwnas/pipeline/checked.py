@@ -15,6 +15,7 @@ from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.options import DataOptions
 from hwnas.errors import DataError, HwnasError, RunError, SpaceError, TaskError, UnknownNameError
+from hwnas.modules.declared import require_declared
 from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
 from hwnas.pipeline.sources import Sources
@@ -76,7 +77,8 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
 
 
 def check_sources(checked: CheckedRequest) -> None:
-    """Raises where a predictor, table or supernet that is to be used cannot be, before any work."""
+    """Raises where an operator, predictor, table or supernet that is to be used cannot be, before any work."""
+    require_declared(checked.space.placed_operators().values(), checked.cost_names)
     checked.sources.check()
     folder = checked.request.training.supernet
     if folder is not None:

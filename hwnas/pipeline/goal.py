@@ -37,6 +37,11 @@ class Budget:
     share: float | None = None
     device: str = ""
 
+    @property
+    def is_limit(self) -> bool:
+        """False for a share of 100 % or more: the largest network is within it, even where its interval's upper end is not."""
+        return self.share is None or self.share < 1
+
     def resolve(self, largest_ms: float) -> float:
         """Returns the budget in milliseconds, given the latency of the largest network."""
         return self.milliseconds if self.milliseconds is not None else float(self.share or 0.0) * largest_ms
@@ -81,7 +86,7 @@ class GoalRequest:
         str | None,
         Field(
             description="0.4ms, 250us, or a share of the largest network, 60%; several with commas; of several devices: "
-            "cpu:0.4ms,amd-epyc:60%. Default: no limit."
+            "cpu:0.4ms,amd-epyc:60%. 100% or more limits nothing. Default: no limit."
         ),
     ] = None
     budget_on: Annotated[str, Field(description="Statistic the budget is judged on: median, p10 or p90.")] = "median"
@@ -147,8 +152,17 @@ class GoalRequest:
     def budgets_of(self, devices: Sequence[str]) -> list[dict[str, Budget]]:
         """Returns every budget to search for: each has one budget per device that is limited.
 
-        Raises HwnasError for a device that is not searched for, and where several devices have several budgets each.
+        Shares of 100 % or more limit nothing; where all budgets are such, there is none. Raises HwnasError for a device that
+        is not searched for, and where several devices have several budgets each.
         """
+        budgets = [
+            {device: budget for device, budget in by_device.items() if budget.is_limit}
+            for by_device in self._budgets_of(devices)
+        ]
+        return budgets if any(budgets) else []
+
+    def _budgets_of(self, devices: Sequence[str]) -> list[dict[str, Budget]]:
+        """Returns the budgets as they are written, per device."""
         budgets = [] if self.latency_budget is None else parse_budgets(self.latency_budget)
         for budget in budgets:
             if budget.device and budget.device not in devices:

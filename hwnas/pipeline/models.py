@@ -16,7 +16,7 @@ from hwnas.data.dataset import Dataset
 from hwnas.evaluate.evaluator import Networks
 from hwnas.pipeline.target import Target
 from hwnas.profiler.device import Conditions, onnx_precision
-from hwnas.profiler.export import export_onnx
+from hwnas.profiler.export import DYNAMIC, Batch, export_onnx
 from hwnas.profiler.runtime import Forms, InputArray, Model
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
@@ -50,11 +50,16 @@ class Exporter:
             self.export_to(path, target, evaluation, networks, predicted_ms[target.name])
 
     def export_to(
-        self, path: Path, target: Target, evaluation: Evaluation, networks: Networks, predicted_ms: float
+        self, path: Path, target: Target, evaluation: Evaluation, networks: Networks, predicted_ms: float | None
     ) -> None:
-        """Writes one model for a device; quantised ones are calibrated on training data."""
+        """Writes one model for a device; quantised ones are calibrated on training data.
+
+        `predicted_ms` is None for a batch size that nothing is predicted of.
+        """
         batch, precision = _form(target)
-        facts = {"hwnas.precision": precision, "hwnas.predicted_ms": repr(predicted_ms)}
+        facts = {"hwnas.precision": precision}
+        if predicted_ms is not None:
+            facts["hwnas.predicted_ms"] = repr(predicted_ms)
         export_onnx(
             networks.network(evaluation.arch).cpu(),
             self.space.input_shape,
@@ -63,7 +68,7 @@ class Exporter:
             metadata=model_metadata(self.space, self.data, evaluation.arch.key) | facts,
             vocabulary=self.space.vocabulary,
             precision=precision,
-            calibration=calibration_inputs(self.data, batch) if precision != "fp32" else (),
+            calibration=calibration_inputs(self.data, 1 if batch == DYNAMIC else batch) if precision != "fp32" else (),
         )
 
     def discard_others(self, arch_ids: Sequence[str]) -> None:
@@ -82,7 +87,7 @@ def model_path(run: RunFolder, arch_id: str, target: Target, targets: Sequence[T
     return run.model(f"{arch_id}-{precision}-batch{batch}")
 
 
-def _form(target: Target) -> tuple[int, str]:
+def _form(target: Target) -> tuple[Batch, str]:
     """The batch size and precision of the ONNX file that a device needs."""
     return target.conditions["batch"], onnx_precision(target.conditions["precision"])
 

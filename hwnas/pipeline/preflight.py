@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, final
 
 from hwnas.core.arch import Arch
@@ -131,11 +132,12 @@ class Preflight:
         limits = tuple(Limit(self.costs[name], bound) for name, bound in self.request.bounds())
         possible(self.space, limits)
         budgets_ms = known.get("goal", {}).get("budgets_ms") or self._resolved()
-        budgets_ms = sorted(budgets_ms, key=lambda budget_ms: list(budget_ms.values()))
+        names = tuple(self.latencies)
+        budgets_ms = sorted(budgets_ms, key=lambda budget_ms: [budget_ms.get(name, inf) for name in names])
         for budget_ms in budgets_ms:
             require_met(self.space, self.latencies, budget_ms, limits, self.request.budget_on)
         goal = Goal(
-            objectives=self.request.objectives_of(self.metrics[0].name, tuple(self.latencies)),
+            objectives=self.request.objectives_of(self.metrics[0].name, names),
             metrics=self.metrics,
             costs=self.costs,
             limits=limits,

@@ -1,6 +1,7 @@
 """Rows of the front: what is known of each network that is handed out, in the units of files and tables."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from hwnas.pipeline.deploy import Deployment
 from hwnas.profiler.export import annotate
@@ -79,8 +80,9 @@ def _latency(
     low, high = cost.predictor.interval
     latencies = measured.get((arch.id, target.name))
     judged_ms = job.judged_ms(name, arch, measured)
-    budgets_ms = [budget_ms[name] for budget_ms in job.goal.budgets_ms if name in budget_ms]
+    budgets_ms = [budget_ms.get(name, inf) for budget_ms in job.goal.budgets_ms] or [inf]
     met_ms = [bound_ms for bound_ms in budgets_ms if judged_ms <= bound_ms]
+    budget_ms = min(met_ms, default=max(budgets_ms))
     return DeviceLatency(
         device=target.name,
         predicted_ms=predicted_ms,
@@ -89,8 +91,8 @@ def _latency(
         measured_ms=latencies.p10_ms if latencies else None,
         measured_median_ms=latencies.median_ms if latencies else None,
         measured_p90_ms=latencies.p90_ms if latencies else None,
-        budget_ms=min(met_ms, default=max(budgets_ms)) if budgets_ms else None,
-        within_budget=bool(met_ms) or not budgets_ms,
+        budget_ms=None if budget_ms == inf else budget_ms,
+        within_budget=bool(met_ms),
     )
 
 

@@ -25,7 +25,7 @@ from hwnas.pipeline.rows import write_rows
 from hwnas.pipeline.settle import Settling
 from hwnas.pipeline.sources import Predictors
 from hwnas.pipeline.supernet import new_supernet, recipe_of
-from hwnas.pipeline.trained_on import record_training
+from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.weights import RunWeights
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
@@ -103,6 +103,8 @@ class _Search:
     def finish(self) -> SearchResult:
         with self.run.locked(), closing(RunDatabase(self.run.database)) as database:
             goal, deployment = self._preflight(database)
+            if not self.run.front.exists():
+                record_threads(self.run, self.reporter)
             if not self.checked.request.strategy.trains_weights:
                 with self.run.stage("train"):
                     _ = self.weights.supernet

@@ -7,9 +7,11 @@ from typing import Any
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
+from hwnas.modules.declared import require_declared
 from hwnas.pipeline.checked import load_for
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
+from hwnas.pipeline.trained_on import record_threads
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.tasks.task import Task
 from hwnas.train.devices import training_device
@@ -18,6 +20,7 @@ from hwnas.train.devices import training_device
 def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
     """Trains a supernet into a new folder; returns the path of its weights."""
     training_device(request.training.train_on)
+    require_declared(space.placed_operators().values())
     data, task = load_for(space, request.data, request.seed)
     run = create_run(out, request.describe(), space.describe(), data.describe())
     return _finish(run, request, space, (data, task), reporter)
@@ -34,5 +37,7 @@ def _finish(
 ) -> Path:
     data, task = loaded
     with run.locked(), run.stage("train"):
+        if not run.supernet.exists():
+            record_threads(run, reporter)
         trained_supernet(run, space, request.training, data, task, request.seed, reporter)
     return run.supernet

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hwnas.pipeline.timing import timed_models
 from hwnas.pipeline.weights import RunWeights
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.device import Conditions, conditions_here, differences
+from hwnas.profiler.export import Batch
 from hwnas.profiler.protocol import Timing
 from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, RunDatabase
@@ -30,25 +31,28 @@ from hwnas.runs.front import DeviceLatency, FrontRow, named, read_front
 from hwnas.runs.objectives import read_goal
 
 
-def export(run_path: Path, arch: str, out: Path | None) -> Path:
+def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None = None) -> Path:
     """Writes the ONNX file of `fastest`, `knee`, `best`, or any architecture the run evaluated, by id.
 
-    Without `out`, it is ID.onnx in the current folder. Raises RunError for an id the run does not know.
+    Without `out`, it is ID.onnx in the current folder. The file's batch size is that of the run's first device, unless `batch`
+    is a number, or "dynamic" for a file that takes any. Raises RunError for an id the run does not know.
     """
     run = RunFolder(run_path)
     run.read()  # a folder that is no run says so before it misses a front
     rows = {row.arch_id: row for row in read_front(run.front)}
     row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
-    if row is None:
-        return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
-    model, out = _model(run.inside(row.onnx), row.arch_id), out or Path(run.model(row.arch_id).name)
+    arch_id = arch if row is None else row.arch_id
+    out = out or Path(run.model(arch_id).name)
+    if row is None or batch is not None:
+        return _export_evaluated(run_path, arch_id, out, batch)
+    model = _model(run.inside(row.onnx), arch_id)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model, out)
     return out
 
 
-def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
-    """An architecture that is not on the front: from its own weights, or extracted from the supernet anew."""
+def _export_evaluated(run_path: Path, arch_id: str, out: Path, batch: Batch | None) -> Path:
+    """Writes the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
     run, request, space = reopen(run_path, {})
     with closing(RunDatabase.existing(run.database)) as database:
         evaluation = {**database.evaluations("search"), **database.evaluations(FINAL)}.get(arch_id)
@@ -58,10 +62,14 @@ def _export_evaluated(run_path: Path, arch_id: str, out: Path) -> Path:
         )
     checked = checked_request(request, space, run)
     exporter = Exporter(run=run, space=space, data=checked.data, targets=checked.targets)
-    predictor = LatencyPredictor.load(run.predictor_of("latency"))
-    predicted_ms = float(predictor.predict_ms(space.encode([evaluation.arch]))[0])
+    target, predicted_ms = checked.targets[0], None
+    if batch in (None, target.conditions["batch"]):
+        predictor = LatencyPredictor.load(run.predictor_of("latency"))
+        predicted_ms = float(predictor.predict_ms(space.encode([evaluation.arch]))[0])
+    else:
+        target = replace(target, conditions={**target.conditions, "batch": batch})
     networks = RunWeights(run, checked, Silent()).networks(evaluation)
-    exporter.export_to(out, checked.targets[0], evaluation, networks, predicted_ms)
+    exporter.export_to(out, target, evaluation, networks, predicted_ms)
     return out
 
 

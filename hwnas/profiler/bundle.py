@@ -44,7 +44,7 @@ PROGRAM: Final = (
     *(
         f"profiler/{name}.py"
         for name in (
-            *("__init__", "board", "bursts", "clock", "device", "energy", "measure", "nvml", "patience"),
+            *("__init__", "board", "bursts", "clock", "cores", "device", "energy", "measure", "nvml", "patience"),
             *("protocol", "rounds", "runtime", "runtime_onnx", "session", "setup", "store", "table"),
         )
     ),

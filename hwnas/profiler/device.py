@@ -1,6 +1,5 @@
 """Identifies the device, and describes the conditions of a measurement on it."""
 
-import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler.clock import Clock
+from hwnas.profiler.cores import cores, cores_in_words, usable_cores
 from hwnas.profiler.nvml import Gpu, energy_counter
 from hwnas.profiler.runtime import RUNTIMES, USUAL, Forms, Model, RuntimeOptions, chosen
 from hwnas.profiler.runtime import runtime as runtime_named
@@ -111,9 +111,12 @@ def conditions_here(
             "precision int8 is slower than fp32 on a CPU without instructions for it (VNNI, dot product); use fp32, or "
             "give --runtime-option slow_int8=allowed"
         )
-    cores = os.cpu_count() or 1
-    if not 1 <= threads <= cores:
-        raise DeviceError(f"{threads} threads on {cores} cores; give --threads between 1 and {cores}")
+    usable = usable_cores()
+    if not 1 <= threads <= usable:
+        withheld = " (CPU affinity or a CPU quota withholds the others)" if usable < cores() else ""
+        raise DeviceError(
+            f"{threads} threads on {cores_in_words()}{withheld}; give --threads {f'between 1 and {usable}' if usable > 1 else 1}"
+        )
     usual = chosen(runtime_here.options(device), {})
     return Conditions(
         device=device,
@@ -183,7 +186,7 @@ def precisions(runtime: str, device: str) -> tuple[str, ...]:
 def hardware(device: str, runtime: str) -> str:
     """Returns a description of the device, as far as it tells."""
     if device == "cpu":
-        return f"{cpu_model()} ({platform.machine()}, {os.cpu_count() or 1} cores, {platform.system()})"
+        return f"{cpu_model()} ({platform.machine()}, {cores_in_words()}, {platform.system()})"
     try:
         gpu = _gpu(runtime, device)
         return f"{gpu.name()} (driver {gpu.driver()})"

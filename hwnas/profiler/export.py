@@ -8,40 +8,52 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
 
 from hwnas.core.files import replace_file
 from hwnas.core.operator import Shape
-from hwnas.errors import UnknownNameError
+from hwnas.errors import ExportError, UnknownNameError
 from hwnas.profiler.device import TOLERANCES
 from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.runtime import InputArray, RuntimeOptions, require_output
 from hwnas.profiler.runtime_onnx import OnnxModel
 
 OPSET: Final = 17
+# The batch size of a file, or an axis that is left open.
+DYNAMIC: Final = "dynamic"
+Batch = int | Literal["dynamic"]
+# The batch size that a model with an open axis is traced at, and those that it is checked at.
+TRACED: Final = 2
+CHECKED: Final = (1, 3)
 
 
 def to_onnx(
     module: nn.Module,
     input_shape: Shape,
     *,
-    batch: int = 1,
+    batch: Batch = 1,
     vocabulary: int | None = None,
 ) -> bytes:
-    """Returns the ONNX model of a module in eval mode: input `input` of shape (batch, *input_shape), output `output`."""
+    """Returns the ONNX model of a module in eval mode: input `input` of shape (batch, *input_shape), output `output`.
+
+    A `dynamic` batch is an axis called `batch` of both.
+    """
     module.eval()
+    size, axes = (TRACED, {"input": {0: "batch"}, "output": {0: "batch"}}) if batch == DYNAMIC else (batch, None)
     buffer: Any = io.BytesIO()  # torch's annotation knows only paths
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
         torch.onnx.export(
             module,
-            (example_input(input_shape, batch, vocabulary),),
+            (example_input(input_shape, size, vocabulary),),
             buffer,
+            dynamic_axes=axes,
             dynamo=False,
             opset_version=OPSET,
             input_names=["input"],
@@ -92,7 +104,7 @@ def export_onnx(
     input_shape: Shape,
     path: str | Path,
     *,
-    batch: int = 1,
+    batch: Batch = 1,
     metadata: Mapping[str, str] | None = None,
     vocabulary: int | None = None,
     precision: str = "fp32",
@@ -101,14 +113,26 @@ def export_onnx(
     """Writes a module as an ONNX file, after a check against torch on ONNX Runtime's CPU provider.
 
     The file's input is `input`, of shape (batch, *input_shape), float32 or int64 token ids below `vocabulary`; its output is
-    `output`. `metadata` becomes the file's metadata properties. `precision` int8 needs `calibration`, inputs of that shape;
-    the first of them serves for the check. Raises UnknownNameError; ExportError if the outputs differ by more than 1e-4
-    (int8: 0.5) of the largest.
+    `output`. With batch "dynamic" the file takes any batch size, and is checked at two. `metadata` becomes the file's metadata
+    properties. `precision` int8 needs `calibration`, inputs of that shape; the first of them serves for the check. Raises
+    UnknownNameError; ExportError if the outputs differ by more than 1e-4 (int8: 0.5) of the largest.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, list(PRECISIONS))
     model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
     model = PRECISIONS[precision](model, calibration)
-    x = torch.from_numpy(calibration[0]) if len(calibration) else example_input(input_shape, batch, vocabulary)
-    checked(model, module, x, RuntimeOptions(), precision=precision)
+    for size in CHECKED if batch == DYNAMIC else (batch,):
+        if len(calibration):
+            x = torch.from_numpy(np.resize(calibration[0], (size, *input_shape)))
+        else:
+            x = example_input(input_shape, size, vocabulary)
+        try:
+            checked(model, module, x, RuntimeOptions(), precision=precision)
+        except ExportError:
+            raise
+        except Exception as error:  # ONNX Runtime's classes have no common base
+            reason = " ".join(str(error).split())
+            raise ExportError(
+                f"{path}: the model fails at batch size {size}: {reason}; give a fixed batch size"
+            ) from error
     replace_file(Path(path), _with_metadata(model, metadata or {}))

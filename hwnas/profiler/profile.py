@@ -17,7 +17,9 @@ import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.modules.assemble import build, network
+from hwnas.modules.assemble import network
+from hwnas.modules.build import build
+from hwnas.modules.declared import require_declared
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated
@@ -205,7 +207,11 @@ FLOOR: Final = Workload(kind="floor", key="identity", make=nn.Identity, input_sh
 
 
 def operator_workloads(space: SearchSpace) -> list[Workload]:
-    """Returns every operator of the space, alone."""
+    """Returns every operator of the space, alone.
+
+    Raises SpaceError where an operator's module does not do what the operator declares.
+    """
+    require_declared(space.placed_operators().values())
     return [
         Workload(
             kind="operator",

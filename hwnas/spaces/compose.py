@@ -199,7 +199,7 @@ def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | No
             return None
         cost = operator.cost()
         sizes = (*operator.input_shape, *operator.output_shape, cost.flops + 1, cost.params + 1)
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except (TypeError, ValueError, ArithmeticError, SpaceError) as error:
         raise SpaceError(f"place {part.name!r}: {error}") from error
     if not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise SpaceError(f"place {part.name!r}: {operator.key} has sizes that are not whole numbers of at least 1")

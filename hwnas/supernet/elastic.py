@@ -15,7 +15,8 @@ from torch.func import functional_call
 
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
+from hwnas.modules.declared import naming
 from hwnas.supernet.masks import KERNEL_AXES_FROM
 from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes
 
@@ -124,9 +125,13 @@ class ElasticLayer(nn.Module):
         }
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:
-        """Returns the operator's output on the shared weights; train mode updates the shared statistics in place."""
+        """Returns the operator's output on the shared weights; train mode updates the shared statistics in place.
+
+        Raises SpaceError where the module's code fails.
+        """
         template = self._templates[operator.key].train(self.training)
-        return functional_call(template, dict(self.slices(operator)), (x,))  # type: ignore[no-any-return]
+        with naming(self.name, operator):
+            return functional_call(template, dict(self.slices(operator)), (x,))  # type: ignore[no-any-return]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from torch.func import functional_call
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.errors import SpaceError
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
+from hwnas.modules.declared import naming
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.masks import Superposition, mask_layer_norms
 from hwnas.supernet.nesting import parameter_shapes, positions
@@ -109,7 +110,7 @@ class _Nested:
         remade = self._superposition.remade(tensors, weights_M, masked)
         masked |= {f"{norm}.mask": self._superposition.mask(f"{norm}.weight", weights_M) for norm in self._norms}
         template = self._template.train(self._elastic.training)
-        with remade:
+        with remade, naming(self._elastic.name, self._runs):
             return functional_call(template, masked, (fitted(x, self._runs.input_shape),))  # type: ignore[no-any-return]
 
 

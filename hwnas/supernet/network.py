@@ -16,6 +16,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Flow
 from hwnas.errors import SpaceError
 from hwnas.modules.assemble import module_name, network, sum_of
+from hwnas.modules.declared import require_declared
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.mixture import Drawn, Mixture, added, partly, shares
 
@@ -25,10 +26,14 @@ MOST_MIXTURES: Final = 2000
 
 @final
 class Supernet(nn.Module):
-    """All architectures of a space in one set of entangled weights."""
+    """All architectures of a space in one set of entangled weights.
+
+    Raises SpaceError where an operator's module does not do what the operator declares.
+    """
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
+        require_declared(space.placed_operators().values())
         self.space = space
         self._mixtures: dict[tuple[Any, ...], Mixture] = {}
         self.layers = nn.ModuleDict()

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
+from hwnas.modules.declared import disagreement
 from hwnas.profiler.export import to_onnx
 from hwnas.profiler.profile import like_trained
 from hwnas.profiler.runtime import RuntimeOptions
@@ -32,33 +33,15 @@ MIXED: Final = 6
 
 
 def shapes_are_declared(subject: OperatorSubject) -> None:
-    for place, operator in subject.sample:
-        built, declared = subject.counts(place, operator).output_shape, tuple(operator.output_shape)
-        require(built == declared, f"{place}: {operator.key}: output_shape is {declared}, and its module gives {built}")
+    _require_declared(subject, "output_shape")
 
 
 def costs_are_declared(subject: OperatorSubject) -> None:
-    for place, operator in subject.sample:
-        declared, built = operator.cost(), subject.counts(place, operator).cost
-        for name, stated in (
-            ("flops", declared.flops),
-            ("params", declared.params),
-            ("statistics", declared.statistics),
-        ):
-            counted = getattr(built, name)
-            require(
-                stated == counted,
-                f"{place}: {operator.key}: cost().{name} is {stated:,}, and its module has {counted:,}",
-            )
+    _require_declared(subject, "flops", "params", "statistics")
 
 
 def peaks_are_declared(subject: OperatorSubject) -> None:
-    for place, operator in subject.sample:
-        stated, measured = operator.peak_bytes(), subject.counts(place, operator).peak_bytes
-        require(
-            stated == measured,
-            f"{place}: {operator.key}: peak_bytes() is {stated:,}, and its module holds {measured:,} bytes at once",
-        )
+    _require_declared(subject, "peak")
 
 
 def smaller_operators_are_slices(subject: OperatorSubject) -> None:
@@ -111,6 +94,14 @@ OPERATOR_LAWS: Final[Laws[OperatorSubject]] = {
     "a mixture of operators equals its parts": mixtures_are_their_parts,
     "an exported operator computes what torch computes": exported_is_torch,
 }
+
+
+def _require_declared(subject: OperatorSubject, *facts: str) -> None:
+    for place, operator in subject.sample:
+        counted = subject.counts(place, operator)
+        for fact in facts:
+            wrong = disagreement(operator, counted, fact)
+            require(not wrong, f"{place}: {operator.key}: {wrong}")
 
 
 def _require_largest(place: Place, family: str, members: Sequence[Operator], modules: Mapping[str, nn.Module]) -> None:

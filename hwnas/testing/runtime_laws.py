@@ -12,7 +12,7 @@ from torch import nn
 
 from hwnas.core.operator import Operator, Shape
 from hwnas.errors import DeviceError, HwnasError, UnknownNameError
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
 from hwnas.operators.conv import ConvBlock, PoolClassifier
 from hwnas.operators.transformer import LanguageHead, TokenEmbedding
 from hwnas.profiler.clock import Clock

@@ -15,9 +15,10 @@ from hwnas.core.arch import Arch
 from hwnas.core.choice import Option
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
-from hwnas.modules.assemble import build, network
+from hwnas.modules.assemble import assembled
+from hwnas.modules.build import build
+from hwnas.modules.counting import Counts, counts
 from hwnas.supernet.network import Supernet
-from hwnas.testing.counting import Counts, counts
 from hwnas.testing.expressions import Expression, Keys, computed
 from hwnas.testing.laws import naming
 
@@ -149,7 +150,7 @@ class SpaceSubject:
         """Returns what an architecture's plain network does in one run."""
         if arch.key not in self._counts:
             with naming(f"network {arch.key}: it cannot be built and run"):
-                plain = network(self.space, arch)
+                plain = assembled(self.space, arch)
                 self._counts[arch.key] = counts(plain, self.space.input_shape, self.space.vocabulary)
         return self._counts[arch.key]
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -85,7 +86,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "search",
                 *TINY,
                 "--latency-budget",
-                "300%",  # a busy machine must not miss it
+                "1s",  # a busy machine must not miss it
                 "--evaluations",
                 "30",
                 "--networks",
@@ -319,6 +320,37 @@ def test_export_writes_named_and_evaluated_architectures(hwnas: Run, finished: P
     beaten = sorted(set(RunDatabase(finished / "run.sqlite").evaluations("search")) - {row.arch_id for row in rows})
     assert hwnas("export", finished, "--arch", beaten[0], "--out", tmp_path / "b.onnx").code == 0
     onnx.checker.check_model(onnx.load(tmp_path / "b.onnx"))
+
+
+@pytest.mark.parametrize("flags", [["--batch", 4], ["--dynamic-batch"], ["--batch", 1]])
+def test_export_writes_the_same_network_for_another_batch_size(
+    hwnas: Run, finished: Path, tmp_path: Path, flags: list[Any]
+) -> None:
+    ids = [row.arch_id for row in read_front(finished / "front.csv")]
+    from hwnas.runs.database import RunDatabase
+
+    beaten = sorted(set(RunDatabase(finished / "run.sqlite").evaluations("search")) - set(ids))
+    for arch in (ids[0], beaten[0]):
+        assert hwnas("export", finished, "--arch", arch, "--out", tmp_path / "one.onnx").code == 0
+        assert hwnas("export", finished, "--arch", arch, *flags, "--out", tmp_path / "more.onnx").code == 0
+        one, more = (ort.InferenceSession(tmp_path / name) for name in ("one.onnx", "more.onnx"))
+        (_, *shape), (size, *_) = one.get_inputs()[0].shape, more.get_inputs()[0].shape
+        assert size == (flags[1] if len(flags) > 1 else "batch")
+        for batch in (4, 1, 7) if size == "batch" else (size,):
+            x = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+            apart = np.concatenate([one.run(None, {"input": x[i : i + 1]})[0] for i in range(batch)])
+            np.testing.assert_allclose(more.run(None, {"input": x})[0], apart, atol=1e-4 * np.abs(apart).max())
+        told = {item.key for item in onnx.load(tmp_path / "more.onnx").metadata_props}
+        assert ("hwnas.predicted_ms" in told) == (size == 1) and "hwnas.arch" in told
+
+
+def test_a_file_has_one_batch_axis(hwnas: Run, finished: Path) -> None:
+    outcome = hwnas("export", finished, "--batch", 2, "--dynamic-batch")
+    assert (outcome.code, outcome.message) == (
+        2,
+        "hwnas: --batch 2 and --dynamic-batch exclude each other; give one of the two",
+    )
+    assert hwnas("export", finished, "--batch", 0).code == 2
 
 
 def test_verify_measures_every_point_again(hwnas: Run, finished: Path) -> None:

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from hwnas.core.operator import Operator
-from hwnas.modules.assemble import build, module_name, network
+from hwnas.modules.assemble import module_name, network
+from hwnas.modules.build import build
 from hwnas.operators import cells
 from hwnas.operators import transformer as tokens
 from hwnas.operators.conv import ConvBlock, FlattenClassifier, MBConv, PlainConv, PoolClassifier, Resize

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hwnas.core.operator import Operator, OperatorCost
 from hwnas.errors import SpaceError
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
 from hwnas.modules.transformer import INITIAL_STD
 from hwnas.operators.transformer import (
     Attention,

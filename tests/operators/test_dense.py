@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwnas
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
 from hwnas.operators.dense import PixelClassifier
 from hwnas.profiler.export import to_onnx
 from hwnas.supernet.check import require_mixable

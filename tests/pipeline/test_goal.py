@@ -111,6 +111,13 @@ def test_several_budgets_of_one_device_are_as_many_searches() -> None:
     assert [budget["cpu"].share for budget in goal(latency_budget="40%,60%").budgets_of(["cpu"])] == [0.4, 0.6]
 
 
+def test_a_share_of_all_limits_nothing() -> None:
+    for text in ("100%", "250%", "100%,100%", "cpu:100%"):
+        assert goal(latency_budget=text).budgets_of(["cpu"]) == []
+    assert [list(budget) for budget in goal(latency_budget="60%,100%").budgets_of(["cpu"])] == [["cpu"], []]
+    assert [list(budget) for budget in goal(latency_budget="cpu:99.9%,b:100%").budgets_of(["cpu", "b"])] == [["cpu"]]
+
+
 @pytest.mark.parametrize(
     ("text", "devices", "message"),
     [

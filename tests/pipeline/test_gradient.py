@@ -16,6 +16,7 @@ from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.checked import checked_request
+from hwnas.pipeline.claims import check_claims
 from hwnas.pipeline.request import reopen
 from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.pipeline.weights import RunWeights
@@ -87,6 +88,10 @@ def test_a_model_computes_what_its_trained_network_computes(finished: SearchResu
         with torch.no_grad():
             expected = weights.networks(evaluations[row.arch_id]).network(evaluations[row.arch_id].arch)(x)
         assert logits == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_every_claim_of_a_run_holds_when_it_is_checked_from_its_files(finished: SearchResult) -> None:
+    assert all(claim["holds"] for claim in check_claims(finished.run.path))
 
 
 def test_a_finished_run_that_is_resumed_derives_and_measures_nothing_again(finished: SearchResult) -> None:

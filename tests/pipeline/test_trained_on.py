@@ -1,5 +1,6 @@
 """Laws of what a run is trained on: it is recorded, told where it changes, and refused before anything is made."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hwnas.pipeline.request import SearchRequest, reopen, search_request
 from hwnas.pipeline.search import resume, search
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.train import resume_training, train
-from hwnas.pipeline.trained_on import record_training
+from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.folder import RunFolder, create_run
@@ -58,6 +59,56 @@ def test_what_a_run_is_trained_on_is_kept_and_told_where_it_changes(
         record_training(run, torch.device("cpu"), notes)
     assert run.read()["trained_on"] == ["cpu", "cuda (A GPU)"]
     assert notes.texts == ["trained on cpu so far and on cuda (A GPU) from here on: not what either alone would find"]
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopAfterAnEpoch(Silent):  # type: ignore[misc]
+    def note(self, text: str) -> None:
+        if text.startswith("epoch 1/"):
+            raise StoppedError
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Puts torch's number of threads back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_number_of_threads_is_kept_and_told_where_it_changes(run: RunFolder) -> None:
+    notes = Notes()
+    for count in (1, 1, 2, 2, 1):
+        torch.set_num_threads(count)
+        record_threads(run, notes)
+    assert run.read()["torch_threads"] == [1, 2, 1]
+    assert notes.texts[0] == (
+        "computed with 1 torch threads so far and with 2 from here on: not what either alone would find; "
+        "OMP_NUM_THREADS=1 goes on as before"
+    )
+    assert len(notes.texts) == 2
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_run_that_goes_on_with_other_threads_says_so_unless_it_is_finished(
+    space: SearchSpace, tmp_path: Path
+) -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(StoppedError):
+        train(asked(space), space, tmp_path / "run", StopAfterAnEpoch())
+    assert RunFolder(tmp_path / "run").read()["torch_threads"] == [2]
+    torch.set_num_threads(1)
+    notes = Notes()
+    resume_training(tmp_path / "run", notes, {})
+    assert [text for text in notes.texts if text.startswith("computed with 2 torch threads so far and with 1 from")]
+    torch.set_num_threads(2)
+    notes = Notes()
+    resume_training(tmp_path / "run", notes, {})
+    assert not notes.texts and RunFolder(tmp_path / "run").read()["torch_threads"] == [2, 1]
 
 
 def test_where_networks_are_only_judged_nothing_is_trained(
@@ -110,14 +161,6 @@ def test_a_search_on_a_gpu_leaves_models_of_a_cpu_and_goes_on_there(
     profile(Profiling(space=space, conditions=conditions_here("cpu"), path=tmp_path / "t.jsonl"), networks=10)
     fit_table(tmp_path / "t.jsonl", space, allow_unconverged=True).save(tmp_path / "p.json")
     options = QUICK | changes | {"predictor": (str(tmp_path / "p.json"),), "latency_budget": "1s", "train_on": "cuda"}
-
-    class StoppedError(Exception):
-        pass
-
-    class StopAfterAnEpoch(Silent):  # type: ignore[misc]
-        def note(self, text: str) -> None:
-            if text.startswith("epoch 1/"):
-                raise StoppedError
 
     with pytest.raises(StoppedError):
         search(space, "digits", out=tmp_path / "run", reporter=StopAfterAnEpoch(), **options)

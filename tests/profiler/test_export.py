@@ -6,20 +6,25 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import hwnas
 from hwnas.core.operator import Operator
 from hwnas.errors import ExportError
-from hwnas.modules.assemble import build
+from hwnas.modules.assemble import network
+from hwnas.modules.build import build
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
 from hwnas.profiler.export import annotate, checked, example_input, export_onnx, to_onnx
+from hwnas.profiler.profile import like_trained
 from hwnas.profiler.runtime import RuntimeOptions
 from hwnas.profiler.runtime_onnx import OnnxModel
 
@@ -236,3 +241,53 @@ def test_exporting_warns_of_nothing() -> None:
         warnings.simplefilter("always")
         to_onnx(small(), SHAPE)
     assert [str(warning.message) for warning in caught] == []
+
+
+# ---- batch sizes
+
+SPACES: dict[str, dict[str, Any]] = {
+    "mobilenet": {"resolution": 16, "width": 0.25},
+    "fbnet": {"resolution": 32, "width": 0.25},
+    "nasbench201": {"cells": 1},
+    "conv_macro": {"resolution": 16, "features": 16},
+    "vit": {"preset": "small_images"},
+    "gpt": {"length": 16, "embeddings": [32], "heads": [2]},
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_file_with_an_open_batch_axis_computes_what_torch_computes_at_every_batch_size(
+    name: str, tmp_path: Path
+) -> None:
+    space = hwnas.space(name, **SPACES[name])
+    module = like_trained(network(space, space.smallest())).eval()
+    path = tmp_path / "open.onnx"
+    export_onnx(module, space.input_shape, path, batch="dynamic", vocabulary=space.vocabulary)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [session.get_inputs()[0].shape[0], session.get_outputs()[0].shape[0]] == ["batch", "batch"]
+    for batch in (1, 2, 5):
+        x = example_input(space.input_shape, batch, space.vocabulary)
+        with torch.no_grad():
+            expected = module(x).numpy()
+        (output,) = session.run(None, {"input": x.numpy()})
+        np.testing.assert_allclose(output, expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
+def test_an_int8_file_may_have_an_open_batch_axis(tmp_path: Path) -> None:
+    path, inputs = tmp_path / "open.onnx", [example_input(SHAPE, 1).numpy() for _ in range(2)]
+    export_onnx(small(), SHAPE, path, batch="dynamic", precision="int8", calibration=inputs)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [len(session.run(None, {"input": example_input(SHAPE, n).numpy()})[0]) for n in (1, 4)] == [1, 4]
+
+
+class Fixed(nn.Module):
+    """Writes the batch size that it first sees into its graph."""
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return x_NCHW + torch.ones(len(x_NCHW.tolist()), 1, 1, 1)
+
+
+def test_a_module_that_knows_one_batch_size_only_has_no_open_axis(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"open.onnx: .*batch size 3.*; give a fixed batch size|output"):
+        export_onnx(Fixed(), SHAPE, tmp_path / "open.onnx", batch="dynamic")
+    assert not (tmp_path / "open.onnx").exists()

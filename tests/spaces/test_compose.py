@@ -91,6 +91,31 @@ def test_a_parameter_the_operator_does_not_have_is_told_with_the_place() -> None
         made(place("body", MBConv, channels=8, kernel=3, expansion=2, shortcut=True))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((3, 5, 3), r"choice 'body.kernel' lists an option twice: \(3, 5, 3\); leave one out"),
+        ((), "choice 'body.kernel' has no options; give at least one"),
+        (([3, 5],), r"choice 'body.kernel': option \[3, 5\] is not a number or a string"),
+    ],
+    ids=["twice", "none", "list"],
+)
+def test_a_pick_that_cannot_be_is_told_with_its_place(options: tuple, message: str) -> None:
+    parts = [
+        lambda: place("body", ConvBlock, channels=8, kernel=pick(*options)),
+        lambda: cell("cell", {(0, 1): place("body", ReluConv, kernel=pick(*options))}),
+        lambda: stage("deep", (1, 2), lambda number: place("body", ConvBlock, channels=8, kernel=pick(*options))),
+    ]
+    for part in parts:
+        with pytest.raises(SpaceError, match=message):
+            made(part())
+
+
+def test_a_choice_without_a_name_belongs_to_no_space() -> None:
+    with pytest.raises(SpaceError, match=r"a choice has no name, the one of \(1, 2\); give it one"):
+        SearchSpace("nameless", (pick(1, 2),), made().wiring, (3, 8, 8), 4)
+
+
 def test_the_output_has_as_many_classes_as_the_space() -> None:
     with pytest.raises(SpaceError, match=r"the output has shape \(4,\), for 5 classes"):
         compose("made", (3, 8, 8), 5, [HEAD])

@@ -14,7 +14,7 @@ from hwnas.core.operations import tie
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
-from hwnas.modules.assemble import build
+from hwnas.modules.build import build
 from hwnas.modules.cells import AveragePoolModule
 from hwnas.operators.cells import AveragePool, ReluConv, Skip
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier

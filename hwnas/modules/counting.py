@@ -26,7 +26,7 @@ class Counts:
 @torch.no_grad()
 def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None) -> Counts:
     """Runs a module once in eval mode on zeros and returns what it did."""
-    x = torch.zeros(1, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
+    x = sample_of(input_shape, vocabulary)
     # Attention is computed as written out, because torch's formulas know no fused kernel of a CPU.
     with sdpa_kernel(SDPBackend.MATH), _Flops() as counter, _Recorder() as recorder:
         output = module.eval()(x)
@@ -37,6 +37,11 @@ def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None)
         cost=OperatorCost(counter.total, params, statistics),
         peak_bytes=recorder.peak_bytes(x, output),
     )
+
+
+def sample_of(input_shape: Shape, vocabulary: int | None = None, *, batch: int = 1) -> Tensor:
+    """Returns zeros of shape (batch, *input_shape), float32, or int64 where the input is token ids."""
+    return torch.zeros(batch, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]

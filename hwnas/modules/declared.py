@@ -1,0 +1,134 @@
+"""Compares what operators declare with what their modules do: the output's shape, and the costs."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from hwnas.core.operator import Operator
+from hwnas.core.references import cause
+from hwnas.errors import HwnasError, SpaceError
+from hwnas.modules.build import build
+from hwnas.modules.counting import Counts, counts, sample_of
+
+# What an operator declares: the words for a difference, the declared value and the module's.
+Fact = Callable[[Operator, Counts], tuple[str, object, object]]
+FACTS: Final[Mapping[str, Fact]] = {
+    "output_shape": lambda operator, counted: (
+        "output_shape is {}, and its module gives {}",
+        tuple(operator.output_shape),
+        counted.output_shape,
+    ),
+    "flops": lambda operator, counted: (
+        "cost().flops is {:,}, and its module has {:,}",
+        operator.cost().flops,
+        counted.cost.flops,
+    ),
+    "params": lambda operator, counted: (
+        "cost().params is {:,}, and its module has {:,}",
+        operator.cost().params,
+        counted.cost.params,
+    ),
+    "statistics": lambda operator, counted: (
+        "cost().statistics is {:,}, and its module has {:,}",
+        operator.cost().statistics,
+        counted.cost.statistics,
+    ),
+    "peak": lambda operator, counted: (
+        "peak_bytes() is {:,}, and its module holds {:,} bytes at once",
+        operator.peak_bytes(),
+        counted.peak_bytes,
+    ),
+}
+# The facts that every use of an operator relies on. The others concern whoever limits or minimises that cost.
+ALWAYS: Final = ("output_shape", "params", "statistics")
+# The batch size of the run in train mode.
+BATCH: Final = 3
+# From either of these on, a run without storage is faster than one that makes numbers and computes.
+MANY_FLOPS: Final = 3 * 10**7
+MANY_PARAMS: Final = 3 * 10**5
+
+# What modules did, by the operator's class and key: networks are built by the thousand from the same few operators.
+_counted: Final[dict[tuple[type[Operator], str], Counts]] = {}
+
+
+def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[str] = ()) -> None:
+    """Raises SpaceError for the first operator whose module does not do what the operator declares.
+
+    `operators` are pairs of a place and an operator. Output shape, parameters and statistics are always compared, FLOPs and
+    peak where `costs` names them. Random numbers that modules draw leave torch's generator as it was.
+    """
+    facts = dict.fromkeys((*ALWAYS, *(name for name in costs if name in FACTS)))
+    for place, operator in operators:
+        counted = _counts(place, operator)
+        for fact in facts:
+            wrong = disagreement(operator, counted, fact)
+            if wrong:
+                raise SpaceError(f"place {place!r}: {operator.key}: {wrong}; correct the one that is wrong")
+
+
+def disagreement(operator: Operator, counted: Counts, fact: str) -> str:
+    """Returns how a declared fact differs from the module's, with both values; empty where the two are equal."""
+    words, declared, real = FACTS[fact](operator, counted)
+    return "" if declared == real else words.format(declared, real)
+
+
+@contextmanager
+def naming(place: str, operator: Operator) -> Iterator[None]:
+    """Turns an error of a module's code into a SpaceError that names the place, the operator and the line."""
+    try:
+        yield
+    except (HwnasError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        module = sys.modules.get(operator.module.partition(":")[0])
+        file = getattr(module, "__file__", None) or ""
+        raise SpaceError(f"place {place!r}: {operator.key}: its module fails: {cause(error, file)}") from error
+
+
+def _counts(place: str, operator: Operator) -> Counts:
+    key = (type(operator), operator.key)
+    if key not in _counted:
+        with naming(place, operator), torch.random.fork_rng(devices=[]):
+            _counted[key] = _run(place, operator)
+    return _counted[key]
+
+
+def _run(place: str, operator: Operator) -> Counts:
+    if operator.cost().flops < MANY_FLOPS and operator.cost().params < MANY_PARAMS:
+        return _run_here(place, operator)
+    try:
+        with torch.device("meta"), _NormsAsCopies():
+            return _run_here(place, operator)
+    except SpaceError:
+        raise
+    except Exception:  # a module may need the values of its input
+        return _run_here(place, operator)
+
+
+@torch.no_grad()
+def _run_here(place: str, operator: Operator) -> Counts:
+    """Runs a module in train mode and in eval mode, and returns what it did in the latter."""
+    module = build(operator)
+    output = module.train()(sample_of(operator.input_shape, operator.vocabulary, batch=BATCH))
+    declared = (BATCH, *operator.output_shape)
+    if tuple(output.shape) != declared:
+        raise SpaceError(
+            f"place {place!r}: {operator.key}: output_shape is {declared[1:]}, and its module gives "
+            f"{tuple(output.shape)} for a batch of {BATCH}; correct the one that is wrong"
+        )
+    return counts(module, operator.input_shape, operator.vocabulary)
+
+
+class _NormsAsCopies(TorchFunctionMode):
+    """Takes norms for copies of their input. Without storage, torch works their shapes out in Python: 13 ms a batch-norm."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (F.batch_norm, F.layer_norm) and isinstance(args[0], Tensor):
+            return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,189 @@
+"""Laws of declared facts: a space whose operators declare what is not so is refused before anything is made of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hwnas
+from hwnas.core.operator import Operator, OperatorCost, Shape
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.errors import SpaceError
+from hwnas.modules import declared
+from hwnas.modules.assemble import network
+from hwnas.modules.declared import require_declared
+from hwnas.operators.cells import Reduction, ReluConv
+from hwnas.operators.conv import ConvBlock, MBConv, PlainConv, PoolClassifier
+from hwnas.pipeline.request import search_request
+from hwnas.pipeline.search import start
+from hwnas.pipeline.train import train
+from hwnas.profiler.profile import operator_workloads, random_network_workloads
+from hwnas.spaces.compose import compose, pick, place
+from hwnas.supernet.network import Supernet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale(Operator):
+    """A number per channel, and a mean that is not trained; wrong in the way that `fault` names."""
+
+    kind: ClassVar[str] = "scale"
+    module: ClassVar[str] = f"{__name__}:ScaleModule"
+
+    fault: str = ""
+    bias: bool = False
+
+    @property
+    def output_shape(self) -> Shape:
+        channels, height, width = self.input_shape
+        return (channels, height + (self.fault == "shape"), width)
+
+    def cost(self) -> OperatorCost:
+        channels = self.input_shape[0] * (1 + self.bias)
+        return OperatorCost(
+            9 * (self.fault == "flops"),
+            0 if self.fault == "params" else channels,
+            0 if self.fault == "statistics" else channels,
+        )
+
+    def peak_bytes(self) -> int:
+        return self.input_bytes + (0 if self.fault == "peak" else self.output_bytes)
+
+
+class ScaleModule(nn.Module):
+    def __init__(self, operator: Scale) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(operator.input_shape[0] * (1 + operator.bias), 1, 1))
+        self.register_buffer("mean", torch.zeros(self.scale.shape))
+        self.fault = operator.fault
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        channels = x_NCHW.shape[1]
+        if self.fault == "forward" or (self.fault == "training" and self.training):
+            raise ValueError("out of paint")
+        if self.fault == "values" and bool((x_NCHW > 0).any()):
+            raise ValueError("too bright")
+        y_NCHW = (x_NCHW - self.mean[:channels]) * self.scale[:channels]
+        return y_NCHW.flatten(0, 1)[None] if self.fault == "batch" else y_NCHW
+
+
+def around(operator: Any, **parameters: Any) -> SearchSpace:
+    parts = [
+        place("stem", ConvBlock, channels=pick(4, 8), stride=2),
+        place("body", operator, **parameters),
+        place("head", PoolClassifier, features=8, classes=10),
+    ]
+    return compose("around", (3, 8, 8), 10, parts)
+
+
+WRONG = {
+    "params": r"scale\(.*\): cost\(\).params is 0, and its module has 4; correct",
+    "statistics": r"scale\(.*\): cost\(\).statistics is 0, and its module has 4; correct",
+    "forward": r"scale\(.*\): its module fails: ValueError: out of paint \(test_declared.py, line \d+\)",
+    "training": r"scale\(.*\): its module fails: ValueError: out of paint",
+    "batch": r"scale\(.*\): output_shape is \(4, 4, 4\), and its module gives \(1, 12, 4, 4\) for a batch of 3",
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_whatever_is_made_of_a_wrong_space_is_refused_with_place_operator_and_both_values(
+    fault: str, tmp_path: Path
+) -> None:
+    space, message = around(Scale, fault=fault), f"^place 'body': {WRONG[fault]}"
+    request = search_request({"data": "digits", "limit_images": 128})
+    for made in (
+        lambda: Supernet(space),
+        lambda: network(space, space.smallest()),
+        lambda: operator_workloads(space),
+        lambda: random_network_workloads(space, 1, 0)[0].make(),
+        lambda: start(request, space, tmp_path / "run", Silent()),
+        lambda: train(request, space, tmp_path / "run", Silent()),
+    ):
+        with pytest.raises(SpaceError, match=message):
+            made()
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_shape_that_is_wrong_by_one_is_refused() -> None:
+    space = around(Scale, fault="shape")
+    with pytest.raises(
+        SpaceError, match=r"^place 'body': scale\(.*output_shape is \(4, 5, 4\), and its module gives \(3, 4, 4, 4\)"
+    ):
+        Supernet(space)
+
+
+def test_flops_and_peak_matter_to_whoever_limits_them(tmp_path: Path) -> None:
+    options = {"data": "digits", "limit_images": 128, "predictor": ("missing.json",)}
+    for fault, message in (
+        ("flops", r"cost\(\).flops is 9, and"),
+        ("peak", r"peak_bytes\(\) is 256, and .* 512 bytes"),
+    ):
+        space = around(Scale, fault=fault)
+        Supernet(space)
+        for request in (
+            {"limit": (f"{fault}<=1G" if fault == "flops" else "peak<=1GiB",)},
+            {"objectives": f"loss,{fault}"},
+        ):
+            with pytest.raises(SpaceError, match=rf"^place 'body': scale\(.*{message}"):
+                start(search_request(options | request), space, tmp_path / "run", Silent())
+
+
+def test_an_error_that_only_some_inputs_cause_names_place_and_operator() -> None:
+    supernet = Supernet(around(Scale, fault="values"))
+    space = supernet.space
+    message = r"^place 'body': scale\(.*its module fails: ValueError: too bright \(test_declared.py, line \d+\)"
+    certain = {"stem.channels": torch.tensor([0.5, 0.5])}
+    for inputs in (space.smallest(), certain):
+        with pytest.raises(SpaceError, match=message):
+            supernet.train()(torch.ones(2, 3, 8, 8), inputs)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda kernel: around(ConvBlock, channels=8, kernel=kernel),
+        lambda kernel: around(MBConv, channels=8, kernel=kernel, expansion=2),
+        lambda kernel: around(PlainConv, channels=8, kernel=kernel),
+        lambda kernel: around(ReluConv, kernel=kernel),
+    ],
+    ids=["conv", "mbconv", "plain_conv", "relu_conv"],
+)
+@pytest.mark.parametrize("kernel", [pick(2, 3), pick(3, 4), 0, -1])
+def test_a_kernel_without_a_centre_is_refused_by_every_built_in_operator(made: Any, kernel: Any) -> None:
+    with pytest.raises(
+        SpaceError, match=r"^place 'body': \w+\(.*needs an odd kernel, and the kernel is (2|4|0|-1); give"
+    ):
+        made(kernel)
+
+
+def test_a_built_in_operator_on_a_shape_that_it_cannot_take_is_refused_by_name() -> None:
+    odd = Reduction(input_shape=(4, 7, 7))
+    with pytest.raises(
+        SpaceError, match=r"^place 'cell': reduction\(input_shape=4x7x7\): its module fails: RuntimeError"
+    ):
+        require_declared([("cell", odd)])
+
+
+def test_large_operators_run_without_storage_to_the_same_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    operators = [operator for name in ("mobilenet", "nasbench201", "vit", "gpt") for operator in few(name)]
+    small = {operator.key: declared._counts("place", operator) for operator in operators}
+    monkeypatch.setattr(declared, "_counted", {})
+    monkeypatch.setattr(declared, "MANY_FLOPS", 0)
+    assert {operator.key: declared._counts("place", operator) for operator in operators} == small
+
+
+def few(name: str) -> list[Operator]:
+    options: dict[str, Any] = {"vit": {"preset": "small_images"}, "gpt": {"length": 16}}.get(name, {})
+    kinds = {operator.kind: operator for operator in hwnas.space(name, **options).operators().values()}
+    return list(kinds.values())
+
+
+def test_the_comparison_leaves_torchs_random_numbers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = around(Scale, bias=True)
+    monkeypatch.setattr(declared, "_counted", {})
+    before = torch.get_rng_state()
+    require_declared(space.placed_operators().values())
+    assert torch.equal(before, torch.get_rng_state())
