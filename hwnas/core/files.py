@@ -1,7 +1,18 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and text in any encoding that programs save."""
 
+import codecs
 import os
 from pathlib import Path
+from typing import Final
+
+# UTF-32's mark begins with that of UTF-16, so UTF-32 stands first.
+_ENCODINGS: Final = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
@@ -13,3 +24,17 @@ def replace_file(path: Path, content: bytes | str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk
+
+
+def decoded(content: bytes) -> str:
+    """Returns the text of UTF-8, or of the encoding of the byte-order mark, without the mark. Raises UnicodeDecodeError.
+
+    >>> [decoded("{}".encode(encoding)) for encoding in ("utf-8", "utf-8-sig", "utf-16")]
+    ['{}', '{}', '{}']
+    """
+    return content.decode(encoding_of(content))
+
+
+def encoding_of(beginning: bytes) -> str:
+    """Returns the encoding of a text by its byte-order mark, which decoding then removes; UTF-8 without one."""
+    return next((name for mark, name in _ENCODINGS.items() if beginning.startswith(mark)), "utf-8")

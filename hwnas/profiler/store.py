@@ -19,6 +19,7 @@ from hwnas.profiler.table import (
     read_table,
     require_conditions,
     require_space,
+    whole_lines,
 )
 
 FIRST_BYTES: Final = b'{"kind": "header"'
@@ -64,7 +65,7 @@ class TableWriter:
         table = read_table(self._path)
         require_conditions(table, conditions)
         require_space(table, space)
-        self._drop_torn_line()
+        self._write_anew_where_edited()
         return latest(table.rows)
 
     def _is_torn_header(self) -> bool:
@@ -73,11 +74,14 @@ class TableWriter:
         Any other file without a complete line belongs to someone else, and is not emptied.
         """
         content = self._path.read_bytes()
-        return b"\n" not in content and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
+        return not whole_lines(content) and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
 
-    def _drop_torn_line(self) -> None:
-        with self._path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+    def _write_anew_where_edited(self) -> None:
+        """Drops a torn last line, and brings lines that another program has saved to the endings and encoding of a table."""
+        content = self._path.read_bytes()
+        whole = b"".join(text + b"\n" for text in whole_lines(content))
+        if whole != content:
+            replace_file(self._path, whole)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Writes rows to the disk and counts them."""

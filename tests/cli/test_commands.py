@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -293,6 +294,24 @@ def test_predict_takes_one_object_over_several_lines(hwnas: Run, finished: Path,
     (tmp_path / "arch.json").write_text(json.dumps(json.loads(row.arch), indent=2))
     outcome = hwnas("predict", "--predictor", finished / "predictor.json", "--arch", tmp_path / "arch.json", "--json")
     assert json.loads(outcome.out)["arch_id"] == row.arch_id
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_predict_reads_json_of_any_encoding(finished: Path, tmp_path: Path, encoding: str, piped: bool) -> None:
+    rows, archs, predictor = read_front(finished / "front.csv"), tmp_path / "archs.jsonl", tmp_path / "predictor.json"
+    archs.write_bytes("".join(row.arch + "\r\n" for row in rows).encode(encoding))
+    predictor.write_bytes((finished / "predictor.json").read_text().encode(encoding))
+    command = [sys.executable, "-m", "hwnas", "predict", "--predictor", predictor, "--arch", "-" if piped else archs]
+    with archs.open("rb") as file:
+        answers = subprocess.run(command, stdin=file, capture_output=True, text=True, check=True).stdout
+    assert [json.loads(text)["arch_id"] for text in answers.splitlines()] == [row.arch_id for row in rows]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_run_json_that_an_editor_saved_is_read(hwnas: Run, copied: Path, tmp_path: Path, encoding: str) -> None:
+    (copied / "run.json").write_bytes((copied / "run.json").read_text().replace("\n", "\r\n").encode(encoding))
+    assert hwnas("export", copied, "--out", tmp_path / "knee.onnx").code == 0
 
 
 def test_deeply_nested_json_is_no_architecture(hwnas: Run, finished: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.core.files import replace_file
+from hwnas.core.files import decoded, replace_file
 
 
 @contextmanager
@@ -37,3 +37,14 @@ def test_a_write_that_fails_half_way_leaves_the_old_content_and_nothing_beside_i
         replace_file(path, b"x" * 100_000)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_is_read_in_every_encoding_that_programs_save(encoding: str) -> None:
+    assert decoded('{"größe": 3}\r\n'.encode(encoding)) == '{"größe": 3}\r\n'
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+@pytest.mark.parametrize("bits", [16, 32])
+def test_a_byte_order_mark_tells_the_encoding_and_is_no_text(order: str, bits: int) -> None:
+    assert decoded("\ufeffgröße".encode(f"utf-{bits}-{order}")) == "größe"
