@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hwnas.cli.generated import parsed, with_options
-from hwnas.cli.options import JSON, PATH, RUN, SEED, written_options
+from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, RUN, SEED, written_options
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError
@@ -19,7 +19,7 @@ from hwnas.train.request import TrainingRequest
 @click.command()
 @with_options(SpaceRequest, DataOptions, TrainingRequest)
 @SEED
-@click.option("--out", type=PATH, required=True)
+@click.option("--out", type=OUT_FOLDER, required=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.pass_context
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
@@ -42,7 +42,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     "--strategy", default=DEFAULT_STRATEGY, show_default=True, help="random, nsga2, gradient, or FILE.py:NAME."
 )
 @SEED
-@click.option("--out", type=PATH, default="runs/search", show_default=True)
+@click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @JSON
 @click.pass_context
@@ -63,7 +63,7 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
 @click.command()
 @RUN
 @click.option("--arch", default="knee", show_default=True, help="fastest, knee, best, or an id.")
-@click.option("--out", type=PATH, help="The ONNX file to write; default ID.onnx here.")
+@click.option("--out", type=OUT_FILE, help="The ONNX file to write; default ID.onnx here.")
 @JSON
 def export(run: Path, arch: str, out: Path | None, as_json: bool) -> None:
     """Write the ONNX model of one architecture of a run."""
@@ -90,7 +90,7 @@ def verify(run: Path, claims: bool, as_json: bool) -> None:
 
 @click.command()
 @RUN
-@click.option("--out", type=PATH, required=True, help="front.png, .svg, .html or .csv")
+@click.option("--out", type=OUT_FILE, required=True, help="front.png, .svg, .html or .csv")
 @click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
 @JSON
 def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:

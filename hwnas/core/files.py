@@ -1,7 +1,10 @@
 """Files that are either whole or absent, and text in any encoding that programs save."""
 
 import codecs
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +20,26 @@ _ENCODINGS: Final = {
 
 def replace_file(path: Path, content: bytes | str) -> None:
     """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        with names_file(path):
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk
+
+
+@contextmanager
+def names_file(path: Path) -> Iterator[None]:
+    """Adds the file to an OSError of its block: that of a write, as on a full disk, has no file name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def decoded(content: bytes) -> str:

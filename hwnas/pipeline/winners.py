@@ -1,7 +1,6 @@
 """After a search: exporting one of its architectures, and measuring the front again."""
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError, UnknownNameError
@@ -42,8 +42,7 @@ def export(run_path: Path, arch: str, out: Path | None) -> Path:
     if row is None:
         return _export_evaluated(run_path, arch, out or Path(f"{arch}.onnx"))
     model, out = _model(run.path / row.onnx, row.arch_id), out or Path(f"{row.arch_id}.onnx")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model, out)
+    replace_file(out, model.read_bytes())
     return out
 
 

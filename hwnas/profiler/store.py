@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from hwnas.core.files import replace_file
+from hwnas.core.files import names_file, replace_file
 from hwnas.errors import TableError
 from hwnas.profiler.table import (
     Identity,
@@ -42,6 +42,10 @@ class TableWriter:
 
         Raises TableError if another process writes the file, or if its rows have other conditions or another space.
         """
+        if path.is_dir():
+            raise TableError(
+                f"{path}: is a folder; give the name of a file in it, such as --out {path / 'table.jsonl'}"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -90,7 +94,7 @@ class TableWriter:
         self.rows = latest([*self.rows.values(), *rows])
 
     def _write(self, content: bytes) -> None:
-        with self._path.open("ab") as file:
+        with names_file(self._path), self._path.open("ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

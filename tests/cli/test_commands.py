@@ -1,6 +1,7 @@
 """The command line on real files: every command on one finished run, and every wrong request."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -659,6 +660,60 @@ def test_a_front_of_unknown_architectures_is_refused(hwnas: Run, finished: Path,
     assert "architecture 1: 'block1.kernel' cannot be 9; options: (0, 3, 5, 7)" in outcome.message
     assert "evaluated no architecture 'nobody'" in hwnas("export", finished, "--arch", "nobody").message
     assert "unknown plot format" in hwnas("plot", finished, "--out", tmp_path / "front.gif").message
+
+
+WRITES_A_FILE = [
+    ["profile"],
+    ["bundle"],
+    ["merge", "a", "b"],
+    ["fit", "--table", "a"],
+    ["export", "a"],
+    ["plot", "a"],
+]
+
+
+@pytest.mark.parametrize("command", WRITES_A_FILE, ids=lambda command: command[0])
+def test_a_folder_where_a_file_is_meant_is_refused_before_any_work(
+    hwnas: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in (".", str(tmp_path)):
+        outcome = hwnas(*command, "--out", out)
+        assert (outcome.code, outcome.message) == (
+            2,
+            f"hwnas: --out {out}: is a folder; give the name of a file in it",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [*WRITES_A_FILE, ["search"], ["train"]], ids=lambda command: command[0])
+def test_a_file_where_a_folder_is_needed_is_refused_before_any_work(
+    hwnas: Run, tmp_path: Path, command: list[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    outs = [file / "out", file] if command[0] in ("search", "train") else [file / "out"]
+    for out in outs:
+        outcome = hwnas(*command, "--out", out)
+        assert outcome.code == 2
+        assert outcome.message == f"hwnas: --out {out}: {file} is a file, not a folder; give another --out"
+
+
+def test_standard_output_on_a_full_disk_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "hwnas", "spaces"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("hwnas: standard output: No space left on device; free space there")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["--help"], ["spaces"], ["devices", "--json"], ["plot", "--help"]])
+def test_a_closed_pipe_ends_a_command_without_a_word(command: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "hwnas", *command], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
 
 
 def test_a_gpu_without_memory_left_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

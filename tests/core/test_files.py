@@ -33,8 +33,9 @@ def test_folders_are_made_and_content_is_replaced(tmp_path: Path, content: str |
 def test_a_write_that_fails_half_way_leaves_the_old_content_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     replace_file(path, "old")
-    with largest_file(1_000), pytest.raises(OSError, match="File too large"):
+    with largest_file(1_000), pytest.raises(OSError, match="File too large") as caught:
         replace_file(path, b"x" * 100_000)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -48,3 +49,9 @@ def test_text_is_read_in_every_encoding_that_programs_save(encoding: str) -> Non
 @pytest.mark.parametrize("bits", [16, 32])
 def test_a_byte_order_mark_tells_the_encoding_and_is_no_text(order: str, bits: int) -> None:
     assert decoded("\ufeffgröße".encode(f"utf-{bits}-{order}")) == "größe"
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    for path in (tmp_path, Path()):
+        with pytest.raises(IsADirectoryError):
+            replace_file(path, "new")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -209,6 +210,29 @@ def test_a_file_that_is_no_table_is_refused_and_not_touched(content: bytes) -> N
             with pytest.raises(TableError):
                 use()
         assert path.read_bytes() == b"\xff\xd8" + content
+
+
+# ---- a table that cannot be written
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"is a folder; give the name of a file in it, such as --out .*table\.jsonl"):
+        TableWriter(tmp_path, CONDITIONS, SPACE)
+
+
+def test_a_full_disk_names_the_table_and_leaves_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write(path, [row(0)])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with TableWriter(path, CONDITIONS, SPACE) as table:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limit[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as caught:
+                table.append([row(1)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert caught.value.filename == str(path)
+    assert list(read_table(path).rows) == [row(0)]
 
 
 # ---- a table that another program has saved
