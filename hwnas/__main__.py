@@ -30,7 +30,8 @@ _ADVICE: Final[Mapping[int | None, str]] = {
 
 
 def main() -> None:
-    """Runs the command line; exit codes: 0 done, 2 wrong request, 3 budget, 1 our fault, 130 and 143 interrupted, 141 a closed pipe."""
+    """Runs the command line. Exit codes: 0 done, 2 wrong request, 3 budget, 4 refused by --strict, 1 our fault, 130 and 143
+    interrupted, 141 closed pipe."""
     interrupts: list[int] = []
 
     def interrupt(number: int, _: object) -> None:

@@ -9,7 +9,7 @@ from hwnas.cli.generated import parsed, with_options
 from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, RUN, SEED, written_options
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, WorthError
 from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
@@ -44,9 +44,10 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @SEED
 @click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--strict", is_flag=True, help="Refuse a front that is no better than guessing: exit code 4.")
 @JSON
 @click.pass_context
-def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **options: Any) -> None:
+def search(context: click.Context, /, out: Path, resume: bool, strict: bool, as_json: bool, **options: Any) -> None:
     """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
     from hwnas.pipeline.request import search_request
     from hwnas.pipeline.search import resume as resume_search
@@ -57,7 +58,11 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
     else:
         request = search_request(parsed(options))
         result = start(request, request.space.load(), out, TerminalReporter())
-    print_front(result.front, result.run.path, as_json)
+    print_front(result.front, result.run.path, as_json, result.warnings)
+    if strict and result.warnings:
+        raise WorthError(
+            f"{result.run.path}: refused by --strict, for the warnings above; they are in its run.json, too"
+        )
 
 
 @click.command()

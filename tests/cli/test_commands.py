@@ -1,5 +1,6 @@
 """The command line on real files: every command on one finished run, and every wrong request."""
 
+import csv
 import json
 import os
 import shutil
@@ -483,6 +484,36 @@ def test_an_import_that_is_interrupted_is_an_interruption(hwnas: Run, monkeypatc
     assert outcome.code == 130
     assert "interrupted; what was measured, trained and evaluated so far is kept" in outcome.message
     assert "profile by the same --out" in outcome.message
+
+
+def test_a_front_that_learned_nothing_is_said_to_be_worth_nothing_and_refused_by_strict(
+    hwnas: Run, finished: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "grey.npz", x=np.full((200, 8, 8), 99, dtype=np.uint8), y=np.arange(200) % 10)
+    run, predictor = tmp_path / "run", finished / "predictor.json"
+    options = ["--data", f"npz:{tmp_path / 'grey.npz'}", "--class-weights", "balanced", "--evaluations", "10"]
+    outcome = hwnas("search", *TINY, *options, "--predictor", predictor, "--final", "none", "--strict", "--out", run)
+    assert outcome.code == 4
+    assert outcome.message.endswith("refused by --strict, for the warnings above; they are in its run.json, too")
+    warnings = json.loads((run / "run.json").read_text())["warnings"]
+    assert [warning.split(" ")[:3] for warning in warnings] == [["only", "1", "of"], ["the", "front", "is"]]
+    for warning in warnings:
+        assert f"warning: {warning}" in outcome.err
+        assert warning[:60] in (run / "front.html").read_text()
+    again = hwnas("search", "--resume", "--out", run, "--json")
+    assert (again.code, json.loads(again.out)["warnings"]) == (0, warnings)
+
+
+def test_every_class_of_the_test_split_has_a_row_per_network(finished: Path) -> None:
+    with (finished / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for network in read_front(finished / "front.csv"):
+        own = [row for row in rows if row["arch_id"] == network.arch_id]
+        assert [row["class"] for row in own] == list("0123456789")
+        labels = np.array([int(row["labels_test"]) for row in own])
+        recall = np.array([float(row["recall_test"]) for row in own])
+        assert recall @ labels / labels.sum() == pytest.approx(network.accuracy_test, rel=1e-5)
+        assert recall.mean() == pytest.approx(network.balanced_accuracy_test, rel=1e-5)
 
 
 def test_a_run_folder_is_never_overwritten(hwnas: Run, copied: Path) -> None:
