@@ -1,8 +1,10 @@
 """Runs the command line, and turns errors and signals into exit codes and one line on stderr."""
 
+import errno
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Final
 
 import click
@@ -16,8 +18,20 @@ KEPT: Final = (
 )
 
 
+# What to do about an error of the system.
+_ADVICE: Final[Mapping[int | None, str]] = {
+    errno.ENOSPC: f"; free space there, or write to another disk; {KEPT}",
+    errno.EDQUOT: f"; free space there, or write to another disk; {KEPT}",
+    errno.EISDIR: "; give a file, not a folder",
+    errno.ENOTDIR: "; a file stands where a folder is needed; give another path",
+    errno.EACCES: "; give a path that you may use",
+    errno.EROFS: "; give a path that can be written to",
+}
+
+
 def main() -> None:
-    """Runs the command line; exit codes: 0 done, 2 wrong request, 3 budget, 1 our fault, 130 and 143 interrupted."""
+    """Runs the command line. Exit codes: 0 done, 2 wrong request, 3 budget, 4 refused by --strict, 1 our fault, 130 and 143
+    interrupted, 141 closed pipe."""
     interrupts: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
@@ -25,6 +39,10 @@ def main() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, _terminated)
+    if hasattr(signal, "SIGPIPE"):
+        # A closed pipe (`hwnas predict ... | head`) ends the process without a word, as it ends other commands; click and
+        # rich would exit with 1.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
         signal.signal(signal.SIGINT, interrupt)
     try:
@@ -46,10 +64,8 @@ def _told(error: BaseException) -> int:
             message, code = str(error), error.exit_code
         case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
             message = f"{str(error).split('. ')[0]}; free the GPU's memory, or give --train-on cpu; {KEPT}"
-        case BrokenPipeError():
-            return 0
         case OSError():
-            message = f"{error.filename or 'a file'}: {error.strerror or error}"
+            message = f"{error.filename or 'standard output'}: {error.strerror or error}{_ADVICE.get(error.errno, '')}"
         case _:
             traceback.print_exception(error)
             return 1

@@ -16,7 +16,8 @@ HwnasError                      exit 2: the request was wrong
 ├── TrainingError               training that went wrong (a loss that is not a number)
 ├── TrustError                  a file that names Python code which this user has neither run nor allowed
 ├── ConformanceError            a part that breaks a law of its kind (`hwnas.testing`)
-└── BudgetError                 exit 3: no architecture meets the budget
+├── BudgetError                 exit 3: no architecture meets the budget
+└── WorthError                  exit 4: a front that has learned nothing, where `--strict` was asked for
 """
 
 from difflib import get_close_matches
@@ -97,3 +98,9 @@ class BudgetError(HwnasError):
     """No architecture of the space meets the budget."""
 
     exit_code = 3
+
+
+class WorthError(HwnasError):
+    """A front that is worth nothing, where the request was strict."""
+
+    exit_code = 4

@@ -112,15 +112,18 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool) -> None:
-    """Prints the front of a run folder, and its files."""
+def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool, warnings: Sequence[str] = ()) -> None:
+    """Prints the front of a run folder, its files, and on stderr its warnings."""
     if as_json:
-        click.echo(json.dumps({"run": str(folder), "front": [row.cells for row in front]}))
+        printed = {"run": str(folder), "front": [row.cells for row in front]}
+        click.echo(json.dumps(printed | ({"warnings": [*warnings]} if warnings else {})))
         return
     print_table(front_table(front, read_goal(RunFolder(folder))))
     click.echo(
         f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
     )
+    for warning in warnings:
+        click.secho(f"warning: {warning}", err=True, bold=True)
 
 
 def print_report(

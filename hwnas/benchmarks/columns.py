@@ -4,6 +4,7 @@ Shapes: T rows of the table.
 """
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.files import decoded
 from hwnas.errors import DataError
 
 Columns = dict[str, FloatArray]
@@ -62,8 +64,7 @@ def _parquet(path: Path) -> Columns:
 def _csv(path: Path) -> Columns:
     """Returns all columns of a CSV file, which must hold numbers only."""
     try:
-        with path.open(newline="") as file:
-            header, *lines = csv.reader(file)
+        header, *lines = csv.reader(io.StringIO(decoded(path.read_bytes()), newline=""))
         numbers_TK = np.array(lines, dtype=np.float64).reshape(-1, len(header))
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from error

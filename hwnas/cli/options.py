@@ -1,5 +1,6 @@
 """Options that several commands share and no request owns, and what is made of them."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,32 @@ from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
 
+
+class OutputPath(click.ParamType[Path]):
+    """A path to write to, refused before any work where nothing can be written there. `kind` is `file` or `folder`."""
+
+    name = "path"
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """Returns the path. Raises HwnasError."""
+        path, flag = Path(value), param.opts[0] if param else "--out"
+        parent = next(parent for parent in (path / "_").resolve().parents if parent.exists())
+        if self._kind == "file" and path.is_dir():
+            raise HwnasError(f"{flag} {value}: is a folder; give the name of a file in it")
+        if not parent.is_dir() and (self._kind == "folder" or parent != path.resolve()):
+            raise HwnasError(f"{flag} {value}: {parent} is a file, not a folder; give another {flag}")
+        if not os.access(parent, os.W_OK):
+            raise HwnasError(f"{flag} {value}: {parent} cannot be written to; give another {flag}")
+        return path
+
+
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 PATH = click.Path(path_type=Path)
+OUT_FILE, OUT_FOLDER = OutputPath("file"), OutputPath("folder")
 RUN = click.argument("run", type=PATH)
 
 

@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from hwnas.cli.generated import option_of, parsed
-from hwnas.cli.options import JSON, PATH, made_space
+from hwnas.cli.options import JSON, OUT_FILE, PATH, made_space
+from hwnas.core.files import decoded, encoding_of
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, cold_note, print_report
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option("--cost", default="latency", show_default=True, help="What of the table: latency, or energy.")
 @click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
-@click.option("--out", type=PATH, default="predictor.json", show_default=True)
-@click.option("--plot", type=PATH, help="Also plot predicted against measured: fit.png, .svg or .html")
+@click.option("--out", type=OUT_FILE, default="predictor.json", show_default=True)
+@click.option("--plot", type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg or .html")
 @JSON
 def fit(
     table: Path,
@@ -100,15 +102,24 @@ def predict(predictor: Path, arch: str) -> None:
     from hwnas.predict.shipped import predictor_file, shipped_devices
 
     path = predictor_file(predictor, shipped_devices())
-    lines = sys.stdin if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))
+    lines = _piped() if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))
     for answer in predictions(LatencyPredictor.load(path), lines, path):
         click.echo(json.dumps(answer))
+
+
+def _piped() -> Iterator[str]:
+    """Yields the lines of standard input as they come. Raises HwnasError for bytes that are no text."""
+    stream = cast(BufferedReader, sys.stdin.buffer)
+    try:
+        yield from TextIOWrapper(stream, encoding=encoding_of(stream.peek(4)))
+    except UnicodeDecodeError as error:
+        raise HwnasError(f"--arch -: standard input is no {error.encoding.upper()}; give JSON lines in UTF-8") from None
 
 
 def _lines(path: Path) -> list[str]:
     """One line per architecture, also where the file is one object over several lines."""
     try:
-        text = path.read_text()
+        text = decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError):
         raise HwnasError(f"--arch {path}: neither a JSON object nor a readable file of them") from None
     try:

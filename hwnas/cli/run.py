@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from hwnas.cli.generated import parsed, with_options
-from hwnas.cli.options import JSON, PATH, RUN, SEED, written_options
+from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, RUN, SEED, written_options
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, WorthError
 from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
@@ -19,7 +19,7 @@ from hwnas.train.request import TrainingRequest
 @click.command()
 @with_options(SpaceRequest, DataOptions, TrainingRequest)
 @SEED
-@click.option("--out", type=PATH, required=True)
+@click.option("--out", type=OUT_FOLDER, required=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.pass_context
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
@@ -42,11 +42,12 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     "--strategy", default=DEFAULT_STRATEGY, show_default=True, help="random, nsga2, gradient, or FILE.py:NAME."
 )
 @SEED
-@click.option("--out", type=PATH, default="runs/search", show_default=True)
+@click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--strict", is_flag=True, help="Refuse a front that is no better than guessing: exit code 4.")
 @JSON
 @click.pass_context
-def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **options: Any) -> None:
+def search(context: click.Context, /, out: Path, resume: bool, strict: bool, as_json: bool, **options: Any) -> None:
     """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
     from hwnas.pipeline.request import search_request
     from hwnas.pipeline.search import resume as resume_search
@@ -57,13 +58,17 @@ def search(context: click.Context, /, out: Path, resume: bool, as_json: bool, **
     else:
         request = search_request(parsed(options))
         result = start(request, request.space.load(), out, TerminalReporter())
-    print_front(result.front, result.run.path, as_json)
+    print_front(result.front, result.run.path, as_json, result.warnings)
+    if strict and result.warnings:
+        raise WorthError(
+            f"{result.run.path}: refused by --strict, for the warnings above; they are in its run.json, too"
+        )
 
 
 @click.command()
 @RUN
 @click.option("--arch", default="knee", show_default=True, help="fastest, knee, best, or an id.")
-@click.option("--out", type=PATH, help="The ONNX file to write; default ID.onnx here.")
+@click.option("--out", type=OUT_FILE, help="The ONNX file to write; default ID.onnx here.")
 @click.option("--batch", type=click.IntRange(1), help="Batch size of the file; default: that of the run.")
 @click.option("--dynamic-batch", is_flag=True, help="The file takes any batch size.")
 @JSON
@@ -94,7 +99,7 @@ def verify(run: Path, claims: bool, as_json: bool) -> None:
 
 @click.command()
 @RUN
-@click.option("--out", type=PATH, required=True, help="front.png, .svg, .html or .csv")
+@click.option("--out", type=OUT_FILE, required=True, help="front.png, .svg, .html or .csv")
 @click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
 @JSON
 def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:

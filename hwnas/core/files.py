@@ -1,15 +1,32 @@
-"""Files that are either whole or absent, and names that stay in their folder."""
+"""Files that are either whole or absent, text in any encoding that programs save, and names that stay in their folder."""
 
+import codecs
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
+from typing import Final
+
+# UTF-32's mark begins with that of UTF-16, so UTF-32 stands first.
+_ENCODINGS: Final = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
     """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        with names_file(path):
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk
@@ -37,3 +54,27 @@ def links_out(folder: Path) -> Path | None:
             if file.is_symlink() and not file.resolve().is_relative_to(root):
                 return folder / file.relative_to(root)
     return None
+
+
+@contextmanager
+def names_file(path: Path) -> Iterator[None]:
+    """Adds the file to an OSError of its block: that of a write, as on a full disk, has no file name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def decoded(content: bytes) -> str:
+    """Returns the text of UTF-8, or of the encoding of the byte-order mark, without the mark. Raises UnicodeDecodeError.
+
+    >>> [decoded("{}".encode(encoding)) for encoding in ("utf-8", "utf-8-sig", "utf-16")]
+    ['{}', '{}', '{}']
+    """
+    return content.decode(encoding_of(content))
+
+
+def encoding_of(beginning: bytes) -> str:
+    """Returns the encoding of a text by its byte-order mark, which decoding then removes; UTF-8 without one."""
+    return next((name for mark, name in _ENCODINGS.items() if beginning.startswith(mark)), "utf-8")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
+from hwnas.core.files import decoded
 from hwnas.data.request import DataRequest
 from hwnas.data.splits import sizes
 from hwnas.errors import DataError
@@ -181,9 +182,11 @@ def _read(path: Path) -> bytes:
 
 def _text(path: Path) -> str:
     try:
-        return _read(path).decode("utf-8")
+        return decoded(_read(path))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start}); convert it, as with iconv -t UTF-8") from None
+        raise DataError(
+            f"{path}: is not {error.encoding.upper()} (byte {error.start}); convert it, as with iconv -t UTF-8"
+        ) from None
 
 
 def _characters(text: str) -> _Tokens:
@@ -193,7 +196,7 @@ def _characters(text: str) -> _Tokens:
 
 
 def _tokenized(text: str, path: Path) -> _Tokens:
-    content = _read(path)
+    content = _text(path).encode()
     try:
         from tokenizers import Tokenizer
     except ImportError:

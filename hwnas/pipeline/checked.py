@@ -23,9 +23,9 @@ from hwnas.pipeline.target import Target, targets_of
 from hwnas.runs.folder import RunFolder
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
-from hwnas.tasks.task import Task
+from hwnas.tasks.task import Balancing, Task
 from hwnas.train.devices import training_device
-from hwnas.train.request import AUTO
+from hwnas.train.request import AUTO, TrainingRequest
 from hwnas.train.weights import load_supernet
 
 # The costs that a predictor gives.
@@ -64,6 +64,7 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     targets = targets_of(request.devices.devices(), run)
     request.goal.budgets_of([target.name for target in targets])
     data, task = load_for(space, request.data, request.seed, run)
+    task = weighted(task, request.training, data)
     names = _cost_names(request, task, latency_names(targets))
     sources = Sources(
         request=request.sources,
@@ -104,6 +105,17 @@ def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder
     if run is not None and run.read().get("data", {}).get("digest") != data.digest():
         raise DataError(f"{request.data} has changed since {run.path} was started; restore it, or start anew")
     return data, task
+
+
+def weighted(task: Task, request: TrainingRequest, data: Dataset) -> Task:
+    """Returns the task with the class weights of a request. Raises TaskError for a task without classes."""
+    if request.class_weights == "none":
+        return task
+    if not isinstance(task, Balancing):
+        raise TaskError(
+            f"--class-weights {request.class_weights}: the task {task.name} has no class weights; leave it out"
+        )
+    return task.balanced(torch.from_numpy(np.array(data.train.labels)), data.outputs)
 
 
 def _require_labels(task: Task, data: Dataset, space: SearchSpace) -> None:

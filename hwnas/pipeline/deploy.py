@@ -4,22 +4,25 @@ A latency depends on the network, not on its weights, so candidates are timed be
 is replaced before anything is trained for it.
 """
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import BoolArray, FloatArray
+from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.costs.predicted import PredictedCost
 from hwnas.data.dataset import Dataset
 from hwnas.evaluate.evaluator import Networks
-from hwnas.pipeline.models import Exporter, loaded_model, test_metrics
+from hwnas.pipeline.models import Exporter, answers, loaded_model, test_metrics
 from hwnas.pipeline.preflight import Goal
 from hwnas.pipeline.target import Target, by_precision
 from hwnas.pipeline.timing import timed_models
@@ -27,7 +30,7 @@ from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, Latencies, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.strategies.pareto import non_dominated
-from hwnas.tasks.task import Task
+from hwnas.tasks.task import ByClass, Task
 
 GROUP_SIZE: Final = 16  # models loaded at a time
 # The latencies that a front is one in, where they were measured.
@@ -183,6 +186,22 @@ def test(job: Deployment, phase: str, evaluations: Iterable[Evaluation]) -> None
             for target in others:
                 metrics |= {f"{name}@{target.name}": value for name, value in _tested(job, target, evaluation).items()}
             job.database.add_tests(phase, {evaluation.arch.id: metrics})
+
+
+def write_classes(job: Deployment, evaluations: Iterable[Evaluation]) -> None:
+    """Writes what becomes of each class of the test split, network by network, where the task tells (`ByClass`)."""
+    target, _ = next(iter(job.latencies.values()))
+    if not isinstance(job.task, ByClass):
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["arch_id", "class", "labels_test", "predictions_test", "recall_test", "precision_test"])
+    names: list[Any] = job.run.read()["data"].get("classes", [])
+    for evaluation in evaluations:
+        rows = job.task.class_rows(answers(_loaded(job, target, evaluation), job.data, target.here.batch))
+        for number, row in enumerate(rows):
+            writer.writerow([evaluation.arch.id, names[number] if number < len(names) else number, *row.values()])
+    replace_file(job.run.classes, text.getvalue())
 
 
 def _tested(job: Deployment, target: Target, evaluation: Evaluation) -> Mapping[str, float]:

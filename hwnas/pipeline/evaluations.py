@@ -55,7 +55,8 @@ class Evaluations:
             if arch.id not in new:
                 next(self.ticks, None)
         found = [self.known[arch.id].metrics for arch in archs]
-        return {metric.name: np.array([values[metric.name] for values in found]) for metric in self.metrics}
+        # Earlier versions evaluated fewer metrics: those that an objective of their runs names are there.
+        return {metric.name: np.array([values.get(metric.name, np.nan) for values in found]) for metric in self.metrics}
 
     def _evaluate(self, archs: list[Arch], evaluator: Evaluator | None) -> None:
         """Keeps every evaluation as it comes; with an evaluator of the strategy's own, the weights, too."""

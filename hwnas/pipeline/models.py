@@ -117,11 +117,11 @@ def loaded_model(conditions: Conditions, path: Path, extract: Callable[[], nn.Mo
 
 def test_metrics(model: Model, data: Dataset, task: Task, batch: int) -> Mapping[str, float]:
     """Returns the task's metrics of a loaded model on the test split."""
-    return task.score(_answers(model, data, batch))
+    return task.score(answers(model, data, batch))
 
 
-def _answers(model: Model, data: Dataset, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs and labels of the test split, in batches as the model takes them; the last is filled up by repetition."""
+def answers(model: Model, data: Dataset, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields outputs and labels of the test split, in batches as the model takes them; the last is filled up by repetition."""
     raw, labels = data.test.raw, data.test.labels
     for start in range(0, len(raw), batch):
         part = raw[start : start + batch]

@@ -160,7 +160,9 @@ def _plain(value: Any) -> Any:
 
 def _refuse_options_of_parts(reference: str, own: type[Strategy]) -> None:
     """Raises HwnasError where a strategy's option has the name of an option that every search has."""
-    taken = {"strategy", "seed", "out", "resume"} | {name for part in PARTS.values() for name in option_names(part)}
+    taken = {"strategy", "seed", "out", "resume", "strict"} | {
+        name for part in PARTS.values() for name in option_names(part)
+    }
     for name in option_names(own):
         if name in taken:
             raise HwnasError(f"the option {name!r} of strategy {reference} is an option of every search; rename it")

@@ -15,7 +15,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request
 from hwnas.pipeline.costs import made_costs
-from hwnas.pipeline.deploy import Deployment, test, undominated
+from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
 from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.final import FINAL, FinalTraining
 from hwnas.pipeline.models import Exporter
@@ -27,6 +27,7 @@ from hwnas.pipeline.sources import Predictors
 from hwnas.pipeline.supernet import new_supernet, recipe_of
 from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.weights import RunWeights
+from hwnas.pipeline.worth import worth_of
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, create_run
 from hwnas.runs.front import FrontRow
@@ -35,11 +36,15 @@ from hwnas.strategies.workshop import Training, Workshop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The run folder, the front (fastest first), and the largest budget of the first device; None where there was none."""
+    """The run folder, the front (fastest first), and the largest budget of the first device; None where there was none.
+
+    `warnings` say in words why the front may be worth nothing.
+    """
 
     run: RunFolder
     front: tuple[FrontRow, ...]
     latency_budget_ms: float | None
+    warnings: tuple[str, ...] = ()
 
 
 def search(
@@ -122,7 +127,12 @@ class _Search:
                 )
         first = next(iter(deployment.latencies))
         budgets_ms = [budget_ms[first] for budget_ms in goal.budgets_ms if first in budget_ms]
-        return SearchResult(run=self.run, front=tuple(front), latency_budget_ms=max(budgets_ms, default=None))
+        return SearchResult(
+            run=self.run,
+            front=tuple(front),
+            latency_budget_ms=max(budgets_ms, default=None),
+            warnings=tuple(self.run.read().get("warnings", ())),
+        )
 
     @cached_property
     def weights(self) -> RunWeights:
@@ -228,8 +238,11 @@ class _Search:
         with self.run.stage("final training"):
             finished = self._final(deployment).finished(kept)
         front = undominated(deployment, finished)
+        worth = worth_of(front, self.checked.data, self.weights.validation, self.checked.space.output_shape)
+        self.run.write(self.run.read() | worth.describe())
         with self.run.stage("deploy"):
             self._export(deployment, front)
+            write_classes(deployment, front)
             rows = write_rows(deployment, front)
         beaten = len(chosen) - len(rows)
         if beaten:

@@ -8,7 +8,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.modules.declared import require_declared
-from hwnas.pipeline.checked import load_for
+from hwnas.pipeline.checked import load_for, weighted
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
@@ -22,6 +22,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request.data, request.seed)
+    weighted(task, request.training, data)  # refused before the folder is made
     run = create_run(out, request.describe(), space.describe(), data.describe())
     return _finish(run, request, space, (data, task), reporter)
 
@@ -36,6 +37,7 @@ def _finish(
     run: RunFolder, request: SearchRequest, space: SearchSpace, loaded: tuple[Dataset, Task], reporter: Reporter
 ) -> Path:
     data, task = loaded
+    task = weighted(task, request.training, data)
     with run.locked(), run.stage("train"):
         if not run.supernet.exists():
             record_threads(run, reporter)

@@ -1,7 +1,6 @@
 """After a search: exporting one of its architectures, and measuring the front again."""
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError, UnknownNameError
@@ -45,9 +45,7 @@ def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None =
     out = out or Path(run.model(arch_id).name)
     if row is None or batch is not None:
         return _export_evaluated(run_path, arch_id, out, batch)
-    model = _model(run.inside(row.onnx), arch_id)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model, out)
+    replace_file(out, _model(run.inside(row.onnx), arch_id).read_bytes())
     return out
 
 

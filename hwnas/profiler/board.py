@@ -51,6 +51,9 @@ def main(bundle: Path, arguments: Sequence[str]) -> int:
     except HwnasError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{parser.prog}: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     print(json.dumps(facts))

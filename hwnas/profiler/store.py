@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from hwnas.core.files import replace_file
+from hwnas.core.files import names_file, replace_file
 from hwnas.errors import TableError
 from hwnas.profiler.table import (
     Identity,
@@ -19,6 +19,7 @@ from hwnas.profiler.table import (
     read_table,
     require_conditions,
     require_space,
+    whole_lines,
 )
 
 FIRST_BYTES: Final = b'{"kind": "header"'
@@ -41,6 +42,10 @@ class TableWriter:
 
         Raises TableError if another process writes the file, or if its rows have other conditions or another space.
         """
+        if path.is_dir():
+            raise TableError(
+                f"{path}: is a folder; give the name of a file in it, such as --out {path / 'table.jsonl'}"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -64,7 +69,7 @@ class TableWriter:
         table = read_table(self._path)
         require_conditions(table, conditions)
         require_space(table, space)
-        self._drop_torn_line()
+        self._write_anew_where_edited()
         return latest(table.rows)
 
     def _is_torn_header(self) -> bool:
@@ -73,11 +78,14 @@ class TableWriter:
         Any other file without a complete line belongs to someone else, and is not emptied.
         """
         content = self._path.read_bytes()
-        return b"\n" not in content and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
+        return not whole_lines(content) and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
 
-    def _drop_torn_line(self) -> None:
-        with self._path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+    def _write_anew_where_edited(self) -> None:
+        """Drops a torn last line, and brings lines that another program has saved to the endings and encoding of a table."""
+        content = self._path.read_bytes()
+        whole = b"".join(text + b"\n" for text in whole_lines(content))
+        if whole != content:
+            replace_file(self._path, whole)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Writes rows to the disk and counts them."""
@@ -86,7 +94,7 @@ class TableWriter:
         self.rows = latest([*self.rows.values(), *rows])
 
     def _write(self, content: bytes) -> None:
-        with self._path.open("ab") as file:
+        with names_file(self._path), self._path.open("ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """The format of a table of measurements: JSON lines with checksums, a header first, then one line per measurement.
 
-A process may die at any byte: a torn last line is dropped. If something was measured twice, the last measurement counts,
+A process may die at any byte: a torn last line is dropped. Line endings, encoding, a byte-order mark and a missing last newline
+are no content: a table that another program has saved is read. If something was measured twice, the last measurement counts,
 unless only an earlier one converged.
 """
 
@@ -8,10 +9,12 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from hwnas.core.files import decoded
 from hwnas.errors import TableError
 from hwnas.profiler.device import differences
 
@@ -88,10 +91,9 @@ def line(values: Mapping[str, Any]) -> bytes:
 def read_table(path: Path) -> Table:
     """Reads a table. Raises TableError if the file is missing, of another schema, or damaged before its last line."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        whole = whole_lines(path.read_bytes())
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); `hwnas profile --out {path}` makes it") from None
-    whole = lines[:-1]  # the rest, behind the last newline, is empty or torn
     if not whole:
         raise TableError(f"{path}: no complete line; delete it and profile again")
     header, *rows = (_parsed(text, path, number) for number, text in enumerate(whole, start=1))
@@ -107,6 +109,22 @@ def read_table(path: Path) -> Table:
     )
 
 
+def whole_lines(content: bytes) -> list[bytes]:
+    """Returns the lines of a table in UTF-8, without their endings; a last line that is torn is left out."""
+    with suppress(UnicodeError):  # of a damaged file; the checksums say where
+        content = decoded(content).encode()
+    *lines, last = (text.removesuffix(b"\r") for text in content.split(b"\n"))
+    if _is_whole(CHECKED.fullmatch(last)):
+        return [*lines, last]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _is_whole(match: re.Match[bytes] | None) -> bool:
+    return match is not None and zlib.crc32(match[1] + b"}") == int(match[2], 16)
+
+
 def _parsed(text: bytes, path: Path, number: int) -> dict[str, Any]:
     match = CHECKED.fullmatch(text)
     body = match[1] + b"}" if match else text
@@ -120,7 +138,7 @@ def _parsed(text: bytes, path: Path, number: int) -> dict[str, Any]:
         raise TableError(
             f"{path}: schema {value.get('schema')}, this version reads {SCHEMA}; update hwnas or profile again"
         )
-    if not match or zlib.crc32(body) != int(match[2], 16):
+    if not _is_whole(match):
         raise TableError(
             f"{path}: line {number} was changed after it was written (its checksum differs); "
             + ("profile again" if number == 1 else "delete that line, `hwnas profile --out` measures it again")

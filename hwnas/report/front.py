@@ -35,8 +35,9 @@ class FrontPlot:
     """A front to draw. `evaluated` has the metrics and predicted costs of every architecture evaluated on the way, by name.
 
     `devices` describe, in words, the devices of the points' latencies. `axes` are the two objectives to draw; without them
-    every pair of the goal's objectives is drawn. Raises HwnasError for a front without points, UnknownNameError for a budget
-    on an unknown statistic.
+    every pair of the goal's objectives is drawn. `warnings` say why the front may be worth nothing.
+
+    Raises HwnasError for a front without points, UnknownNameError for a budget on an unknown statistic.
     """
 
     title: str
@@ -45,6 +46,7 @@ class FrontPlot:
     devices: tuple[str, ...]
     evaluated: tuple[Mapping[str, float], ...] = ()
     axes: tuple[Objective, Objective] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.points:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 from math import log10
+from textwrap import wrap
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -16,6 +17,7 @@ from hwnas.report.interactive import band, diagonal, hollow, page
 from hwnas.runs.front import FrontRow
 from hwnas.runs.objectives import Objective
 
+_LINE: Final = 140  # characters of a line of a warning
 _COLUMNS: Final = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
 
 
@@ -28,14 +30,15 @@ def front_html(plot: FrontPlot) -> str:
         _draw_pair(figure, pair, cell, in_legend)
     for number, (comparison, cell) in enumerate(zip(comparisons, cells[len(pairs) :], strict=False), len(pairs) + 1):
         _draw_comparison(figure, plot, comparison, {**cell, "number": number})
-    subtitle = escape(plot.subtitle).replace("\n", "<br>")
+    warnings = [f"<b>{line}</b>" for text in plot.warnings for line in wrap(escape(f"Warning: {text}"), _LINE)]
+    subtitle = "<br>".join([*warnings, *escape(plot.subtitle).split("\n")])
     figure.update_layout(
         template="plotly_white",
         title={"text": f"<b>{escape(plot.title)}</b>", "subtitle": {"text": subtitle}},
         font={"color": "#333333"},
         legend={"orientation": "h", "y": -0.15 if len(cells) <= 3 else -0.08, "x": 0.5, "xanchor": "center"},
         hoverlabel={"align": "left", "bgcolor": "white"},
-        margin={"l": 70, "r": 30, "t": 110 + 16 * plot.subtitle.count("\n"), "b": 90},
+        margin={"l": 70, "r": 30, "t": 110 + 16 * subtitle.count("<br>"), "b": 90},
     )
     return page(figure, plot.title, "front")
 

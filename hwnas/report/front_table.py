@@ -54,6 +54,7 @@ def _columns(rows: Sequence[FrontRow], goal: RunGoal) -> list[_Column]:
         _metric(rows, first, "val"),
     ]
     columns += [_metric(rows, quality, split) for split in ("val", "test") if quality != first or split == "test"]
+    columns += [_metric(rows, metric, "test") for metric in goal.metrics[2:] if metric.unit == SHARE]
     others = [one.metric for one in goal.objectives if one.metric not in (None, first, quality)]
     columns += [_metric(rows, metric, "val") for metric in others if metric is not None]
     for index in range(len(rows[0].latencies)):
@@ -70,7 +71,8 @@ def _metric(rows: Sequence[FrontRow], metric: Metric, split: str, on: str = "") 
     """Returns the column of a metric; `on` is `@DEVICE` for what the models of a further precision score."""
     name = f"{metric.name}_{split}"
     cells = [_metric_cell(row, metric, (f"{name}_before{on}", f"{name}{on}")) for row in rows]
-    return _Column(f"{on.removeprefix('@')}\n{split} {metric.name}" if on else f"{split}\n{metric.name}", cells)
+    words = metric.name.replace("_", "\n")
+    return _Column(f"{on.removeprefix('@')}\n{split} {words}" if on else f"{split}\n{words}", cells)
 
 
 def _metric_cell(row: FrontRow, metric: Metric, columns: tuple[str, str]) -> str:

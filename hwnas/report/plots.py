@@ -37,6 +37,7 @@ def front_plot(run: RunFolder, axes: tuple[str, str] | None = None) -> FrontPlot
         devices=tuple(_device({**device, **device.get("conditions", {})}) for device in facts["devices"]),
         evaluated=tuple(_evaluated(run).values()),
         axes=None if axes is None else _axes(goal, points[0], axes),
+        warnings=tuple(facts.get("warnings", ())),
     )
 
 

@@ -1,5 +1,6 @@
 """The run's database: every evaluation, cost, measurement and test, as it happened. SQLite, write-ahead log."""
 
+import errno
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ CREATE TABLE tests (
 PRAGMA user_version = {LAYOUT};
 COMMIT;
 """
+# The system's number of SQLite's errors that a person can do something about.
+_ERRNO: Final = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
 # The exceptions of SQLite, of its Python layer (names that are not UTF-8) and of JSON for damaged pages.
 DAMAGE: Final = (sqlite3.DatabaseError, TypeError, ValueError)
 
@@ -152,17 +155,26 @@ class RunDatabase:
         self._connection.close()
 
     def _add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        with self._connection:  # commits, or rolls back
-            self._connection.execute("BEGIN")
-            self._connection.executemany(statement, rows)
+        try:
+            with self._connection:  # commits, or rolls back
+                self._connection.execute("BEGIN")
+                self._connection.executemany(statement, rows)
+        except sqlite3.OperationalError as error:
+            raise self._system_error(error) from None
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
-        """Turns the exceptions of damaged content into a RunError."""
+        """Turns the exceptions of damaged content into a RunError, and those of a full disk into an OSError."""
         try:
             yield
         except DAMAGE as error:
+            if getattr(error, "sqlite_errorcode", None) in _ERRNO:
+                raise self._system_error(error) from None
             raise RunError(f"{self._path}: damaged ({error}); start again under another --out") from None
+
+    def _system_error(self, error: Exception) -> OSError:
+        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
+        return OSError(_ERRNO.get(code, errno.EIO), str(error), str(self._path))
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -100,6 +100,11 @@ class RunFolder:
     def front(self) -> Path:
         return self.path / "front.csv"
 
+    @property
+    def classes(self) -> Path:
+        """The table of what becomes of each class, where the task has classes."""
+        return self.path / "classes.csv"
+
     def model(self, arch_id: str) -> Path:
         return self.inside(f"models/{arch_id}.onnx")
 

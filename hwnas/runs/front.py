@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, final
 
-from hwnas.core.files import replace_file
+from hwnas.core.files import decoded, replace_file
 from hwnas.errors import RunError
 from hwnas.runs.objectives import best_under, named
 
@@ -15,6 +15,8 @@ __all__ = ["DeviceLatency", "FrontRow", "best_under", "named", "read_front", "wr
 
 METRIC_ENDS: Final = ("_val", "_test", "_val_before", "_test_before")
 _WORDS: Final = ("arch_id", "arch", "device", "stages", "onnx")
+# The last cell is a model's file: with such an end, the last line is whole without a newline.
+_WHOLE_ENDS: Final = (".onnx", '.onnx"')
 _VERDICTS: Final[Mapping[str, bool]] = {"true": True, "false": False}  # spreadsheets write capitals
 
 
@@ -165,8 +167,7 @@ def read_front(path: Path) -> list[FrontRow]:
     Columns that people add are ignored where they have no numbers, and costs where they have.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return _rows(file.read())
+        return _rows(decoded(path.read_bytes()))
     except OSError:
         raise RunError(
             f"{path}: no front there yet; finish the search by `hwnas search --resume --out {path.parent}`"
@@ -193,9 +194,9 @@ def _counted(value: float) -> float:
 
 
 def _rows(text: str) -> list[FrontRow]:
-    if not text.endswith("\n"):  # a shorter last word would be read as a whole one
+    if not text.endswith(("\n", *_WHOLE_ENDS)):  # a shorter last word would be read as a whole one
         raise ValueError("the last line is torn")
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     columns = list(reader.fieldnames or ())
     for name in columns:
         if columns.count(name) > 1:
@@ -207,6 +208,12 @@ def _rows(text: str) -> list[FrontRow]:
     devices = dict.fromkeys(name.partition("@")[2] for name in columns if name.partition("@")[0] in _TIMES)
     costs = [name for name in columns if _is_cost(name) and any(_is_number(line[name]) for line in lines)]
     return [_row(line, [device for device in devices if device], costs) for line in lines]
+
+
+def _delimiter(text: str) -> str:
+    """Returns the delimiter of the header: a comma, or the semicolon or tab of a spreadsheet."""
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
 
 
 def _require(columns: Sequence[str]) -> None:

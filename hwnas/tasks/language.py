@@ -10,7 +10,7 @@ from typing import Final, final
 from torch import Tensor
 
 from hwnas.core.operator import Shape
-from hwnas.tasks.classes import cross_entropy, distillation, last_axis, loss_and_accuracy
+from hwnas.tasks.classes import cross_entropy, distillation, last_axis, log_shares, loss_and_accuracy
 from hwnas.tasks.shapes import require_shape
 from hwnas.tasks.task import Metric
 
@@ -42,6 +42,10 @@ class Language:
         loss, accuracy = loss_and_accuracy(last_axis(outputs, labels) for outputs, labels in batches)
         perplexity = math.inf if loss > MOST_NATS else math.exp(loss)
         return {"loss": loss, "accuracy": accuracy, "perplexity": perplexity}
+
+    def guess(self, labels: Tensor, output_shape: Shape) -> Tensor:
+        """Returns, at every position, the logits of the tokens' shares: their loss is the entropy of single tokens."""
+        return log_shares(labels.flatten(), output_shape[-1]).expand(output_shape)
 
     def require_outputs(self, output_shape: Shape, classes: int) -> None:
         """Raises SpaceError unless networks give one logit per position and token."""

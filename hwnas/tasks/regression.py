@@ -46,6 +46,11 @@ class Regression:
         loss = float((squares.error_T / squares.count).mean())
         return {"loss": loss, "rmse": math.sqrt(loss), "r2": float(squares.explained().mean())}
 
+    def guess(self, labels: Tensor, output_shape: Shape) -> Tensor:
+        """Returns the targets' means: their loss is the variance, averaged over targets, their R2 is 0."""
+        require_predictions(len(labels))
+        return labels.double().mean(0).to(labels.dtype).reshape(output_shape)
+
     def require_outputs(self, output_shape: Shape, classes: int) -> None:
         """Raises SpaceError unless networks give one number per target."""
         require_shape(self.name, tuple(output_shape) == (classes,), output_shape, f"({classes},), one per target")

@@ -4,36 +4,53 @@ Shapes: outputs (N, K, H, W) are logits, labels (N, H, W) are classes, or `UNLAB
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from hwnas.core.labels import UNLABELLED
 from hwnas.core.operator import Shape
-from hwnas.tasks.classes import Predictions, cross_entropy, distillation, require_predictions, summed_entropy
+from hwnas.tasks.classes import (
+    Predictions,
+    balanced_weights,
+    class_rows,
+    confusion,
+    cross_entropy,
+    distillation,
+    log_shares,
+    require_predictions,
+    summed_confusion,
+    summed_entropy,
+)
 from hwnas.tasks.shapes import require_shape
 from hwnas.tasks.task import Metric
 
 
 @final
+@dataclass(frozen=True, slots=True)
 class Segmentation:
     """Cross-entropy in nats per pixel, mean intersection over union, and the share of pixels that are right.
 
     The mean IoU (Everingham et al. 2010, section 4) is over the classes that occur in the split's labels or predictions.
+
+    `weights` are those of the classes in the training loss.
     """
 
-    name: Final = "segmentation"
-    metrics: Final = (
+    name: ClassVar[str] = "segmentation"
+    metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(name="loss", unit="nats"),
         Metric(name="miou", unit="share", highest=True),
         Metric(name="accuracy", unit="share", highest=True),
     )
 
+    weights: tuple[float, ...] | None = None
+
     def loss(self, outputs: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
         """Returns the mean cross-entropy in nats per labelled pixel; 0 for a batch that has none."""
         logits_PK, labels_P = _pixels(outputs, labels)
-        return cross_entropy(logits_PK, labels_P, smoothing) if len(labels_P) else outputs.sum() * 0.0
+        return cross_entropy(logits_PK, labels_P, smoothing, self.weights) if len(labels_P) else outputs.sum() * 0.0
 
     def imitation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
         """Returns the mean cross-entropy against the teacher's probabilities, in nats per pixel."""
@@ -45,11 +62,24 @@ class Segmentation:
         for outputs, labels in batches:
             logits_PK, labels_P = _pixels(outputs, labels)
             loss += summed_entropy(logits_PK, labels_P)
-            confusion_KK = confusion_KK + _confusion(logits_PK, labels_P)
+            confusion_KK = confusion_KK + confusion(logits_PK, labels_P)
         count = int(confusion_KK.sum())
         require_predictions(count)
         right = int(confusion_KK.diagonal().sum())
         return {"loss": loss / count, "miou": _mean_iou(confusion_KK), "accuracy": right / count}
+
+    def guess(self, labels: Tensor, output_shape: Shape) -> Tensor:
+        """Returns, at every pixel, the logits of the label shares."""
+        shares_K = log_shares(labels[labels != UNLABELLED], output_shape[0])
+        return shares_K[:, None, None].expand(output_shape)
+
+    def balanced(self, labels: Tensor, classes: int) -> "Segmentation":
+        """Returns the task with a training loss in which all classes weigh the same, whatever their areas."""
+        return replace(self, weights=balanced_weights(labels[labels != UNLABELLED], classes))
+
+    def class_rows(self, batches: Iterable[tuple[Tensor, Tensor]]) -> list[dict[str, float]]:
+        """Returns labelled pixels, predictions, recall and precision of every class."""
+        return class_rows(summed_confusion(_pixels(outputs, labels) for outputs, labels in batches))
 
     def require_outputs(self, output_shape: Shape, classes: int) -> None:
         """Raises SpaceError unless networks give a map of logits per class."""
@@ -67,13 +97,6 @@ def _pixels(outputs: Tensor, labels: Tensor) -> Predictions:
     logits_PK, labels_P = _rows(outputs), labels.flatten()
     labelled = labels_P != UNLABELLED
     return (logits_PK, labels_P) if bool(labelled.all()) else (logits_PK[labelled], labels_P[labelled])
-
-
-def _confusion(logits_PK: Tensor, labels_P: Tensor) -> Tensor:
-    """Returns how many pixels of each label (rows) were predicted as each class (columns), on the CPU; shape (K, K)."""
-    classes = logits_PK.shape[1]
-    pairs_P = labels_P * classes + logits_PK.argmax(1)
-    return torch.bincount(pairs_P, minlength=classes**2).reshape(classes, classes).cpu()
 
 
 def _mean_iou(confusion_KK: Tensor) -> float:

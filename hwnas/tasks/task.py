@@ -5,7 +5,7 @@ Shapes: N examples. Outputs and labels are batches whose other axes the task def
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,5 +78,41 @@ class Task(Protocol):
         """Raises SpaceError where networks of `output_shape` (without the batch axis) cannot solve the task.
 
         `classes` is the length of the channel axis that the data set asks for: classes, tokens or targets.
+        """
+        ...
+
+
+@runtime_checkable
+class Guessing(Protocol):
+    """A task that says what to beat: the best outputs that ignore the input. All built-in tasks do.
+
+    A front whose networks score no better has learned nothing, and is reported so.
+    """
+
+    def guess(self, labels: "Tensor", output_shape: "Shape") -> "Tensor":
+        """Returns the constant outputs of one example, of `output_shape`, with the best first metric on these labels."""
+        ...
+
+
+@runtime_checkable
+class Balancing(Protocol):
+    """A task with classes whose training loss can give all of them the same weight, however rare they are."""
+
+    def balanced(self, labels: "Tensor", classes: int) -> "Task":
+        """Returns the task with a training loss that weighs each class by N / (K * count), as counted in the labels.
+
+        Scores stay as they are (King & Zeng 2001; `class_weight="balanced"` of scikit-learn).
+        """
+        ...
+
+
+@runtime_checkable
+class ByClass(Protocol):
+    """A task with classes that tells what becomes of each."""
+
+    def class_rows(self, batches: "Iterable[tuple[Tensor, Tensor]]") -> "list[dict[str, float]]":
+        """Returns, for each class in order, the number of its `labels` and of its `predictions`, `recall` and `precision`.
+
+        A share of nothing is NaN. The batches are those of `score`.
         """
         ...

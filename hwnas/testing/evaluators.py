@@ -1,7 +1,7 @@
 """The conformance suites of evaluators and of networks, which are sources of weights followed by stages.
 
     class TestMine(EvaluatorSuite):
-        metrics = ("loss", "accuracy")
+        metrics = ("loss", "accuracy", "balanced_accuracy")
 
         def evaluator(self) -> Evaluator:
             return NetworkEvaluator(StagedNetworks(MySource(), (Recalibrate(data, device),)), SplitScore(data, task, device))

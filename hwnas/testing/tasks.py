@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hwnas.core.operator import Shape
 from hwnas.errors import SpaceError
-from hwnas.tasks.task import Metric, Task
+from hwnas.tasks.task import Guessing, Metric, Task
 
 # Examples of a batch, and the sizes of batches that score the same examples.
 COUNT = 12
@@ -102,6 +102,25 @@ class TaskSuite:
             for metric in self.task().metrics:
                 mine, theirs = (metric.minimised(values[metric.name]) for values in (best, score))
                 assert mine < theirs, f"{metric.name} prefers {words}: {score[metric.name]}, not {best[metric.name]}"
+
+    # ---- the law of guessing
+
+    def test_no_constant_outputs_score_better_than_the_guess_and_right_ones_do(self) -> None:
+        """Only of tasks that say what guessing is (`hwnas.tasks.task.Guessing`)."""
+        task, first = self.task(), self.task().metrics[0]
+        if not isinstance(task, Guessing):
+            return
+        labels, right = self._perfect()
+        guess = task.guess(labels, tuple(right.shape[1:]))
+        assert guess.shape == right.shape[1:], f"the guess has shape {tuple(guess.shape)}, not {tuple(right.shape[1:])}"
+        assert torch.equal(guess, task.guess(labels.flip(0), tuple(right.shape[1:]))), "the guess depends on the order"
+        constants = [*right, *self._examples()[1], torch.zeros_like(guess)]
+        mine, perfect, *others = (
+            first.minimised(self._score([(outputs, labels)])[first.name])
+            for outputs in (guess.expand_as(right), right, *(constant.expand_as(right) for constant in constants))
+        )
+        assert mine <= min(others) + TOLERANCE * abs(mine), f"constant outputs score {min(others)}, the guess {mine}"
+        assert perfect < mine, f"right outputs score {perfect}, the guess {mine}"
 
     # ---- laws of the loss
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from os import PathLike, fspath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
@@ -30,6 +30,10 @@ class TrainingRequest:
         float | None,
         Field(gt=0, allow_inf_nan=False, description="Highest rate; by default 0.2 of sgd, 0.001 of adamw."),
     ] = None
+    class_weights: Annotated[
+        Literal["none", "balanced"],
+        Field(description="Weights of classes in the training loss: none, or balanced (rare classes weigh more)."),
+    ] = "none"
     train_on: Annotated[str, Field(description="cpu, cuda, or auto: a GPU where PyTorch finds one.")] = AUTO
     supernet: Annotated[
         str | None, BeforeValidator(_text), Field(description="Folder of `hwnas train`, instead of training.")

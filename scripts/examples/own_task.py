@@ -42,6 +42,10 @@ class OrdinalClassification:
             distance, right, count = distance + int(off_N.sum()), right + int((off_N == 0).sum()), count + len(labels)
         return {"distance": distance / count, "accuracy": right / count}
 
+    def guess(self, labels: Tensor, output_shape: tuple[int, ...]) -> Tensor:
+        """Returns outputs that are sure of the median class, from which labels are least far."""
+        return F.one_hot(labels.flatten().sort().values[(labels.numel() - 1) // 2], output_shape[0]).float()
+
     def require_outputs(self, output_shape: tuple[int, ...], classes: int) -> None:
         if tuple(output_shape) != (classes,):
             raise SpaceError(

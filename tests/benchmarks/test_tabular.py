@@ -274,6 +274,13 @@ def test_a_damaged_table_is_refused(tmp_path: Path, content: str) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read(folder: Path) -> None:
+    path, plain = folder / "conv_macro.csv", tabular.conv_macro(folder)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    marked = tabular.conv_macro(folder)
+    assert np.array_equal(marked.rows_TC, plain.rows_TC)
+
+
 # ---- the script
 
 

@@ -1,8 +1,11 @@
 """The command line on real files: every command on one finished run, and every wrong request."""
 
+import csv
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -296,6 +299,24 @@ def test_predict_takes_one_object_over_several_lines(hwnas: Run, finished: Path,
     assert json.loads(outcome.out)["arch_id"] == row.arch_id
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_predict_reads_json_of_any_encoding(finished: Path, tmp_path: Path, encoding: str, piped: bool) -> None:
+    rows, archs, predictor = read_front(finished / "front.csv"), tmp_path / "archs.jsonl", tmp_path / "predictor.json"
+    archs.write_bytes("".join(row.arch + "\r\n" for row in rows).encode(encoding))
+    predictor.write_bytes((finished / "predictor.json").read_text().encode(encoding))
+    command = [sys.executable, "-m", "hwnas", "predict", "--predictor", predictor, "--arch", "-" if piped else archs]
+    with archs.open("rb") as file:
+        answers = subprocess.run(command, stdin=file, capture_output=True, text=True, check=True).stdout
+    assert [json.loads(text)["arch_id"] for text in answers.splitlines()] == [row.arch_id for row in rows]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_run_json_that_an_editor_saved_is_read(hwnas: Run, copied: Path, tmp_path: Path, encoding: str) -> None:
+    (copied / "run.json").write_bytes((copied / "run.json").read_text().replace("\n", "\r\n").encode(encoding))
+    assert hwnas("export", copied, "--out", tmp_path / "knee.onnx").code == 0
+
+
 def test_deeply_nested_json_is_no_architecture(hwnas: Run, finished: Path, tmp_path: Path) -> None:
     nested = '{"a":' * 100_000 + "1" + "}" * 100_000
     (tmp_path / "arch.json").write_text(nested)
@@ -497,6 +518,36 @@ def test_an_import_that_is_interrupted_is_an_interruption(hwnas: Run, monkeypatc
     assert "profile by the same --out" in outcome.message
 
 
+def test_a_front_that_learned_nothing_is_said_to_be_worth_nothing_and_refused_by_strict(
+    hwnas: Run, finished: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "grey.npz", x=np.full((200, 8, 8), 99, dtype=np.uint8), y=np.arange(200) % 10)
+    run, predictor = tmp_path / "run", finished / "predictor.json"
+    options = ["--data", f"npz:{tmp_path / 'grey.npz'}", "--class-weights", "balanced", "--evaluations", "10"]
+    outcome = hwnas("search", *TINY, *options, "--predictor", predictor, "--final", "none", "--strict", "--out", run)
+    assert outcome.code == 4
+    assert outcome.message.endswith("refused by --strict, for the warnings above; they are in its run.json, too")
+    warnings = json.loads((run / "run.json").read_text())["warnings"]
+    assert [warning.split(" ")[:3] for warning in warnings] == [["only", "1", "of"], ["the", "front", "is"]]
+    for warning in warnings:
+        assert f"warning: {warning}" in outcome.err
+        assert warning[:60] in (run / "front.html").read_text()
+    again = hwnas("search", "--resume", "--out", run, "--json")
+    assert (again.code, json.loads(again.out)["warnings"]) == (0, warnings)
+
+
+def test_every_class_of_the_test_split_has_a_row_per_network(finished: Path) -> None:
+    with (finished / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for network in read_front(finished / "front.csv"):
+        own = [row for row in rows if row["arch_id"] == network.arch_id]
+        assert [row["class"] for row in own] == list("0123456789")
+        labels = np.array([int(row["labels_test"]) for row in own])
+        recall = np.array([float(row["recall_test"]) for row in own])
+        assert recall @ labels / labels.sum() == pytest.approx(network.accuracy_test, rel=1e-5)
+        assert recall.mean() == pytest.approx(network.balanced_accuracy_test, rel=1e-5)
+
+
 def test_a_run_folder_is_never_overwritten(hwnas: Run, copied: Path) -> None:
     outcome = hwnas("search", *TINY, "--out", copied)
     assert outcome.code == 2
@@ -672,6 +723,60 @@ def test_a_front_of_unknown_architectures_is_refused(hwnas: Run, finished: Path,
     assert "architecture 1: 'block1.kernel' cannot be 9; options: (0, 3, 5, 7)" in outcome.message
     assert "evaluated no architecture 'nobody'" in hwnas("export", finished, "--arch", "nobody").message
     assert "unknown plot format" in hwnas("plot", finished, "--out", tmp_path / "front.gif").message
+
+
+WRITES_A_FILE = [
+    ["profile"],
+    ["bundle"],
+    ["merge", "a", "b"],
+    ["fit", "--table", "a"],
+    ["export", "a"],
+    ["plot", "a"],
+]
+
+
+@pytest.mark.parametrize("command", WRITES_A_FILE, ids=lambda command: command[0])
+def test_a_folder_where_a_file_is_meant_is_refused_before_any_work(
+    hwnas: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in (".", str(tmp_path)):
+        outcome = hwnas(*command, "--out", out)
+        assert (outcome.code, outcome.message) == (
+            2,
+            f"hwnas: --out {out}: is a folder; give the name of a file in it",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [*WRITES_A_FILE, ["search"], ["train"]], ids=lambda command: command[0])
+def test_a_file_where_a_folder_is_needed_is_refused_before_any_work(
+    hwnas: Run, tmp_path: Path, command: list[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    outs = [file / "out", file] if command[0] in ("search", "train") else [file / "out"]
+    for out in outs:
+        outcome = hwnas(*command, "--out", out)
+        assert outcome.code == 2
+        assert outcome.message == f"hwnas: --out {out}: {file} is a file, not a folder; give another --out"
+
+
+def test_standard_output_on_a_full_disk_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "hwnas", "spaces"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("hwnas: standard output: No space left on device; free space there")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["--help"], ["spaces"], ["devices", "--json"], ["plot", "--help"]])
+def test_a_closed_pipe_ends_a_command_without_a_word(command: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "hwnas", *command], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
 
 
 def test_a_gpu_without_memory_left_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

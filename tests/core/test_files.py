@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.core.files import is_inside, links_out, replace_file
+from hwnas.core.files import decoded, is_inside, links_out, replace_file
 
 
 @contextmanager
@@ -33,8 +33,9 @@ def test_folders_are_made_and_content_is_replaced(tmp_path: Path, content: str |
 def test_a_write_that_fails_half_way_leaves_the_old_content_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     replace_file(path, "old")
-    with largest_file(1_000), pytest.raises(OSError, match="File too large"):
+    with largest_file(1_000), pytest.raises(OSError, match="File too large") as caught:
         replace_file(path, b"x" * 100_000)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -71,3 +72,20 @@ def test_only_links_that_lead_out_of_a_folder_are_found(tmp_path: Path) -> None:
     (folder / "deep" / "out").symlink_to(tmp_path / "not yet there")
     assert links_out(folder) == folder / "deep" / "out"
     assert links_out(tmp_path / "link") == tmp_path / "link" / "deep" / "out"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_is_read_in_every_encoding_that_programs_save(encoding: str) -> None:
+    assert decoded('{"größe": 3}\r\n'.encode(encoding)) == '{"größe": 3}\r\n'
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+@pytest.mark.parametrize("bits", [16, 32])
+def test_a_byte_order_mark_tells_the_encoding_and_is_no_text(order: str, bits: int) -> None:
+    assert decoded("\ufeffgröße".encode(f"utf-{bits}-{order}")) == "größe"
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    for path in (tmp_path, Path()):
+        with pytest.raises(IsADirectoryError):
+            replace_file(path, "new")

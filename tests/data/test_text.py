@@ -16,7 +16,8 @@ from hwnas.data.request import DataRequest
 from hwnas.data.text import TextData, Windows
 from hwnas.errors import DataError
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=400)
+# A byte-order mark that begins a file is no text.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff"), min_size=60, max_size=400)
 VERSE = "the cat sat on the mat and the rat sat on the cat\n" * 8
 
 
@@ -194,6 +195,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, location: str, mess
     write(tmp_path, VERSE)
     with pytest.raises(DataError, match=message):
         load_text(location.replace("{}", str(tmp_path)), 3, 6)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_token(tmp_path: Path, encoding: str) -> None:
+    plain = load_text(write(tmp_path, VERSE), 7, 20)
+    marked = tmp_path / "marked.txt"
+    marked.write_bytes(VERSE.encode(encoding))
+    assert load_text(str(marked), 7, 20).digest() == plain.digest()
 
 
 def test_bytes_that_are_no_utf8_are_found(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class TestTuned(OfTheSpace, NetworksSuite):
 
 
 class TestNetworkEvaluator(OfTheSpace, EvaluatorSuite):
-    metrics = ("loss", "accuracy")
+    metrics = ("loss", "accuracy", "balanced_accuracy")
 
     def evaluator(self) -> Evaluator:
         networks = StagedNetworks(SupernetSource(supernet()), (recalibrate(),))

@@ -2,11 +2,13 @@
 
 import json
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,8 +75,9 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Path]:
 
 
 def whole_rows(content: bytes) -> list[Mapping[str, Any]]:
-    """The rows whose lines, newline included, are there."""
-    rows = [json.loads(text) for text in content.split(b"\n")[1:-1]]
+    """The rows whose lines are there; the last one may lack its newline."""
+    *whole, last = content.split(b"\n")
+    rows = [json.loads(text) for text in [*whole, *([last] if last.endswith(b"}") else [])][1:]]
     return [{name: value for name, value in row.items() if name != "crc32"} for row in rows]
 
 
@@ -122,7 +125,7 @@ def test_a_table_cut_at_any_byte_holds_its_whole_lines_and_can_be_finished(
         torn = content[: int(share * len(content))]
         path.write_bytes(torn)
         kept = whole_rows(torn)
-        if b"\n" in torn:
+        if b"\n" in torn or torn == content[: content.index(b"\n")]:
             assert list(read_table(path).rows) == counting(kept)
         else:
             with pytest.raises(TableError, match="no complete line"):
@@ -207,6 +210,88 @@ def test_a_file_that_is_no_table_is_refused_and_not_touched(content: bytes) -> N
             with pytest.raises(TableError):
                 use()
         assert path.read_bytes() == b"\xff\xd8" + content
+
+
+# ---- a table that cannot be written
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"is a folder; give the name of a file in it, such as --out .*table\.jsonl"):
+        TableWriter(tmp_path, CONDITIONS, SPACE)
+
+
+def test_a_full_disk_names_the_table_and_leaves_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    write(path, [row(0)])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with TableWriter(path, CONDITIONS, SPACE) as table:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limit[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as caught:
+                table.append([row(1)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert caught.value.filename == str(path)
+    assert list(read_table(path).rows) == [row(0)]
+
+
+# ---- a table that another program has saved
+
+
+SAVINGS: dict[str, Callable[[bytes], bytes]] = {
+    "as it is": lambda content: content,
+    "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
+    "byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "no last newline": lambda content: content.removesuffix(b"\n"),
+    "empty last lines": lambda content: content + b"\r\n\n",
+    "CRLF, a mark, no last newline": lambda content: (
+        b"\xef\xbb\xbf" + content.removesuffix(b"\n").replace(b"\n", b"\r\n")
+    ),
+    "UTF-16": lambda content: content.decode().replace("\n", "\r\n").encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("saving", SAVINGS)
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_table_that_another_program_saved_is_read_and_continued_as_it_was(
+    tmp_path: Path, saving: str, count: int
+) -> None:
+    path = tmp_path / "t"
+    write(path, [row(number) for number in range(count)])
+    content, table = path.read_bytes(), read_table(path)
+    path.write_bytes(SAVINGS[saving](content))
+    assert read_table(path) == table
+    with TableWriter(path, CONDITIONS, SPACE) as writer:
+        assert list(writer.rows.values()) == list(table.rows)
+        writer.append([row(9)])
+    assert path.read_bytes() == content + line(row(9))
+
+
+@pytest.mark.parametrize("saving", SAVINGS)
+def test_damage_is_found_in_a_table_that_another_program_saved(tmp_path: Path, saving: str) -> None:
+    path = tmp_path / "t"
+    write(path, [row(0), row(1), row(2)])
+    damaged = path.read_bytes().replace(b'"p10_ms": 1.1', b'"p10_ms": 1.0')
+    path.write_bytes(SAVINGS[saving](damaged))
+    with pytest.raises(TableError, match=r"line 3 was changed after it was written \(its checksum differs\)"):
+        read_table(path)
+
+
+def test_a_clone_has_tables_byte_by_byte_whatever_git_is_told_of_line_endings(tmp_path: Path) -> None:
+    repository = Path(__file__).parents[2]
+    source, clone = tmp_path / "source", tmp_path / "clone"
+    source.mkdir()
+    shutil.copy(repository / ".gitattributes", source)
+    write(source / "table.jsonl", [row(0)])
+    identity_of = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for arguments in (
+        ["init", "--quiet", source],
+        ["-C", source, "add", "."],
+        ["-C", source, *identity_of, "commit", "--quiet", "-m", "a"],
+        ["clone", "--quiet", "-c", "core.autocrlf=true", source, clone],
+    ):
+        subprocess.run(["git", *arguments], check=True)
+    assert (clone / "table.jsonl").read_bytes() == (source / "table.jsonl").read_bytes()
 
 
 # ---- what is damaged is named

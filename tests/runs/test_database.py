@@ -1,5 +1,6 @@
 """Laws of the run's database: what happened is there, in its order, after any restart; a damaged file says so."""
 
+import errno
 import math
 import sqlite3
 import tempfile
@@ -286,3 +287,15 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"run.sqlite: no such file; `hwnas search --resume --out .*` evaluates again"):
         RunDatabase.existing(tmp_path / "run.sqlite")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_names_the_database_and_leaves_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    database = RunDatabase(path)
+    (pages,) = database._connection.execute("PRAGMA page_count").fetchone()
+    database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(OSError, match="database or disk is full") as caught:
+        database.add_costs({str(number): {"params": float(number)} for number in range(10_000)})
+    assert (caught.value.filename, caught.value.errno) == (str(path), errno.ENOSPC)
+    assert database.costs() == {}
+    database.close()

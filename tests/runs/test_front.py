@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import io
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -184,6 +185,30 @@ def test_a_front_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
 def test_a_front_that_is_not_there_yet_is_answered_with_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no front there yet; finish the search by `hwnas search --resume --out"):
         read_front(tmp_path / "front.csv")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+def test_a_front_in_any_encoding_and_with_any_delimiter_of_spreadsheets_is_read(
+    tmp_path: Path, delimiter: str, encoding: str, ending: str
+) -> None:
+    path, text = tmp_path / "front.csv", io.StringIO(newline="")
+    rows = [front_row(1.0), front_row(2.0)]
+    write_front(path, rows)
+    cells = csv.reader(io.StringIO(path.read_text(), newline=""))
+    csv.writer(text, delimiter=delimiter, lineterminator=ending or "\n").writerows(cells)
+    saved = text.getvalue() if ending else text.getvalue().removesuffix("\n")
+    path.write_bytes(saved.encode(encoding))
+    assert read_front(path) == rows
+
+
+def test_a_front_whose_last_cell_is_torn_is_damaged_without_its_newline(tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    write_front(path, [front_row(1.0), front_row(2.0)])
+    path.write_text(path.read_text().removesuffix("x\n"))
+    with pytest.raises(RunError, match=r"damaged \(the last line is torn\)"):
+        read_front(path)
 
 
 @given(fronts(), st.floats(0, 1, exclude_max=True))

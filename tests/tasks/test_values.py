@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, jaccard_score, log_loss, r2_score, root_mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    jaccard_score,
+    log_loss,
+    precision_recall_fscore_support,
+    r2_score,
+    root_mean_squared_error,
+)
 from torch import Tensor
 
 from hwnas.core.labels import UNLABELLED
@@ -45,6 +53,37 @@ def test_classification_scores_are_those_of_scikit_learn(generator: torch.Genera
     score = load_task("classification").score(batches(logits, labels))
     assert score["loss"] == pytest.approx(log_loss(labels, logits.double().softmax(1), labels=range(4)), rel=1e-6)
     assert score["accuracy"] == accuracy_score(labels, logits.argmax(1))
+    assert score["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1)), rel=1e-12)
+
+
+def test_class_rows_are_those_of_scikit_learn(generator: torch.Generator) -> None:
+    logits, labels = torch.randn(40, 4, generator=generator), torch.randint(4, (40,), generator=generator)
+    precision, recall, _, support = precision_recall_fscore_support(labels, logits.argmax(1))
+    rows = load_task("classification").class_rows(batches(logits, labels))
+    assert [row["recall"] for row in rows] == pytest.approx(recall.tolist(), rel=1e-6)
+    assert [row["precision"] for row in rows] == pytest.approx(precision.tolist(), rel=1e-6)
+    assert [row["labels"] for row in rows] == support.tolist()
+    maps = logits.T.reshape(1, 4, 5, 8)
+    assert load_task("segmentation").class_rows([(maps, labels.reshape(1, 5, 8))]) == rows
+
+
+@pytest.mark.parametrize("name", ["classification", "segmentation"])
+def test_balanced_classes_weigh_the_same_in_the_loss_and_not_in_the_score(name: str) -> None:
+    """The loss of equal mistakes is that of the labels with every class as often as the others."""
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])[labels]
+    even = torch.tensor([0, 1, 2])
+    plain = load_task(name)
+    balanced = plain.balanced(labels, 3)
+    if name == "segmentation":
+        shaped = [
+            (rows.T.reshape(1, 3, 1, -1), these.reshape(1, 1, -1))
+            for rows, these in ((logits, labels), (logits[[0, 6, 7]], even))
+        ]
+    else:
+        shaped = [(logits, labels), (logits[[0, 6, 7]], even)]
+    assert float(balanced.loss(*shaped[0])) == pytest.approx(float(plain.loss(*shaped[1])), rel=1e-6)
+    assert balanced.score([shaped[0]]) == plain.score([shaped[0]])
 
 
 def test_every_position_of_a_text_is_a_prediction(generator: torch.Generator) -> None:
