@@ -57,7 +57,7 @@ def read_npz(path: Path) -> ClassCollection | TargetCollection:
                 split: (f"{path}: {x}, {y}", archive[x], archive[y]) for split, (x, y) in _pairs(path, roles).items()
             }
             notes = unread(path, [name for name in archive.files if name not in roles.values()], "of no split")
-    except DAMAGE as error:
+    except (*DAMAGE, MemoryError) as error:
         raise unreadable(path, "npz", error) from error
     kinds = {"integers" if np.issubdtype(y.dtype, np.integer) else "numbers" for _, _, y in arrays.values()}
     if len(kinds) > 1:

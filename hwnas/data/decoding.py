@@ -21,7 +21,7 @@ from hwnas.data.splits import Examples, split_rows
 from hwnas.errors import DamagedImageError, DataError
 
 LISTED: Final = 100  # damaged images that an error names
-FULL: Final = 2**15  # span of 16-bit values above which they are taken to use all 16 bits
+FULL: Final = 2**15  # span of 16-bit values from which on they are taken to use all 16 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +65,7 @@ def decoded(
     decoder = _Decoder(request, train, rows.train)
     splits = [decoder.examples(*part) for part in parts]
     decoder.require_whole(splits)
+    decoder.require_known_range()
     notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes())
     return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
 
@@ -99,6 +100,8 @@ class _Decoder:
     animated: int = 0
     deep: int = 0
     count: int = 0
+    halved: int = 0
+    halved_range: tuple[int, int] = (255, 0)
     damaged: dict[str, DamagedImageError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,7 +109,10 @@ class _Decoder:
 
     def examples(self, pictures: Pictures, rows: IntArray) -> Examples:
         """Returns the images of those rows (N, C, H, W) and their labels, without damaged ones."""
-        images: ByteArray = np.empty((len(rows), *self.request.input_shape), dtype=np.uint8)
+        try:
+            images: ByteArray = np.empty((len(rows), *self.request.input_shape), dtype=np.uint8)
+        except MemoryError as error:
+            raise DataError(f"{self.request.reference}: {error}; give --limit-images") from error
         kept = list[int]()
         for row in rows.tolist():
             try:
@@ -120,6 +126,11 @@ class _Decoder:
     def _prepared(self, image: Image.Image) -> ByteArray:
         self.count += 1
         self.animated += bool(image.info.get("frames"))
+        if image.info.get("halved"):
+            self.halved += 1
+            colours = np.asarray(image)[..., :3]  # not opacity
+            low, high = int(colours.min()), int(colours.max())
+            self.halved_range = (min(low, self.halved_range[0]), max(high, self.halved_range[1]))
         if image.has_transparency_data and self.request.input_shape[0] != 4:
             self.transparent += int(np.asarray(image.convert("RGBA").getchannel("A")).min()) < 255
         if is_deep(image):
@@ -130,6 +141,15 @@ class _Decoder:
                     self.request.input_shape, self.request.images.background, self.grey_range
                 )
         return self.preparation(image)
+
+    def require_known_range(self) -> None:
+        """Raises DataError for colours of 16 bits that use less than half of them: pillow reads the upper 8 bits alone."""
+        low, high = self.halved_range
+        if self.halved and 0 < high - low < FULL // 256:
+            raise DataError(
+                f"{self.request.reference}: {self.halved} images hold 16 bits per colour and use only values from {low * 256} "
+                f"to {high * 256 + 255}, and pillow reads the upper 8 bits; store them as 8 bits"
+            )
 
     def require_whole(self, splits: Sequence[Examples]) -> None:
         """Raises DataError for damaged images that are not to be skipped, or without which a split or a class is empty."""
@@ -180,10 +200,15 @@ def _grey_range(pictures: Pictures, rows: IntArray) -> Range:
         lows.append(float(low))
         highs.append(float(high))
         is_float |= image.mode == "F"
-    low, high = min(lows, default=0.0), max(highs, default=0.0)
+    if not lows:
+        raise DataError(
+            f"{pictures.where}: holds 8 bits, but images of another split hold grey of 16 bits; which of their values are "
+            f"alike cannot be told: store all as 8 bits"
+        )
+    low, high = min(lows), max(highs)
     if not np.isfinite([low, high]).all():
         raise DataError(f"{pictures.where}: has grey values that are not finite; store finite ones")
-    if not is_float and low >= 0 and high < ALL_16_BITS[1] and (high - low >= FULL or high == low):
+    if not is_float and low >= 0 and high < ALL_16_BITS[1] and (high - low >= FULL or (high == low and not others)):
         return ALL_16_BITS
     if others:
         raise DataError(

@@ -65,10 +65,20 @@ def _pictures(folder: Path, classes: Sequence[str]) -> Pictures:
     for class_folder in _folders(folder):
         if class_folder.name not in classes:
             raise DataError(f"{folder}: class {class_folder.name!r} is not in the training data; leave it out")
+        _refuse_splits_of_a_class(class_folder)
         files, _ = pictures_below(class_folder, KIND)
         paths += files
         labels += [classes.index(class_folder.name)] * len(files)
     return Pictures(str(folder), np.array(labels, dtype=np.int64), lambda row: picture(paths[row], str(paths[row])))
+
+
+def _refuse_splits_of_a_class(folder: Path) -> None:
+    """Raises DataError where a class holds folders of splits, which would be joined."""
+    for path in _folders(folder):
+        if split_of(path.name) is not None and pictures_below(path, KIND)[0]:
+            raise DataError(
+                f"{path}: is a split inside the class {folder.name!r}; store {path.name}/{folder.name}/ instead"
+            )
 
 
 def _unread(folder: Path) -> list[str]:

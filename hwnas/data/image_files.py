@@ -6,8 +6,8 @@ The file knows nothing of labels and splits.
 import os
 import struct
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -56,11 +56,14 @@ def is_picture(path: Path) -> bool:
 def picture(file: Path | BytesIO, where: str) -> Image.Image:
     """Returns a decoded image as a viewer shows it, turned by its EXIF orientation; of several frames the first.
 
-    `info["frames"]` says whether there are several. Raises DamagedImageError, which names `where`.
+    `info["frames"]` says whether there are several, `info["halved"]` whether pillow keeps only the upper 8 of 16 bits per
+    colour. Raises DamagedImageError, which names `where`.
     """
     try:
-        with Image.open(file, formats=list(set(FORMATS.values()))) as image:
+        with _ignoring_bad_exif(), Image.open(file, formats=list(set(FORMATS.values()))) as image:
+            stored = str(image.tile)
             image.load()
+            image.info["halved"] = ";16" in stored and not image.mode.startswith("I")
             image.info["frames"] = image.format != "MPO" and getattr(image, "is_animated", False)
             _turn_upright(image)
     except UnidentifiedImageError as error:
@@ -70,10 +73,16 @@ def picture(file: Path | BytesIO, where: str) -> Image.Image:
     return image
 
 
+@contextmanager
+def _ignoring_bad_exif() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+        yield
+
+
 def _turn_upright(image: Image.Image) -> None:
     """Turns an image by its EXIF orientation, in place. Viewers show an image whose EXIF is damaged as it is stored."""
-    with warnings.catch_warnings(), suppress(*DAMAGE, struct.error, KeyError, TypeError):
-        warnings.simplefilter("ignore")
+    with suppress(*DAMAGE, struct.error, KeyError, TypeError):
         ImageOps.exif_transpose(image, in_place=True)
 
 

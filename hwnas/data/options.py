@@ -36,7 +36,10 @@ class ImageOptions:
     def _colour(cls, background: str) -> str:
         from PIL import ImageColor  # takes a while to import
 
-        ImageColor.getrgb(background)
+        try:
+            ImageColor.getrgb(background)
+        except ValueError:
+            raise ValueError("be a colour, as white, black or #rrggbb") from None
         return background
 
 

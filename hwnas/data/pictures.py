@@ -23,7 +23,7 @@ ByteArray = NDArray[np.uint8]
 MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # pillow's name for images of so many channels
 Range = tuple[float, float]
 ALL_16_BITS: Final[Range] = (0, 65536)
-CHUNK: Final = 2**24  # bytes of images whose squares are in memory at once
+CHUNK: Final = 2**22  # bytes of images whose squares are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,12 @@ def is_deep(image: Image.Image) -> bool:
 
 def _of_8_bits(image: Image.Image, grey_range: Range) -> Image.Image:
     low, high = grey_range
-    values = np.floor((np.asarray(image).astype(np.float64) - low) * 256 / (high - low))
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    stored = np.asarray(image).astype(np.float64)
+    grey = Image.fromarray(np.floor((stored - low) * 256 / (high - low)).clip(0, 255).astype(np.uint8))
+    if "transparency" not in image.info:
+        return grey
+    opacity = Image.fromarray(np.where(stored == image.info["transparency"], 0, 255).astype(np.uint8))
+    return Image.merge("LA", (grey, opacity))
 
 
 def augment(batch: Tensor, augmentation: str, generator: torch.Generator) -> Tensor:
