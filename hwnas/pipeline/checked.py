@@ -106,7 +106,7 @@ def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder
     return data, task
 
 
-def described(data: Dataset, reporter: Reporter) -> dict[str, Any]:
+def data_facts(data: Dataset, reporter: Reporter) -> dict[str, Any]:
     """Returns the facts that a run stores of its data, and tells those that people should know before anything long."""
     facts = data.describe()
     for note in facts.get("notes", ()):

@@ -7,7 +7,7 @@ from typing import Any
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
-from hwnas.pipeline.checked import described, load_for
+from hwnas.pipeline.checked import data_facts, load_for
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.runs.folder import RunFolder, create_run
@@ -19,7 +19,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     """Trains a supernet into a new folder; returns the path of its weights."""
     training_device(request.training.train_on)
     data, task = load_for(space, request.data, request.seed)
-    run = create_run(out, request.describe(), space.describe(), described(data, reporter))
+    run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))
     return _finish(run, request, space, (data, task), reporter)
 
 
