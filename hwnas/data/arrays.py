@@ -3,19 +3,29 @@
 Shapes: N images, C channels, H rows, W columns, T targets.
 """
 
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.archives import require_bounded, require_whole_arrays
+from hwnas.data.image_files import DAMAGE, named, unread, unreadable
 from hwnas.data.images import ImageData, classified
+from hwnas.data.layout import split_of
+from hwnas.data.memory import require_memory
 from hwnas.data.pictures import MODES
 from hwnas.data.regression import RegressionData, regressed
 from hwnas.data.request import DataRequest
-from hwnas.data.sources import DAMAGE, ClassCollection, Pictures, TargetCollection, numbered, unreadable, wrapped
+from hwnas.data.sources import ClassCollection, Pictures, TargetCollection, numbered, wrapped
 from hwnas.errors import DataError
+
+# Words of names: x_train is `x` of a split, train_images too.
+AXES: Final = {"x": "x", "images": "x", "y": "y", "labels": "y", "targets": "y"}
+PARTNERS: Final = {"x": "y", "y": "x", "images": "labels", "labels": "images", "targets": "images"}
+STORE: Final = "store x_train, y_train, x_test, y_test, or x and y"
 
 
 def load_npz(request: DataRequest) -> ImageData | RegressionData:
@@ -31,7 +41,11 @@ def load_npz(request: DataRequest) -> ImageData | RegressionData:
 
 
 def read_npz(path: Path) -> ClassCollection | TargetCollection:
-    """Reads arrays x_train, y_train, x_test, y_test, or x and y: integers are classes, floating-point numbers targets."""
+    """Reads arrays x_train, y_train and those of other splits, or x and y: integers are classes, floating-point numbers
+    targets.
+
+    Names may be spelled as in `hwnas.data.layout`, also as `train_images` and `train_labels`.
+    """
     try:
         require_bounded(path, DataError)
         require_whole_arrays(path)
@@ -39,27 +53,57 @@ def read_npz(path: Path) -> ClassCollection | TargetCollection:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("a single array, as .npy files have")
-            parts = ("_train", "_test") if "x_train" in archive else ("",)
-            missing = [axis + part for part in parts for axis in "xy" if axis + part not in archive]
-            if missing:
-                raise DataError(f"{path}: has no {missing[0]!r}; store x_train, y_train, x_test, y_test, or x and y")
-            arrays = [(f"{path}: x{part}, y{part}", archive[f"x{part}"], archive[f"y{part}"]) for part in parts]
-    except DAMAGE as error:
+            roles = _roles(path, archive.files)
+            with zipfile.ZipFile(path) as members:
+                require_memory(str(path), "its arrays", sum(member.file_size for member in members.infolist()))
+            arrays = {
+                split: (f"{path}: {x}, {y}", archive[x], archive[y]) for split, (x, y) in _pairs(path, roles).items()
+            }
+            notes = unread(path, [name for name in archive.files if name not in roles.values()], "of no split")
+    except (*DAMAGE, MemoryError) as error:
         raise unreadable(path, "npz", error) from error
-    kinds = {"integers" if np.issubdtype(y.dtype, np.integer) else "numbers" for _, _, y in arrays}
+    kinds = {"integers" if np.issubdtype(y.dtype, np.integer) else "numbers" for _, _, y in arrays.values()}
     if len(kinds) > 1:
-        raise DataError(f"{path}: y_train and y_test are not both integers or both floating-point; store them alike")
-    train, *tests = (_stored(*stored) for stored in arrays)
-    test = tests[0] if tests else None
+        names = " and ".join(roles[split, "y"] for split in arrays)
+        raise DataError(f"{path}: {names} are not all integers or all floating-point; store them alike")
+    parts = {split: _stored(*stored) for split, stored in arrays.items()}
     if kinds == {"integers"}:
-        return ClassCollection(train, test, numbered(train), "shift")
-    targets = tuple(f"y{number}" for number in range(train.labels.shape[1]))
-    return TargetCollection(train, test, targets, "none")  # a position to predict would change with a shift
+        return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
+    targets = tuple(f"y{number}" for number in range(parts["train"].labels.shape[1]))
+    # No augmentation: a position to predict would change with a shift.
+    return TargetCollection(parts=parts, targets=targets, augmentation="none", notes=notes)
+
+
+def _roles(path: Path, names: Iterable[str]) -> dict[tuple[str, str], str]:
+    """Returns the arrays' names by split and axis. Raises DataError where two names are for one."""
+    roles: dict[tuple[str, str], str] = {}
+    for name in names:
+        words = name.lower().split("_")
+        axes = [AXES[word] for word in words if word in AXES]
+        splits = [split_of(word) for word in words if word not in AXES]
+        if len(axes) != 1 or len(splits) > 1 or None in splits:
+            continue
+        role = (splits[0] or "train" if splits else "train", axes[0])
+        if roles.setdefault(role, name) != name:
+            raise DataError(f"{path}: has {roles[role]} and {name}, both for {role[0]}; join them, or remove one")
+    return roles
+
+
+def _pairs(path: Path, roles: dict[tuple[str, str], str]) -> dict[str, tuple[str, str]]:
+    """Returns the names of images and labels by split. Raises DataError where one of the two, or training data, is missing."""
+    for (split, axis), name in roles.items():
+        if (split, "y" if axis == "x" else "x") not in roles:
+            partner = "_".join(PARTNERS.get(word, word) for word in name.lower().split("_"))
+            raise DataError(f"{path}: has no {partner!r}; {STORE}")
+    if ("train", "x") not in roles:
+        found = f" (only {named(list(roles.values()))})" if roles else ""
+        raise DataError(f"{path}: has no 'x_train'{found}; {STORE}")
+    return {split: (name, roles[split, "y"]) for (split, axis), name in roles.items() if axis == "x"}
 
 
 def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Pictures:
     """Checks images `x` (N, H, W), (N, H, W, C) or (N, C, H, W), the last only if it cannot be the second; and `y`: classes
-    (N,), or targets (N,) or (N, T)."""
+    (N,) or (N, 1), or targets (N,) or (N, T)."""
     if x.dtype != np.uint8 or y.dtype.kind not in "iuf":
         raise DataError(
             f"{where}: hold {x.dtype} and {y.dtype}; store images as uint8 (0 to 255), classes as integers, or targets as "
@@ -71,9 +115,9 @@ def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Pictures:
         raise DataError(f"{where}: images of shape {x.shape}; store (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3, 4")
     if np.issubdtype(y.dtype, np.floating):
         return wrapped(where, images, _targets(where, len(x), y))
-    if y.shape != (len(x),):
+    if y.shape not in ((len(x),), (len(x), 1)):
         raise DataError(f"{where}: {len(x)} images but labels of shape {y.shape}; store one label per image")
-    return wrapped(where, images, y.astype(np.int64))
+    return wrapped(where, images, y.reshape(-1).astype(np.int64))
 
 
 def _targets(where: str, count: int, y: NDArray[Any]) -> NDArray[np.float64]:

@@ -14,13 +14,17 @@ from torch import Tensor
 from hwnas.core.arrays import IntArray
 from hwnas.core.operator import Shape
 from hwnas.core.references import cause, resolve
+from hwnas.core.requests import flag, option_names
 from hwnas.data.arrays import load_npz
 from hwnas.data.digits import load_digits_angle, load_digits_canvas
+from hwnas.data.folders import read_image_folder
 from hwnas.data.images import load_images
 from hwnas.data.masks import load_masks
+from hwnas.data.options import ImageOptions
 from hwnas.data.request import DataRequest
-from hwnas.data.sources import read_digits, read_image_folder, read_parquet
+from hwnas.data.sources import read_digits
 from hwnas.data.splits import Split
+from hwnas.data.tables import read_parquet
 from hwnas.data.text import load_text
 from hwnas.errors import DataError, HwnasError
 
@@ -57,7 +61,7 @@ class Dataset(Protocol):
         """Returns all training examples in an order whose every beginning is like the whole; shape (N,)."""
 
     def describe(self) -> dict[str, Any]:
-        """Returns the facts that a run stores of its data; fit for JSON."""
+        """Returns the facts that a run stores of its data; fit for JSON. `notes`, if any, are lines that a run shows first."""
 
     def digest(self) -> str:
         """Returns a hash that changes with an example, a label or a split: a resumed run compares it."""
@@ -87,13 +91,15 @@ def load_data(
     vocabulary: int | None = None,
     seed: int = 0,
     limit: int | None = None,
+    images: ImageOptions | None = None,
 ) -> Dataset:
     """Returns the data set that `reference` names, for networks that take `input_shape`.
 
     The reference is one of `DATASETS`, or `FILE.py:NAME`: a function of a user's file with the parameters of this one but the
-    first. `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None where networks
-    take numbers, else all token ids are below it. `seed` decides how examples are split; text is cut in its order. `limit` is
-    the most training examples; validation and test have at most a quarter.
+    first and `images`. `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None
+    where networks take numbers, else all token ids are below it. `seed` decides how examples are split; text is cut in its
+    order. `limit` is the most training examples; validation and test have at most a quarter. `images` says how images are
+    read.
 
     Raises UnknownNameError, and DataError for data that is missing, damaged, too small to split, or unfit for the networks.
     """
@@ -104,10 +110,13 @@ def load_data(
         vocabulary=vocabulary,
         seed=seed,
         limit=limit,
+        images=images or ImageOptions(),
     )
     name, _, location = reference.partition(":")
     kind = next((key for key in DATASETS if key.partition(":")[0] == name), "")
     if kind and (":" in kind) == bool(location):
+        if name == "text":
+            _refuse_image_options(request, "text", None)
         return DATASETS[kind](request)
     return _own(resolve("data set", reference, DATASETS, DataError), request)
 
@@ -136,4 +145,14 @@ def _own(build: Any, request: DataRequest) -> Dataset:
             f"{request.reference} returned {type(data).__name__}, which has no {min(missing)!r}; return an object with all "
             f"of hwnas.data.dataset.Dataset"
         )
+    _refuse_image_options(request, "a data set of your own", getattr(data, "augmentation", None))
     return data  # type: ignore[no-any-return]
+
+
+def _refuse_image_options(request: DataRequest, kind: str, augmentation: str | None) -> None:
+    """Raises DataError for options of images that have no effect on data of that kind, with that augmentation."""
+    usual = ImageOptions()
+    for name in option_names(ImageOptions):
+        value = getattr(request.images, name)
+        if value != getattr(usual, name) and not (name == "augmentation" and value == augmentation):
+            raise DataError(f"{request.reference}: {flag(name)} has no effect on {kind}; leave it out")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.masks import nearest
-from hwnas.data.pictures import ByteArray, fitted
+from hwnas.data.pictures import ByteArray, Preparation
 from hwnas.data.regression import RegressionData, regressed
 from hwnas.data.request import DataRequest
 from hwnas.data.segmentation import SegmentationData, segmented
@@ -47,7 +47,7 @@ def load_digits_angle(request: DataRequest) -> RegressionData:
         return canvas.rotate(float(angles_N1[row, 0]), Image.Resampling.BICUBIC)
 
     pictures = Pictures("digits-angle", angles_N1, rotated)
-    return regressed(request, TargetCollection(pictures, None, ("angle (degrees)",), "shift"))
+    return regressed(request, TargetCollection(parts={"train": pictures}, targets=("angle (degrees)",)))
 
 
 def load_digits_canvas(request: DataRequest) -> SegmentationData:
@@ -66,17 +66,17 @@ def load_digits_canvas(request: DataRequest) -> SegmentationData:
         rng = np.random.default_rng((request.seed, 2, number))
         count = CANVASES * len(part) if limit is None else min(limit, CANVASES * len(part))
         splits.append(_canvases(scans.train, part, count, request, rng))
-    train, validation, test = splits
-    return segmented(request, train, validation, test, CLASSES)
+    return segmented(request, splits, CLASSES, Preparation(request.input_shape))
 
 
 def _canvases(scans: Pictures, rows: IntArray, count: int, request: DataRequest, rng: np.random.Generator) -> Examples:
     """Returns `count` canvases of scans from those rows."""
     images = np.empty((count, *request.input_shape), dtype=np.uint8)
     masks = np.empty((count, *request.input_shape[1:]), dtype=np.int64)
+    prepared = Preparation(request.input_shape)
     for number in range(count):
         image, mask = _canvas(scans, rows, rng)
-        images[number] = fitted(Image.fromarray(image), request.input_shape)
+        images[number] = prepared(Image.fromarray(image))
         masks[number] = nearest(mask, request.input_shape[1:])
     return Examples(images, masks)
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
+from hwnas.data.decoding import decoded
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import augmented, decoded, normalisation
+from hwnas.data.pictures import augmented, normalisation
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import ClassCollection
-from hwnas.data.splits import Examples, split_rows, stratified_order
+from hwnas.data.splits import Examples, stratified_order
 from hwnas.errors import DataError
 
 
@@ -62,25 +63,24 @@ def classified(request: DataRequest, collection: ClassCollection) -> ImageData:
         raise DataError(
             f"{request.reference}: a limit of {request.limit} is below one image for each of {count} classes"
         )
-    train, test = collection.train, collection.test
-    rows = split_rows(
-        train.labels,
-        test_groups=None if test is None else test.labels,
-        seed=request.seed,
-        limit=request.limit,
-        fewest=count,
-    )
-    tested = test or train
-    splits = [
-        Examples(decoded(pictures.image, part, request.input_shape), pictures.labels[part].astype(np.int64))
-        for pictures, part in ((train, rows.train), (train, rows.validation), (tested, rows.test))
-    ]
+    read = decoded(request, collection, lambda pictures: pictures.labels, fewest=count)
+    missing = np.setdiff1d(np.arange(count), read.train.labels)
+    if len(missing):
+        raise DataError(
+            f"{request.reference}: class {collection.classes[missing[0]]!r} has only damaged images; replace them"
+        )
     return ImageData(
         reference=request.reference,
-        train=splits[0],
-        validation=splits[1],
-        test=splits[2],
+        train=_int64(read.train),
+        validation=_int64(read.validation),
+        test=_int64(read.test),
         classes=collection.classes,
-        normalise=normalisation(splits[0].raw),
-        augmentation=collection.augmentation,
+        normalise=normalisation(read.train.raw),
+        augmentation=request.augmentation(collection.augmentation),
+        preparation=read.preparation,
+        notes=read.notes,
     )
+
+
+def _int64(split: Examples) -> Examples:
+    return Examples(split.raw, split.labels.astype(np.int64))

@@ -11,13 +11,17 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hwnas.data.pictures import Normalisation
+from hwnas.data.options import AUGMENTATIONS
+from hwnas.data.pictures import Normalisation, Preparation
 from hwnas.data.splits import Examples, digest_of, sizes
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LabelledImages(ABC):
-    """Splits hold images (N, C, H, W) from 0 to 255; a subclass tells the meaning of its labels."""
+    """Splits hold images (N, C, H, W) from 0 to 255; a subclass tells the meaning of its labels.
+
+    `preparation` is None where images were made as they are, not prepared from files. `notes` are lines for people.
+    """
 
     reference: str
     train: Examples
@@ -25,6 +29,8 @@ class LabelledImages(ABC):
     test: Examples
     normalise: Normalisation
     augmentation: str
+    preparation: Preparation | None = None
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def labelling(self) -> dict[str, tuple[Any, ...]]:
@@ -49,14 +55,19 @@ class LabelledImages(ABC):
             "augmentation": self.augmentation,
             "sizes": sizes(self.train, self.validation, self.test),
             "image_shape": list(self.train.raw.shape[1:]),
+            "preparation": self._prepared(),
+            "notes": [f"augmentation: {self.augmentation} (of {', '.join(AUGMENTATIONS)})", *self.notes],
             "digest": self.digest(),
         }
+
+    def _prepared(self) -> dict[str, Any]:
+        return {} if self.preparation is None else self.preparation.describe()
 
     def digest(self) -> str:
         """Returns a hash that changes with an image, a label, a fact about labels, or a split."""
         return digest_of([*self.labelling().values()], (self.train, self.validation, self.test))
 
     def metadata(self) -> dict[str, str]:
-        """Returns the facts about labels, and mean and standard deviation per channel; all as JSON, for ONNX files."""
-        facts = self.labelling() | {"mean": self.normalise.mean, "std": self.normalise.std}
+        """Returns the facts about labels, how images are prepared, and mean and standard deviation per channel; all as JSON."""
+        facts = self.labelling() | self._prepared() | {"mean": self.normalise.mean, "std": self.normalise.std}
         return {f"hwnas.{name}": json.dumps(values) for name, values in facts.items()}

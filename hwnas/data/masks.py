@@ -5,26 +5,29 @@ A mask is a PNG whose pixels are class indices, grey or of a palette; 255 marks 
 Shapes: N images, H rows, W columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from hwnas.core.arrays import IntArray
 from hwnas.core.labels import UNLABELLED
 from hwnas.core.operator import Shape
-from hwnas.data.pictures import fitted
+from hwnas.data.decoding import decoded
+from hwnas.data.image_files import listed, picture, pictures_below, unread
+from hwnas.data.layout import by_split
 from hwnas.data.request import DataRequest
 from hwnas.data.segmentation import SegmentationData, segmented
-from hwnas.data.sources import FEWEST, is_picture, listed, picture, require_numbered
-from hwnas.data.splits import Examples, split_rows
-from hwnas.errors import DataError
+from hwnas.data.sources import FEWEST, Collection, Pictures, require_numbered
+from hwnas.data.splits import Examples
+from hwnas.errors import DamagedImageError, DataError
 
 # Pillow's modes of images with one number per pixel: grey, palette, black and white, 16 bits, 32 bits.
 INDEX_MODES: Final = ("L", "P", "1", "I;16", "I;16B", "I")
-PARTS: Final = ("train", "val", "test")
 VOID: Final = 255
 
 
@@ -44,30 +47,44 @@ def load_masks(request: DataRequest) -> SegmentationData:
     Raises DataError for files that are missing, damaged, without a partner, or not of the number of classes asked for.
     """
     request.require_images()
-    parts = _parts(request)
+    folders, notes = _folders(request.path)
+    parts = {split: _pairs(folder) for split, folder in folders.items()}
     count = _class_count(parts["train"])
     request.require_outputs(count, "classes")
-    train, validation, test = (_examples(pairs, request.input_shape, count) for pairs in _split(parts, request))
-    return segmented(request, train, validation, test, tuple(map(str, range(count))))
+    if len(parts["train"]) < FEWEST:
+        raise DataError(f"{folders['train'] / 'images'}: has {len(parts['train'])} images; give it at least {FEWEST}")
+    collection = Collection(
+        notes=(*notes, *(note for folder in folders.values() for note in _unread(folder))),
+        parts={split: _pictures(folders[split], pairs, count) for split, pairs in parts.items()},
+    )
+    height, width = request.input_shape[1:]
+    read = decoded(request, collection, lambda pictures: pictures.labels * 0, label_bytes=8 * height * width)
+    trained = parts["train"]
+    splits = [
+        _masked(parts.get(split, trained), part, (height, width))
+        for split, part in (("train", read.train), ("validation", read.validation), ("test", read.test))
+    ]
+    return segmented(request, splits, tuple(map(str, range(count))), read.preparation, read.notes)
 
 
-def _parts(request: DataRequest) -> Mapping[str, Sequence[Pair]]:
-    """Returns the pairs of each subfolder of `PARTS` that is there, or all pairs of the folder as `train`."""
-    folder = request.path
-    inside = {path.name for path in listed(folder, Path.is_dir, "masks")}
-    if "train" in inside:
-        return {part: _pairs(folder / part) for part in PARTS if part in inside}
+def _folders(folder: Path) -> tuple[Mapping[str, Path], tuple[str, ...]]:
+    """Returns the folder of each split, or the folder itself as `train`; and notes on folders that are left out."""
+    inside = [path.name for path in listed(folder, Path.is_dir, "masks")]
+    splits = by_split(str(folder), inside)
+    if "train" in splits:
+        rest = [name for name in inside if name not in splits.values()]
+        return {split: folder / name for split, name in splits.items()}, unread(folder, rest, "of no split")
     if "images" not in inside:
         raise DataError(
             f"{folder}: has neither a folder images nor a folder train; store images/ and masks/ with the same file names, "
             f"or the two inside train/, val/ and test/"
         )
-    return {"train": _pairs(folder)}
+    return {"train": folder}, unread(folder, list(splits.values()), "beside the folder images")
 
 
 def _pairs(folder: Path) -> list[Pair]:
-    images = {path.stem: path for path in listed(folder / "images", is_picture, "masks")}
-    masks = {path.stem: path for path in listed(folder / "masks", lambda path: path.suffix.lower() == ".png", "masks")}
+    images = _by_name(folder / "images", lambda path: True)
+    masks = _by_name(folder / "masks", lambda path: path.suffix.lower() == ".png")
     for name, path in images.items():
         if name not in masks:
             raise DataError(f"{path}: has no mask {folder / 'masks' / name}.png; add the mask or remove the image")
@@ -77,54 +94,71 @@ def _pairs(folder: Path) -> list[Pair]:
                 f"{path}: has no image of that name in {folder / 'images'}; add the image or remove the mask"
             )
     if not images:
-        raise DataError(f"{folder / 'images'}: has no images (PNG, JPEG, BMP, WebP); add some")
+        raise DataError(f"{folder / 'images'}: has no images (PNG, JPEG, BMP, WebP, TIFF, GIF); add some")
     return [Pair(path, masks[name]) for name, path in images.items()]
 
 
-def _split(parts: Mapping[str, Sequence[Pair]], request: DataRequest) -> list[list[Pair]]:
-    """Returns the pairs of train, validation and test."""
-    if len(parts["train"]) < FEWEST:
-        folder = parts["train"][0].image.parent
-        raise DataError(f"{folder}: has {len(parts['train'])} images; give it at least {FEWEST}")
-    alike = {part: np.zeros(len(pairs), dtype=np.int64) for part, pairs in parts.items()}
-    rows = split_rows(
-        alike["train"],
-        validation_groups=alike.get("val"),
-        test_groups=alike.get("test"),
-        seed=request.seed,
-        limit=request.limit,
-    )
-    sources = [(parts["train"], rows.train), (parts.get("val"), rows.validation), (parts.get("test"), rows.test)]
-    return [[(pairs or parts["train"])[row] for row in part] for pairs, part in sources]
+def _by_name(folder: Path, keep: Callable[[Path], bool]) -> dict[Path, Path]:
+    """Returns the images below a folder by their path inside it, without suffix. Raises DataError where two are alike."""
+    found: dict[Path, Path] = {}
+    for path in filter(keep, pictures_below(folder, "masks")[0]):
+        name = path.relative_to(folder).with_suffix("")
+        if found.setdefault(name, path) != path:
+            raise DataError(f"{path}: has the name of {found[name]}; rename one, and its partner")
+    return found
+
+
+def _unread(folder: Path) -> list[str]:
+    """Returns the notes on files that are neither images nor masks."""
+    inside = [pictures_below(folder / name, "masks") for name in ("images", "masks")]
+    others = [path for _, rest in inside for path in rest]
+    masks = [path for path in inside[1][0] if path.suffix.lower() != ".png"]
+    return [*unread(folder, others, "no images"), *unread(folder, masks, "masks that are no PNG")]
+
+
+def _pictures(folder: Path, pairs: Sequence[Pair], classes: int) -> Pictures:
+    """Returns the images of pairs, each checked against its mask; labels are the pairs' numbers."""
+
+    def image(row: int) -> Image.Image:
+        pair = pairs[row]
+        read, mask = picture(pair.image, str(pair.image)), _mask(pair.mask)
+        if mask.shape != (read.height, read.width):
+            raise DataError(
+                f"{pair.mask}: has {mask.shape[1]} x {mask.shape[0]} pixels, its image {read.width} x {read.height}; "
+                f"store masks in the size of their images"
+            )
+        if mask.max() >= classes:
+            raise DataError(f"{pair.mask}: has label {mask.max()}, which is not in the training data; leave it out")
+        return read
+
+    return Pictures(str(folder / "images"), np.arange(len(pairs)), image)
 
 
 # ---- decoding
 
 
 def _class_count(pairs: Sequence[Pair]) -> int:
-    """Returns the number of classes in the masks. Raises DataError unless they are numbered from 0 without gaps."""
-    labels: IntArray = np.unique(np.concatenate([np.unique(_mask(pair.mask)) for pair in pairs]))
-    labels = labels[labels != UNLABELLED]
+    """Returns the number of classes in the masks. Raises DataError unless they are numbered from 0 without gaps.
+
+    Damaged masks are left to the decoding of their images, which lists or skips them.
+    """
+    found: set[int] = set()
+    for pair in pairs:
+        with suppress(DamagedImageError):
+            found.update(np.unique(_mask(pair.mask)).tolist())
+    labels: IntArray = np.array(sorted(found - {UNLABELLED}), dtype=np.int64)
     require_numbered(str(pairs[0].mask.parent), labels)
-    if len(labels) < 2:
+    if len(labels) < 2 and found:
         raise DataError(f"{pairs[0].mask.parent}: has {len(labels)} classes; give it at least 2")
     return len(labels)
 
 
-def _examples(pairs: Sequence[Pair], shape: Shape, classes: int) -> Examples:
-    images = np.empty((len(pairs), *shape), dtype=np.uint8)
-    masks = np.empty((len(pairs), *shape[1:]), dtype=np.int64)
-    for row, pair in enumerate(pairs):
-        image, mask = picture(pair.image, str(pair.image)), _mask(pair.mask)
-        if mask.shape != (image.height, image.width):
-            raise DataError(
-                f"{pair.mask}: has {mask.shape[1]} x {mask.shape[0]} pixels, its image {image.width} x {image.height}; "
-                f"store masks in the size of their images"
-            )
-        if mask.max() >= classes:
-            raise DataError(f"{pair.mask}: has label {mask.max()}, which is not in the training data; leave it out")
-        images[row], masks[row] = fitted(image, shape), nearest(mask, shape[1:])
-    return Examples(images, masks)
+def _masked(pairs: Sequence[Pair], part: Examples, shape: Shape) -> Examples:
+    """Returns the images of a split with their masks, scaled to `shape` (rows, columns)."""
+    masks = np.empty((len(part), *shape), dtype=np.int64)
+    for target, row in zip(masks, part.labels.tolist(), strict=True):
+        target[:] = nearest(_mask(pairs[row].mask), shape)
+    return Examples(part.raw, masks)
 
 
 def _mask(path: Path) -> IntArray:

@@ -1,27 +1,29 @@
-"""Images as arrays: brought to one shape, normalised per channel, shifted and mirrored at random.
+"""Images as arrays: prepared for networks, normalised per channel, shifted and mirrored at random.
 
 Shapes: N images, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor
 from torch.nn import functional as F
 
 from hwnas.core.arrays import IntArray
 from hwnas.core.operator import Shape
+from hwnas.data.options import AUGMENTATIONS
 from hwnas.errors import UnknownNameError
 
 ByteArray = NDArray[np.uint8]
 
 MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # pillow's name for images of so many channels
-AUGMENTATIONS: Final = ("none", "shift", "shift+flip")
+Range = tuple[float, float]
+ALL_16_BITS: Final[Range] = (0, 65536)
+CHUNK: Final = 2**22  # bytes of images whose squares are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +42,84 @@ class Normalisation:
 
 
 def normalisation(images_NCHW: ByteArray) -> Normalisation:
-    """Returns the moments of the images' channels; the standard deviation of a constant channel counts as 1."""
-    mean = images_NCHW.mean(axis=(0, 2, 3))
-    variance = np.square(images_NCHW, dtype=np.uint16).mean(axis=(0, 2, 3)) - mean**2
+    """Returns the moments of the images' channels; the standard deviation of a constant channel counts as 1.
+
+    Sums are of integers, so they are exact and do not depend on the size of a chunk.
+    """
+    images, channels, rows, columns = images_NCHW.shape
+    sums, squares = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64)
+    step = max(1, CHUNK // (channels * rows * columns))
+    for start in range(0, images, step):
+        part = images_NCHW[start : start + step]
+        sums += part.sum(axis=(0, 2, 3), dtype=np.uint64)
+        squares += np.square(part, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
+    count = images * rows * columns
+    mean = sums / count
+    variance = squares / count - mean**2
     std = np.sqrt(np.where(variance > 1e-6, variance, 255**2))
     return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
 
-def decoded(image: Callable[[int], Image.Image], rows: IntArray, shape: Shape) -> ByteArray:
-    """Returns the images of those rows, brought to `shape` (C, H, W); shape (N, C, H, W)."""
-    images = np.empty((len(rows), *shape), dtype=np.uint8)
-    for target, row in zip(images, rows, strict=True):
-        target[:] = fitted(image(int(row)), shape)
-    return images
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """All that is done to an upright image before it is normalised.
+
+    `shape` is (C, H, W). `grey_range` holds the values of deep grey (16 bits and more) that become 0 and 256.
+    """
+
+    shape: Shape
+    background: str = "white"
+    grey_range: Range = ALL_16_BITS
+
+    def __call__(self, image: Image.Image) -> ByteArray:
+        """Returns the image as (C, H, W): grey by luminance, colour from grey by repetition, transparency over the
+        background, size by antialiased interpolation."""
+        channels, height, width = self.shape
+        if is_deep(image):
+            image = _of_8_bits(image, self.grey_range)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")  # or pillow warns of palettes with transparency
+            if channels != 4:
+                behind = Image.new("RGBA", image.size, (*self._colour, 255))
+                image = Image.alpha_composite(behind, image).convert("RGB")
+        image = image.convert(MODES[channels])
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+    @property
+    def _colour(self) -> tuple[int, ...]:
+        return ImageColor.getrgb(self.background)[:3]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns all that is needed to prepare an image elsewhere; fit for JSON."""
+        channels, height, width = self.shape
+        return {
+            "orientation": "exif",
+            "grey_range": list(self.grey_range),
+            "channels": MODES[channels],
+            "background": list(self._colour) if channels != 4 else None,
+            "size": [height, width],
+            "resize": "bilinear",
+            "antialias": True,
+            "fit": "squash",
+            "scale": 255,
+        }
 
 
-def fitted(image: Image.Image, shape: Shape) -> ByteArray:
-    """Returns the image as (C, H, W): grey by luminance, colour from grey by repetition, size by antialiased interpolation."""
-    channels, height, width = shape
-    if image.mode.startswith("I"):  # grey of 16 bits, which pillow would clip, not scale
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")  # or pillow warns of palettes with transparency
-    image = image.convert(MODES[channels])
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+def is_deep(image: Image.Image) -> bool:
+    """Returns True for grey of 16 bits and more, which pillow would clip, not scale."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _of_8_bits(image: Image.Image, grey_range: Range) -> Image.Image:
+    low, high = grey_range
+    stored = np.asarray(image).astype(np.float64)
+    grey = Image.fromarray(np.floor((stored - low) * 256 / (high - low)).clip(0, 255).astype(np.uint8))
+    if "transparency" not in image.info:
+        return grey
+    opacity = Image.fromarray(np.where(stored == image.info["transparency"], 0, 255).astype(np.uint8))
+    return Image.merge("LA", (grey, opacity))
 
 
 def augment(batch: Tensor, augmentation: str, generator: torch.Generator) -> Tensor:
@@ -95,6 +149,20 @@ def augment(batch: Tensor, augmentation: str, generator: torch.Generator) -> Ten
 def augmented(normalised: Tensor, augmentation: str, rng: np.random.Generator) -> Tensor:
     """Returns `augment` of a batch with randomness from a numpy generator."""
     return augment(normalised, augmentation, torch.Generator().manual_seed(int(rng.integers(2**31))))
+
+
+def augmented_together(
+    images_NCHW: ByteArray, masks_NHW: NDArray[Any], augmentation: str, rng: np.random.Generator
+) -> tuple[ByteArray, NDArray[Any]]:
+    """Shifts, and perhaps mirrors, each image and its mask alike."""
+    if augmentation == "none":
+        return images_NCHW, masks_NHW
+    images_NCHW, masks_NHW = shifted_together(images_NCHW, masks_NHW, rng)
+    if augmentation == "shift+flip":
+        is_mirrored = rng.integers(0, 2, len(masks_NHW)) == 1
+        images_NCHW = np.where(is_mirrored[:, None, None, None], images_NCHW[..., ::-1], images_NCHW)
+        masks_NHW = np.where(is_mirrored[:, None, None], masks_NHW[..., ::-1], masks_NHW)
+    return images_NCHW, masks_NHW
 
 
 def shifted_together(

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
+from hwnas.data.decoding import decoded
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import augmented, decoded, normalisation
+from hwnas.data.pictures import augmented, normalisation
 from hwnas.data.request import DataRequest
-from hwnas.data.sources import Pictures, TargetCollection
-from hwnas.data.splits import Examples, quantile_groups, split_rows, stratified_order
+from hwnas.data.sources import TargetCollection
+from hwnas.data.splits import Examples, quantile_groups, stratified_order
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -52,28 +53,24 @@ def regressed(request: DataRequest, collection: TargetCollection) -> RegressionD
     Splits have the tenths of the first target in proportion. Raises DataError where the networks have other outputs.
     """
     request.require_outputs(len(collection.targets), "targets")
-    train = collection.train
-    tested = collection.test or train
-    groups = quantile_groups(train.labels[:, 0])
-    test_groups = None if collection.test is None else quantile_groups(tested.labels[:, 0])
-    rows = split_rows(groups, test_groups=test_groups, seed=request.seed, limit=request.limit)
-    mean_T, std_T = _moments(train.labels[rows.train])
+    read = decoded(request, collection, lambda pictures: quantile_groups(pictures.labels[:, 0]))
+    mean_T, std_T = _moments(read.train.labels)
 
-    def split(pictures: Pictures, part: IntArray) -> Examples:
-        standardised = ((pictures.labels[part] - mean_T) / std_T).astype(np.float32)
-        return Examples(decoded(pictures.image, part, request.input_shape), standardised)
+    def standardised(split: Examples) -> Examples:
+        return Examples(split.raw, ((split.labels - mean_T) / std_T).astype(np.float32))
 
-    trained_on = split(train, rows.train)
     return RegressionData(
         reference=request.reference,
-        train=trained_on,
-        validation=split(train, rows.validation),
-        test=split(tested, rows.test),
+        train=standardised(read.train),
+        validation=standardised(read.validation),
+        test=standardised(read.test),
         targets=collection.targets,
         target_mean=tuple(mean_T.tolist()),
         target_std=tuple(std_T.tolist()),
-        normalise=normalisation(trained_on.raw),
-        augmentation=collection.augmentation,
+        normalise=normalisation(read.train.raw),
+        augmentation=request.augmentation(collection.augmentation),
+        preparation=read.preparation,
+        notes=read.notes,
     )
 
 

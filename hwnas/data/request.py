@@ -1,10 +1,11 @@
 """The request for a data set: which one, and for which networks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from hwnas.core.operator import Shape
+from hwnas.data.options import AUTO, ImageOptions
 from hwnas.errors import DataError
 
 CHANNELS: Final = (1, 3, 4)  # grey; red, green, blue; the same and opacity
@@ -16,7 +17,7 @@ class DataRequest:
 
     `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None where networks take
     numbers, else all token ids are below it. `seed` decides random splits. `limit` is the most training examples;
-    validation and test then have at most a quarter of it.
+    validation and test then have at most a quarter of it. `images` says how images are read.
     """
 
     reference: str
@@ -25,6 +26,7 @@ class DataRequest:
     vocabulary: int | None = None
     seed: int = 0
     limit: int | None = None
+    images: ImageOptions = field(default_factory=ImageOptions)
 
     @property
     def location(self) -> str:
@@ -35,6 +37,10 @@ class DataRequest:
     def path(self) -> Path:
         """Returns the location as a path, `~` resolved."""
         return Path(self.location).expanduser()
+
+    def augmentation(self, usual: str) -> str:
+        """Returns the augmentation that was asked for, or `usual` where none was."""
+        return usual if self.images.augmentation == AUTO else self.images.augmentation
 
     def require_images(self) -> None:
         """Raises DataError where the networks take no images."""

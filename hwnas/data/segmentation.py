@@ -3,6 +3,7 @@
 Shapes: N images, K classes, C channels, H rows, W columns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import normalisation, shifted_together
+from hwnas.data.pictures import Preparation, augmented_together, normalisation
 from hwnas.data.request import DataRequest
 from hwnas.data.splits import Examples
 
@@ -21,7 +22,7 @@ from hwnas.data.splits import Examples
 class SegmentationData(LabelledImages):
     """Splits hold images (N, C, H, W) from 0 to 255 and masks (N, H, W) from 0 to K-1 or `UNLABELLED`, int64.
 
-    `augmentation` is `none` or `shift`. Masks are not mirrored: classes may be sides, as of a road.
+    Masks are not mirrored unless that is asked for: classes may be sides, as of a road.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -33,10 +34,9 @@ class SegmentationData(LabelledImages):
         return {"classes": self.classes}
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Returns training images (N, C, H, W) and masks (N, H, W), each image shifted with its mask."""
+        """Returns training images (N, C, H, W) and masks (N, H, W), each image changed with its mask."""
         images, masks = self.train.raw[indices], self.train.labels[indices]
-        if self.augmentation == "shift":
-            images, masks = shifted_together(images, masks, rng)
+        images, masks = augmented_together(images, masks, self.augmentation, rng)
         return self.inputs(images), torch.from_numpy(np.ascontiguousarray(masks))
 
     def calibration_order(self) -> IntArray:
@@ -45,9 +45,14 @@ class SegmentationData(LabelledImages):
 
 
 def segmented(
-    request: DataRequest, train: Examples, validation: Examples, test: Examples, classes: tuple[str, ...]
+    request: DataRequest,
+    splits: Sequence[Examples],
+    classes: tuple[str, ...],
+    preparation: Preparation,
+    notes: tuple[str, ...] = (),
 ) -> SegmentationData:
-    """Returns the splits as a data set, normalised by its training images, shifted when trained on."""
+    """Returns train, validation and test as a data set, normalised by its training images, shifted when trained on."""
+    train, validation, test = splits
     return SegmentationData(
         reference=request.reference,
         train=train,
@@ -55,5 +60,7 @@ def segmented(
         test=test,
         classes=classes,
         normalise=normalisation(train.raw),
-        augmentation="shift",
+        augmentation=request.augmentation("shift"),
+        preparation=preparation,
+        notes=notes,
     )

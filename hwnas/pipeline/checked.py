@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hwnas.core.references import IN_A_FILE, is_reference
+from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
@@ -98,6 +99,7 @@ def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder
         vocabulary=space.vocabulary,
         seed=seed,
         limit=request.limit_images,
+        images=request,
     )
     task = load_task(data.task if request.task == AUTO else request.task)
     task.require_outputs(space.output_shape, data.outputs)
@@ -116,6 +118,14 @@ def weighted(task: Task, request: TrainingRequest, data: Dataset) -> Task:
             f"--class-weights {request.class_weights}: the task {task.name} has no class weights; leave it out"
         )
     return task.balanced(torch.from_numpy(np.array(data.train.labels)), data.outputs)
+
+
+def data_facts(data: Dataset, reporter: Reporter) -> dict[str, Any]:
+    """Returns the facts that a run stores of its data, and tells those that people should know before anything long."""
+    facts = data.describe()
+    for note in facts.get("notes", ()):
+        reporter.note(note)
+    return facts
 
 
 def _require_labels(task: Task, data: Dataset, space: SearchSpace) -> None:

@@ -121,6 +121,7 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     try:
         stored = facts["request"]
         parts = {part: checked(request, stored[part]) for part, request in PARTS.items()}
+        parts["data"] = _as_it_was(parts["data"], facts)
         name = stored["strategy"]["name"]
         for reference in _references(parts, name):
             require_trusted(reference, where)
@@ -131,6 +132,16 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     except (KeyError, TypeError, HwnasError) as error:
         said = str(error) if isinstance(error, HwnasError) else "not a request of this version"
         raise RunError(f"{where}: {said}; start again under another --out") from None
+
+
+def _as_it_was(data: DataOptions, facts: Mapping[str, Any]) -> DataOptions:
+    """Returns the options of the data with the augmentation that the run began with.
+
+    Runs that stored no such option mirrored the images of imagefolder and parquet, which `auto` no longer does.
+    """
+    if "augmentation" in facts["request"]["data"] or facts.get("data", {}).get("augmentation") != "shift+flip":
+        return data
+    return replace(data, augmentation="shift+flip")
 
 
 def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
-from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request
+from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request, data_facts
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
 from hwnas.pipeline.evaluations import Evaluations
@@ -85,7 +85,7 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     checked = checked_request(request, space)
     check_sources(checked)
     devices = [target.describe() for target in checked.targets]
-    run = create_run(out, request.describe(), space.describe(), checked.data.describe())
+    run = create_run(out, request.describe(), space.describe(), data_facts(checked.data, reporter))
     run.write(run.read() | {"title": request.title, "devices": devices})
     return _Search(run, checked, reporter).finish()
 

@@ -8,7 +8,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.modules.declared import require_declared
-from hwnas.pipeline.checked import load_for, weighted
+from hwnas.pipeline.checked import data_facts, load_for, weighted
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
@@ -23,7 +23,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request.data, request.seed)
     weighted(task, request.training, data)  # refused before the folder is made
-    run = create_run(out, request.describe(), space.describe(), data.describe())
+    run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))
     return _finish(run, request, space, (data, task), reporter)
 
 

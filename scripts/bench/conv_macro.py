@@ -27,6 +27,7 @@ from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset, load_data
+from hwnas.data.options import ImageOptions
 from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import SupernetSource
@@ -118,7 +119,12 @@ def searched(
     """Returns the facts of one search: its derived network, and that network's accuracy in the table."""
     space = benchmark.space
     data = load_data(
-        f"parquet:{arguments.data / 'cifar10'}", space.input_shape, outputs=10, seed=seed, limit=arguments.images
+        f"parquet:{arguments.data / 'cifar10'}",
+        space.input_shape,
+        outputs=10,
+        seed=seed,
+        limit=arguments.images,
+        images=ImageOptions(augmentation="shift+flip"),
     )
     torch.manual_seed(seed)
     device = training_device(arguments.device)

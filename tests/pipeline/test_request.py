@@ -118,3 +118,19 @@ def test_the_defaults_are_a_search_that_can_be_run() -> None:
     request = search_request({})
     assert request.goal.latency_budget is None and request.goal.budget_on == "median"
     assert asdict(request.final)["final"] == "finetune"
+
+
+@pytest.mark.parametrize(
+    ("began_with", "goes_on_with"), [("shift+flip", "shift+flip"), ("shift", "auto"), ("none", "auto")]
+)
+def test_a_run_from_before_the_option_goes_on_with_its_augmentation(began_with: str, goes_on_with: str) -> None:
+    stored = {"request": json.loads(json.dumps(search_request({}).describe())), "data": {"augmentation": began_with}}
+    for name in ("augmentation", "background", "skip_damaged"):
+        del stored["request"]["data"][name]
+    assert stored_request(stored, Path("run.json")).data.augmentation == goes_on_with
+
+
+def test_a_stored_augmentation_is_kept() -> None:
+    request = search_request({"augmentation": "none", "background": "black", "skip_damaged": True})
+    stored = {"request": json.loads(json.dumps(request.describe())), "data": {"augmentation": "shift+flip"}}
+    assert stored_request(stored, Path("run.json")) == request

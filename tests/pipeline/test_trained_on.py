@@ -126,6 +126,15 @@ def test_where_networks_are_only_judged_nothing_is_trained(
     assert RunFolder(tmp_path / "trained").read()["trained_on"] != ["elsewhere"] and not notes.texts
 
 
+def test_the_first_lines_say_how_data_are_read_and_the_run_stores_them(space: SearchSpace, tmp_path: Path) -> None:
+    notes = Notes()
+    train(asked(space), space, tmp_path / "run", notes)
+    facts = RunFolder(tmp_path / "run").read()["data"]
+    assert notes.texts[: len(facts["notes"])] == facts["notes"]
+    assert facts["notes"][0] == "augmentation: shift (of none, shift, shift+flip)"
+    assert facts["notes"][1].startswith("splits: ")
+
+
 def test_a_run_goes_on_on_another_device_but_not_otherwise_changed(space: SearchSpace, tmp_path: Path) -> None:
     out = tmp_path / "run"
     weights = train(asked(space), space, out, Silent())

@@ -1,0 +1,218 @@
+"""Decoding the pictures of a collection into splits in memory, and what people should know of them.
+
+Shapes: N images, C channels, H rows, W columns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from hwnas.core.arrays import IntArray
+from hwnas.data.image_files import named
+from hwnas.data.memory import require_memory
+from hwnas.data.pictures import ALL_16_BITS, ByteArray, Preparation, Range, is_deep
+from hwnas.data.request import DataRequest
+from hwnas.data.sources import Collection, Pictures
+from hwnas.data.splits import Examples, split_rows
+from hwnas.errors import DamagedImageError, DataError
+
+LISTED: Final = 100  # damaged images that an error names
+FULL: Final = 2**15  # span of 16-bit values from which on they are taken to use all 16 bits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """The splits of a collection with the labels as they were read; how images were prepared, and notes for people."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    preparation: Preparation
+    notes: tuple[str, ...]
+
+
+def decoded(
+    request: DataRequest,
+    collection: Collection,
+    groups: Callable[[Pictures], IntArray],
+    fewest: int = 1,
+    label_bytes: int = 0,
+) -> Decoded:
+    """Splits a collection, `groups` (N,) in proportion, and decodes its images to the request's shape.
+
+    A split has at least `fewest` images. Each label takes `label_bytes`. Raises DataError for images that do not fit into
+    memory, damaged ones (all of them in one message), and deep grey whose range cannot be told.
+    """
+    train = collection.train
+    given = {split: groups(pictures) for split, pictures in collection.parts.items()}
+    rows = split_rows(
+        given["train"],
+        validation_groups=given.get("validation"),
+        test_groups=given.get("test"),
+        seed=request.seed,
+        limit=request.limit,
+        fewest=fewest,
+    )
+    parts = [
+        (collection.parts.get(split, train), part)
+        for split, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test))
+    ]
+    _require_memory(request, [len(part) for _, part in parts], label_bytes)
+    decoder = _Decoder(request, train, rows.train)
+    splits = [decoder.examples(*part) for part in parts]
+    decoder.require_whole(splits)
+    decoder.require_known_range()
+    notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes())
+    return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
+
+
+def _sizes(collection: Collection, splits: Sequence[Examples], seed: int) -> str:
+    """Returns the note on where the splits come from."""
+    drawn = f"drawn from the training images (seed {seed})"
+    validation, test = ("as given" if split in collection.parts else drawn for split in ("validation", "test"))
+    return (
+        f"splits: {len(splits[0]):,} images train; {len(splits[1]):,} validate, {validation}; "
+        f"{len(splits[2]):,} test, {test}"
+    )
+
+
+def _require_memory(request: DataRequest, counts: Sequence[int], label_bytes: int) -> None:
+    needed = sum(counts) * (prod(request.input_shape) + label_bytes)
+    shape = " x ".join(map(str, request.input_shape))
+    what = f"{sum(counts):,} images of {shape}"
+    require_memory(request.reference, what, needed, "give --limit-images, or a space of a lower resolution")
+
+
+@dataclass(slots=True, eq=False)
+class _Decoder:
+    """Decodes images one by one, and remembers those that people should know of."""
+
+    request: DataRequest
+    train: Pictures
+    train_rows: IntArray
+    preparation: Preparation = field(init=False)
+    grey_range: Range | None = None
+    transparent: int = 0
+    animated: int = 0
+    deep: int = 0
+    count: int = 0
+    halved: int = 0
+    halved_range: tuple[int, int] = (255, 0)
+    damaged: dict[str, DamagedImageError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.preparation = Preparation(self.request.input_shape, self.request.images.background)
+
+    def examples(self, pictures: Pictures, rows: IntArray) -> Examples:
+        """Returns the images of those rows (N, C, H, W) and their labels, without damaged ones."""
+        try:
+            images: ByteArray = np.empty((len(rows), *self.request.input_shape), dtype=np.uint8)
+        except MemoryError as error:
+            raise DataError(f"{self.request.reference}: {error}; give --limit-images") from error
+        kept = list[int]()
+        for row in rows.tolist():
+            try:
+                images[len(kept)] = self._prepared(pictures.image(row))
+            except DamagedImageError as error:
+                self.damaged[error.where] = error
+            else:
+                kept.append(row)
+        return Examples(images[: len(kept)], pictures.labels[kept])
+
+    def _prepared(self, image: Image.Image) -> ByteArray:
+        self.count += 1
+        self.animated += bool(image.info.get("frames"))
+        if image.info.get("halved"):
+            self.halved += 1
+            colours = np.asarray(image)[..., :3]  # not opacity
+            low, high = int(colours.min()), int(colours.max())
+            self.halved_range = (min(low, self.halved_range[0]), max(high, self.halved_range[1]))
+        if image.has_transparency_data and self.request.input_shape[0] != 4:
+            self.transparent += int(np.asarray(image.convert("RGBA").getchannel("A")).min()) < 255
+        if is_deep(image):
+            self.deep += 1
+            if self.grey_range is None:
+                self.grey_range = _grey_range(self.train, self.train_rows)
+                self.preparation = Preparation(
+                    self.request.input_shape, self.request.images.background, self.grey_range
+                )
+        return self.preparation(image)
+
+    def require_known_range(self) -> None:
+        """Raises DataError for colours of 16 bits that use less than half of them: pillow reads the upper 8 bits alone."""
+        low, high = self.halved_range
+        if self.halved and 0 < high - low < FULL // 256:
+            raise DataError(
+                f"{self.request.reference}: {self.halved} images hold 16 bits per colour and use only values from {low * 256} "
+                f"to {high * 256 + 255}, and pillow reads the upper 8 bits; store them as 8 bits"
+            )
+
+    def require_whole(self, splits: Sequence[Examples]) -> None:
+        """Raises DataError for damaged images that are not to be skipped, or without which a split or a class is empty."""
+        if not self.damaged:
+            return
+        if not self.request.images.skip_damaged:
+            errors = [self.damaged[where] for where in sorted(self.damaged)]
+            if len(errors) == 1:
+                raise errors[0]
+            listed = named([f"{error.where} {error.wrong}" for error in errors], LISTED)
+            raise DataError(
+                f"{self.request.reference}: {len(errors)} images are damaged ({listed}); replace or remove them, or give "
+                f"--skip-damaged"
+            )
+        if not all(len(split) for split in splits):
+            raise DataError(f"{self.request.reference}: a split has only damaged images; replace them")
+
+    def notes(self) -> tuple[str, ...]:
+        """Returns a line for each kind of image that is not simply copied."""
+        lines = {
+            f"transparency: {self.transparent} of {self.count} images are laid over {self.preparation.background} "
+            f"(--background)": self.transparent,
+            f"frames: {self.animated} of {self.count} images have several; the first of each is read": self.animated,
+            f"deep grey: {self.deep} of {self.count} images have more than 8 bits; {self.preparation.grey_range[0]:g} becomes "
+            f"0, {self.preparation.grey_range[1]:g} white": self.deep,
+            f"damaged: {len(self.damaged)} images are left out ({named(sorted(self.damaged))})": len(self.damaged),
+        }
+        return tuple(line for line, count in lines.items() if count)
+
+
+def _grey_range(pictures: Pictures, rows: IntArray) -> Range:
+    """Returns the range of deep grey in the training images: from its lowest value to just above its highest.
+
+    All 16 bits where half of them are used, as other software shows such images. Raises DataError where images of 8 bits
+    are among them and the range is another: which values of the two kinds mean the same cannot be told.
+    """
+    lows, highs, others = list[float](), list[float](), 0
+    is_float = False
+    for row in rows.tolist():
+        try:
+            image = pictures.image(row)
+        except DamagedImageError:
+            continue
+        if not is_deep(image):
+            others += 1
+            continue
+        low, high = np.asarray(image).min(), np.asarray(image).max()
+        lows.append(float(low))
+        highs.append(float(high))
+        is_float |= image.mode == "F"
+    if not lows:
+        raise DataError(
+            f"{pictures.where}: holds 8 bits, but images of another split hold grey of 16 bits; which of their values are "
+            f"alike cannot be told: store all as 8 bits"
+        )
+    low, high = min(lows), max(highs)
+    if not np.isfinite([low, high]).all():
+        raise DataError(f"{pictures.where}: has grey values that are not finite; store finite ones")
+    if not is_float and low >= 0 and high < ALL_16_BITS[1] and (high - low >= FULL or (high == low and not others)):
+        return ALL_16_BITS
+    if others:
+        raise DataError(
+            f"{pictures.where}: {len(lows)} images hold grey from {low:g} to {high:g}, {others} hold 8 bits; which of their "
+            f"values are alike cannot be told: store all as 8 bits"
+        )
+    return low, high if is_float and high > low else high + 1

@@ -1,0 +1,145 @@
+"""Image files and encoded bytes: which are read, decoded upright, and what is said of those that are not.
+
+The file knows nothing of labels and splits.
+"""
+
+import os
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+from zipfile import BadZipFile
+from zlib import error as BadZlib
+
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL.Image import DecompressionBombError
+
+from hwnas.errors import DamagedImageError, DataError
+
+# Pillow's formats of still images by suffix. Not EPS or PDF, which run a program to be read.
+FORMATS: Final = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jfif": "JPEG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+    ".pgm": "PPM",
+    ".ppm": "PPM",
+} | ({".avif": "AVIF"} if "avif" in features.modules and features.check("avif") else {})
+NAMED: Final = 5  # files that a note names; further ones are counted
+
+# Errors of pillow, numpy and zipfile for files with bytes changed or missing: all that the fuzz tests have met.
+DAMAGE: Final = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    BadZipFile,
+    BadZlib,
+    DecompressionBombError,
+)
+
+
+def is_picture(path: Path) -> bool:
+    """Returns True for file names of known formats."""
+    return path.suffix.lower() in FORMATS
+
+
+def picture(file: Path | BytesIO, where: str) -> Image.Image:
+    """Returns a decoded image as a viewer shows it, turned by its EXIF orientation; of several frames the first.
+
+    `info["frames"]` says whether there are several, `info["halved"]` whether pillow keeps only the upper 8 of 16 bits per
+    colour. Raises DamagedImageError, which names `where`.
+    """
+    try:
+        with _ignoring_bad_exif(), Image.open(file, formats=list(set(FORMATS.values()))) as image:
+            stored = str(image.tile)
+            image.load()
+            image.info["halved"] = ";16" in stored and not image.mode.startswith("I")
+            image.info["frames"] = image.format != "MPO" and getattr(image, "is_animated", False)
+            _turn_upright(image)
+    except UnidentifiedImageError as error:
+        raise DamagedImageError(where, "is not a PNG, JPEG, BMP, WebP, TIFF or GIF image") from error
+    except DAMAGE as error:
+        raise DamagedImageError(where, f"cannot be decoded ({line_of(error)})") from error
+    return image
+
+
+@contextmanager
+def _ignoring_bad_exif() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+        yield
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turns an image by its EXIF orientation, in place. Viewers show an image whose EXIF is damaged as it is stored."""
+    with suppress(*DAMAGE, struct.error, KeyError, TypeError):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def pictures_below(folder: Path, kind: str) -> tuple[list[Path], list[Path]]:
+    """Returns the images of a folder and of its subfolders, and the other files there; hidden ones in neither.
+
+    Links to folders are not followed, and count as other files.
+    """
+    images, others = list[Path](), list[Path]()
+    for root, folders, names in os.walk(folder, onerror=_raise_unreadable(kind)):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        for path in (Path(root, name) for name in (*names, *links) if not name.startswith(".")):
+            (images if is_picture(path) and path.is_file() else others).append(path)
+    return sorted(images), sorted(others)
+
+
+def _raise_unreadable(kind: str) -> Callable[[OSError], None]:
+    def raise_it(error: OSError) -> None:
+        raise unreadable(Path(error.filename), kind, error) from error
+
+    return raise_it
+
+
+def unread(where: Path, paths: Sequence[Path | str], reason: str) -> tuple[str, ...]:
+    """Returns the note on files that are left out, counted and named; no note where there are none."""
+    if not paths:
+        return ()
+    names = [str(path.relative_to(where)) if isinstance(path, Path) else path for path in paths]
+    return (f"{where}: not read, {reason}: {len(names)} ({named(names)})",)
+
+
+def named(names: Sequence[str], most: int = NAMED) -> str:
+    """Returns the first names in one line, and the number of further ones.
+
+    >>> named(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    further = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + further
+
+
+def listed(folder: Path, keep: Callable[[Path], bool], kind: str) -> list[Path]:
+    """Returns the paths in a folder that `keep` accepts, by name, without hidden ones."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and keep(path))
+    except OSError as error:
+        raise unreadable(folder, kind, error) from error
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> DataError:
+    """Returns the error for a file or folder that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: does not exist; check what follows `{kind}:`")
+    return DataError(f"{path}: cannot be read as {kind} ({line_of(error)}); make or fetch it again")
+
+
+def line_of(error: Exception) -> str:
+    """Returns an error's message in one line, or its class where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,68 @@
+"""Prepares a photo for an exported model from the model's own metadata. Needs numpy, Pillow and onnxruntime, no hwnas.
+
+python scripts/examples/prepare_image.py runs/search/models/ARCH.onnx photo.jpg
+"""
+
+import json
+import sys
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def read_metadata(properties):
+    """Returns the facts about preparation and output by name; `properties` are those of an ONNX file, as text."""
+    names = ("orientation", "grey_range", "background", "channels", "size", "resize", "antialias", "fit", "scale")
+    return {name: json.loads(properties[f"hwnas.{name}"]) for name in (*names, "mean", "std")}
+
+
+def prepare(image, facts):
+    """Returns the model's input for one image: float32 of shape (1, channels, rows, columns)."""
+    if facts["orientation"] == "exif":
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # grey of 16 bits and more
+        image = grey_of_8_bits(image, *facts["grey_range"])
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if facts["background"] is not None:
+            behind = Image.new("RGBA", image.size, (*facts["background"], 255))
+            image = Image.alpha_composite(behind, image).convert("RGB")
+    image = image.convert(facts["channels"])  # L, RGB or RGBA
+    if (facts["resize"], facts["antialias"], facts["fit"]) != ("bilinear", True, "squash"):
+        raise ValueError(f"this example knows no {facts['resize']} {facts['fit']}")
+    rows, columns = facts["size"]
+    if image.size != (columns, rows):
+        # Squashed to the size, not cropped. Pillow's BILINEAR is antialiased where it shrinks.
+        image = image.resize((columns, rows), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.float32).reshape(rows, columns, -1).transpose(2, 0, 1)
+    mean, std = (np.array(facts[name], dtype=np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
+    return ((pixels / np.float32(facts["scale"]) - mean) / std)[None]
+
+
+def grey_of_8_bits(image, low, high):
+    """Returns deep grey with `low` as 0 and `high` as 256, rounded down."""
+    values = np.asarray(image).astype(np.float64)
+    grey = Image.fromarray(np.floor((values - low) * 256 / (high - low)).clip(0, 255).astype(np.uint8))
+    if "transparency" in image.info:
+        opacity = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
+        grey = Image.merge("LA", (grey, Image.fromarray(opacity)))
+    return grey
+
+
+def main(model, photo):
+    """Prints the classes of a photo, the likeliest first."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    properties = session.get_modelmeta().custom_metadata_map
+    given = session.get_inputs()[0]
+    x = prepare(Image.open(photo), read_metadata(properties))
+    logits = session.run(None, {given.name: np.repeat(x, given.shape[0], axis=0)})[0][0]
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    classes = json.loads(properties["hwnas.classes"])
+    for label in np.argsort(-shares):
+        print(f"{shares[label]:6.1%}  {classes[label]}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

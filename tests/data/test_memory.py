@@ -1,0 +1,98 @@
+"""Memory: images that do not fit are refused before they are loaded, and statistics take little beside the images."""
+
+import math
+import resource
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hwnas.data.dataset import load_data
+from hwnas.data.memory import require_memory
+from hwnas.data.pictures import normalisation
+from hwnas.errors import DataError
+
+MIB = 2**20
+TOLD = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="this system does not tell its memory")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Leaves this process 100 MiB beside the memory that it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    facts = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    resource.setrlimit(resource.RLIMIT_AS, (int(facts["VmSize"].split()[0]) * 1024 + 100 * MIB, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def write_folder(folder: Path, count: int) -> str:
+    for number in range(count):
+        (folder / "ab"[number % 2]).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(folder / "ab"[number % 2] / f"{number}.png")
+    return f"imagefolder:{folder}"
+
+
+@TOLD
+def test_images_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Path, little_memory: None) -> None:
+    reference = write_folder(tmp_path, 12)
+    with pytest.raises(DataError) as refusal:
+        load_data(reference, (3, 4000, 4000))
+    message = str(refusal.value)
+    assert message.startswith(
+        f"{reference}: 12 images of 3 x 4000 x 4000 take 0.5 GiB of memory, 0.1 GiB are available"
+    )
+    assert message.endswith("; give --limit-images, or a space of a lower resolution") and "\n" not in message
+    assert len(load_data(reference, (3, 8, 8)).train) == 8
+
+
+@TOLD
+def test_arrays_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Path, little_memory: None) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape in (("x", (12, 4000, 4000)), ("y", (12,))):
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                for _ in range(shape[0]):
+                    file.write(bytes(math.prod(shape[1:])))
+    with pytest.raises(
+        DataError, match=r"a\.npz: its arrays take 0\.2 GiB of memory, 0\.1 GiB are available; give it in"
+    ):
+        load_data(f"npz:{tmp_path / 'a.npz'}", (3, 8, 8))
+
+
+@TOLD
+def test_a_message_says_both_sizes_and_what_to_do() -> None:
+    require_memory("here", "nothing", 0)
+    with pytest.raises(
+        DataError, match=r"^here: images take 1048576\.0 GiB of memory, .* GiB are available; ask for less$"
+    ):
+        require_memory("here", "images", 2**50, "ask for less")
+
+
+def test_statistics_take_little_memory_and_are_those_of_all_images_at_once() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4000, 3, 64, 64), dtype=np.uint8)
+    tracemalloc.start()
+    found = normalisation(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * images.nbytes  # of 47 MiB: the squares of 4 MiB
+    parts = images.transpose(1, 0, 2, 3).reshape(3, -1)
+    mean = parts.mean(axis=1)
+    variance = np.square(parts, dtype=np.uint16).mean(axis=1) - mean**2
+    assert found.mean == tuple((mean / 255).tolist())
+    assert found.std == tuple((np.sqrt(variance) / 255).tolist())
+
+
+def test_loading_takes_little_more_than_the_images(tmp_path: Path) -> None:
+    reference = write_folder(tmp_path, 40)
+    load_data(reference, (3, 8, 8))  # imports
+    tracemalloc.start()
+    data = load_data(reference, (3, 512, 512))
+    data.digest()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.4 * sum(split.raw.nbytes for split in (data.train, data.validation, data.test))
