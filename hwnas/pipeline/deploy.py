@@ -189,18 +189,22 @@ def test(job: Deployment, phase: str, evaluations: Iterable[Evaluation]) -> None
 
 
 def write_classes(job: Deployment, evaluations: Iterable[Evaluation]) -> None:
-    """Writes what becomes of each class of the test split, network by network, where the task tells (`ByClass`)."""
+    """Writes what becomes of each class of the test split, network by network, where the task tells (`ByClass`); models run in
+    the precision of the first device."""
     target, _ = next(iter(job.latencies.values()))
     if not isinstance(job.task, ByClass):
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arch_id", "class", "labels_test", "predictions_test", "recall_test", "precision_test"])
-    names: list[Any] = job.run.read()["data"].get("classes", [])
+    columns = ("labels", "predictions", "recall", "precision")
+    writer.writerow(["arch_id", "class", *(f"{column}_test" for column in columns)])
+    names = job.run.read()["data"].get("classes")
+    named: Sequence[Any] = names if isinstance(names, list) else []
     for evaluation in evaluations:
         rows = job.task.class_rows(answers(_loaded(job, target, evaluation), job.data, target.here.batch))
         for number, row in enumerate(rows):
-            writer.writerow([evaluation.arch.id, names[number] if number < len(names) else number, *row.values()])
+            name = named[number] if number < len(named) else number
+            writer.writerow([evaluation.arch.id, name, *(row[column] for column in columns)])
     replace_file(job.run.classes, text.getvalue())
 
 

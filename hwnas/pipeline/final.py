@@ -18,7 +18,7 @@ from hwnas.pipeline.options import FinalRequest
 from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
-from hwnas.tasks.task import Task
+from hwnas.tasks.task import Metric, Task
 from hwnas.train.alone import Teacher
 from hwnas.train.recipes import Recipe
 from hwnas.train.weights import save_weights
@@ -33,7 +33,8 @@ FINETUNING: Final = 0.1
 class FinalTraining:
     """Trains networks further, one by one; each is kept in the run folder and its validation metrics in the database.
 
-    `networks` gives the network of an evaluation with the weights of the search. `teacher` gives outputs to imitate.
+    `networks` gives the network of an evaluation with the weights of the search, `teacher` outputs to imitate. `metric` says
+    whether a network has become worse.
     """
 
     run: RunFolder
@@ -44,6 +45,7 @@ class FinalTraining:
     recipe: Recipe
     networks: Callable[[Evaluation], StagedNetworks]
     teacher: Teacher | None
+    metric: Metric
     database: RunDatabase
     validation: SplitScore
     recalibrate: Recalibrate
@@ -75,8 +77,8 @@ class FinalTraining:
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
         metrics = dict(self.validation.score(module))
-        first = self.task.metrics[0]
-        if not first.minimised(metrics[first.name]) <= first.minimised(before.metrics[first.name]):
+        name, minimised = self.metric.name, self.metric.minimised
+        if not minimised(metrics[name]) <= minimised(before.metrics[name]):
             self.run.final_weights(arch.id).unlink()
             return before
         return Evaluation(arch, stages, metrics)

@@ -39,7 +39,8 @@ class Budget:
 
     @property
     def is_limit(self) -> bool:
-        """False for a share of 100 % or more: the largest network is within it, even where its interval's upper end is not."""
+        """False for a share of 100 % or more, which limits nothing: networks are held to the upper ends of their intervals, and
+        the largest one's is over 100 %."""
         return self.share is None or self.share < 1
 
     def resolve(self, largest_ms: float) -> float:

@@ -55,6 +55,13 @@ class Goal:
     budgets_ms: tuple[Mapping[str, float], ...]
     budget_on: str
 
+    @property
+    def first_metric(self) -> Metric:
+        """The first metric among the objectives; where none is an objective, the task's first."""
+        return next(
+            (metric for name in self.objectives for metric in self.metrics if metric.name == name), self.metrics[0]
+        )
+
     def limits_under(self, budget_ms: Mapping[str, float]) -> tuple[Limit, ...]:
         """Returns the limits of a search under a budget."""
         return (*self.limits, *(Limit(self.costs[name], bound_ms) for name, bound_ms in budget_ms.items()))

@@ -42,8 +42,9 @@ def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None =
     rows = {row.arch_id: row for row in read_front(run.front)}
     row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
     arch_id = arch if row is None else row.arch_id
-    out = out or Path(run.model(arch_id).name)
-    if row is None or batch is not None:
+    out = out or Path(Path(f"{arch_id}.onnx").name)
+    first = run.read("devices")["devices"][0]["conditions"]
+    if row is None or batch not in (None, first["batch"]):
         return _export_evaluated(run_path, arch_id, out, batch)
     replace_file(out, _model(run.inside(row.onnx), arch_id).read_bytes())
     return out

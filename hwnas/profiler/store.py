@@ -85,7 +85,7 @@ class TableWriter:
         content = self._path.read_bytes()
         whole = b"".join(text + b"\n" for text in whole_lines(content))
         if whole != content:
-            replace_file(self._path, whole)
+            replace_file(self._path.resolve(), whole)  # a link stays one
 
     def append(self, rows: Iterable[Row]) -> None:
         """Writes rows to the disk and counts them."""

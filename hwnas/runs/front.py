@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -196,12 +197,15 @@ def _counted(value: float) -> float:
 def _rows(text: str) -> list[FrontRow]:
     if not text.endswith(("\n", *_WHOLE_ENDS)):  # a shorter last word would be read as a whole one
         raise ValueError("the last line is torn")
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+    delimiter = _delimiter(text)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     columns = list(reader.fieldnames or ())
     for name in columns:
         if columns.count(name) > 1:
             raise ValueError(f"column {name} twice")
     lines = [_whole(line) for line in reader]
+    if delimiter == ";":
+        lines = [{name: _with_point(cell) for name, cell in line.items()} for line in lines]
     if not lines:
         raise ValueError("no rows")
     _require(columns)
@@ -214,6 +218,11 @@ def _delimiter(text: str) -> str:
     """Returns the delimiter of the header: a comma, or the semicolon or tab of a spreadsheet."""
     header = text.partition("\n")[0]
     return max(",;\t", key=header.count)
+
+
+def _with_point(cell: str) -> str:
+    """Returns a number with a decimal comma, as spreadsheets that separate by semicolons write it, with a point."""
+    return cell.replace(",", ".") if re.fullmatch(r"[+-]?\d+,\d+([eE][+-]?\d+)?", cell) else cell
 
 
 def _require(columns: Sequence[str]) -> None:

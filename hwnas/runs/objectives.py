@@ -119,7 +119,10 @@ def known_names(row: "FrontRow", metrics: Sequence[Metric]) -> list[str]:
     ends = tuple(UNIT_OF_COLUMN)
     costs = [name.removesuffix(next((end for end in ends if name.endswith(end)), "")) for name in row.costs]
     latencies = [LATENCY, *(f"{LATENCY}@{latency.device}" for latency in row.latencies[1:])]
-    return [*(metric.name for metric in metrics), *latencies, *costs]
+    validated = [
+        metric.name for metric in metrics if f"{metric.name}_val" in row.metrics
+    ]  # earlier versions knew fewer
+    return [*validated, *latencies, *costs]
 
 
 def named(rows: Sequence["FrontRow"], objectives: Sequence[Objective]) -> dict[str, "FrontRow"]:

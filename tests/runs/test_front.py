@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import pickle
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -201,6 +202,19 @@ def test_a_front_in_any_encoding_and_with_any_delimiter_of_spreadsheets_is_read(
     saved = text.getvalue() if ending else text.getvalue().removesuffix("\n")
     path.write_bytes(saved.encode(encoding))
     assert read_front(path) == rows
+
+
+def test_a_front_with_decimal_commas_is_read(tmp_path: Path) -> None:
+    path, text = tmp_path / "front.csv", io.StringIO(newline="")
+    rows = [front_row(1.25), front_row(2.0)]
+    write_front(path, rows)
+    cells = [
+        [cell.replace(".", ",") if re.fullmatch(r"-?\d+\.\d+", cell) else cell for cell in line]
+        for line in csv.reader(io.StringIO(path.read_text(), newline=""))
+    ]
+    csv.writer(text, delimiter=";", lineterminator="\r\n").writerows(cells)
+    path.write_text(text.getvalue())
+    assert "1,25" in path.read_text() and read_front(path) == rows
 
 
 def test_a_front_whose_last_cell_is_torn_is_damaged_without_its_newline(tmp_path: Path) -> None:
