@@ -22,7 +22,7 @@ def printed(script: str, data: Path, *arguments: str) -> list[list[str]]:
     """The cells of each line of its tables."""
     command = [sys.executable, str(SCRIPTS / script), *arguments]
     done = subprocess.run(
-        command, env=os.environ | {"HWNAS_BENCH_DATA": str(data)}, capture_output=True, text=True, timeout=120
+        command, env=os.environ | {"HWNAS_BENCH_DATA": str(data)}, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr
     return [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
@@ -97,7 +97,7 @@ def test_a_device_that_no_table_has_is_named(tmp_path: Path, script: str) -> Non
         "--devices",
         "toaster",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 2 and done.stderr.endswith("no table has toaster; they have chip\n")
 
 

@@ -25,7 +25,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 def finish(*arguments: object) -> None:
     process = start(*arguments)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=1800)
     assert process.returncode == 0, errors
 
 
@@ -79,7 +79,7 @@ def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.send_signal(sent)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=1800)
     assert process.returncode == code
     assert "Traceback" not in errors
     assert "search and train go on by --resume" in errors
