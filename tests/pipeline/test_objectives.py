@@ -115,7 +115,10 @@ def test_any_cost_can_be_limited(small_space: SearchSpace, small_predictor: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objectives": "loss,speed"}, "unknown objective or cost 'speed'; known: FILE.py:NAME, accuracy, energy"),
+        (
+            {"objectives": "loss,speed"},
+            "unknown objective or cost 'speed'; known: FILE.py:NAME, accuracy, balanced_accuracy, energy",
+        ),
         ({"limit": ("beauty<=1",)}, "unknown cost 'beauty'"),
         ({"device": ("cpu", "cpu")}, "give each device once"),
         ({"device": ("cpu+colour=2",)}, "'colour=2' is not one of threads=..."),
