@@ -124,7 +124,7 @@ def test_a_file_of_others_runs_its_space_only_when_the_user_allows_it(theirs: Pa
     code, message = hwnas(*arguments)
     assert code == 2
     assert message.endswith(
-        f"{names}: names {evil} to be run, which you have neither run nor allowed; read it, and allow it by "
+        f"{names}: names {evil} to be run, which is not on your trust list; read it, and allow it by "
         f"`hwnas trust {evil}`"
     )
     assert not mark.exists()
@@ -215,6 +215,31 @@ def test_every_reference_in_a_run_is_asked_for(
     assert not (theirs / "mark").exists()
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        "space.reference",
+        "request.space.space",
+        "request.data.data",
+        "request.data.task",
+        "request.strategy",
+        "request.strategy.name",
+        "request.strategy.options",
+        "request.goal.objectives",
+        "request.goal.limit",
+        "request.devices.runtime",
+        "request.devices.device",
+    ],
+)
+def test_a_reference_that_is_no_text_is_told_in_one_line(ours: Path, tmp_path: Path, hwnas: Hwnas, places: str) -> None:
+    run = Path(shutil.copytree(ours / "run", tmp_path / "run"))
+    assert hwnas("trust", ours / "space.py")[0] == 0
+    for value in (5, [5]):
+        changed(run / "run.json", places, value)
+        code, message = hwnas("search", "--resume", "--out", run)
+        assert code == 2 and message.startswith(f"hwnas: {run / 'run.json'}: "), message
+
+
 def test_a_shipped_devices_runtime_is_asked_for(theirs: Path, hwnas: Hwnas, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = theirs / "devices" / "predictors" / "board" / "mobilenet.json"
     predictor.parent.mkdir(parents=True)
@@ -245,7 +270,9 @@ def test_a_run_of_a_file_that_was_named_goes_on_without_a_question(
     file.write_text(f"{OWN}\n# greener\n")
     code, message = hwnas("train", "--resume", "--out", run)
     assert code == 2
-    assert f"run.json: names {file} to be run, which has changed since you last ran or allowed it; read it" in message
+    assert (
+        f"run.json: names {file} to be run; it, or a module beside it that it imports, has changed since you" in message
+    )
     assert hwnas("train", "--resume", *options(file), "--out", run)[0] == 0, "named in this very call"
 
 
