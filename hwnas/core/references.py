@@ -92,11 +92,15 @@ def cause(error: BaseException, file: str | Path) -> str:
     """Returns the kind and message of an error, and the last line of `file` that the error passed through, if any."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
-    path = Path(file)
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    lines = lines_in(error, file)
     message = " ".join(str(error).split())  # messages of torch may have several lines
-    return f"{type(error).__name__}: {message}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
+    return f"{type(error).__name__}: {message}" + (f" ({Path(file).name}, line {lines[-1]})" if lines else "")
+
+
+def lines_in(error: BaseException, file: str | Path) -> list[int | None]:
+    """Returns the lines of a file that an error passed through, the innermost last."""
+    path, frames = Path(file).resolve(), traceback.extract_tb(error.__traceback__)
+    return [frame.lineno for frame in frames if Path(frame.filename).resolve() == path]
 
 
 def run_file(reference: str, error: type[HwnasError]) -> None:
