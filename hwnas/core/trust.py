@@ -84,7 +84,7 @@ def closure(path: Path) -> dict[str, str]:
     """Returns the SHA-256 of a Python file (its name is ".") and of the modules and packages in its folder that it imports,
     or names as "module:attribute", and theirs in turn, by relative path."""
     path = path.resolve()
-    contents, waiting = dict[str, str](), [path]
+    contents, modules, waiting = dict[str, str](), set[str](), [path]
     while waiting:
         file = waiting.pop(0)
         name = "." if file == path else file.relative_to(path.parent).as_posix()
@@ -92,7 +92,9 @@ def closure(path: Path) -> dict[str, str]:
             content = file.read_bytes()
             contents[name] = _hash(content)
             if file.suffix == ".py":
-                waiting += [beside for module in _imported(content) for beside in _beside(path.parent, module)]
+                new = _imported(content) - modules
+                modules |= new
+                waiting += [beside for module in sorted(new) for beside in _beside(path.parent, module)]
     return contents
 
 
