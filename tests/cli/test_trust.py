@@ -240,6 +240,16 @@ def test_a_reference_that_is_no_text_is_told_in_one_line(ours: Path, tmp_path: P
         assert code == 2 and message.startswith(f"hwnas: {run / 'run.json'}: "), message
 
 
+def test_a_table_and_a_predictor_whose_space_is_no_text_are_damaged(theirs: Path, hwnas: Hwnas) -> None:
+    table = read_table(theirs / "table.jsonl")
+    header = header_line(table.conditions, {**table.space, "reference": 5}, table.provenance)
+    table.path.write_bytes(header + b"".join(line(row) for row in table.rows))
+    changed(theirs / "predictor.json", "space.reference", 5)
+    for names, arguments in list(commands(theirs))[:2]:
+        code, message = hwnas(*arguments)
+        assert code == 2 and f"{names}: damaged: its space is 5, not a name; make it again" in message
+
+
 def test_a_shipped_devices_runtime_is_asked_for(theirs: Path, hwnas: Hwnas, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = theirs / "devices" / "predictors" / "board" / "mobilenet.json"
     predictor.parent.mkdir(parents=True)
