@@ -147,21 +147,12 @@ def test_a_file_that_serves_a_space_of_the_users_own_runs_nothing(ours: Path, th
     out.mkdir()
     shutil.copy(table, out / "more.jsonl")
     search = ["search", *mine, *TRAINED, "--objectives", "loss,params", "--evaluations", "4", "--final", "none"]
+    fit = ["fit", "--table", table, *mine, "--allow-unconverged"]
     for arguments in (
         ["merge", table, out / "more.jsonl", "--out", out / "both.jsonl"],
         ["profile", *mine, "--networks", "8", "--out", table],
-        ["fit", "--table", table, *mine, "--allow-unconverged", "--out", out / "p.json"],
-        [
-            "fit",
-            "--table",
-            table,
-            *mine,
-            "--allow-unconverged",
-            "--from",
-            theirs / "predictor.json",
-            "--out",
-            out / "q.json",
-        ],
+        [*fit, "--out", out / "p.json"],
+        [*fit, "--from", theirs / "predictor.json", "--out", out / "q.json"],
         [*search, "--predictor", theirs / "predictor.json", "--supernet", theirs / "trained", "--out", out / "a"],
         [*search, "--table", table, "--supernet", theirs / "run", "--out", out / "b"],
         ["plot", theirs / "run", "--out", out / "front.png"],
@@ -182,21 +173,22 @@ def changed(path: Path, places: str, value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(
-    ("places", "value"),
-    [
-        ("request.space.space", "EVIL:build"),
-        ("space.reference", "EVIL:build"),
-        ("request.data.data", "EVIL:stripes"),
-        ("request.data.task", "EVIL:make"),
-        ("request.strategy.name", "EVIL:Strategy"),
-        ("request.goal.objectives", "loss, EVIL:cost"),
-        ("request.goal.limit", ["EVIL:cost <= 3"]),
-        ("request.devices.runtime", "EVIL:RUNTIME"),
-        ("request.devices.device", ["cpu+runtime=EVIL:RUNTIME"]),
-        ("devices.0.conditions.runtime", "EVIL:RUNTIME 1.0"),
-    ],
-)
+# Where a run.json names parts, and what it may name there.
+PLACES: list[tuple[str, Any]] = [
+    ("request.space.space", "EVIL:build"),
+    ("space.reference", "EVIL:build"),
+    ("request.data.data", "EVIL:stripes"),
+    ("request.data.task", "EVIL:make"),
+    ("request.strategy.name", "EVIL:Strategy"),
+    ("request.goal.objectives", "loss, EVIL:cost"),
+    ("request.goal.limit", ["EVIL:cost <= 3"]),
+    ("request.devices.runtime", "EVIL:RUNTIME"),
+    ("request.devices.device", ["cpu+runtime=EVIL:RUNTIME"]),
+    ("devices.0.conditions.runtime", "EVIL:RUNTIME 1.0"),
+]
+
+
+@pytest.mark.parametrize(("places", "value"), PLACES)
 def test_every_reference_in_a_run_is_asked_for(
     ours: Path, theirs: Path, hwnas: Hwnas, places: str, value: str | list[str]
 ) -> None:
@@ -215,22 +207,7 @@ def test_every_reference_in_a_run_is_asked_for(
     assert not (theirs / "mark").exists()
 
 
-@pytest.mark.parametrize(
-    "places",
-    [
-        "space.reference",
-        "request.space.space",
-        "request.data.data",
-        "request.data.task",
-        "request.strategy",
-        "request.strategy.name",
-        "request.strategy.options",
-        "request.goal.objectives",
-        "request.goal.limit",
-        "request.devices.runtime",
-        "request.devices.device",
-    ],
-)
+@pytest.mark.parametrize("places", ["request.strategy", *(place for place, _ in PLACES[:-1])])
 def test_a_reference_that_is_no_text_is_told_in_one_line(ours: Path, tmp_path: Path, hwnas: Hwnas, places: str) -> None:
     run = Path(shutil.copytree(ours / "run", tmp_path / "run"))
     assert hwnas("trust", ours / "space.py")[0] == 0
