@@ -42,11 +42,12 @@ def require_whole_arrays(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if member.filename.endswith(".npy"):
-                with archive.open(member) as file:
-                    declared = _declared_bytes(file)
-                if declared > member.file_size:
-                    raise ValueError(f"{member.filename} declares {declared:,} bytes and has {member.file_size:,}")
+            with archive.open(member) as file:  # numpy takes arrays by their first bytes, whatever the member is called
+                is_array = file.read(len(format.MAGIC_PREFIX)) == format.MAGIC_PREFIX
+                file.seek(0)
+                declared = _declared_bytes(file) if is_array else 0
+            if is_array and declared > member.file_size:
+                raise ValueError(f"{member.filename} declares {declared:,} bytes and has {member.file_size:,}")
 
 
 def _declared_bytes(file: IO[bytes]) -> int:

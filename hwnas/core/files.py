@@ -34,7 +34,7 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 def is_inside(folder: Path, name: str) -> bool:
     """Returns True where a name that a file holds stays in `folder` on every system: no absolute path, no `..` and no symbolic
-    link leads out of it.
+    link, nor a circle of links, leads out of it.
 
     >>> [is_inside(Path("run"), name) for name in ("models/a.onnx", "../a.onnx", "/a.onnx", "C:/a.onnx", "..\\\\a.onnx")]
     [True, False, False, False, False]
@@ -42,18 +42,27 @@ def is_inside(folder: Path, name: str) -> bool:
     written = PureWindowsPath(name)  # it separates by both slashes, and knows drives
     if written.anchor or ".." in written.parts or "\0" in name:
         return False
-    return (folder / name).resolve().is_relative_to(folder.resolve())
+    return not _leads_out(folder / name, Path(os.path.realpath(folder)))
 
 
 def links_out(folder: Path) -> Path | None:
-    """Returns the first symbolic link in a folder that leads out of it; None where there is none."""
-    root = folder.resolve()
+    """Returns the first symbolic link in a folder that leads out of it, or in a circle; None where there is none."""
+    root = Path(os.path.realpath(folder))  # `resolve` raises RuntimeError for a circle before Python 3.13
     for path, folders, files in os.walk(root):
         for name in sorted((*folders, *files)):
             file = Path(path, name)
-            if file.is_symlink() and not file.resolve().is_relative_to(root):
+            if file.is_symlink() and _leads_out(file, root):
                 return folder / file.relative_to(root)
     return None
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return True
+    return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 @contextmanager

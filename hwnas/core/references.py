@@ -9,6 +9,7 @@ A reference that the user gives in this very call is resolved. One that a file h
 import hashlib
 import importlib
 import importlib.util
+import os
 import shlex
 import sys
 import traceback
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from hwnas.core.trust import trust, untrusted
+from hwnas.core.trust import digest, trust, trusted
 from hwnas.errors import HwnasError, TrustError, UnknownNameError
 
 IN_A_FILE: Final = "FILE.py:NAME"
@@ -45,23 +46,30 @@ def resolve(kind: str, reference: str, known: Mapping[str, Any], error: type[Hwn
 
 
 def require_trusted(reference: str, where: str | Path) -> None:
-    """Raises TrustError for `FILE.py:NAME` whose file this user has neither run by naming it nor allowed, with this content.
+    """Raises TrustError for `FILE.py:NAME` whose file is not there, or is not on this user's trust list as it is now.
 
     `where` is the file that holds the reference. A file that runs in this process already may run.
     """
     path = Path(reference.rpartition(":")[0])
-    if not is_reference(reference) or not path.is_file() or _module_name(path) in sys.modules:
+    if not is_reference(reference):
         return
-    stranger = untrusted(path)
-    if stranger is None:
+    asks = f"{_printable(where)}: names {_printable(path)} to be run"
+    if not path.is_file():
+        raise TrustError(f"{asks}, which is not there; put the file there, or name it in the call")
+    if _module_name(path) in sys.modules:
         return
-    file, is_changed = stranger
-    imported_by = "" if file == path.resolve() else f" imports {file}, which"
-    said = "has changed since you last ran or allowed it" if is_changed else "you have neither run nor allowed"
-    raise TrustError(
-        f"{where}: names {path} to be run,{imported_by or ' which'} {said}; read it, and allow it by "
-        f"`hwnas trust {shlex.quote(str(path))}`"
-    )
+    known = trusted()
+    if digest(path) in known:
+        return
+    said = ", which is not on your trust list; read it, and allow it"
+    if str(path.resolve()) in known.values():
+        said = "; it, or a module beside it that it imports, has changed since you last ran or allowed it; read it, and allow it"
+    raise TrustError(f"{asks}{said} by `hwnas trust {shlex.quote(_printable(path))}`")
+
+
+def _printable(path: str | Path) -> str:
+    """Returns a path; one with control characters, which would steer the terminal, as Python writes it."""
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def is_reference(text: str) -> bool:
@@ -84,11 +92,15 @@ def cause(error: BaseException, file: str | Path) -> str:
     """Returns the kind and message of an error, and the last line of `file` that the error passed through, if any."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
-    path = Path(file)
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    lines = lines_in(error, file)
     message = " ".join(str(error).split())  # messages of torch may have several lines
-    return f"{type(error).__name__}: {message}" + (f" ({path.name}, line {lines[-1]})" if lines else "")
+    return f"{type(error).__name__}: {message}" + (f" ({Path(file).name}, line {lines[-1]})" if lines else "")
+
+
+def lines_in(error: BaseException, file: str | Path) -> list[int | None]:
+    """Returns the lines of a file that an error passed through, the innermost last."""
+    path, frames = Path(file).resolve(), traceback.extract_tb(error.__traceback__)
+    return [frame.lineno for frame in frames if Path(frame.filename).resolve() == path]
 
 
 def run_file(reference: str, error: type[HwnasError]) -> None:
@@ -101,23 +113,26 @@ def run_file(reference: str, error: type[HwnasError]) -> None:
 
 def _module_name(path: Path) -> str:
     # Each file has a module name of its own, so that its operators can name their torch modules by f"{__name__}:Class".
-    return f"hwnas_file_{hashlib.blake2s(str(path.resolve()).encode()).hexdigest()[:8]}"
+    return f"hwnas_file_{hashlib.blake2s(os.path.realpath(path).encode()).hexdigest()[:8]}"
 
 
 def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
-    """Returns the file as a module, executed once per process, and adds its content to the trust list."""
-    name = _module_name(path)
+    """Returns the file as a module, executed once per process, and adds it to the trust list.
+
+    The module is that of the file behind a symbolic link, whose neighbours it may import.
+    """
+    name, file = _module_name(path), path.resolve()
     if name in sys.modules:
         return sys.modules[name]
     with suppress(HwnasError, OSError):  # without a list that can be written, later calls ask
-        trust(path)
-    spec = importlib.util.spec_from_file_location(name, path)
+        trust(file)
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         # Compiled here: Python's loader would run the bytecode in __pycache__, which is nobody's to read.
-        exec(compile(path.read_bytes(), str(path.absolute()), "exec", dont_inherit=True), vars(module))
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
     except HwnasError:
         del sys.modules[name]
         raise

@@ -1,4 +1,7 @@
-"""The trust list: the Python files that this user has run by naming them, or has allowed, by the SHA-256 of their content.
+"""The trust list: the Python files that this user has run by naming them, or has allowed, by the SHA-256 of their closure.
+
+A file's closure is the file itself, and the modules beside it that it imports. Only whole closures are on the list: a module
+that one file imports may not run by itself, nor as a part of another's closure.
 
 The list is a file of JSON lines in the user's data folder, or wherever the environment variable HWNAS_TRUST says.
 """
@@ -7,8 +10,10 @@ import ast
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from importlib.machinery import all_suffixes
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +21,9 @@ from hwnas.errors import HwnasError
 
 VARIABLE: Final = "HWNAS_TRUST"
 SUFFIXES: Final = tuple(all_suffixes())
+# An attribute of a module, as operators name their torch modules: "package.module:Class".
+_NAME: Final = r"[^\W\d]\w*"
+_ATTRIBUTE: Final = re.compile(rf"({_NAME})(\.{_NAME})*:{_NAME}")
 
 
 def trust_list(environment: Mapping[str, str] = os.environ) -> Path:
@@ -28,7 +36,7 @@ def trust_list(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def trusted() -> dict[str, str]:
-    """Returns the path that each trusted content was last seen at, by its SHA-256. Lines that cannot be read are left out."""
+    """Returns the path that each trusted closure was last seen at, by its digest. Lines that cannot be read are left out."""
     try:
         lines = trust_list().read_bytes().splitlines()
     except OSError:
@@ -44,19 +52,17 @@ def trusted() -> dict[str, str]:
 
 
 def trust(path: Path) -> None:
-    """Adds the content of a Python file, and of the modules beside it that it imports, to the list.
+    """Adds a Python file, with the modules beside it that it imports, to the list.
 
     Raises HwnasError where the list cannot be written.
     """
-    known, where = trusted(), trust_list()
-    entries = [{"sha256": _hash(content), "path": str(file)} for file, content in content_of(path).items()]
-    new = [entry for entry in entries if known.get(entry["sha256"]) != entry["path"]]
-    if not new:
+    entry, where = {"sha256": digest(path), "path": str(path.resolve())}, trust_list()
+    if trusted().get(entry["sha256"]) == entry["path"]:
         return
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         with where.open("ab") as file:
-            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in new))
+            file.write(json.dumps(entry).encode() + b"\n")
     except OSError as error:
         raise HwnasError(
             f"{where}: the trust list cannot be written ({error.strerror}); name a file that can by the environment variable "
@@ -69,46 +75,70 @@ def forget() -> None:
     trust_list().unlink(missing_ok=True)
 
 
-def untrusted(path: Path) -> tuple[Path, bool] | None:
-    """Returns the first of a file and the modules beside it that it imports whose content is not on the list, and True where
-    the list has other content of it; None where all are on the list."""
-    known = trusted()
-    for file, content in content_of(path).items():
-        if _hash(content) not in known:
-            return file, str(file) in known.values()
-    return None
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a Python file's closure, over every relative path and content in it."""
+    return _hash(json.dumps(closure(path), sort_keys=True).encode())
 
 
-def content_of(path: Path) -> dict[Path, bytes]:
-    """Returns the content of a Python file and of the modules and packages beside it that its import statements name, and
-    theirs in turn, by resolved path; the file itself is first."""
+def closure(path: Path) -> dict[str, str]:
+    """Returns the SHA-256 of a Python file (its name is ".") and of the modules and packages in its folder that it imports,
+    or names as "module:attribute", and theirs in turn, by relative path."""
     path = path.resolve()
-    found, waiting = dict[Path, bytes](), [path]
+    contents, modules, waiting = dict[str, str](), set[str](), [path]
     while waiting:
         file = waiting.pop(0)
-        if file not in found:
-            found[file] = file.read_bytes()
+        name = "." if file == path else file.relative_to(path.parent).as_posix()
+        if name not in contents:
+            content = file.read_bytes()
+            contents[name] = _hash(content)
             if file.suffix == ".py":
-                waiting += [module for name in _imported(found[file]) for module in _beside(path.parent, name)]
-    return found
+                new = _imported(content) - modules
+                modules |= new
+                waiting += [beside for module in sorted(new) for beside in _beside(path.parent, module)]
+    return contents
 
 
-def _imported(source: bytes) -> list[str]:
-    """Returns the first part of every name that import statements name; none of a file that Python cannot read."""
+def _imported(source: bytes) -> set[str]:
+    """Returns the first part of every module that import statements and constants "module:attribute" name; none of a file that
+    Python cannot read."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+        return set()
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
-    return [name.partition(".")[0] for name in names if name.partition(".")[0] != "hwnas"]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    names += [text for text in texts if _ATTRIBUTE.fullmatch(text)]
+    return {re.split("[.:]", name)[0] for name in names} - {"hwnas"}
 
 
 def _beside(folder: Path, name: str) -> Iterator[Path]:
-    """Yields the files in a folder that `import name` may load, sources and extension modules."""
-    for file in sorted([*folder.glob(f"{name}.*"), *(folder / name).rglob("*")]):
-        if file.name.endswith(SUFFIXES) and file.suffix != ".pyc" and file.is_file():
-            yield file.resolve()
+    """Yields the files in a folder that `import name` may load: sources, bytecode without a source, and extension modules."""
+    files = list(folder.glob(f"{name}.*"))
+    if _is_package(folder / name):
+        seen = set[str]()
+        for path, folders, names in os.walk(folder / name, followlinks=True):
+            if os.path.realpath(path) in seen:
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(path))
+            folders.sort()
+            files += [Path(path, file) for file in names]
+    for file in sorted(files):
+        is_cached = file.suffix == ".pyc" and file.parent.name == "__pycache__"
+        if file.name.endswith(SUFFIXES) and not is_cached and file.is_file():
+            yield file
+
+
+def _is_package(folder: Path) -> bool:
+    """Returns True for a folder that `import` takes: one with an `__init__`, or any where no other module has its name."""
+    if any((folder / f"__init__{suffix}").is_file() for suffix in SUFFIXES):
+        return True
+    try:
+        spec = find_spec(folder.name) if folder.is_dir() else None
+    except ValueError:  # a module that was made without a specification
+        return False
+    return folder.is_dir() and (spec is None or spec.origin is None)
 
 
 def _hash(content: bytes) -> str:

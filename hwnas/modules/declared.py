@@ -11,16 +11,17 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from hwnas.core.operator import Operator
-from hwnas.core.references import cause
+from hwnas.core.references import cause, lines_in
 from hwnas.errors import HwnasError, SpaceError
 from hwnas.modules.build import build
 from hwnas.modules.counting import Counts, counts, sample_of
 
+SHAPES: Final = "output_shape is {}, and its module gives {}"
 # What an operator declares: the words for a difference, the declared value and the module's.
 Fact = Callable[[Operator, Counts], tuple[str, object, object]]
 FACTS: Final[Mapping[str, Fact]] = {
     "output_shape": lambda operator, counted: (
-        "output_shape is {}, and its module gives {}",
+        SHAPES,
         tuple(operator.output_shape),
         counted.output_shape,
     ),
@@ -69,7 +70,7 @@ def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[
         for fact in facts:
             wrong = disagreement(operator, counted, fact)
             if wrong:
-                raise SpaceError(f"place {place!r}: {operator.key}: {wrong}; correct the one that is wrong")
+                raise _disagrees(place, operator, wrong)
 
 
 def disagreement(operator: Operator, counted: Counts, fact: str) -> str:
@@ -80,34 +81,50 @@ def disagreement(operator: Operator, counted: Counts, fact: str) -> str:
 
 @contextmanager
 def naming(place: str, operator: Operator) -> Iterator[None]:
-    """Turns an error of a module's code into a SpaceError that names the place, the operator and the line."""
+    """Turns an error of a module's code into a SpaceError that names the place, the operator and the line.
+
+    A RuntimeError that did not pass through the module's file is left as it is: memory that ran out, or a device's fault.
+    """
     try:
         yield
     except (HwnasError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        module = sys.modules.get(operator.module.partition(":")[0])
-        file = getattr(module, "__file__", None) or ""
-        raise SpaceError(f"place {place!r}: {operator.key}: its module fails: {cause(error, file)}") from error
+        if isinstance(error, RuntimeError) and not lines_in(error, _file(operator)):
+            raise
+        raise _fails(place, operator, error) from error
+
+
+def _file(operator: Operator) -> str:
+    module = sys.modules.get(operator.module.partition(":")[0])
+    return getattr(module, "__file__", None) or ""
+
+
+def _fails(place: str, operator: Operator, error: Exception) -> SpaceError:
+    return SpaceError(f"place {place!r}: {operator.key}: its module fails: {cause(error, _file(operator))}")
+
+
+def _disagrees(place: str, operator: Operator, wrong: str) -> SpaceError:
+    return SpaceError(f"place {place!r}: {operator.key}: {wrong}; correct the one that is wrong")
 
 
 def _counts(place: str, operator: Operator) -> Counts:
     key = (type(operator), operator.key)
     if key not in _counted:
         with naming(place, operator), torch.random.fork_rng(devices=[]):
-            _counted[key] = _run(place, operator)
+            try:
+                _counted[key] = _run(place, operator)
+            except RuntimeError as error:  # shapes that do not fit, in a module that only puts together torch's
+                raise _fails(place, operator, error) from error
     return _counted[key]
 
 
 def _run(place: str, operator: Operator) -> Counts:
-    if operator.cost().flops < MANY_FLOPS and operator.cost().params < MANY_PARAMS:
+    is_large = operator.cost().flops >= MANY_FLOPS or operator.cost().params >= MANY_PARAMS
+    # Modules of others may need the values of their input, and tensors that they keep would stay without storage.
+    if not is_large or not operator.module.startswith("hwnas."):
         return _run_here(place, operator)
-    try:
-        with torch.device("meta"), _NormsAsCopies():
-            return _run_here(place, operator)
-    except SpaceError:
-        raise
-    except Exception:  # a module may need the values of its input
+    with torch.device("meta"), _NormsAsCopies():
         return _run_here(place, operator)
 
 
@@ -116,12 +133,12 @@ def _run_here(place: str, operator: Operator) -> Counts:
     """Runs a module in train mode and in eval mode, and returns what it did in the latter."""
     module = build(operator)
     output = module.train()(sample_of(operator.input_shape, operator.vocabulary, batch=BATCH))
-    declared = (BATCH, *operator.output_shape)
-    if tuple(output.shape) != declared:
-        raise SpaceError(
-            f"place {place!r}: {operator.key}: output_shape is {declared[1:]}, and its module gives "
-            f"{tuple(output.shape)} for a batch of {BATCH}; correct the one that is wrong"
-        )
+    declared, shape = tuple(operator.output_shape), tuple(output.shape)
+    if shape[:1] != (BATCH,):
+        wrong = SHAPES.format(declared, f"{shape} for a batch of {BATCH}, where the first axis must be the batch")
+        raise _disagrees(place, operator, wrong)
+    if shape[1:] != declared:
+        raise _disagrees(place, operator, SHAPES.format(declared, shape[1:]))
     return counts(module, operator.input_shape, operator.vocabulary)
 
 

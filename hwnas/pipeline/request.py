@@ -129,8 +129,8 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
     except TrustError:
         raise
-    except (KeyError, TypeError, HwnasError) as error:
-        said = str(error) if isinstance(error, HwnasError) else "not a request of this version"
+    except (AttributeError, KeyError, TypeError, HwnasError) as error:
+        said = str(error) if isinstance(error, HwnasError) else "damaged, or not a request of this version"
         raise RunError(f"{where}: {said}; start again under another --out") from None
 
 

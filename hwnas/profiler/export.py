@@ -132,7 +132,6 @@ def export_onnx(
             raise
         except Exception as error:  # ONNX Runtime's classes have no common base
             reason = " ".join(str(error).split())
-            raise ExportError(
-                f"{path}: the model fails at batch size {size}: {reason}; give a fixed batch size"
-            ) from error
+            advice = "; give a fixed batch size" if batch == DYNAMIC else ""
+            raise ExportError(f"{path}: the model fails at batch size {size}: {reason}{advice}") from error
     replace_file(Path(path), _with_metadata(model, metadata or {}))

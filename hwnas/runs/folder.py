@@ -1,6 +1,7 @@
 """A run folder: its files, its configuration, and the lock that keeps two processes apart."""
 
 import json
+import os
 import platform
 import sys
 import time
@@ -154,7 +155,9 @@ class RunFolder:
         """
         link = links_out(self.path)
         if link is not None:
-            raise RunError(f"{link}: is a link out of the run folder, to {link.resolve()}; put a copy in its place")
+            raise RunError(
+                f"{link}: is a link out of the run folder, to {os.path.realpath(link)}; put a copy in its place"
+            )
         try:
             facts = json.loads(self.json.read_bytes())
         except OSError:

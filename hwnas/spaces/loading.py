@@ -54,12 +54,16 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
 def reload_space(description: Mapping[str, Any], where: str | Path = "the space's description") -> SearchSpace:
     """Returns the space that the file `where` was made with (`SearchSpace.describe`).
 
-    Raises SpaceError if it has changed since, TrustError where a Python file would run that this user has not allowed.
+    Raises SpaceError if it has changed since or the description is damaged, TrustError where a Python file would run that this
+    user has not allowed.
     """
-    if not description["reference"]:
+    reference = description["reference"]
+    if not reference:
         raise SpaceError("this file's space was made in Python, not by name; put it into FILE.py and give FILE.py:NAME")
-    require_trusted(description["reference"], where)
-    made = load_space(description["reference"], description["options"])
+    if not isinstance(reference, str):
+        raise SpaceError(f"{where}: damaged: its space is {reference!r}, not a name; make it again")
+    require_trusted(reference, where)
+    made = load_space(reference, description["options"])
     space = replayed(made, description.get("operations", ()))
     if space.fingerprint != description["fingerprint"]:
         raise SpaceError(

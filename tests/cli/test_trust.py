@@ -124,7 +124,7 @@ def test_a_file_of_others_runs_its_space_only_when_the_user_allows_it(theirs: Pa
     code, message = hwnas(*arguments)
     assert code == 2
     assert message.endswith(
-        f"{names}: names {evil} to be run, which you have neither run nor allowed; read it, and allow it by "
+        f"{names}: names {evil} to be run, which is not on your trust list; read it, and allow it by "
         f"`hwnas trust {evil}`"
     )
     assert not mark.exists()
@@ -147,21 +147,12 @@ def test_a_file_that_serves_a_space_of_the_users_own_runs_nothing(ours: Path, th
     out.mkdir()
     shutil.copy(table, out / "more.jsonl")
     search = ["search", *mine, *TRAINED, "--objectives", "loss,params", "--evaluations", "4", "--final", "none"]
+    fit = ["fit", "--table", table, *mine, "--allow-unconverged"]
     for arguments in (
         ["merge", table, out / "more.jsonl", "--out", out / "both.jsonl"],
         ["profile", *mine, "--networks", "8", "--out", table],
-        ["fit", "--table", table, *mine, "--allow-unconverged", "--out", out / "p.json"],
-        [
-            "fit",
-            "--table",
-            table,
-            *mine,
-            "--allow-unconverged",
-            "--from",
-            theirs / "predictor.json",
-            "--out",
-            out / "q.json",
-        ],
+        [*fit, "--out", out / "p.json"],
+        [*fit, "--from", theirs / "predictor.json", "--out", out / "q.json"],
         [*search, "--predictor", theirs / "predictor.json", "--supernet", theirs / "trained", "--out", out / "a"],
         [*search, "--table", table, "--supernet", theirs / "run", "--out", out / "b"],
         ["plot", theirs / "run", "--out", out / "front.png"],
@@ -182,21 +173,22 @@ def changed(path: Path, places: str, value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(
-    ("places", "value"),
-    [
-        ("request.space.space", "EVIL:build"),
-        ("space.reference", "EVIL:build"),
-        ("request.data.data", "EVIL:stripes"),
-        ("request.data.task", "EVIL:make"),
-        ("request.strategy.name", "EVIL:Strategy"),
-        ("request.goal.objectives", "loss, EVIL:cost"),
-        ("request.goal.limit", ["EVIL:cost <= 3"]),
-        ("request.devices.runtime", "EVIL:RUNTIME"),
-        ("request.devices.device", ["cpu+runtime=EVIL:RUNTIME"]),
-        ("devices.0.conditions.runtime", "EVIL:RUNTIME 1.0"),
-    ],
-)
+# Where a run.json names parts, and what it may name there.
+PLACES: list[tuple[str, Any]] = [
+    ("request.space.space", "EVIL:build"),
+    ("space.reference", "EVIL:build"),
+    ("request.data.data", "EVIL:stripes"),
+    ("request.data.task", "EVIL:make"),
+    ("request.strategy.name", "EVIL:Strategy"),
+    ("request.goal.objectives", "loss, EVIL:cost"),
+    ("request.goal.limit", ["EVIL:cost <= 3"]),
+    ("request.devices.runtime", "EVIL:RUNTIME"),
+    ("request.devices.device", ["cpu+runtime=EVIL:RUNTIME"]),
+    ("devices.0.conditions.runtime", "EVIL:RUNTIME 1.0"),
+]
+
+
+@pytest.mark.parametrize(("places", "value"), PLACES)
 def test_every_reference_in_a_run_is_asked_for(
     ours: Path, theirs: Path, hwnas: Hwnas, places: str, value: str | list[str]
 ) -> None:
@@ -213,6 +205,26 @@ def test_every_reference_in_a_run_is_asked_for(
         code, message = hwnas(*arguments)
         assert code == 2 and f"run.json: names {evil} to be run" in message, arguments
     assert not (theirs / "mark").exists()
+
+
+@pytest.mark.parametrize("places", ["request.strategy", *(place for place, _ in PLACES[:-1])])
+def test_a_reference_that_is_no_text_is_told_in_one_line(ours: Path, tmp_path: Path, hwnas: Hwnas, places: str) -> None:
+    run = Path(shutil.copytree(ours / "run", tmp_path / "run"))
+    assert hwnas("trust", ours / "space.py")[0] == 0
+    for value in (5, [5]):
+        changed(run / "run.json", places, value)
+        code, message = hwnas("search", "--resume", "--out", run)
+        assert code == 2 and message.startswith(f"hwnas: {run / 'run.json'}: "), message
+
+
+def test_a_table_and_a_predictor_whose_space_is_no_text_are_damaged(theirs: Path, hwnas: Hwnas) -> None:
+    table = read_table(theirs / "table.jsonl")
+    header = header_line(table.conditions, {**table.space, "reference": 5}, table.provenance)
+    table.path.write_bytes(header + b"".join(line(row) for row in table.rows))
+    changed(theirs / "predictor.json", "space.reference", 5)
+    for names, arguments in list(commands(theirs))[:2]:
+        code, message = hwnas(*arguments)
+        assert code == 2 and f"{names}: damaged: its space is 5, not a name; make it again" in message
 
 
 def test_a_shipped_devices_runtime_is_asked_for(theirs: Path, hwnas: Hwnas, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +257,9 @@ def test_a_run_of_a_file_that_was_named_goes_on_without_a_question(
     file.write_text(f"{OWN}\n# greener\n")
     code, message = hwnas("train", "--resume", "--out", run)
     assert code == 2
-    assert f"run.json: names {file} to be run, which has changed since you last ran or allowed it; read it" in message
+    assert (
+        f"run.json: names {file} to be run; it, or a module beside it that it imports, has changed since you" in message
+    )
     assert hwnas("train", "--resume", *options(file), "--out", run)[0] == 0, "named in this very call"
 
 

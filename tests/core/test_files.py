@@ -74,6 +74,14 @@ def test_only_links_that_lead_out_of_a_folder_are_found(tmp_path: Path) -> None:
     assert links_out(tmp_path / "link") == tmp_path / "link" / "deep" / "out"
 
 
+def test_a_circle_of_links_is_inside_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    assert links_out(tmp_path) == tmp_path / "one"
+    assert not is_inside(tmp_path, "one") and not is_inside(tmp_path, "two/model.onnx")
+    assert links_out(tmp_path / "one") is None
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_text_is_read_in_every_encoding_that_programs_save(encoding: str) -> None:
     assert decoded('{"größe": 3}\r\n'.encode(encoding)) == '{"größe": 3}\r\n'

@@ -84,7 +84,8 @@ WRONG = {
     "statistics": r"scale\(.*\): cost\(\).statistics is 0, and its module has 4; correct",
     "forward": r"scale\(.*\): its module fails: ValueError: out of paint \(test_declared.py, line \d+\)",
     "training": r"scale\(.*\): its module fails: ValueError: out of paint",
-    "batch": r"scale\(.*\): output_shape is \(4, 4, 4\), and its module gives \(1, 12, 4, 4\) for a batch of 3",
+    "batch": r"scale\(.*\): output_shape is \(4, 4, 4\), and its module gives \(1, 12, 4, 4\) for a batch of 3, "
+    r"where the first axis must be the batch; correct",
 }
 
 
@@ -110,7 +111,8 @@ def test_whatever_is_made_of_a_wrong_space_is_refused_with_place_operator_and_bo
 def test_an_output_shape_that_is_wrong_by_one_is_refused() -> None:
     space = around(Scale, fault="shape")
     with pytest.raises(
-        SpaceError, match=r"^place 'body': scale\(.*output_shape is \(4, 5, 4\), and its module gives \(3, 4, 4, 4\)"
+        SpaceError,
+        match=r"^place 'body': scale\(.*output_shape is \(4, 5, 4\), and its module gives \(4, 4, 4\); correct",
     ):
         Supernet(space)
 
@@ -173,6 +175,60 @@ def test_large_operators_run_without_storage_to_the_same_counts(monkeypatch: pyt
     monkeypatch.setattr(declared, "_counted", {})
     monkeypatch.setattr(declared, "MANY_FLOPS", 0)
     assert {operator.key: declared._counts("place", operator) for operator in operators} == small
+
+
+def test_a_users_large_module_runs_with_storage_and_keeps_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declared, "_counted", {})
+    monkeypatch.setattr(declared, "MANY_FLOPS", 0)
+    monkeypatch.setattr(KeepingModule, "kept", {})
+    Supernet(around(Keeping))
+    assert KeepingModule.kept["zeros"].device.type == "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping(Scale):
+    """A scale whose module keeps a tensor of its first run."""
+
+    kind: ClassVar[str] = "keeping"
+    module: ClassVar[str] = f"{__name__}:KeepingModule"
+
+
+class KeepingModule(ScaleModule):
+    kept: ClassVar[dict[str, Tensor]] = {}
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return super().forward(x_NCHW) + self.kept.setdefault("zeros", torch.zeros(1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stacked(Scale):
+    """A module that only puts together torch's, and does not fit."""
+
+    kind: ClassVar[str] = "stacked"
+    module: ClassVar[str] = f"{__name__}:StackedModule"
+
+
+class StackedModule(nn.Sequential):
+    def __init__(self, operator: Stacked) -> None:
+        super().__init__(nn.Conv2d(operator.input_shape[0] + 1, 4, 1))
+
+
+def test_torchs_error_about_a_users_stack_of_layers_names_the_place() -> None:
+    with pytest.raises(SpaceError, match=r"^place 'body': stacked\(.*its module fails: RuntimeError: Given groups=1"):
+        Supernet(around(Stacked))
+
+
+def test_an_error_of_torch_that_did_not_pass_through_the_modules_file_is_not_its_own(tmp_path: Path) -> None:
+    operator = PoolClassifier(input_shape=(3, 8, 8), features=8, classes=10)
+    with pytest.raises(RuntimeError, match=r"^device-side assert"), declared.naming("head", operator):
+        raise RuntimeError("device-side assert")
+    with pytest.raises(SpaceError, match=r"its module fails: ValueError: device"), declared.naming("head", operator):
+        raise ValueError("device")
+    with (
+        pytest.raises(SpaceError, match=r"^place 'body': .*RuntimeError: shape .*test_declared.py, line \d+\)"),
+        declared.naming("body", Scale(input_shape=(3, 8, 8))),
+    ):
+        torch.zeros(4).view(3)
 
 
 def few(name: str) -> list[Operator]:

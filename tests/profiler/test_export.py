@@ -291,3 +291,18 @@ def test_a_module_that_knows_one_batch_size_only_has_no_open_axis(tmp_path: Path
     with pytest.raises(ExportError, match=r"open.onnx: .*batch size 3.*; give a fixed batch size|output"):
         export_onnx(Fixed(), SHAPE, tmp_path / "open.onnx", batch="dynamic")
     assert not (tmp_path / "open.onnx").exists()
+
+
+class Exported(nn.Module):
+    """Works only while it is exported."""
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        if not torch.onnx.is_in_onnx_export():
+            raise ValueError("out of paint")
+        return x_NCHW
+
+
+def test_a_fixed_batch_size_is_advised_only_where_the_axis_is_open(tmp_path: Path) -> None:
+    for batch, advice in ((2, ""), ("dynamic", "; give a fixed batch size")):
+        with pytest.raises(ExportError, match=rf"a.onnx: the model fails at batch size \d: out of paint{advice}$"):
+            export_onnx(Exported(), SHAPE, tmp_path / "a.onnx", batch=batch)

@@ -137,6 +137,14 @@ def test_errors_of_a_users_space_keep_their_kind(own: Path) -> None:
         load_space(f"{own}:refused")
 
 
+@pytest.mark.parametrize("reference", [5, ["mobilenet"], {"a": 1}, True])
+def test_a_description_whose_reference_is_no_text_is_damaged(reference: object) -> None:
+    description = {**load_space("mobilenet").describe(), "reference": reference}
+    with pytest.raises(SpaceError) as refused:
+        reload_space(description, "table.jsonl")
+    assert str(refused.value) == f"table.jsonl: damaged: its space is {reference!r}, not a name; make it again"
+
+
 WRONG = """
 from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer
