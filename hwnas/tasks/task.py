@@ -101,7 +101,8 @@ class Balancing(Protocol):
     def balanced(self, labels: "Tensor", classes: int) -> "Task":
         """Returns the task with a training loss that weighs each class by N / (K * count), as counted in the labels.
 
-        Scores stay as they are (King & Zeng 2001; `class_weight="balanced"` of scikit-learn).
+        A class that does not occur weighs nothing; equal weights change no loss, with label smoothing either. Scores stay
+        as they are (King & Zeng 2001; `class_weight="balanced"` of scikit-learn).
         """
         ...
 
