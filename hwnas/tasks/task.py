@@ -5,7 +5,7 @@ Shapes: N examples. Outputs and labels are batches whose other axes the task def
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,6 +105,9 @@ class Balancing(Protocol):
         as they are (King & Zeng 2001; `class_weight="balanced"` of scikit-learn).
         """
         ...
+
+
+CLASS_ROW: Final = ("labels", "predictions", "recall", "precision")
 
 
 @runtime_checkable
