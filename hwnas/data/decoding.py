@@ -21,6 +21,8 @@ from hwnas.data.splits import Examples, split_rows
 from hwnas.errors import DamagedImageError, DataError
 
 LISTED: Final = 100  # damaged images that an error names
+LEVELS: Final = 256  # parts of a range of deep grey, of which 8 bits hold the number
+CROWD: Final = 0.999  # share of the pixels that outliers are not among
 FULL: Final = 2**15  # span of 16-bit values from which on they are taken to use all 16 bits
 
 
@@ -101,7 +103,9 @@ class _Decoder:
     deep: int = 0
     count: int = 0
     halved: int = 0
+    turned: int = 0
     halved_range: tuple[int, int] = (255, 0)
+    deep_pixels: IntArray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
     damaged: dict[str, DamagedImageError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,6 +130,7 @@ class _Decoder:
     def _prepared(self, image: Image.Image) -> ByteArray:
         self.count += 1
         self.animated += bool(image.info.get("frames"))
+        self.turned += bool(image.info.get("turned"))
         if image.info.get("halved"):
             self.halved += 1
             colours = np.asarray(image)[..., :3]  # not opacity
@@ -140,10 +145,19 @@ class _Decoder:
                 self.preparation = Preparation(
                     self.request.input_shape, self.request.images.background, self.grey_range
                 )
+            self.deep_pixels += np.histogram(np.asarray(image), LEVELS, self.grey_range)[0]
         return self.preparation(image)
 
     def require_known_range(self) -> None:
-        """Raises DataError for colours of 16 bits that use less than half of them: pillow reads the upper 8 bits alone."""
+        """Raises DataError where values cannot be compared: of deep grey beside 8 bits, and of colours of 16 bits that use less
+        than half of them, because pillow reads the upper 8 bits alone."""
+        if 0 < self.deep < self.count and self.preparation.grey_range != ALL_16_BITS:
+            low, high = self.preparation.grey_range
+            raise DataError(
+                f"{self.request.reference}: {self.deep} images hold grey of more than 8 bits (those to train on from {low:g} to "
+                f"below {high:g}), {self.count - self.deep} hold 8 bits; which of their values are alike cannot be told: "
+                f"store all as 8 bits"
+            )
         low, high = self.halved_range
         if self.halved and 0 < high - low < FULL // 256:
             raise DataError(
@@ -165,19 +179,39 @@ class _Decoder:
                 f"--skip-damaged"
             )
         if not all(len(split) for split in splits):
-            raise DataError(f"{self.request.reference}: a split has only damaged images; replace them")
+            raise DataError(
+                f"{self.request.reference}: no undamaged image of a split is left; replace the damaged ones"
+            )
 
     def notes(self) -> tuple[str, ...]:
         """Returns a line for each kind of image that is not simply copied."""
         lines = {
+            f"orientation: {self.turned} of {self.count} images are turned as their EXIF says": self.turned,
             f"transparency: {self.transparent} of {self.count} images are laid over {self.preparation.background} "
             f"(--background)": self.transparent,
             f"frames: {self.animated} of {self.count} images have several; the first of each is read": self.animated,
             f"deep grey: {self.deep} of {self.count} images have more than 8 bits; {self.preparation.grey_range[0]:g} becomes "
             f"0, {self.preparation.grey_range[1]:g} white": self.deep,
+            _crowded(self.deep_pixels, self.preparation.grey_range): self.deep,
             f"damaged: {len(self.damaged)} images are left out ({named(sorted(self.damaged))})": len(self.damaged),
         }
-        return tuple(line for line, count in lines.items() if count)
+        return tuple(line for line, count in lines.items() if line and count)
+
+
+def _crowded(count_L: IntArray, grey_range: Range) -> str:
+    """Returns a note where nearly all pixels lie in a small part of the range; `count_L` are those of its equal parts."""
+    width = LEVELS // 8 - 1
+    sums = np.concatenate([[0], np.cumsum(count_L)])
+    inside = sums[width:] - sums[:-width]
+    start = int(inside.argmax())
+    if inside[start] < CROWD * sums[-1]:
+        return ""
+    low, high = grey_range
+    ends = (low + (high - low) * level / LEVELS for level in (start, start + width))
+    return (
+        f"deep grey: {CROWD:.1%} of the pixels lie in less than an eighth of the range {low:g} to {high:g} ("
+        f"{' to '.join(f'{end:g}' for end in ends)}) and become few levels; remove outliers such as hot pixels"
+    )
 
 
 def _grey_range(pictures: Pictures, rows: IntArray) -> Range:

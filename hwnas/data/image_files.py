@@ -14,7 +14,7 @@ from typing import Final
 from zipfile import BadZipFile
 from zlib import error as BadZlib
 
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from PIL.Image import DecompressionBombError
 
 from hwnas.errors import DamagedImageError, DataError
@@ -33,6 +33,7 @@ FORMATS: Final = {
     ".pgm": "PPM",
     ".ppm": "PPM",
 } | ({".avif": "AVIF"} if "avif" in features.modules and features.check("avif") else {})
+TURNED: Final = range(2, 9)  # EXIF orientations of images that are not stored upright
 NAMED: Final = 5  # files that a note names; further ones are counted
 
 # Errors of pillow, numpy and zipfile for files with bytes changed or missing: all that the fuzz tests have met.
@@ -57,15 +58,16 @@ def picture(file: Path | BytesIO, where: str) -> Image.Image:
     """Returns a decoded image as a viewer shows it, turned by its EXIF orientation; of several frames the first.
 
     `info["frames"]` says whether there are several, `info["halved"]` whether pillow keeps only the upper 8 of 16 bits per
-    colour. Raises DamagedImageError, which names `where`.
+    colour, `info["turned"]` how EXIF turned the image. Raises DamagedImageError, which names `where`.
     """
     try:
         with _ignoring_bad_exif(), Image.open(file, formats=list(set(FORMATS.values()))) as image:
-            stored = str(image.tile)
+            stored, orientation = str(image.tile), _orientation(image)  # loading a TIFF turns it
             image.load()
             image.info["halved"] = ";16" in stored and not image.mode.startswith("I")
             image.info["frames"] = image.format != "MPO" and getattr(image, "is_animated", False)
             _turn_upright(image)
+            image.info["turned"] = orientation if orientation in TURNED else 0
     except UnidentifiedImageError as error:
         raise DamagedImageError(where, "is not a PNG, JPEG, BMP, WebP, TIFF or GIF image") from error
     except DAMAGE as error:
@@ -78,6 +80,14 @@ def _ignoring_bad_exif() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Corrupt EXIF data")
         yield
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Returns the EXIF orientation of an image, None where there is none or the EXIF is damaged."""
+    with suppress(*DAMAGE, struct.error, KeyError, TypeError):
+        orientation: int | None = image.getexif().get(ExifTags.Base.Orientation)
+        return orientation
+    return None
 
 
 def _turn_upright(image: Image.Image) -> None:

@@ -67,7 +67,8 @@ def classified(request: DataRequest, collection: ClassCollection) -> ImageData:
     missing = np.setdiff1d(np.arange(count), read.train.labels)
     if len(missing):
         raise DataError(
-            f"{request.reference}: class {collection.classes[missing[0]]!r} has only damaged images; replace them"
+            f"{request.reference}: no undamaged image of class {collection.classes[missing[0]]!r} is left to train on; "
+            f"replace the damaged ones"
         )
     return ImageData(
         reference=request.reference,

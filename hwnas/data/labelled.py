@@ -56,9 +56,14 @@ class LabelledImages(ABC):
             "sizes": sizes(self.train, self.validation, self.test),
             "image_shape": list(self.train.raw.shape[1:]),
             "preparation": self._prepared(),
-            "notes": [f"augmentation: {self.augmentation} (of {', '.join(AUGMENTATIONS)})", *self.notes],
+            "notes": [self._augmentation_note(), *self.notes],
             "digest": self.digest(),
         }
+
+    def _augmentation_note(self) -> str:
+        words = {"shift+flip": "shift+flip (mirrored, too)"}
+        others = [words.get(name, name) for name in AUGMENTATIONS if name != self.augmentation]
+        return f"augmentation: {self.augmentation}; others by --augmentation: {', '.join(others)}"
 
     def _prepared(self) -> dict[str, Any]:
         return {} if self.preparation is None else self.preparation.describe()

@@ -123,6 +123,11 @@ def _pictures(folder: Path, pairs: Sequence[Pair], classes: int) -> Pictures:
         pair = pairs[row]
         read, mask = picture(pair.image, str(pair.image)), _mask(pair.mask)
         if mask.shape != (read.height, read.width):
+            if mask.shape == (read.width, read.height) and read.info.get("turned"):
+                raise DataError(
+                    f"{pair.mask}: has {mask.shape[1]} x {mask.shape[0]} pixels, its image {read.width} x {read.height} when "
+                    f"turned by its EXIF orientation ({read.info['turned']}); turn the mask, too, or remove EXIF from the image"
+                )
             raise DataError(
                 f"{pair.mask}: has {mask.shape[1]} x {mask.shape[0]} pixels, its image {read.width} x {read.height}; "
                 f"store masks in the size of their images"

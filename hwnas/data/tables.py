@@ -1,6 +1,6 @@
 """Parquet files of encoded images and labels: a file per split, or shards as Hugging Face stores them.
 
-A file's name begins with its split (`train.parquet`, `data/train-00000-of-00002.parquet`), or its folder has it.
+A file's name is its split, perhaps with a number (`train.parquet`, `data/train-00000-of-00002.parquet`), or its folder has it.
 """
 
 import re
@@ -20,7 +20,8 @@ from hwnas.errors import DataError
 # Names of the two columns, the first that a file has.
 IMAGES: Final = ("image", "img")
 LABELS: Final = ("label", "fine_label", "labels")
-_OF: Final = re.compile(r"-of-0*(\d+)$")
+# A split, and perhaps the number of a shard, the number of shards, and Hugging Face's fingerprint.
+_STEM: Final = re.compile(r"([A-Za-z]+)(?:-\d+(?:-of-0*(\d+)(?:-[0-9a-f]{16})?)?)?")
 
 
 def read_parquet(folder: Path) -> ClassCollection:
@@ -48,8 +49,8 @@ def _is_hidden(path: Path) -> bool:
 
 def _place(path: Path) -> tuple[Path, str]:
     """Returns the folder that a file's splits are in, and the name that may spell its split."""
-    beginning = re.match("[A-Za-z]*", path.stem)
-    name = beginning.group() if beginning else ""
+    matched = _STEM.fullmatch(path.stem)
+    name = matched.group(1) if matched else ""
     if split_of(name) is None and split_of(path.parent.name) is not None:
         return path.parent.parent, path.parent.name
     return path.parent, name
@@ -70,11 +71,10 @@ def _splits(folder: Path, groups: Mapping[Path, Mapping[str, list[Path]]]) -> di
 
 def _require_all_shards(split: str, files: Sequence[Path]) -> None:
     for path in files:
-        shards = _OF.search(path.stem)
-        if shards and int(shards.group(1)) != len(files):
-            raise DataError(
-                f"{path}: is one of {shards.group(1)} shards, {len(files)} of {split} are there; fetch the others"
-            )
+        matched = _STEM.fullmatch(path.stem)
+        shards = matched.group(2) if matched else None
+        if shards and int(shards) != len(files):
+            raise DataError(f"{path}: is one of {shards} shards, {len(files)} of {split} are there; fetch the others")
 
 
 def _table(paths: Sequence[Path]) -> Pictures:

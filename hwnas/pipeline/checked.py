@@ -1,7 +1,7 @@
 """A request whose parts were all found: its space, data, task and devices. Everything that can be refused is refused here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hwnas.core.references import IN_A_FILE, is_reference
 from hwnas.core.reporter import Reporter
+from hwnas.core.requests import flag
 from hwnas.core.space import SearchSpace
 from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
@@ -24,7 +25,7 @@ from hwnas.pipeline.target import Target, targets_of
 from hwnas.runs.folder import RunFolder
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
-from hwnas.tasks.task import Balancing, Task
+from hwnas.tasks.task import CLASS_ROW, Balancing, ByClass, Guessing, Task
 from hwnas.train.devices import training_device
 from hwnas.train.request import AUTO, TrainingRequest
 from hwnas.train.weights import load_supernet
@@ -33,6 +34,7 @@ from hwnas.train.weights import load_supernet
 PREDICTED_COSTS: Final = tuple(name for name, kind in COSTS.items() if kind.origin == "predictor")
 # Training examples that costs which run a network are computed on.
 PROXY_BATCH: Final = 64
+UNWEIGHTED: Final = "none"
 
 
 @final
@@ -47,6 +49,12 @@ class CheckedRequest:
     targets: tuple[Target, ...]
     sources: Sources
     cost_names: tuple[str, ...]
+
+    @property
+    def classes_weigh_alike(self) -> bool:
+        """True where rare classes count as much as frequent ones in the training loss or in an objective."""
+        objectives = self.request.goal.objectives_of(self.task.metrics[0].name, latency_names(self.targets))
+        return self.request.training.class_weights != UNWEIGHTED or "balanced_accuracy" in objectives
 
     def proxy_batch(self) -> tuple[Tensor, Tensor]:
         """Returns inputs and labels of training examples for costs that need a network and no training."""
@@ -64,8 +72,7 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     training_device(request.training.train_on)
     targets = targets_of(request.devices.devices(), run)
     request.goal.budgets_of([target.name for target in targets])
-    data, task = load_for(space, request.data, request.seed, run)
-    task = weighted(task, request.training, data)
+    data, task = load_for(space, request, run)
     names = _cost_names(request, task, latency_names(targets))
     sources = Sources(
         request=request.sources,
@@ -84,34 +91,38 @@ def check_sources(checked: CheckedRequest) -> None:
     checked.sources.check()
     folder = checked.request.training.supernet
     if folder is not None:
-        load_trained(Supernet(checked.space), Path(folder), checked.data)
+        load_trained(Supernet(checked.space), Path(folder), checked.data, checked.request)
 
 
-def load_for(space: SearchSpace, request: DataOptions, seed: int, run: RunFolder | None = None) -> tuple[Dataset, Task]:
-    """Returns the data as the space takes it, and the task.
+def load_for(space: SearchSpace, request: SearchRequest, run: RunFolder | None = None) -> tuple[Dataset, Task]:
+    """Returns the data as the space takes it, and the task, with class weights where they are asked for.
 
     Raises DataError where the data do not fit the space, or are not what `run` was started with.
     """
+    options = request.data
     data = load_data(
-        request.data,
+        options.data,
         space.input_shape,
         outputs=space.classes,
         vocabulary=space.vocabulary,
-        seed=seed,
-        limit=request.limit_images,
-        images=request,
+        seed=request.seed,
+        limit=options.limit_images,
+        images=options,
     )
-    task = load_task(data.task if request.task == AUTO else request.task)
+    task = load_task(data.task if options.task == AUTO else options.task)
     task.require_outputs(space.output_shape, data.outputs)
-    _require_labels(task, data, space)
+    task = _require_labels(task, request.training, data, space)
     if run is not None and run.read().get("data", {}).get("digest") != data.digest():
-        raise DataError(f"{request.data} has changed since {run.path} was started; restore it, or start anew")
+        raise DataError(
+            f"{options.data} has changed since {run.path} was started, or this version of hwnas reads it otherwise (EXIF, "
+            f"transparency, 16 bits); restore it, or start anew"
+        )
     return data, task
 
 
-def weighted(task: Task, request: TrainingRequest, data: Dataset) -> Task:
+def _weighted(task: Task, request: TrainingRequest, data: Dataset) -> Task:
     """Returns the task with the class weights of a request. Raises TaskError for a task without classes."""
-    if request.class_weights == "none":
+    if request.class_weights == UNWEIGHTED:
         return task
     if not isinstance(task, Balancing):
         raise TaskError(
@@ -128,14 +139,23 @@ def data_facts(data: Dataset, reporter: Reporter) -> dict[str, Any]:
     return facts
 
 
-def _require_labels(task: Task, data: Dataset, space: SearchSpace) -> None:
-    """Raises TaskError where a task cannot be computed from the labels of a data set, before anything long begins."""
+def _require_labels(task: Task, request: TrainingRequest, data: Dataset, space: SearchSpace) -> Task:
+    """Returns the task with class weights, where they are asked for, once all of it was tried on labels of the data.
+
+    Raises TaskError where a task cannot be computed from them, before anything long begins.
+    """
     labels = torch.from_numpy(np.array(data.train.labels[:2]))
     outputs = torch.randn(len(labels), *space.output_shape, generator=torch.Generator().manual_seed(0))
     try:
-        task.loss(outputs, labels, smoothing=0.1)
-        task.imitation(outputs, outputs)
-        task.score([(outputs, labels)])
+        weighted = _weighted(task, request, data)
+        weighted.loss(outputs, labels, smoothing=0.1)
+        weighted.imitation(outputs, outputs)
+        weighted.score([(outputs, labels)])
+        if isinstance(weighted, ByClass):
+            _require_class_rows(weighted.class_rows([(outputs, labels)]))
+        if isinstance(weighted, Guessing):
+            guess = weighted.guess(torch.from_numpy(np.array(data.validation.labels)), space.output_shape)
+            weighted.score([(guess.expand(len(labels), *space.output_shape), labels)])
     except HwnasError:
         raise
     except Exception as error:
@@ -144,19 +164,37 @@ def _require_labels(task: Task, data: Dataset, space: SearchSpace) -> None:
             f"task {task.name} does not fit the labels of the data, {labels.dtype} of shape {tuple(labels.shape[1:])}: "
             f"{type(error).__name__}: {said}; give another --task, or other --data"
         ) from error
+    return weighted
 
 
-def load_trained(supernet: Supernet, folder: Path, data: Dataset) -> None:
-    """Loads the supernet of another folder. Raises RunError unless it was trained on this very training split."""
+def _require_class_rows(rows: Sequence[Mapping[str, float]]) -> None:
+    for row in rows:
+        if set(row) != set(CLASS_ROW):
+            raise ValueError(f"class_rows gives {', '.join(row)}, not {', '.join(CLASS_ROW)}")
+
+
+def load_trained(supernet: Supernet, folder: Path, data: Dataset, request: SearchRequest | None = None) -> None:
+    """Loads the supernet of another folder.
+
+    Raises RunError unless it was trained on this very training split, with the options that differ from the request's.
+    """
     run = RunFolder(folder)
     facts = run.read()
     if facts.get("data", {}).get("digest") != data.digest():
-        stored = facts["request"]
+        differing = "" if request is None else _differing(facts["request"], request.describe())
         raise RunError(
-            f"{folder}: trained on other data than this ({stored['data']['data']}, seed {stored['seed']}, "
-            f"limit {stored['data']['limit_images']}); test data would be among it: give the same data options"
+            f"{folder}: trained on other data than this{differing}; test data would be among it: give the same data and the "
+            f"same data options"
         )
     load_supernet(supernet, run.supernet)
+
+
+def _differing(stored: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    """Returns the options of the data that two requests differ in, as `describe` gives them, in words."""
+    theirs = {**asdict(DataOptions()), **stored["data"], "seed": stored["seed"]}
+    mine = {**request["data"], "seed": request["seed"]}
+    pairs = [f"{flag(name)} {theirs[name]}, here {mine[name]}" for name in mine if theirs[name] != mine[name]]
+    return f" ({'; '.join(pairs) or 'by the same options'})"
 
 
 def _cost_names(request: SearchRequest, task: Task, latencies: Sequence[str]) -> tuple[str, ...]:

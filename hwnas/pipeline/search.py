@@ -238,7 +238,13 @@ class _Search:
         with self.run.stage("final training"):
             finished = self._final(deployment).finished(kept)
         front = undominated(deployment, finished)
-        worth = worth_of(front, self.checked.data, self.weights.validation, self.checked.space.output_shape)
+        worth = worth_of(
+            front,
+            self.checked.data,
+            self.weights.validation,
+            self.checked.space.output_shape,
+            classes_weigh_alike=self.checked.classes_weigh_alike,
+        )
         self.run.write(self.run.read() | worth.describe())
         with self.run.stage("deploy"):
             self._export(deployment, front)

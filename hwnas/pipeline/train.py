@@ -8,7 +8,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.modules.declared import require_declared
-from hwnas.pipeline.checked import data_facts, load_for, weighted
+from hwnas.pipeline.checked import data_facts, load_for
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
@@ -21,8 +21,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     """Trains a supernet into a new folder; returns the path of its weights."""
     training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
-    data, task = load_for(space, request.data, request.seed)
-    weighted(task, request.training, data)  # refused before the folder is made
+    data, task = load_for(space, request)
     run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))
     return _finish(run, request, space, (data, task), reporter)
 
@@ -30,14 +29,13 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
 def resume_training(out: Path, reporter: Reporter, options: Mapping[str, Any]) -> Path:
     """Goes on after the last epoch that was finished; returns the path of the weights."""
     run, request, space = reopen(out, options)
-    return _finish(run, request, space, load_for(space, request.data, request.seed, run), reporter)
+    return _finish(run, request, space, load_for(space, request, run), reporter)
 
 
 def _finish(
     run: RunFolder, request: SearchRequest, space: SearchSpace, loaded: tuple[Dataset, Task], reporter: Reporter
 ) -> Path:
     data, task = loaded
-    task = weighted(task, request.training, data)
     with run.locked(), run.stage("train"):
         if not run.supernet.exists():
             record_threads(run, reporter)

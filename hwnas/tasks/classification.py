@@ -7,22 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from hwnas.core.operator import Shape
 from hwnas.tasks.classes import (
+    accuracy,
     balanced_weights,
     class_rows,
-    confusion,
     cross_entropy,
     distillation,
     last_axis,
     log_shares,
-    mean_recall,
-    require_predictions,
-    summed_confusion,
-    summed_entropy,
+    loss_and_counts,
+    mean_share,
+    summed_counts,
 )
 from hwnas.tasks.shapes import require_shape
 from hwnas.tasks.task import Metric
@@ -56,14 +54,9 @@ class Classification:
 
     def score(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Mapping[str, float]:
         """Returns loss, accuracy and balanced accuracy of a split. Raises DataError for an empty split."""
-        loss, confusion_KK = 0.0, torch.zeros((), dtype=torch.int64)
-        for outputs, labels in batches:
-            logits_PK, labels_P = last_axis(outputs, labels)
-            loss += summed_entropy(logits_PK, labels_P)
-            confusion_KK = confusion_KK + confusion(logits_PK, labels_P)
-        count, right = int(confusion_KK.sum()), int(confusion_KK.diagonal().sum()) if confusion_KK.dim() else 0
-        require_predictions(count)
-        return {"loss": loss / count, "accuracy": right / count, "balanced_accuracy": mean_recall(confusion_KK)}
+        loss, count_3K = loss_and_counts(last_axis(outputs, labels) for outputs, labels in batches)
+        right_K, labels_K, _ = count_3K
+        return {"loss": loss, "accuracy": accuracy(count_3K), "balanced_accuracy": mean_share(right_K, labels_K)}
 
     def guess(self, labels: Tensor, output_shape: Shape) -> Tensor:
         """Returns the logits of the label shares: their loss is the shares' entropy, their accuracy the largest share."""
@@ -75,7 +68,7 @@ class Classification:
 
     def class_rows(self, batches: Iterable[tuple[Tensor, Tensor]]) -> list[dict[str, float]]:
         """Returns labels, predictions, recall and precision of every class."""
-        return class_rows(summed_confusion(last_axis(outputs, labels) for outputs, labels in batches))
+        return class_rows(summed_counts(last_axis(outputs, labels) for outputs, labels in batches))
 
     def require_outputs(self, output_shape: Shape, classes: int) -> None:
         """Raises SpaceError unless networks give one logit per class."""

@@ -7,22 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from hwnas.core.labels import UNLABELLED
 from hwnas.core.operator import Shape
 from hwnas.tasks.classes import (
     Predictions,
+    accuracy,
     balanced_weights,
     class_rows,
-    confusion,
     cross_entropy,
     distillation,
     log_shares,
-    require_predictions,
-    summed_confusion,
-    summed_entropy,
+    loss_and_counts,
+    mean_share,
+    summed_counts,
 )
 from hwnas.tasks.shapes import require_shape
 from hwnas.tasks.task import Metric
@@ -58,15 +57,10 @@ class Segmentation:
 
     def score(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Mapping[str, float]:
         """Returns loss, mean IoU and accuracy of a split. Raises DataError for a split without labelled pixels."""
-        loss, confusion_KK = 0.0, torch.zeros((), dtype=torch.int64)
-        for outputs, labels in batches:
-            logits_PK, labels_P = _pixels(outputs, labels)
-            loss += summed_entropy(logits_PK, labels_P)
-            confusion_KK = confusion_KK + confusion(logits_PK, labels_P)
-        count = int(confusion_KK.sum())
-        require_predictions(count)
-        right = int(confusion_KK.diagonal().sum())
-        return {"loss": loss / count, "miou": _mean_iou(confusion_KK), "accuracy": right / count}
+        loss, count_3K = loss_and_counts(_pixels(outputs, labels) for outputs, labels in batches)
+        right_K, labels_K, predictions_K = count_3K
+        miou = mean_share(right_K, labels_K + predictions_K - right_K)
+        return {"loss": loss, "miou": miou, "accuracy": accuracy(count_3K)}
 
     def guess(self, labels: Tensor, output_shape: Shape) -> Tensor:
         """Returns, at every pixel, the logits of the label shares."""
@@ -79,7 +73,7 @@ class Segmentation:
 
     def class_rows(self, batches: Iterable[tuple[Tensor, Tensor]]) -> list[dict[str, float]]:
         """Returns labelled pixels, predictions, recall and precision of every class."""
-        return class_rows(summed_confusion(_pixels(outputs, labels) for outputs, labels in batches))
+        return class_rows(summed_counts(_pixels(outputs, labels) for outputs, labels in batches))
 
     def require_outputs(self, output_shape: Shape, classes: int) -> None:
         """Raises SpaceError unless networks give a map of logits per class."""
@@ -97,11 +91,3 @@ def _pixels(outputs: Tensor, labels: Tensor) -> Predictions:
     logits_PK, labels_P = _rows(outputs), labels.flatten()
     labelled = labels_P != UNLABELLED
     return (logits_PK, labels_P) if bool(labelled.all()) else (logits_PK[labelled], labels_P[labelled])
-
-
-def _mean_iou(confusion_KK: Tensor) -> float:
-    """Returns the mean of intersection / union over the classes that occur."""
-    intersection_K = confusion_KK.diagonal()
-    union_K = confusion_KK.sum(0) + confusion_KK.sum(1) - intersection_K
-    occurs_K = union_K > 0
-    return float((intersection_K[occurs_K].double() / union_K[occurs_K]).mean())

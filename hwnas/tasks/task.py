@@ -5,7 +5,7 @@ Shapes: N examples. Outputs and labels are batches whose other axes the task def
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,9 +101,13 @@ class Balancing(Protocol):
     def balanced(self, labels: "Tensor", classes: int) -> "Task":
         """Returns the task with a training loss that weighs each class by N / (K * count), as counted in the labels.
 
-        Scores stay as they are (King & Zeng 2001; `class_weight="balanced"` of scikit-learn).
+        A class that does not occur weighs nothing; equal weights change no loss, with label smoothing either. Scores stay
+        as they are (King & Zeng 2001; `class_weight="balanced"` of scikit-learn).
         """
         ...
+
+
+CLASS_ROW: Final = ("labels", "predictions", "recall", "precision")
 
 
 @runtime_checkable

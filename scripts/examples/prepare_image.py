@@ -50,18 +50,35 @@ def grey_of_8_bits(image, low, high):
 
 
 def main(model, photo):
-    """Prints the classes of a photo, the likeliest first."""
+    """Prints the classes of a photo (or the shares of its pixels), the likeliest first, or the numbers predicted for it."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     properties = session.get_modelmeta().custom_metadata_map
     given = session.get_inputs()[0]
+    if "hwnas.orientation" not in properties:
+        sys.exit(
+            f"{model}: does not say how to prepare images (no hwnas.orientation); give a model trained on image files"
+        )
     x = prepare(Image.open(photo), read_metadata(properties))
-    logits = session.run(None, {given.name: np.repeat(x, given.shape[0], axis=0)})[0][0]
-    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    classes = json.loads(properties["hwnas.classes"])
+    batch = given.shape[0] if isinstance(given.shape[0], int) else 1  # a name where any number will do
+    outputs = session.run(None, {given.name: np.repeat(x, batch, axis=0)})[0][0]
+    facts = {name: json.loads(properties.get(f"hwnas.{name}", "[]")) for name in ("classes", "targets")}
+    if facts["targets"]:
+        mean, std = (json.loads(properties[f"hwnas.target_{name}"]) for name in ("mean", "std"))
+        for target, value in zip(facts["targets"], outputs * std + mean, strict=True):
+            print(f"{value:g}  {target}")
+        return
+    shares = shares_of(outputs)
     for label in np.argsort(-shares):
-        print(f"{shares[label]:6.1%}  {classes[label]}")
+        print(f"{shares[label]:6.1%}  {facts['classes'][label] if facts['classes'] else label}")
+
+
+def shares_of(logits):
+    """Returns the probability of each class, or the share of the pixels that a model with one output per pixel gives it."""
+    if logits.ndim > 1:
+        return np.bincount(logits.argmax(0).ravel(), minlength=len(logits)) / logits[0].size
+    return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 
 
 if __name__ == "__main__":

@@ -234,6 +234,23 @@ def test_files_of_no_split_are_said_and_two_data_sets_refused(tmp_path: Path) ->
         load_data(f"parquet:{tmp_path}", SHAPE)
 
 
+@pytest.mark.parametrize("stem", ["train_backup", "test_metadata", "dev_kit", "train-old", "test-1-of", "train2"])
+def test_files_that_only_begin_like_a_split_are_left_out_and_said(tmp_path: Path, stem: str) -> None:
+    write_table(tmp_path / "train.parquet", numbers("train"))
+    before = members(load_data(f"parquet:{tmp_path}", SHAPE))
+    write_table(tmp_path / f"{stem}.parquet", numbers("test"))
+    data = load_data(f"parquet:{tmp_path}", SHAPE)
+    assert members(data) == before
+    assert f"not read, of no split, or of another folder: 1 ({stem}.parquet)" in notes(data)
+
+
+@pytest.mark.parametrize("end", ["", "-0", "-00000-of-00001", "-00000-of-00001-b513d9e388d56453"])
+def test_a_split_may_have_the_number_of_a_shard(tmp_path: Path, end: str) -> None:
+    for split, name in (("train", "Train"), ("validation", "dev"), ("test", "test")):
+        write_table(tmp_path / f"{name}{end}.parquet", numbers(split))
+    assert members(load_data(f"parquet:{tmp_path}", SHAPE)) == {split: numbers(split) for split in FIRST}
+
+
 def test_a_damaged_row_of_a_shard_is_named_by_its_file(tmp_path: Path) -> None:
     for shard in (0, 1):
         contents = [encoded(number, tmp_path) for number in range(10)]

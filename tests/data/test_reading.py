@@ -182,6 +182,18 @@ def test_photos_are_turned_as_their_exif_says(tmp_path: Path, write: Reader, kin
     data = load_data(write(tmp_path, contents, f".{kind.lower()}"), (1, 16, 12))
     assert whole(data)[:, 0, :2].min() > 200
     assert whole(data)[:, 0, 6:].max() < 100
+    assert "orientation: 9 of 12 images are turned as their EXIF says" in notes(data)
+
+
+def test_a_mask_in_the_stored_size_of_a_turned_image_is_refused_with_the_reason(tmp_path: Path) -> None:
+    reference = as_masks(tmp_path, [turned(6, "JPEG")] * 12, ".jpg")
+    path = tmp_path / "masked/masks/003.png"
+    Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
+    with pytest.raises(
+        DataError,
+        match=r"003\.png: has 16 x 12 pixels, its image 12 x 16 when turned by its EXIF orientation \(6\); turn",
+    ):
+        load_data(reference, (1, 16, 12))
 
 
 def test_an_exif_that_is_damaged_turns_nothing(tmp_path: Path) -> None:
@@ -232,6 +244,42 @@ def test_deep_grey_beside_8_bits_is_refused(tmp_path: Path) -> None:
         load_data(reference, RGB)
     all_bits = as_folder(tmp_path / "b", deep(0, 65535, 24) + [shallow] * 6, ".png")
     assert load_data(all_bits, RGB).describe()["preparation"]["grey_range"] == [0, 65536]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("is_train_deep", [True, False])
+def test_deep_grey_in_one_split_and_8_bits_in_another_is_refused(
+    tmp_path: Path, split: str, is_train_deep: bool
+) -> None:
+    shallow = [encoded(Image.new("L", (8, 8), 100))] * 12
+    kinds = [deep(0, 4095), shallow]
+    for name, contents in zip(("train", split), kinds if is_train_deep else kinds[::-1], strict=True):
+        table = pa.table({"image": contents, "label": np.arange(12) % 2})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=r"hold.* 8 bits.*cannot be told: store all as 8 bits"):
+        load_data(f"parquet:{tmp_path}", (1, 8, 8))
+
+
+def test_one_file_of_8_bits_in_a_drawn_split_is_refused(tmp_path: Path) -> None:
+    """Whichever split the file is drawn into."""
+    contents = deep(0, 4095, 24)
+    contents[5] = encoded(Image.new("L", (8, 8), 100))
+    reference = as_folder(tmp_path, contents, ".png")
+    for seed in range(4):
+        with pytest.raises(DataError, match="cannot be told: store all as 8 bits"):
+            load_data(reference, (1, 8, 8), seed=seed)
+
+
+def test_a_hot_pixel_that_makes_the_range_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 4096, (24, 16, 16), dtype=np.uint16)
+    hot = images.copy()
+    hot[:, 3, 3] = np.where(np.arange(24) % 6 == 0, 65535, hot[:, 3, 3])
+    for name, values, is_said in (("hot", hot, True), ("plain", images, False)):
+        contents = [encoded(Image.fromarray(value)) for value in values]
+        data = load_data(as_folder(tmp_path / name, contents, ".png"), (1, 8, 8))
+        said = "99.9% of the pixels lie in less than an eighth of the range 0 to 65536" in notes(data)
+        assert said == is_said
 
 
 def test_a_transparent_value_of_deep_grey_shows_the_background(tmp_path: Path) -> None:
@@ -322,7 +370,7 @@ def test_damaged_images_are_listed_at_once_or_skipped(tmp_path: Path, write: Rea
 def test_a_class_of_damaged_images_alone_is_refused(tmp_path: Path) -> None:
     contents = [encoded(square(number)) if number % 2 else b"?" for number in range(12)]
     reference = as_folder(tmp_path, contents, ".png")
-    with pytest.raises(DataError, match="class 'a' has only damaged images; replace them"):
+    with pytest.raises(DataError, match="no undamaged image of class 'a' is left to train on; replace"):
         load_data(reference, RGB, images=ImageOptions(skip_damaged=True))
 
 
@@ -363,7 +411,7 @@ def test_every_reader_has_the_same_augmentations_and_the_same_default(tmp_path: 
     usual = load_data(reference, (1, 8, 8))
     rows = np.arange(len(usual.train))[:50]
     plain = usual.inputs(usual.train.raw[rows]).numpy()
-    assert notes(usual).startswith("augmentation: shift (of none, shift, shift+flip)")
+    assert notes(usual).startswith("augmentation: shift; others by --augmentation: none, shift+flip (mirrored, too)\n")
     seen = {}
     for name in AUGMENTATIONS:
         data = load_data(reference, (1, 8, 8), images=ImageOptions(augmentation=name))

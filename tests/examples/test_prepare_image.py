@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -71,11 +72,41 @@ def test_a_photo_prepared_from_metadata_alone_is_what_the_pipeline_feeds(
     assert json.loads(properties["hwnas.classes"]) == ["0", "1"]
 
 
-def test_the_example_prints_the_classes_of_a_photo(tmp_path: Path) -> None:
-    data = load_data("digits", (1, 8, 8), limit=30)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    export_onnx(network, (1, 8, 8), tmp_path / "model.onnx", metadata=data.metadata(), batch=2)
+def printed_by(tmp_path: Path) -> list[str]:
     (tmp_path / "photo.jpg").write_bytes(photo(1, "turned"))
     command = [sys.executable, str(EXAMPLE), str(tmp_path / "model.onnx"), str(tmp_path / "photo.jpg")]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert sorted(printed[1::2]) == list("0123456789")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("options", [{"batch": 2}, {"batch": "dynamic"}])
+def test_the_example_prints_the_classes_of_a_photo(tmp_path: Path, options: dict[str, Any]) -> None:
+    data = load_data("digits", (1, 8, 8), limit=30)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    export_onnx(network, (1, 8, 8), tmp_path / "model.onnx", metadata=data.metadata(), **options)
+    assert sorted(printed_by(tmp_path)[1::2]) == list("0123456789")
+
+
+def test_the_example_prints_targets_in_their_own_units(tmp_path: Path) -> None:
+    x = drawn(0, (20, 8, 8))
+    np.savez(tmp_path / "a.npz", x=x, y=np.stack([np.arange(20) + 1_000.0, np.arange(20) / 2], axis=1))
+    data = load_data(f"npz:{tmp_path / 'a.npz'}", (1, 8, 8))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    nn.init.zeros_(network[1].weight)
+    nn.init.zeros_(network[1].bias)
+    export_onnx(network, (1, 8, 8), tmp_path / "model.onnx", metadata=data.metadata())
+    printed = printed_by(tmp_path)
+    assert [float(value) for value in printed[::2]] == pytest.approx(data.target_mean, rel=1e-4)
+    assert printed[1::2] == list(data.targets)
+
+
+def test_the_example_prints_the_share_of_pixels_of_each_class(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(6):
+        Image.fromarray(drawn(number, (8, 8))).save(tmp_path / f"images/{number}.png")
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / f"masks/{number}.png")
+    data = load_data(f"masks:{tmp_path}", (1, 8, 8))
+    export_onnx(nn.Conv2d(1, 2, 1), (1, 8, 8), tmp_path / "model.onnx", metadata=data.metadata())
+    printed = printed_by(tmp_path)
+    assert sorted(printed[1::2]) == ["0", "1"]
+    assert sum(float(share.rstrip("%")) for share in printed[::2]) == pytest.approx(100, abs=0.2)

@@ -131,7 +131,7 @@ def test_the_first_lines_say_how_data_are_read_and_the_run_stores_them(space: Se
     train(asked(space), space, tmp_path / "run", notes)
     facts = RunFolder(tmp_path / "run").read()["data"]
     assert notes.texts[: len(facts["notes"])] == facts["notes"]
-    assert facts["notes"][0] == "augmentation: shift (of none, shift, shift+flip)"
+    assert facts["notes"][0] == "augmentation: shift; others by --augmentation: none, shift+flip (mirrored, too)"
     assert facts["notes"][1].startswith("splits: ")
 
 

@@ -1,6 +1,8 @@
 """The metrics' values, against their definitions and against scikit-learn."""
 
 import math
+from dataclasses import replace
+from time import process_time
 
 import numpy as np
 import pytest
@@ -84,6 +86,74 @@ def test_balanced_classes_weigh_the_same_in_the_loss_and_not_in_the_score(name: 
         shaped = [(logits, labels), (logits[[0, 6, 7]], even)]
     assert float(balanced.loss(*shaped[0])) == pytest.approx(float(plain.loss(*shaped[1])), rel=1e-6)
     assert balanced.score([shaped[0]]) == plain.score([shaped[0]])
+
+
+def as_task(name: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (P, K) and labels (P,) as outputs and labels of the task: as pixels of one image, or as they are."""
+    if name == "segmentation":
+        return logits.T.reshape(1, logits.shape[1], 1, -1), labels.reshape(1, 1, -1)
+    return logits, labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["classification", "segmentation"])
+def test_balanced_classes_leave_the_optimum_of_separable_data_where_it_is(name: str, smoothing: float) -> None:
+    """Where the input tells the class, the optimum is the smoothed label, however rare a class is."""
+    labels = torch.tensor([0] * 97 + [1] * 3)
+    balanced = load_task(name).balanced(labels, 2)
+    optimum = torch.tensor([[1 - smoothing / 2, smoothing / 2], [smoothing / 2, 1 - smoothing / 2]])
+    logits = optimum.clamp(min=1e-9).log().requires_grad_()
+    balanced.loss(*as_task(name, logits[labels], labels), smoothing=smoothing).backward()
+    assert logits.grad is not None and logits.grad.abs().max() < 1e-6
+    leaf = torch.zeros(2, 2, requires_grad=True)
+    optimizer = torch.optim.Adam([leaf], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        balanced.loss(*as_task(name, leaf[labels], labels), smoothing=smoothing).backward()
+        optimizer.step()
+    assert leaf.argmax(1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["classification", "segmentation"])
+def test_weights_that_are_all_alike_give_the_plain_loss(
+    generator: torch.Generator, name: str, smoothing: float
+) -> None:
+    plain, labels = load_task(name), torch.arange(12) % 3
+    outputs, labels = as_task(name, torch.randn(12, 3, generator=generator), labels)
+    even = plain.balanced(labels, 3)
+    assert even.weights == (1.0, 1.0, 1.0)
+    for task in (even, replace(plain, weights=(0.2, 0.2, 0.2))):
+        loss = float(task.loss(outputs, labels, smoothing=smoothing))
+        assert loss == pytest.approx(float(plain.loss(outputs, labels, smoothing=smoothing)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["classification", "segmentation"])
+def test_a_class_that_is_never_trained_weighs_nothing(name: str) -> None:
+    balanced = load_task(name).balanced(torch.tensor([0, 0, 2]), 4)
+    assert balanced.weights == (0.375, 0.0, 0.75, 0.0)
+    outputs, labels = as_task(name, torch.randn(3, 4), torch.tensor([1, 3, 1]))
+    assert float(balanced.loss(outputs, labels, smoothing=0.1)) == 0
+
+
+def test_labels_of_one_byte_are_counted_like_others(generator: torch.Generator) -> None:
+    logits, labels = torch.randn(60, 30, generator=generator), torch.arange(60) % 30
+    task, narrow = load_task("classification"), labels.to(torch.uint8)
+    assert task.score(batches(logits, narrow)) == task.score(batches(logits, labels))
+    assert str(task.class_rows(batches(logits, narrow))) == str(task.class_rows(batches(logits, labels)))
+    weighted = task.balanced(narrow, 30)
+    assert float(weighted.loss(logits, narrow)) == float(weighted.loss(logits, labels))
+
+
+def test_ten_thousand_classes_are_cheap_at_one_example_per_batch(generator: torch.Generator) -> None:
+    """A matrix of classes by classes per batch would take 0.8 GB and most of a second."""
+    classes, count = 10_000, 100
+    logits, labels = torch.randn(count, classes, generator=generator), torch.arange(count)
+    task, single = load_task("classification"), [(logits[i : i + 1], labels[i : i + 1]) for i in range(count)]
+    began = process_time()
+    task.score(single)
+    task.class_rows(single)
+    assert process_time() - began < 10
 
 
 def test_every_position_of_a_text_is_a_prediction(generator: torch.Generator) -> None:
