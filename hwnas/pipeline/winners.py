@@ -42,7 +42,7 @@ def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None =
     rows = {row.arch_id: row for row in read_front(run.front)}
     row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
     arch_id = arch if row is None else row.arch_id
-    out = out or Path(Path(f"{arch_id}.onnx").name)
+    out = out or (Path(f"{arch}.onnx") if row is None else Path(run.model(arch_id).name))
     first = run.read("devices")["devices"][0]["conditions"]
     if row is None or batch not in (None, first["batch"]):
         return _export_evaluated(run_path, arch_id, out, batch)

@@ -66,7 +66,8 @@ def draw_search(plot: SearchPlot) -> Figure:
     multipliers.set_ylabel("multiplier")
     entropy.set(ylabel="entropy of the choices", xlabel="epoch", ylim=(0, 1.05))
     entropy.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=INK)
+    if any(search.constraints for search in plot.searches):  # a search without limits has none
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
 

@@ -705,6 +705,8 @@ def test_a_space_file_that_changed_since_the_run_is_noticed(hwnas: Run, copied: 
     facts = json.loads((copied / "run.json").read_text())
     facts["space"]["reference"] = f"{other}:build"
     (copied / "run.json").write_text(json.dumps(facts))
+    assert "is not on your trust list" in hwnas("verify", copied).message
+    assert hwnas("trust", other).code == 0
     for arguments in (["search", "--resume", "--out"], ["verify"]):
         outcome = hwnas(*arguments, copied)
         assert outcome.code == 2

@@ -93,4 +93,4 @@ def test_the_printed_front_shows_perplexities(found: SearchResult) -> None:
     assert [float(cell.split("→")[-1]) for cell in shown] == pytest.approx(
         [row.perplexity_test for row in found.front], rel=1e-3
     )
-    assert not any("accuracy" in header for header in columns)
+    assert not any("balanced" in header for header in columns)
