@@ -117,7 +117,7 @@ def test_where_networks_are_only_judged_nothing_is_trained(
     train(asked(space), space, tmp_path / "trained", Silent())
     run = create_run(tmp_path / "run", {}, {}, {})
     request = asked(space, supernet=str(tmp_path / "trained"))
-    data, task = load_for(space, request.data, request.seed)
+    data, task = load_for(space, request)
     monkeypatch.setattr(trained_on, "described", lambda device: "elsewhere")
     trained_supernet(run, space, request.training, data, task, request.seed, Silent())
     assert "trained_on" not in run.read()
