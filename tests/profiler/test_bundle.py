@@ -95,7 +95,7 @@ def test_a_bundle_fills_a_table_without_torch_and_goes_on_where_it_was(
     assert fit_table(table.path, small_space, allow_unconverged=True).report["networks"] == NETWORKS + 2
 
     again = python(bare, str(packed), "--out", "table.jsonl", cwd=tmp_path)
-    assert json.loads(again.stdout)["measured"] == 0
+    assert json.loads(again.stdout)["measured"] <= len(table.unconverged)  # what did not converge is measured again
 
 
 def test_a_bundle_of_another_version_is_refused(packed: Path, bare: Path, tmp_path: Path) -> None:
