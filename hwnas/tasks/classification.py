@@ -29,8 +29,8 @@ from hwnas.tasks.task import Metric
 @final
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """Cross-entropy in nats, the share of examples whose most likely class is the label, and the mean of that share over the
-    classes, which rare classes count in as much as frequent ones.
+    """Cross-entropy in nats, accuracy (the share of examples whose most likely class is the label), and balanced accuracy (the
+    mean over the classes of that share, so that a rare class weighs as much as a frequent one).
 
     `weights` are those of the classes in the training loss.
     """
