@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hwnas.cli.generated import parsed, with_options
-from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, RUN, SEED, written_options
+from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, PATH, RUN, SEED, written_options
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, WorthError
@@ -43,17 +43,28 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 )
 @SEED
 @click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in --out, perhaps with more evaluations, other budgets, limits, objectives, devices.",
+)
+@click.option("--from", "source", metavar="RUN", type=PATH, help="Go on with a copy of that run, in --out.")
 @click.option("--strict", is_flag=True, help="Refuse a front that is no better than guessing: exit code 4.")
 @JSON
 @click.pass_context
-def search(context: click.Context, /, out: Path, resume: bool, strict: bool, as_json: bool, **options: Any) -> None:
+def search(
+    context: click.Context, /, out: Path, resume: bool, source: Path | None, strict: bool, as_json: bool, **options: Any
+) -> None:
     """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
     from hwnas.pipeline.request import search_request
+    from hwnas.pipeline.search import branch, start
     from hwnas.pipeline.search import resume as resume_search
-    from hwnas.pipeline.search import start
 
-    if resume:
+    if resume and source is not None:
+        raise HwnasError(f"--resume goes on in --out, --from {source} in a copy; give one of the two")
+    if source is not None:
+        result = branch(source, out, TerminalReporter(), parsed(written_options(context, options)))
+    elif resume:
         result = resume_search(out, TerminalReporter(), parsed(written_options(context, options)))
     else:
         request = search_request(parsed(options))

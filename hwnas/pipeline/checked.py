@@ -79,6 +79,7 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
         space=space,
         restrictions=request.space,
         needs=needs_of(names, targets, PREDICTED_COSTS),
+        run=run,
     )
     return CheckedRequest(
         request=request, space=space, data=data, task=task, targets=targets, sources=sources, cost_names=names

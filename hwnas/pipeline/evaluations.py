@@ -18,11 +18,9 @@ from hwnas.core.space import SearchSpace
 from hwnas.costs.cost import Cost
 from hwnas.errors import TrainingError
 from hwnas.evaluate.evaluator import Evaluator
-from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.database import SEARCH, Evaluation, RunDatabase
 from hwnas.tasks.task import Metric
 from hwnas.train.weights import save_weights
-
-SEARCH = "search"
 
 
 @final
@@ -30,7 +28,8 @@ SEARCH = "search"
 class Evaluations:
     """Answers a strategy's requests. `shared` makes the evaluator of strategies that train no weights of their own.
 
-    `asked` collects the ids of the architectures that the present search has asked for.
+    `asked` collects the ids of the architectures that the present search has asked for. `earlier` are the evaluations of
+    earlier requests of the run: a front may have them, too.
     """
 
     space: SearchSpace
@@ -42,6 +41,7 @@ class Evaluations:
     ticks: Iterator[int]
     costs: Mapping[str, Cost]
     weights: Callable[[str], Path]
+    earlier: Mapping[str, Evaluation] = field(default_factory=dict)
     asked: dict[str, None] = field(default_factory=dict)
 
     def __call__(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:

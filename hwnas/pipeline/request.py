@@ -146,32 +146,39 @@ def _as_it_was(data: DataOptions, facts: Mapping[str, Any]) -> DataOptions:
 
 def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:
     """Returns a run, its request and its space. Raises RunError where options differ from the request, unless they may."""
-    run = RunFolder(out)
-    facts, named = run.read(), dict(options)
-    for reference in _references(_taken_parts(named), named.get("strategy", DEFAULT_STRATEGY)):
-        run_file(reference, RunError)
-    request = stored_request(facts, run.json)
+    run, request, space = reopened(out, options)
     known = request.options()
     for name, value in options.items():
         if name not in known:
             raise RunError(f"{out} was started without {flag(name)}; leave it out, or start anew")
-        if name not in CHANGEABLE and _plain(known[name]) != _plain(value):
+        if name not in CHANGEABLE and plain(known[name]) != plain(value):
             raise RunError(
                 f"{out} was started with {flag(name)} {known[name]}, not {value}; leave it out, or start anew"
             )
     changed = {name: value for name, value in options.items() if name in CHANGEABLE}
-    request = replace(request, training=checked(TrainingRequest, {**asdict(request.training), **changed}))
-    return run, request, reload_space(facts["space"], run.json)
+    return run, replace(request, training=checked(TrainingRequest, {**asdict(request.training), **changed})), space
 
 
-def _plain(value: Any) -> Any:
+def reopened(out: Path, named: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:
+    """Returns a run, its request and its space; the Python files that `named` options name are allowed to run.
+
+    Raises RunError, TrustError.
+    """
+    run = RunFolder(out)
+    facts = run.read()
+    for reference in _references(_taken_parts(dict(named)), named.get("strategy", DEFAULT_STRATEGY)):
+        run_file(reference, RunError)
+    return run, stored_request(facts, run.json), reload_space(facts["space"], run.json)
+
+
+def plain(value: Any) -> Any:
     """Returns a value as JSON would: sequences are alike, and so are numbers."""
     return list(value) if isinstance(value, tuple | list) else value
 
 
 def _refuse_options_of_parts(reference: str, own: type[Strategy]) -> None:
     """Raises HwnasError where a strategy's option has the name of an option that every search has."""
-    taken = {"strategy", "seed", "out", "resume", "strict"} | {
+    taken = {"strategy", "seed", "out", "resume", "source", "strict"} | {
         name for part in PARTS.values() for name in option_names(part)
     }
     for name in option_names(own):

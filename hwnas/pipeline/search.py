@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
+from hwnas.modules.declared import require_declared
+from hwnas.pipeline.alteration import Alteration, alteration_of
 from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request, data_facts
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
@@ -20,7 +23,7 @@ from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.final import FINAL, FinalTraining
 from hwnas.pipeline.models import Exporter
 from hwnas.pipeline.preflight import Goal, Preflight
-from hwnas.pipeline.request import SearchRequest, reopen, search_request
+from hwnas.pipeline.request import SearchRequest, reopened, search_request
 from hwnas.pipeline.rows import write_rows
 from hwnas.pipeline.settle import Settling
 from hwnas.pipeline.sources import Predictors
@@ -28,8 +31,8 @@ from hwnas.pipeline.supernet import new_supernet, recipe_of
 from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.worth import worth_of
-from hwnas.runs.database import Evaluation, RunDatabase
-from hwnas.runs.folder import RunFolder, create_run
+from hwnas.runs.database import SEARCH, Evaluation, RunDatabase
+from hwnas.runs.folder import RunFolder, copy_run, create_run
 from hwnas.runs.front import FrontRow
 from hwnas.strategies.workshop import Training, Workshop
 
@@ -91,9 +94,29 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
 
 
 def resume(out: Path, reporter: Reporter, options: Mapping[str, Any]) -> SearchResult:
-    """Goes on with a run as it was asked for; options that differ from that are an error."""
-    run, request, space = reopen(out, options)
-    return _Search(run, checked_request(request, space, run), reporter).finish()
+    """Goes on with a run, as it was asked for, or by options for more: evaluations, other budgets, limits, objectives, devices
+    or final training. What was trained, evaluated and measured stays.
+
+    Raises RunError for options that trained weights depend on, and that differ from those the run was started with.
+    """
+    run, before, space = reopened(out, options)
+    alteration = alteration_of(before, options, out)
+    checked = checked_request(alteration.after, space, run)
+    if not alteration.is_one:
+        return _Search(run, checked, reporter).finish()
+    alteration.require_useful(checked.sources)
+    require_declared(space.placed_operators().values(), checked.cost_names)
+    checked.sources.check()
+    reporter.note(f"going on with {out}: {alteration.words()}")
+    return _Search(run, checked, reporter, alteration).finish()
+
+
+def branch(source: Path, out: Path, reporter: Reporter, options: Mapping[str, Any]) -> SearchResult:
+    """Goes on with a copy of a run, at `out`, by options that may differ as in `resume`; the run itself stays as it is."""
+    _, before, _ = reopened(source, options)
+    alteration_of(before, options, source)
+    copy_run(RunFolder(source), out)
+    return resume(out, reporter, options)
 
 
 @final
@@ -104,6 +127,7 @@ class _Search:
     run: RunFolder
     checked: CheckedRequest
     reporter: Reporter
+    alteration: Alteration | None = None
 
     def finish(self) -> SearchResult:
         with self.run.locked(), closing(RunDatabase(self.run.database)) as database:
@@ -159,10 +183,13 @@ class _Search:
         )
         with run.stage("preflight"):
             try:
-                goal = preflight.goal(run.read())
+                anew = self.alteration is not None and self.alteration.is_of_budgets
+                goal = preflight.goal({} if anew else run.read())
             except BudgetError:
                 self._keep_predictors()
                 raise
+        if self.alteration is not None:
+            self.alteration.apply(run, database, goal, checked.space, checked.targets)
         self._record(goal, next(iter(latencies)))
         deployment = Deployment(
             run=run,
@@ -182,9 +209,10 @@ class _Search:
         return goal, deployment
 
     def _keep_predictors(self) -> None:
-        files = [self.run.predictor_of(need.name) for need in self.checked.sources.needs]
-        measured = [self.run.table_of(need.name) for need in self.checked.sources.needs]
-        if any(path.exists() for path in measured):
+        needs = self.checked.sources.needs
+        files = [self.run.predictor_of(need.kind, need.target.name) for need in needs]
+        measured = [self.run.table_of(need.target.name) for need in needs]
+        if self.alteration is None and any(path.exists() for path in measured):
             again = " ".join(f"--predictor {path}" for path in files if path.exists())
             self.reporter.note(f"what was measured is kept: search again with {again}")
 
@@ -197,6 +225,7 @@ class _Search:
         """Architectures within the budgets, by id, and the budgets that none was within: the others are worth having."""
         strategy = self.checked.request.strategy
         wanted = getattr(strategy, "evaluations", 0) * max(1, len(goal.budgets_ms))
+        known = deployment.database.evaluations(SEARCH)
         evaluations = Evaluations(
             space=self.checked.space,
             database=deployment.database,
@@ -205,7 +234,8 @@ class _Search:
             costs=goal.costs,
             weights=self.run.weights,
             reporter=self.reporter,
-            known=deployment.database.evaluations("search"),
+            known=known,
+            earlier=dict(islice(known.items(), self.run.read().get("earlier_evaluations", 0))),
             ticks=iter(self.reporter.track(range(wanted), "evaluating architectures")),
         )
         settling = Settling(

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, final
 
+import numpy as np
+
 from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.deploy import Deployment, candidates, measure
 from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.preflight import fastest
-from hwnas.runs.database import Evaluation
+from hwnas.runs.database import SEARCH, Evaluation
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.workshop import Workshop
 
@@ -100,14 +102,25 @@ class Settling:
     def _measured(self, budget_ms: Mapping[str, float]) -> list[Evaluation]:
         """Measures what is on the predicted front, and what takes the place of what misses the budget."""
         job = self.deployment
-        asked = {arch_id: self.evaluations.known[arch_id] for arch_id in self.evaluations.asked}
+        asked = self._earlier(budget_ms) | {
+            arch_id: self.evaluations.known[arch_id] for arch_id in self.evaluations.asked
+        }
         while True:
             front = candidates(job, asked, budget_ms)
-            tests, measured = job.database.tests("search"), job.database.measurements()
+            tests, measured = job.database.tests(SEARCH), job.database.measurements()
             if all(each.arch.id in tests and job.is_measured(each.arch, measured) for each in front):
                 return front
             with job.run.stage("measure"):
                 measure(job, front)
+
+    def _earlier(self, budget_ms: Mapping[str, float]) -> dict[str, Evaluation]:
+        """Returns the evaluations of earlier requests that meet the limits and are predicted to meet the budget."""
+        earlier, job = self.evaluations.earlier, self.deployment
+        rows_NC = job.space.encode([evaluation.arch for evaluation in earlier.values()])
+        within_N = np.ones(len(earlier), dtype=bool)
+        for limit in job.goal.limits_under(budget_ms):
+            within_N &= limit.over(rows_NC) <= 0
+        return {arch_id: one for (arch_id, one), within in zip(earlier.items(), within_N, strict=True) if within}
 
     def _misses(self, budget_ms: Mapping[str, float]) -> dict[str, Any]:
         """The architectures that were measured and are over a budget, for run.json."""

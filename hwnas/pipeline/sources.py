@@ -45,12 +45,18 @@ class Need:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The files that were given, matched with what a search needs."""
+    """The files that were given, and those that a run has, matched with what a search needs."""
 
     request: SourcesRequest
     space: SearchSpace
     restrictions: SpaceRequest
     needs: Sequence[Need]
+    run: RunFolder | None = None
+
+    @property
+    def open_needs(self) -> list[Need]:
+        """The costs that the run has no predictor of."""
+        return [need for need in self.needs if self._kept(need) is None]
 
     def check(self) -> None:
         """Raises before any work where a file cannot be used, or a cost could not be predicted: HwnasError."""
@@ -77,10 +83,13 @@ class Sources:
             )
 
     def predictor(self, need: Need) -> LatencyPredictor | None:
-        """Returns the predictor that is given for a cost, or the device's shipped one; None where there is none.
+        """Returns the predictor that the run has of a cost, the one that is given, or the device's shipped one; else None.
 
         Raises PredictorError where it cannot be used for the space.
         """
+        kept = self._kept(need)
+        if kept is not None:
+            return usable_predictor(kept, self.space, need.target.conditions, cost=need.kind)
         for path in self._predictor_paths():
             loaded = LatencyPredictor.load(path)
             if loaded.cost == need.kind and not differences(need.target.conditions, loaded.conditions):
@@ -101,6 +110,11 @@ class Sources:
                 return path
         return None
 
+    def _kept(self, need: Need) -> Path | None:
+        """Returns the predictor's file in the run's folder, if there is one."""
+        path = None if self.run is None else self.run.predictor_of(need.kind, need.target.name)
+        return path if path is not None and path.exists() else None
+
     def _predictor_paths(self) -> list[Path]:
         return [predictor_file(Path(name), shipped_devices()) for name in self.request.predictor]
 
@@ -116,15 +130,16 @@ class Sources:
 
     def _refuse_useless(self) -> None:
         """Raises PredictorError, TableError for a file that serves none of the needs."""
+        needs = self.open_needs
         for path in self._predictor_paths():
             loaded = LatencyPredictor.load(path)
-            alike = [need for need in self.needs if need.kind == loaded.cost]
+            alike = [need for need in needs if need.kind == loaded.cost]
             if not alike:
                 loaded.require(LATENCY, str(path))
             if alike and all(differences(need.target.conditions, loaded.conditions) for need in alike):
                 load_predictor(path, alike[0].target.conditions, loaded.cost)
         for path in self._table_paths():
-            conditions = [need.target.conditions for need in self.needs]
+            conditions = [need.target.conditions for need in needs]
             if all(differences(each, read_table(path).conditions) for each in conditions):
                 usable_table(path, self.space, conditions[0])
                 raise TableError(f"{path}: measured under other conditions than any --device; leave it out")
@@ -142,11 +157,11 @@ class Predictors:
 
     def get(self, need: Need) -> LatencyPredictor:
         """Returns the predictor of a cost, and keeps it in the folder with the table that it is fitted to."""
-        path, space = self.run.predictor_of(need.name), self.sources.space
+        path, space = self.run.predictor_of(need.kind, need.target.name), self.sources.space
         if path.exists():
             return usable_predictor(path, space, need.target.conditions, cost=need.kind)
         predictor = self.sources.predictor(need)
-        kept = self.run.table_of(self._latency_name(need))
+        kept = self.run.table_of(need.target.name)
         table = self.sources.table(need)
         if table is not None and not kept.exists():
             shutil.copyfile(table, kept)
@@ -168,7 +183,7 @@ class Predictors:
         Other work makes a network slower, never faster: where the predictor knows the largest network as faster than it is
         now, that counts.
         """
-        space, table = self.sources.space, self.run.table_of(need.name)
+        space, table = self.sources.space, self.run.table_of(need.target.name)
         largest = space.encode([space.largest()])
         if table.exists():
             measured_ms = measurements(read_table(table), space).of_network(largest[0], statistic)
@@ -189,10 +204,6 @@ class Predictors:
                 f"device busy? Budgets are shares of the latter"
             )
         return float(min(now_ms, then_ms))
-
-    def _latency_name(self, need: Need) -> str:
-        """The name of the latency of a need's device: its table has the energies, too."""
-        return next(other.name for other in self.sources.needs if other.kind == LATENCY and other.target is need.target)
 
     def _profile(self, need: Need, path: Path) -> None:
         energy = any(other.kind != LATENCY and other.target is need.target for other in self.sources.needs)

@@ -28,7 +28,7 @@ from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import DeviceLatency, FrontRow, named, read_front
-from hwnas.runs.objectives import read_goal
+from hwnas.runs.objectives import LATENCY, read_goal
 
 
 def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None = None) -> Path:
@@ -63,7 +63,7 @@ def _export_evaluated(run_path: Path, arch_id: str, out: Path, batch: Batch | No
     exporter = Exporter(run=run, space=space, data=checked.data, targets=checked.targets)
     target, predicted_ms = checked.targets[0], None
     if batch in (None, target.conditions["batch"]):
-        predictor = LatencyPredictor.load(run.predictor_of("latency"))
+        predictor = LatencyPredictor.load(run.predictor_of(LATENCY, target.name))
         predicted_ms = float(predictor.predict_ms(space.encode([evaluation.arch]))[0])
     else:
         target = replace(target, conditions={**target.conditions, "batch": batch})
@@ -135,7 +135,7 @@ class _Verifying:
     def rows_on(self, name: str, target: Target, here: Conditions, rows: list[FrontRow]) -> list[Verification]:
         """Returns the rows of the front, measured on one device under the name of its latency."""
         models = [self._model(row, target, here) for row in rows]
-        predictor = LatencyPredictor.load(self.run.predictor_of(name))
+        predictor = LatencyPredictor.load(self.run.predictor_of(LATENCY, target.name))
         session = timed_models(self.space, here, models, predictor, seed=self.request.seed, reporter=self.reporter)
         statistic = self.request.goal.budget_on
         return [

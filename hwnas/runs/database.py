@@ -14,6 +14,9 @@ from hwnas.errors import RunError
 
 # The layout of the tables, which SQLite keeps as `user_version`; layout 1 had fixed columns of loss and accuracy, and kept 0.
 LAYOUT: Final = 2
+# The phases: networks with the weights of the search, and after final training.
+SEARCH: Final = "search"
+FINAL: Final = "final"
 _TABLES: Final = f"""
 BEGIN;
 CREATE TABLE evaluations (
@@ -83,7 +86,7 @@ class RunDatabase:
             raise RunError(f"{path}: no such file; `hwnas search --resume --out {path.parent}` evaluates again")
         return cls(path)
 
-    def evaluations(self, phase: str = "search") -> dict[str, Evaluation]:
+    def evaluations(self, phase: str = SEARCH) -> dict[str, Evaluation]:
         """Returns the evaluations of a phase by architecture id, in the order in which they happened."""
         query = "SELECT arch_id, arch, stages, metrics FROM evaluations WHERE phase = ? ORDER BY rowid"
         with self._damage():
@@ -150,6 +153,15 @@ class RunDatabase:
             "INSERT INTO tests (arch_id, phase, metrics) VALUES (?, ?, ?)",
             [(arch_id, phase, json.dumps(dict(metrics))) for arch_id, metrics in tests.items()],
         )
+
+    def forget_tests(self) -> None:
+        """Deletes the metrics on the test split, so that models are run again."""
+        self._add("DELETE FROM tests WHERE phase = ?", [(SEARCH,), (FINAL,)])
+
+    def forget_final(self) -> None:
+        """Deletes all that is known of networks after final training."""
+        self._add("DELETE FROM tests WHERE phase = ?", [(FINAL,)])
+        self._add("DELETE FROM evaluations WHERE phase = ?", [(FINAL,)])
 
     def close(self) -> None:
         self._connection.close()

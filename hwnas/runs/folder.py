@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from hwnas.errors import RunError
 SCHEMA: Final = 2
 # The cost that the files of a device are named after; other costs have files of their own.
 _LATENCY: Final = "latency"
+_LOCK: Final = ".lock"
 PROVENANCE: Final = ("hwnas", "torch", "onnx", "onnxruntime", "pymoo", "numpy", "scipy")
 
 
@@ -42,30 +44,32 @@ class RunFolder:
 
     @property
     def table(self) -> Path:
-        """The measurements of the first device."""
-        return self.table_of(_LATENCY)
+        """The measurements of the device that the run began with."""
+        return self.path / "table.jsonl"
 
-    def table_of(self, cost_name: str) -> Path:
-        """Returns the file of measurements that a cost is predicted from: one per device, with its energies, too.
-
-        >>> RunFolder(Path("run")).table_of("latency@amd-epyc").name
-        'table-amd-epyc.jsonl'
-        """
-        return self.path / f"table{_of_device(cost_name)}.jsonl"
+    def table_of(self, device: str) -> Path:
+        """Returns the file of a device's measurements, with its energies, too."""
+        return self.path / f"table{self._of_device(device)}.jsonl"
 
     @property
     def predictor(self) -> Path:
-        """The predictor of the latency on the first device."""
-        return self.predictor_of(_LATENCY)
+        """The predictor of the latency on the device that the run began with."""
+        return self.path / "predictor.json"
 
-    def predictor_of(self, cost_name: str) -> Path:
-        """Returns the file of a cost's predictor.
+    def predictor_of(self, kind: str, device: str) -> Path:
+        """Returns the file of the predictor of a cost on a device; `kind` is the cost's name without the device."""
+        stem = "predictor" if kind == _LATENCY else kind
+        return self.path / f"{stem}{self._of_device(device)}.json"
 
-        >>> [RunFolder(Path("run")).predictor_of(name).name for name in ("latency", "latency@amd-epyc", "energy")]
-        ['predictor.json', 'predictor-amd-epyc.json', 'energy.json']
+    def _of_device(self, device: str) -> str:
+        """Returns the part of a file's name that is for a device; empty for the one that the run began with.
+
+        That device stays the same where a run goes on with others, so that what was measured keeps its name.
         """
-        kind = cost_name.partition("@")[0]
-        return self.path / f"{'predictor' if kind == _LATENCY else kind}{_of_device(cost_name)}.json"
+        facts = self.read()
+        names = [known["name"] for known in facts.get("devices", ())]
+        first = facts.get("first_device", names[0] if names else device)
+        return "" if device == first else f"-{quote(device, safe='')}"  # no device's name leaves the folder
 
     @property
     def checkpoint(self) -> Path:
@@ -121,7 +125,7 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Locks the folder while it is written. Raises RunError if another process works in it."""
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / _LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -179,10 +183,7 @@ def create_run(
 ) -> RunFolder:
     """Makes a run folder. Raises RunError if there is something at `path` already."""
     run = RunFolder(path)
-    if run.json.exists():
-        raise RunError(f"{path} holds a run already; go on with it by --resume, or give another --out")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not empty; give another --out")
+    require_free(path)
     path.mkdir(parents=True, exist_ok=True)
     run.write(
         {
@@ -197,10 +198,27 @@ def create_run(
     return run
 
 
-def _of_device(cost_name: str) -> str:
-    """Returns the part of a file's name that is for the device of a cost; empty for the first device."""
-    _, at, device = cost_name.partition("@")
-    return f"-{quote(device, safe='')}" if at else ""  # no device's name leaves the folder
+def require_free(path: Path) -> None:
+    """Raises RunError if there is something at `path` already."""
+    if RunFolder(path).json.exists():
+        raise RunError(f"{path} holds a run already; go on with it by --resume, or give another --out")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not empty; give another --out")
+
+
+def copy_run(source: RunFolder, path: Path) -> RunFolder:
+    """Copies a run that no process works in. The copy appears whole or not at all.
+
+    Raises RunError if there is something at `path` already, or `source` is no run.
+    """
+    source.read()
+    require_free(path)
+    unfinished = path.with_name(f"{path.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with source.locked():
+        shutil.copytree(source.path, unfinished, ignore=shutil.ignore_patterns(_LOCK))
+    unfinished.replace(path)
+    return RunFolder(path)
 
 
 def _refusal(facts: object) -> str:

@@ -25,8 +25,15 @@ class RandomSearch:
     evaluations: Evaluations = 200
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
-        """Evaluates `evaluations` different architectures, or all where there are fewer."""
-        rng = np.random.default_rng(workshop.seed)
-        rows_NC = problem.feasible(partial(problem.space.sample_rows, rng), self.evaluations, rng)
-        for start in range(0, len(rows_NC), BATCH):
-            problem.evaluate(rows_NC[start : start + BATCH])
+        """Evaluates `evaluations` different architectures, or all where there are fewer.
+
+        Whole batches are drawn, so that more evaluations begin with the same architectures.
+        """
+        rng, known = np.random.default_rng(workshop.seed), set[bytes]()
+        draw = partial(problem.space.sample_rows, rng)
+        while len(known) < self.evaluations:
+            rows_NC = problem.feasible(draw, BATCH, rng, known=known)[: self.evaluations - len(known)]
+            if not len(rows_NC):
+                break
+            problem.evaluate(rows_NC)
+            known.update(row_C.tobytes() for row_C in rows_NC)

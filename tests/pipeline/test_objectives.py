@@ -15,7 +15,7 @@ from hwnas.errors import BudgetError, HwnasError, UnknownNameError
 from hwnas.pipeline.claims import check_claims
 from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.shipped import FOLDERS, predictor_path
+from hwnas.predict.shipped import predictor_path
 from hwnas.runs.front import read_front
 from hwnas.runs.objectives import read_goal
 from hwnas.strategies.pareto import non_dominated
@@ -134,19 +134,6 @@ def test_goals_that_cannot_be_are_refused_before_a_folder_is_made(
 
 
 # ---- two devices
-
-
-@pytest.fixture
-def board(small_predictor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LatencyPredictor:
-    """A shipped device twice as slow as this one."""
-    here = LatencyPredictor.load(small_predictor)
-    slower = tuple(replace(factor, values=2 * factor.values) for factor in here.additive)
-    board = replace(here, additive=slower, booster=None, conditions={**here.conditions, "hardware": "a board"})
-    path = predictor_path(tmp_path / "devices", "board", "mobilenet")
-    path.parent.mkdir(parents=True)
-    board.save(path)
-    monkeypatch.setenv(FOLDERS, str(tmp_path / "devices"))
-    return board
 
 
 def test_one_device_is_measured_and_the_other_predicted_each_with_a_budget_of_its_own(
