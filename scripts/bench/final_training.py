@@ -2,16 +2,14 @@
 
     python scripts/bench/final_training.py --device amd-epyc --epochs 10 --evaluations 50 --seeds 1 --out DIR
 
-Each seed runs one search without final training. Every variant then finishes a copy of that run by `--resume`, so it trains
-the same networks. Accuracies are those of all networks of the front in torch, on the validation and the test split, mean and
+Each seed runs one search without final training. Every variant then goes on with a copy of that run (`--from`), so it trains the
+same networks. Accuracies are those of all networks of the front in torch, on the validation and the test split, mean and
 best; a network that training made worse keeps the weights of the search, and counts as `kept`. The hypervolume is that of
 loss and latency on the validation split, as a share of the one before. The reference point is 1.1 times the greatest loss
 and latency before. All figures are means over seeds. Runs stay in --out; a bench that was stopped goes on from there.
 """
 
 import argparse
-import json
-import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,13 +20,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from hwnas.core.files import replace_file
 from hwnas.core.reporter import Silent
 from hwnas.evaluate.split import SplitScore
 from hwnas.pipeline.checked import checked_request
 from hwnas.pipeline.final import FINAL
 from hwnas.pipeline.request import reopen, search_request
-from hwnas.pipeline.search import resume, start
+from hwnas.pipeline.search import branch, resume, start
 from hwnas.pipeline.weights import RunWeights
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
@@ -42,8 +39,6 @@ VARIANTS: Final = [
     for final in ("finetune", "scratch")
     for teacher in ("none", "largest")
 ]
-# Files of a search that final training makes anew, and the lock.
-NOT_COPIED: Final = ("final", "front.*", "search.*", ".lock")
 COLUMNS: Final = ("val mean", "val best", "test mean", "test best", "kept", "hypervolume", "seconds")
 
 
@@ -136,17 +131,10 @@ def searched(path: Path, arguments: argparse.Namespace, seed: int) -> RunFolder:
 def trained(base: RunFolder, variant: Mapping[str, Any]) -> RunFolder:
     """Returns a copy of a search, finished by a variant of final training."""
     words = "-".join(str(value) for value in variant.values())
-    run = RunFolder(base.path.with_name(f"{base.path.name}-{words}"))
-    if not run.path.exists():
-        copy = run.path.with_suffix(".part")  # renamed when it is whole
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(base.path, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
-        facts = base.read()
-        facts["request"]["final"] = dict(variant)
-        facts["stages"].pop("final training", None)
-        replace_file(copy / "run.json", json.dumps(facts, indent=2))
-        copy.rename(run.path)
-    return resume(run.path, TerminalReporter(), {}).run
+    path = base.path.with_name(f"{base.path.name}-{words}")
+    if path.exists():
+        return resume(path, TerminalReporter(), variant).run
+    return branch(base.path, path, TerminalReporter(), variant).run
 
 
 def finished(run: RunFolder) -> Finished:
