@@ -60,11 +60,10 @@ def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, populati
     Infeasible offspring are never evaluated: their violation alone ranks them (constrained domination).
     """
     rng = np.random.default_rng(seed)
-    size = min(population, max(4, evaluations // 2))
-    start_NC = _start(problem, size, rng)
+    start_NC = _start(problem, population, rng)
     known: dict[bytes, FloatArray] = {}
-    if len(start_NC) == size and problem.space.size > evaluations:
-        breeding = algorithm(len(problem.objectives), size, **_operators(problem, start_NC))
+    if len(start_NC) == population and problem.space.size > evaluations:
+        breeding = algorithm(len(problem.objectives), population, **_operators(problem, start_NC))
         _breed(problem, breeding, known, evaluations, seed)
     else:  # all that is feasible is evaluated anyway
         _evaluate_new(problem, start_NC[problem.violation(start_NC) <= 0], known, evaluations)

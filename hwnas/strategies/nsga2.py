@@ -22,7 +22,7 @@ class Nsga2:
     trains_weights: ClassVar[bool] = False
 
     evaluations: Evaluations = 200
-    population: Population = 32
+    population: Population = 20
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer, one batch per generation."""

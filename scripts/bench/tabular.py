@@ -23,7 +23,6 @@ from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 
 NEAR = 0.99
-STRATEGIES = (Nsga2, RandomSearch)  # those that train no weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ def main() -> None:
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--devices", nargs="+")
     parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--populations", type=int, nargs="+", default=[Nsga2.population])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"), help="default: HWNAS_BENCH_DATA"
@@ -64,10 +64,15 @@ def main() -> None:
         truth = true_front(benchmark, problem)
         print(f"\n{cost}: reference accuracy {-truth.reference[0]:.4f}, {truth.reference[1]:.4f}")
         print(f"{'strategy':<16}{'hypervolume':>12}{f'to {NEAR:.0%}':>8}{'seconds':>9}")
-        for strategy in STRATEGIES:
-            chosen = strategy(evaluations=arguments.evaluations)
+        for name, chosen in strategies(arguments.evaluations, arguments.populations).items():
             runs = [timed(problem, truth, chosen, seed) for seed in range(arguments.seeds)]
-            print(f"{strategy.name:<16}{row_of(runs)}", flush=True)
+            print(f"{name:<16}{row_of(runs)}", flush=True)
+
+
+def strategies(evaluations: int, populations: Sequence[int]) -> dict[str, Strategy]:
+    """Returns the strategies that train no weights, NSGA-II with each population, by name."""
+    bred = {f"nsga2-{size}": Nsga2(evaluations=evaluations, population=size) for size in populations}
+    return {**bred, "random": RandomSearch(evaluations=evaluations)}
 
 
 def true_front(benchmark: TabularBenchmark, problem: Problem) -> Truth:

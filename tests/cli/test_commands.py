@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from hwnas.data.dataset import load_data
 from hwnas.pipeline.request import search_request
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.table import header_line, line, read_table
+from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import create_run
 from hwnas.runs.front import read_front
 from hwnas.spaces import load_space
@@ -390,6 +392,26 @@ def test_a_finished_run_resumes_to_itself(hwnas: Run, copied: Path) -> None:
     before = (copied / "front.csv").read_text()
     assert hwnas("search", "--resume", "--out", copied).code == 0
     assert (copied / "front.csv").read_text() == before
+
+
+def test_a_finished_run_goes_on_with_more_evaluations_in_its_folder_or_in_a_copy(
+    hwnas: Run, copied: Path, tmp_path: Path
+) -> None:
+    evaluated = json.loads((copied / "run.json").read_text())["request"]["strategy"]["options"]["evaluations"]
+    before = (copied / "front.csv").read_text()
+    more = ("--evaluations", evaluated + 8)
+    outcome = hwnas("search", "--from", copied, "--out", tmp_path / "copy", *more)
+    assert outcome.code == 0 and f"--evaluations {evaluated + 8} instead of {evaluated}" in outcome.err
+    assert (copied / "front.csv").read_text() == before
+    assert hwnas("search", "--resume", "--out", copied, *more).code == 0
+    for run in (copied, tmp_path / "copy"):
+        with closing(RunDatabase(run / "run.sqlite")) as database:
+            assert len(database.evaluations()) == evaluated + 8
+    outcome = hwnas("search", "--from", copied, "--resume", "--out", tmp_path / "copy")
+    assert (outcome.code, "give one of the two" in outcome.message) == (2, True)
+    outcome = hwnas("search", "--from", tmp_path / "nothing", "--out", tmp_path / "other")
+    assert (outcome.code, "no run there" in outcome.message) == (2, True)
+    assert not (tmp_path / "other").exists()
 
 
 def test_every_command_in_the_readme_can_be_parsed() -> None:

@@ -1,6 +1,7 @@
 """Searches that are killed or interrupted at any moment, and go on to the result of one that was not."""
 
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from hwnas.runs.front import read_front
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = [
@@ -66,6 +69,26 @@ def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_n
     finish(*known, "--out", run)
     assert evaluations(run) == evaluations(reference)
     assert (run / "supernet.safetensors").read_bytes() == (reference / "supernet.safetensors").read_bytes()
+
+
+def test_a_search_that_is_killed_while_it_goes_on_with_other_options_comes_to_the_same_result(
+    undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    reference, seconds = undisturbed
+    options = ["--resume", "--evaluations", "60", "--final-epochs", "2", "--limit", "params<=1e9"]
+    whole, run = (Path(shutil.copytree(reference, tmp_path / name)) for name in ("whole", "run"))
+    finish(*options, "--out", whole)
+    moments = random.Random(0)
+    for _ in range(3):
+        process = start(*options, "--out", run)
+        time.sleep(moments.uniform(0.2, 0.6) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(*options, "--out", run)
+    assert len(evaluations(whole)) == 60 and evaluations(run) == evaluations(whole)
+    fronts = [{row.arch_id: row.metrics for row in read_front(path / "front.csv")} for path in (run, whole)]
+    both = fronts[0].keys() & fronts[1].keys()  # networks that are on a front by what was measured may differ
+    assert both and all(fronts[0][arch_id] == fronts[1][arch_id] for arch_id in both)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -10,7 +10,8 @@ from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.strategies.workshop import Workshop
-from hwnas.testing.strategies import LearningStrategySuite, StrategySuite
+from hwnas.testing.problems import choices_of, steps
+from hwnas.testing.strategies import OBJECTIVES, LearningStrategySuite, StrategySuite
 
 
 class TestRandomSearch(StrategySuite):
@@ -21,6 +22,17 @@ class TestRandomSearch(StrategySuite):
 class TestNsga2(LearningStrategySuite):
     def strategy(self, evaluations: int) -> Strategy:
         return Nsga2(evaluations=evaluations)
+
+
+@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2()])
+@pytest.mark.parametrize("count", OBJECTIVES)
+def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
+    """A finished run is so extended by what a longer one would have evaluated."""
+    space = choices_of([4] * 8, conditional=True)
+    asked = {
+        most: suite.asked(steps(space), most, seed=3, objectives=OBJECTIVES[count]) for most in (1, 7, 33, 60, 100)
+    }
+    assert all(rows == asked[100][:most] for most, rows in asked.items())
 
 
 # `gradient` trains a supernet, so its suite runs in tests/strategies/gradient.
