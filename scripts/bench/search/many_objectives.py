@@ -20,13 +20,13 @@ import numpy as np
 from hwnas.benchmarks.tabular import TabularBenchmark, nasbench201, searched
 from hwnas.core.arrays import FloatArray
 from hwnas.strategies.genetic import evolve, nsga2, unsga3
+from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.workshop import Workshop
 
 CHECKPOINTS = (100, 200)
-POPULATION = 32
 COSTS = (
     ("latency@titanx_256",),
     ("latency@edgegpu", "energy_mj_edgegpu"),
@@ -43,12 +43,12 @@ class Genetic:
     name = "genetic"
     trains_weights = False
 
-    def __init__(self, algorithm: Callable[..., Any]) -> None:
-        self.algorithm = algorithm
+    def __init__(self, algorithm: Callable[..., Any], population: int) -> None:
+        self.algorithm, self.population = algorithm, population
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
         most = CHECKPOINTS[-1]
-        evolve(problem, self.algorithm, evaluations=most, population=POPULATION, seed=workshop.seed)
+        evolve(problem, self.algorithm, evaluations=most, population=self.population, seed=workshop.seed)
 
 
 def agemoea2(objectives: int, size: int, **operators: Any) -> Any:
@@ -61,6 +61,7 @@ def agemoea2(objectives: int, size: int, **operators: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--population", type=int, default=Nsga2.population)
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"), help="default: HWNAS_BENCH_DATA"
     )
@@ -68,14 +69,14 @@ def main() -> None:
     if arguments.data is None:
         parser.error("give the folder of the tables with --data or HWNAS_BENCH_DATA")
 
-    benchmark = nasbench201(arguments.data)
+    benchmark, size = nasbench201(arguments.data), arguments.population
     strategies = {
         "random": RandomSearch(evaluations=CHECKPOINTS[-1]),
-        "NSGA-II": Genetic(nsga2),
-        "U-NSGA-III": Genetic(unsga3),
+        "NSGA-II": Genetic(nsga2, size),
+        "U-NSGA-III": Genetic(unsga3, size),
     }
     if find_spec("numba") is not None:
-        strategies["AGE-MOEA-II"] = Genetic(agemoea2)
+        strategies["AGE-MOEA-II"] = Genetic(agemoea2, size)
     print("| objectives | strategy |" + "".join(f" {count} evaluations |" for count in CHECKPOINTS))
     print("|---|---|" + "---|" * len(CHECKPOINTS))
     of_many: dict[str, list[list[list[float]]]] = {}
