@@ -1,14 +1,20 @@
 """Memory that images will take, told before they are loaded."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from hwnas.core.groups import ROOT, control_groups
 from hwnas.errors import DataError
 
 GIB: Final = 2**30
-MEMINFO: Final = Path("/proc/meminfo")
-CGROUP: Final = Path("/sys/fs/cgroup")
+# A control group's files of its limit and its use, and the entry of memory.stat that can be taken back, by version.
+GROUP_FILES: Final = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 def require_memory(
@@ -22,25 +28,24 @@ def require_memory(
         )
 
 
-def available_bytes() -> int | None:
-    """Returns the memory that this process can still have: of the machine, of its control group, under `ulimit -v`."""
-    limits = [limit for limit in (_of_machine(), _of_group(), _of_process()) if limit is not None]
+def available_bytes(root: Path = ROOT) -> int | None:
+    """Returns the memory that this process can still have: of the machine, of its control groups, under `ulimit -v`.
+
+    None where the system does not tell; `root` is where its files are.
+    """
+    machine, process = _kib(root / "proc/meminfo", "MemAvailable"), _of_process()
+    limits = [limit for limit in (machine, process, *_of_groups(root)) if limit is not None]
     return max(0, min(limits)) if limits else None
 
 
-def _of_machine() -> int | None:
-    return _kib(MEMINFO, "MemAvailable")
-
-
-def _of_group() -> int | None:
-    try:
-        most = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
-        facts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        cached = int(facts.get("inactive_file", 0))
-    except (OSError, ValueError):
-        return None
-    return None if most == "max" else int(most) - used + cached
+def _of_groups(root: Path) -> Iterator[int]:
+    """Yields what is left of the memory of each of the process's control groups and of their parents."""
+    for folder, version in control_groups("memory", root):
+        most, used, cached = GROUP_FILES[version]
+        with suppress(OSError, ValueError):  # version 2 writes "max" where there is no limit
+            facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            reclaimable = int(facts.get(cached, 0))
+            yield int((folder / most).read_text()) - int((folder / used).read_text()) + reclaimable
 
 
 def _of_process() -> int | None:

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
 
-ROOT: Final = Path("/")
+from hwnas.core.groups import ROOT, control_groups
 
 
 def cores() -> int:
@@ -31,19 +30,9 @@ def cores_in_words() -> str:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yields the CPU quota of each of the process's control groups and of their parents, in cores."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mounted = root / "sys/fs/cgroup" / controllers
-        group = PurePosixPath(path)
-        for folder in (group, *group.parents):
-            with suppress(OSError, ValueError, ZeroDivisionError):
-                yield _quota(mounted / folder.relative_to("/"), version=1 if controllers else 2)
+    for folder, version in control_groups("cpu", root):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            yield _quota(folder, version)
 
 
 def _quota(folder: Path, version: int) -> float:

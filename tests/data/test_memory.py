@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hwnas.data.dataset import load_data
-from hwnas.data.memory import require_memory
+from hwnas.data.memory import available_bytes, require_memory
 from hwnas.data.pictures import normalisation
 from hwnas.errors import DataError
 
@@ -71,6 +71,43 @@ def test_a_message_says_both_sizes_and_what_to_do() -> None:
         DataError, match=r"^here: images take 1048576\.0 GiB of memory, .* GiB are available; ask for less$"
     ):
         require_memory("here", "images", 2**50, "ask for less")
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({}, 500),
+        ({"proc/self/cgroup": "0::/a/b", "a/b/memory.max": "max", "a/b/memory.current": "7"}, 500),
+        ({"proc/self/cgroup": "0::/a/b", "a/b/memory.max": "300", "a/b/memory.current": "100"}, 200),
+        ({"proc/self/cgroup": "0::/a/b", "a/memory.max": "300", "a/memory.current": "100"}, 200),
+        ({"proc/self/cgroup": "0::/host/c", "memory.max": "90", "memory.current": "80"}, 10),
+        ({"proc/self/cgroup": "0::/", "memory.max": "90", "memory.current": "95"}, 0),
+        (
+            {
+                "proc/self/cgroup": "3:cpu:/d\n2:memory:/d",
+                "memory/d/memory.limit_in_bytes": "400",
+                "memory/d/memory.usage_in_bytes": "100",
+                "memory/d/memory.stat": "total_inactive_file 50",
+            },
+            350,
+        ),
+    ],
+    ids=["none", "max", "group", "parent", "container", "more-than-all", "version-1"],
+)
+def test_what_control_groups_leave_is_what_is_available(files: dict[str, str], left: int, tmp_path: Path) -> None:
+    """Figures are in MiB, of a machine with 500."""
+    meminfo = tmp_path / "proc/meminfo"
+    meminfo.parent.mkdir()
+    meminfo.write_text(f"MemAvailable: {500 * 1024} kB\n")
+    for name, content in files.items():
+        path = tmp_path / ("" if name.startswith("proc") else "sys/fs/cgroup") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        words = content.split(" ")
+        path.write_text(" ".join(str(int(word) * MIB) if word.isdigit() else word for word in words))
+        stat = path.parent / "memory.stat"
+        if not stat.exists():
+            stat.write_text("")
+    assert available_bytes(tmp_path) == left * MIB
 
 
 def test_statistics_take_little_memory_and_are_those_of_all_images_at_once() -> None:
