@@ -82,14 +82,27 @@ def search(
 @click.option("--out", type=OUT_FILE, help="The ONNX file to write; default ID.onnx here.")
 @click.option("--batch", type=click.IntRange(1), help="Batch size of the file; default: that of the run.")
 @click.option("--dynamic-batch", is_flag=True, help="The file takes any batch size.")
+@click.option(
+    "--with-preprocessing", is_flag=True, help="The file takes images as they are: uint8, of any size; it resizes them."
+)
 @JSON
-def export(run: Path, arch: str, out: Path | None, batch: int | None, dynamic_batch: bool, as_json: bool) -> None:
+def export(
+    run: Path,
+    arch: str,
+    out: Path | None,
+    batch: int | None,
+    dynamic_batch: bool,
+    with_preprocessing: bool,
+    as_json: bool,
+) -> None:
     """Write the ONNX model of one architecture of a run."""
     from hwnas.pipeline.winners import export as export_arch
+    from hwnas.profiler.export import Batch
 
     if dynamic_batch and batch is not None:
         raise HwnasError(f"--batch {batch} and --dynamic-batch exclude each other; give one of the two")
-    print_path(export_arch(run, arch, out, batch="dynamic" if dynamic_batch else batch), as_json)
+    size: Batch | None = "dynamic" if dynamic_batch else batch
+    print_path(export_arch(run, arch, out, batch=size, preprocessing=with_preprocessing), as_json)
 
 
 @click.command()

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hwnas.core.files import replace_file
@@ -16,6 +17,7 @@ from hwnas.pipeline.checked import checked_request
 from hwnas.pipeline.final import FINAL
 from hwnas.pipeline.models import Exporter, loaded_model, model_path
 from hwnas.pipeline.preflight import latency_names
+from hwnas.pipeline.preprocessing import with_preprocessing
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.target import Target, known_targets, runtime_of
 from hwnas.pipeline.timing import timed_models
@@ -31,11 +33,14 @@ from hwnas.runs.front import DeviceLatency, FrontRow, named, read_front
 from hwnas.runs.objectives import LATENCY, read_goal
 
 
-def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None = None) -> Path:
+def export(
+    run_path: Path, arch: str, out: Path | None, *, batch: Batch | None = None, preprocessing: bool = False
+) -> Path:
     """Writes the ONNX file of `fastest`, `knee`, `best`, or any architecture the run evaluated, by id.
 
     Without `out`, it is ID.onnx in the current folder. The file's batch size is that of the run's first device, unless `batch`
-    is a number, or "dynamic" for a file that takes any. Raises RunError for an id the run does not know.
+    is a number, or "dynamic" for a file that takes any. With `preprocessing` the model takes images as they are
+    (`pipeline/preprocessing.py`). Raises RunError for an id the run does not know.
     """
     run = RunFolder(run_path)
     run.read()  # a folder that is no run says so before it misses a front
@@ -45,13 +50,15 @@ def export(run_path: Path, arch: str, out: Path | None, *, batch: Batch | None =
     out = out or (Path(f"{arch}.onnx") if row is None else Path(run.model(arch_id).name))
     first = run.read("devices")["devices"][0]["conditions"]
     if row is None or batch not in (None, first["batch"]):
-        return _export_evaluated(run_path, arch_id, out, batch)
-    replace_file(out, _model(run.inside(row.onnx), arch_id).read_bytes())
+        content = _exported(run_path, arch_id, batch)
+    else:
+        content = _model(run.inside(row.onnx), arch_id).read_bytes()
+    replace_file(out, with_preprocessing(content, run.path) if preprocessing else content)
     return out
 
 
-def _export_evaluated(run_path: Path, arch_id: str, out: Path, batch: Batch | None) -> Path:
-    """Writes the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
+def _exported(run_path: Path, arch_id: str, batch: Batch | None) -> bytes:
+    """Returns the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
     run, request, space = reopen(run_path, {})
     with closing(RunDatabase.existing(run.database)) as database:
         evaluation = {**database.evaluations("search"), **database.evaluations(FINAL)}.get(arch_id)
@@ -68,8 +75,10 @@ def _export_evaluated(run_path: Path, arch_id: str, out: Path, batch: Batch | No
     else:
         target = replace(target, conditions={**target.conditions, "batch": batch})
     networks = RunWeights(run, checked, Silent()).networks(evaluation)
-    exporter.export_to(out, target, evaluation, networks, predicted_ms)
-    return out
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        exporter.export_to(path, target, evaluation, networks, predicted_ms)
+        return path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

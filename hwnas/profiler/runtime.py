@@ -14,7 +14,7 @@ from hwnas.errors import DeviceError, ExportError, UnknownNameError
 from hwnas.profiler.clock import Clock
 
 ArrayF32 = NDArray[np.float32]
-InputArray = ArrayF32 | NDArray[np.int64]  # token ids are int64
+InputArray = ArrayF32 | NDArray[np.int64] | NDArray[np.uint8]  # token ids are int64, pixels uint8
 
 RUNTIMES: Final[Mapping[str, str]] = {
     "onnxruntime": "hwnas.profiler.runtime_onnx:RUNTIME",

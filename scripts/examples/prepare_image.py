@@ -16,8 +16,8 @@ def read_metadata(properties):
     return {name: json.loads(properties[f"hwnas.{name}"]) for name in (*names, "mean", "std")}
 
 
-def prepare(image, facts):
-    """Returns the model's input for one image: float32 of shape (1, channels, rows, columns)."""
+def converted(image, facts):
+    """Returns an image upright, without transparency, of 8 bits, and in the model's channels."""
     if facts["orientation"] == "exif":
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":  # grey of 16 bits and more
@@ -27,7 +27,12 @@ def prepare(image, facts):
         if facts["background"] is not None:
             behind = Image.new("RGBA", image.size, (*facts["background"], 255))
             image = Image.alpha_composite(behind, image).convert("RGB")
-    image = image.convert(facts["channels"])  # L, RGB or RGBA
+    return image.convert(facts["channels"])  # L, RGB or RGBA
+
+
+def prepare(image, facts):
+    """Returns the model's input for one image: float32 of shape (1, channels, rows, columns)."""
+    image = converted(image, facts)
     if (facts["resize"], facts["antialias"], facts["fit"]) != ("bilinear", True, "squash"):
         raise ValueError(f"this example knows no {facts['resize']} {facts['fit']}")
     rows, columns = facts["size"]
@@ -37,6 +42,12 @@ def prepare(image, facts):
     pixels = np.asarray(image, dtype=np.float32).reshape(rows, columns, -1).transpose(2, 0, 1)
     mean, std = (np.array(facts[name], dtype=np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
     return ((pixels / np.float32(facts["scale"]) - mean) / std)[None]
+
+
+def as_it_is(image, facts):
+    """Returns the input of a model that prepares images itself (`hwnas export --with-preprocessing`): uint8, channels last."""
+    image = converted(image, facts)
+    return np.asarray(image).reshape(1, image.height, image.width, -1)
 
 
 def grey_of_8_bits(image, low, high):
@@ -60,7 +71,8 @@ def main(model, photo):
         sys.exit(
             f"{model}: does not say how to prepare images (no hwnas.orientation); give a model trained on image files"
         )
-    x = prepare(Image.open(photo), read_metadata(properties))
+    inside = "hwnas.preprocessing" in properties
+    x = (as_it_is if inside else prepare)(Image.open(photo), read_metadata(properties))
     batch = given.shape[0] if isinstance(given.shape[0], int) else 1  # a name where any number will do
     outputs = session.run(None, {given.name: np.repeat(x, batch, axis=0)})[0][0]
     facts = {name: json.loads(properties.get(f"hwnas.{name}", "[]")) for name in ("classes", "targets")}

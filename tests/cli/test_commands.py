@@ -19,6 +19,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from PIL import Image
 
 from hwnas.__main__ import _told, main
 from hwnas.cli import COMMANDS, cli
@@ -392,6 +393,25 @@ def test_a_finished_run_resumes_to_itself(hwnas: Run, copied: Path) -> None:
     before = (copied / "front.csv").read_text()
     assert hwnas("search", "--resume", "--out", copied).code == 0
     assert (copied / "front.csv").read_text() == before
+
+
+def test_a_model_with_preprocessing_takes_images_of_any_size(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    options = ("--arch", "best", "--with-preprocessing", "--dynamic-batch")
+    assert hwnas("export", finished, *options, "--out", tmp_path / "best.onnx").code == 0
+    session = ort.InferenceSession(tmp_path / "best.onnx", providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    images = np.zeros((3, 50, 40, given.shape[3]), dtype=np.uint8)
+    assert (given.name, given.type) == ("image", "tensor(uint8)")
+    assert session.run(None, {"image": images})[0].shape == (3, 10)
+    Image.new("RGB", (50, 40), "grey").save(tmp_path / "photo.png")
+    command = [
+        sys.executable,
+        ROOT / "scripts/examples/prepare_image.py",
+        tmp_path / "best.onnx",
+        tmp_path / "photo.png",
+    ]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert sorted(printed[1::2]) == list("0123456789")
 
 
 def test_a_finished_run_goes_on_with_more_evaluations_in_its_folder_or_in_a_copy(
