@@ -48,12 +48,21 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     is_flag=True,
     help="Go on with the run in --out, perhaps with more evaluations, other budgets, limits, objectives, devices.",
 )
+@click.option("--back", is_flag=True, help="With --resume: go on by the request before the last change.")
 @click.option("--from", "source", metavar="RUN", type=PATH, help="Go on with a copy of that run, in --out.")
 @click.option("--strict", is_flag=True, help="Refuse a front that is no better than guessing: exit code 4.")
 @JSON
 @click.pass_context
 def search(
-    context: click.Context, /, out: Path, resume: bool, source: Path | None, strict: bool, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    out: Path,
+    resume: bool,
+    back: bool,
+    source: Path | None,
+    strict: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
     from hwnas.pipeline.request import search_request
@@ -62,10 +71,12 @@ def search(
 
     if resume and source is not None:
         raise HwnasError(f"--resume goes on in --out, --from {source} in a copy; give one of the two")
+    if back and not resume:
+        raise HwnasError("--back goes on with the run in --out: give --resume, too")
     if source is not None:
         result = branch(source, out, TerminalReporter(), parsed(written_options(context, options)))
     elif resume:
-        result = resume_search(out, TerminalReporter(), parsed(written_options(context, options)))
+        result = resume_search(out, TerminalReporter(), parsed(written_options(context, options)), back=back)
     else:
         request = search_request(parsed(options))
         result = start(request, request.space.load(), out, TerminalReporter())

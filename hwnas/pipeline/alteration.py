@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, final
@@ -13,61 +13,67 @@ from hwnas.errors import RunError
 from hwnas.pipeline.goal import GoalRequest
 from hwnas.pipeline.options import FinalRequest, SourcesRequest
 from hwnas.pipeline.preflight import Goal
-from hwnas.pipeline.request import CHANGEABLE, SearchRequest, plain, search_request
+from hwnas.pipeline.request import CHANGEABLE, SearchRequest, plain, search_request, stored_request
 from hwnas.pipeline.sources import Sources
 from hwnas.pipeline.target import Target
+from hwnas.profiler.request import CARRIED
 from hwnas.runs.database import SEARCH, RunDatabase
 from hwnas.runs.folder import RunFolder
+from hwnas.strategies.registry import load_strategy_class
 
-# The options that a run may go on with others of, whatever its strategy.
-ALTERABLE: Final = (
-    "device",
-    *option_names(GoalRequest),
-    *option_names(SourcesRequest),
-    *option_names(FinalRequest),
-    *CHANGEABLE,
-)
-# The facts of run.json that are of one request.
-OF_A_REQUEST: Final = ("tightened", "warnings")
+# The options that may differ when a run goes on, whatever its strategy, and those that may not where the strategy trains weights.
+ALTERABLE: Final = ("device", *option_names(GoalRequest), *option_names(SourcesRequest), *option_names(FinalRequest))
+FIXED_BY_WEIGHTS: Final = ("budget_on",)
+# The options that name files with measurements, which a run copies.
+FILES: Final = ("table", "predictor")
+# What run.json says of the search that the request before asked for.
+OF_THE_SEARCH: Final = ("tightened", "warnings")
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alteration:
-    """A run's request, and the one that it goes on with."""
+    """A change of a run's request, from `before` to `after`."""
 
     before: SearchRequest
     after: SearchRequest
 
     @property
     def differing(self) -> dict[str, tuple[Any, Any]]:
-        """The options that differ, by name, each before and after."""
+        """The options that differ, by name, each before and after; files that are no longer needed do not count."""
         before, after = self.before.options(), self.after.options()
-        names = [name for name in {**before, **after} if plain(before.get(name)) != plain(after.get(name))]
-        return {name: (before.get(name), after.get(name)) for name in names}
+        pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+        return {
+            name: (old, new)
+            for name, (old, new) in pairs.items()
+            if plain(old) != plain(new) and (new or name not in FILES)
+        }
 
     @property
-    def is_one(self) -> bool:
-        """True where an option differs that decides what a search finds."""
+    def changes_the_search(self) -> bool:
+        """True where an option differs that the result depends on."""
         return any(name not in CHANGEABLE for name in self.differing)
 
     @property
-    def is_of_budgets(self) -> bool:
+    def changes_budgets(self) -> bool:
         """True where budgets must be turned into milliseconds anew."""
-        return not self._keeps("latency_budget", "budget_on", "device")
+        return self._changes("latency_budget", "budget_on", "device")
 
     def require_possible(self, where: Path) -> None:
         """Raises RunError for an option that trained weights or evaluations depend on."""
         strategies = (self.before.strategy, self.after.strategy)
-        own = [name for strategy in strategies for name in ("strategy", *option_names(type(strategy)))]
-        allowed = ALTERABLE if any(each.trains_weights for each in strategies) else (*ALTERABLE, *own)
+        allowed = {*ALTERABLE, *CHANGEABLE}
+        if any(strategy.trains_weights for strategy in strategies):
+            allowed -= {*FIXED_BY_WEIGHTS}
+        else:
+            allowed |= {"strategy", *(name for each in strategies for name in option_names(type(each)))}
         differing = self.differing
         for name in ("strategy", *differing):  # the strategy first: with it, its options differ
             if name in differing and name not in allowed:
-                before, after = differing[name]
-                raise RunError(
-                    f"{where} was started with {flag(name)} {before}, not {after}; leave it out, or start anew"
-                )
+                before, after = map(in_words, differing[name])
+                condition = name in CARRIED
+                advice = f"give it with the device, --device cpu+{name}={after}" if condition else "leave it out"
+                raise RunError(f"{where} was started with {flag(name)} {before}, not {after}; {advice}, or start anew")
         first, new = self.before.devices.device[0], self.after.devices.device[0]
         if self.after.strategy.trains_weights and first != new:
             raise RunError(
@@ -75,37 +81,56 @@ class Alteration:
                 f"give --device {first} first, or start anew"
             )
 
-    def require_useful(self, sources: Sources) -> None:
-        """Raises RunError for a file or a number of networks for predictors, where the run has all that it needs."""
+    def require_useful(self, sources: Sources, where: Path) -> None:
+        """Raises RunError for predictors, or networks to fit one, where the run has all that it needs."""
         for name in option_names(SourcesRequest):
-            given = name in self.differing and self.differing[name][1]
-            if given and not sources.open_needs:
+            after = self.after.options()[name]
+            if after and self._changes(name) and not self._changes("device") and not sources.open_needs:
                 raise RunError(
-                    f"{flag(name)} {_told(given)}: the run has predictors of all that it needs; leave it out, or start anew with "
-                    f"--supernet and {flag(name)}"
+                    f"{flag(name)} {in_words(after)}: {where} has predictors of all that it needs; leave it out, or start anew "
+                    f"with --supernet {where}"
                 )
 
     def words(self) -> str:
         """Returns what differs, in words."""
         return ", ".join(
-            f"{flag(name)} {after} instead of {before}" for name, (before, after) in self.differing.items()
+            f"{flag(name)} {in_words(after)} instead of {in_words(before)}"
+            for name, (before, after) in self.differing.items()
         )
 
-    def apply(
+    def applied(
         self, run: RunFolder, database: RunDatabase, goal: Goal, space: SearchSpace, targets: tuple[Target, ...]
-    ) -> None:
-        """Makes the new request the run's; what the old one found stays, where it holds.
+    ) -> dict[str, Any]:
+        """Forgets what does not hold under the new request. Returns the facts of run.json under it, to be written at once.
 
-        A process that is killed in here leaves a run of the old request, which finds again what is missing.
+        A process that is killed before they are written leaves a run of the old request, which finds again what is missing.
         """
-        run.front.unlink(missing_ok=True)
-        if not self._keeps("device"):
+        facts = run.read()
+        for path in (run.front, run.classes, *(run.front.with_suffix(end) for end in (".png", ".html"))):
+            path.unlink(missing_ok=True)
+        if self._changes("device"):
             database.forget_tests()  # the first device's precision decides what they are of
-        if not self._keeps(*option_names(FinalRequest)):
-            database.forget_final()
+        if self._changes(*option_names(FinalRequest)) or _first_metric(facts) != goal.first_metric.name:
+            database.forget_final()  # the first metric decides which networks keep the weights of the search
             shutil.rmtree(run.final, ignore_errors=True)
-        if not self._keeps("device", *option_names(FinalRequest)):
             shutil.rmtree(run.path / "models", ignore_errors=True)
+        if self._changes("device"):
+            shutil.rmtree(run.path / "models", ignore_errors=True)
+        known = self._expected(database, goal, space)
+        only_longer = set(self.differing) <= {"evaluations", *CHANGEABLE}
+        earlier = {"request": facts["request"], "until": datetime.now(UTC).isoformat(timespec="seconds")}
+        return {name: value for name, value in facts.items() if name not in OF_THE_SEARCH} | {
+            "request": self.after.describe(),
+            "earlier_requests": [*facts.get("earlier_requests", ()), earlier],
+            # A longer search is what it would have been from the start; other searches may use what was found before.
+            "earlier_evaluations": facts.get("earlier_evaluations", 0) if only_longer else known,
+            "earlier_measurements": database.last_measurement(),
+            "first_device": facts.get("first_device", facts["devices"][0]["name"]),
+            "devices": [target.describe() for target in targets],
+        }
+
+    def _expected(self, database: RunDatabase, goal: Goal, space: SearchSpace) -> int:
+        """Stores the costs of all evaluated architectures as the new goal has them. Returns how many there are."""
         known = database.evaluations(SEARCH)
         rows_NC = space.encode([evaluation.arch for evaluation in known.values()])
         columns = {name: cost.values(rows_NC) for name, cost in goal.costs.items()} if known else {}
@@ -115,42 +140,52 @@ class Alteration:
                 for number, arch_id in enumerate(known)
             }
         )
-        self._record(run, len(known), targets)
+        return len(known)
 
-    def _record(self, run: RunFolder, known: int, targets: tuple[Target, ...]) -> None:
-        facts = {name: value for name, value in run.read().items() if name not in OF_A_REQUEST}
-        earlier = {"request": facts["request"], "until": datetime.now(UTC).isoformat(timespec="seconds")}
-        changed = {
-            "request": self.after.describe(),
-            "earlier_requests": [*facts.get("earlier_requests", ()), earlier],
-            "earlier_evaluations": known,
-            "first_device": facts.get("first_device", facts["devices"][0]["name"]),
-            "devices": [target.describe() for target in targets],
+    def _changes(self, *names: str) -> bool:
+        return any(name in self.differing for name in names)
+
+
+def alteration_of(run: RunFolder, before: SearchRequest, options: Mapping[str, Any]) -> Alteration:
+    """Returns how a run's request changes by options that are given by name; the others stay as they were.
+
+    Raises RunError for options that cannot change, HwnasError for options that cannot be.
+    """
+    flat = before.options()
+    if "strategy" in options:
+        kept = option_names(load_strategy_class(options["strategy"]))
+        flat = {
+            name: value
+            for name, value in flat.items()
+            if name in kept or name not in option_names(type(before.strategy))
         }
-        run.write(facts | changed)
+    if "goal" in run.read():
+        flat |= dict.fromkeys(FILES, ())  # the run has predictors of its own by now
+    alteration = Alteration(before=before, after=search_request({**flat, **options}))
+    alteration.require_possible(run.path)
+    return alteration
 
-    def _keeps(self, *names: str) -> bool:
-        return not any(name in self.differing for name in names)
+
+def alteration_back(run: RunFolder, before: SearchRequest) -> Alteration:
+    """Returns the change to the request that the run had before. Raises RunError where it had only one."""
+    facts = run.read()
+    if not facts.get("earlier_requests"):
+        raise RunError(f"{run.path} had no other request before; leave out --back")
+    after = stored_request({**facts, "request": facts["earlier_requests"][-1]["request"]}, run.json)
+    return Alteration(before=before, after=replace(after, sources=before.sources))
 
 
-def _told(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Returns an option's value as people write it."""
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
 
 
-def alteration_of(before: SearchRequest, options: Mapping[str, Any], where: Path) -> Alteration:
-    """Returns how a run's request changes by options that are given by name; the others stay as they were.
-
-    Raises RunError for options that cannot change, HwnasError for options that cannot be.
-    """
-    flat = before.options()
-    if options.get("strategy", before.strategy_reference) != before.strategy_reference:
-        for name in option_names(type(before.strategy)):
-            del flat[name]
-    if "device" in options and plain(options["device"]) != plain(flat["device"]):
-        flat |= {"table": (), "predictor": ()}  # the run has copied what served the devices so far
-    alteration = Alteration(before=before, after=search_request({**flat, **options}))
-    alteration.require_possible(where)
-    return alteration
+def _first_metric(facts: Mapping[str, Any]) -> str | None:
+    """Returns the first metric among a run's objectives, or the task's first; None before a run knows its goal."""
+    goal = facts.get("goal")
+    if goal is None:
+        return None
+    metrics: list[str] = [metric["name"] for metric in goal["metrics"]]
+    return next((name for name in goal["objectives"] if name in metrics), metrics[0])

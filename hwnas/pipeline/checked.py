@@ -87,11 +87,14 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
 
 
 def check_sources(checked: CheckedRequest) -> None:
-    """Raises where an operator, predictor, table or supernet that is to be used cannot be, before any work."""
+    """Raises where an operator, predictor, table or supernet that is to be used cannot be, before any work.
+
+    A run that goes on has a supernet of its own.
+    """
     require_declared(checked.space.placed_operators().values(), checked.cost_names)
     checked.sources.check()
     folder = checked.request.training.supernet
-    if folder is not None:
+    if folder is not None and checked.sources.run is None:
         load_trained(Supernet(checked.space), Path(folder), checked.data, checked.request)
 
 

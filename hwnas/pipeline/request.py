@@ -178,7 +178,7 @@ def plain(value: Any) -> Any:
 
 def _refuse_options_of_parts(reference: str, own: type[Strategy]) -> None:
     """Raises HwnasError where a strategy's option has the name of an option that every search has."""
-    taken = {"strategy", "seed", "out", "resume", "source", "strict"} | {
+    taken = {"strategy", "seed", "out", "resume", "back", "source", "strict"} | {
         name for part in PARTS.values() for name in option_names(part)
     }
     for name in option_names(own):

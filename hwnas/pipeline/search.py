@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from hwnas.core.reporter import Reporter, Silent
+from hwnas.core.requests import flag
 from hwnas.core.space import SearchSpace
-from hwnas.errors import BudgetError
-from hwnas.modules.declared import require_declared
-from hwnas.pipeline.alteration import Alteration, alteration_of
+from hwnas.errors import BudgetError, RunError
+from hwnas.pipeline.alteration import Alteration, alteration_back, alteration_of
 from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request, data_facts
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
@@ -88,34 +88,41 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     checked = checked_request(request, space)
     check_sources(checked)
     devices = [target.describe() for target in checked.targets]
-    run = create_run(out, request.describe(), space.describe(), data_facts(checked.data, reporter))
-    run.write(run.read() | {"title": request.title, "devices": devices})
+    facts = data_facts(checked.data, reporter)
+    run = create_run(out, request.describe(), space.describe(), facts, title=request.title, devices=devices)
     return _Search(run, checked, reporter).finish()
 
 
-def resume(out: Path, reporter: Reporter, options: Mapping[str, Any]) -> SearchResult:
+def resume(out: Path, reporter: Reporter, options: Mapping[str, Any], *, back: bool = False) -> SearchResult:
     """Goes on with a run, as it was asked for, or by options for more: evaluations, other budgets, limits, objectives, devices
     or final training. What was trained, evaluated and measured stays.
 
-    Raises RunError for options that trained weights depend on, and that differ from those the run was started with.
+    With `back` it goes on by the request that it had before. Raises RunError for options that trained weights depend on, and
+    that differ from those the run was started with.
     """
     run, before, space = reopened(out, options)
-    alteration = alteration_of(before, options, out)
+    if back and options:
+        raise RunError(f"--back goes on as before, without other options; leave out {flag(next(iter(options)))}")
+    alteration = alteration_back(run, before) if back else alteration_of(run, before, options)
     checked = checked_request(alteration.after, space, run)
-    if not alteration.is_one:
+    if not alteration.changes_the_search:
         return _Search(run, checked, reporter).finish()
-    alteration.require_useful(checked.sources)
-    require_declared(space.placed_operators().values(), checked.cost_names)
-    checked.sources.check()
+    alteration.require_useful(checked.sources, out)
+    check_sources(checked)
     reporter.note(f"going on with {out}: {alteration.words()}")
     return _Search(run, checked, reporter, alteration).finish()
 
 
 def branch(source: Path, out: Path, reporter: Reporter, options: Mapping[str, Any]) -> SearchResult:
-    """Goes on with a copy of a run, at `out`, by options that may differ as in `resume`; the run itself stays as it is."""
-    _, before, _ = reopened(source, options)
-    alteration_of(before, options, source)
-    copy_run(RunFolder(source), out)
+    """Goes on with a copy of a run, at `out`, by options that may differ as in `resume`; the run itself stays as it is.
+
+    Called again, it goes on with the copy that is there.
+    """
+    run, before, _ = reopened(source, options)
+    alteration_of(run, before, options)
+    copy = RunFolder(out)
+    if not copy.json.exists() or copy.read().get("copy_of") != str(source.resolve()):
+        copy_run(run, out)
     return resume(out, reporter, options)
 
 
@@ -142,6 +149,10 @@ class _Search:
             chosen, missed = self._searched(goal, deployment)
             front = self._deployed(deployment, chosen) if chosen else []
             if missed:
+                if self.run.read().get("earlier_requests"):
+                    self.reporter.note(
+                        f"`hwnas search --resume --back --out {self.run.path}` goes on by the request before"
+                    )
                 raise missed[0]
         for target in self.checked.targets:
             if not target.timed:
@@ -183,14 +194,15 @@ class _Search:
         )
         with run.stage("preflight"):
             try:
-                anew = self.alteration is not None and self.alteration.is_of_budgets
+                anew = self.alteration is not None and self.alteration.changes_budgets
                 goal = preflight.goal({} if anew else run.read())
             except BudgetError:
                 self._keep_predictors()
                 raise
+        facts = run.read()
         if self.alteration is not None:
-            self.alteration.apply(run, database, goal, checked.space, checked.targets)
-        self._record(goal, next(iter(latencies)))
+            facts = self.alteration.applied(run, database, goal, checked.space, checked.targets)
+        run.write(facts | _facts_of(goal, next(iter(latencies))))
         deployment = Deployment(
             run=run,
             space=checked.space,
@@ -215,11 +227,6 @@ class _Search:
         if self.alteration is None and any(path.exists() for path in measured):
             again = " ".join(f"--predictor {path}" for path in files if path.exists())
             self.reporter.note(f"what was measured is kept: search again with {again}")
-
-    def _record(self, goal: Goal, first: str) -> None:
-        budgets_ms = [budget_ms[first] for budget_ms in goal.budgets_ms if first in budget_ms]
-        facts = self.run.read() | {"goal": goal.describe()}
-        self.run.write(facts | {"latency_budget_ms": max(budgets_ms, default=None), "latency_budgets_ms": budgets_ms})
 
     def _searched(self, goal: Goal, deployment: Deployment) -> tuple[dict[str, Evaluation], list[BudgetError]]:
         """Architectures within the budgets, by id, and the budgets that none was within: the others are worth having."""
@@ -328,3 +335,13 @@ class _Search:
             return result
 
         return outputs
+
+
+def _facts_of(goal: Goal, first: str) -> dict[str, Any]:
+    """Returns what run.json stores of a goal; `first` is the name of the latency on the first device."""
+    budgets_ms = [budget_ms[first] for budget_ms in goal.budgets_ms if first in budget_ms]
+    return {
+        "goal": goal.describe(),
+        "latency_budget_ms": max(budgets_ms, default=None),
+        "latency_budgets_ms": budgets_ms,
+    }

@@ -67,7 +67,9 @@ class Settling:
                 f"no network stayed within {_words(budget_ms)} when measured: searching again for at most {_words(bounds_ms)}"
             )
         least = min((miss["judged_ms"] for attempt in tried for miss in attempt["missed"]), default=inf)
-        self.deployment.database.forget_measurements(self.evaluations.asked)  # so that a resumed run measures anew
+        earlier = self.deployment.run.read().get("earlier_measurements", 0)
+        # So that a resumed run measures anew.
+        self.deployment.database.forget_measurements(self.evaluations.asked, after=earlier)
         raise BudgetError(
             f"no network stayed within {_words(budget_ms)} when measured; the fastest took {least:.4g} ms "
             f"({self.deployment.goal.budget_on}); if the device is busy, --resume measures again when it is not; else allow more"

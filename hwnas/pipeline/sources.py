@@ -55,8 +55,16 @@ class Sources:
 
     @property
     def open_needs(self) -> list[Need]:
-        """The costs that the run has no predictor of."""
-        return [need for need in self.needs if self._kept(need) is None]
+        """The costs that the run has no predictor of, or whose device is not one of the run's yet.
+
+        A request that failed may have left a predictor of such a device: another one may be given.
+        """
+        devices = [] if self.run is None else [known["name"] for known in self.run.read().get("devices", ())]
+        return [need for need in self.needs if need.target.name not in devices or self._kept(need) is None]
+
+    def is_given(self, need: Need) -> bool:
+        """True where a file that was given is to be used, whatever the run has."""
+        return need in self.open_needs and (self._given(need) is not None or self.table(need) is not None)
 
     def check(self) -> None:
         """Raises before any work where a file cannot be used, or a cost could not be predicted: HwnasError."""
@@ -83,30 +91,38 @@ class Sources:
             )
 
     def predictor(self, need: Need) -> LatencyPredictor | None:
-        """Returns the predictor that the run has of a cost, the one that is given, or the device's shipped one; else None.
+        """Returns the predictor that is given of a cost, the one that the run has, or the device's shipped one; else None.
 
         Raises PredictorError where it cannot be used for the space.
         """
-        kept = self._kept(need)
-        if kept is not None:
-            return usable_predictor(kept, self.space, need.target.conditions, cost=need.kind)
-        for path in self._predictor_paths():
-            loaded = LatencyPredictor.load(path)
-            if loaded.cost == need.kind and not differences(need.target.conditions, loaded.conditions):
-                return usable_predictor(path, self.space, need.target.conditions, cost=need.kind)
+        path = self._given(need) if need in self.open_needs else None
+        if path is None and self.table(need) is None:
+            path = self._kept(need)
+        if path is not None:
+            return usable_predictor(path, self.space, need.target.conditions, cost=need.kind)
         device = need.target.shipped
         if device is None or need.kind != LATENCY or self.table(need) is not None:
             return None
         return _shipped_predictor(shipped_devices()[device], self, need.target)
 
     def table(self, need: Need) -> Path | None:
-        """Returns the table that was measured under the conditions of a cost's device, if one is given.
+        """Returns the table that was measured under the conditions of a cost's device, if one is given and needed.
 
         Raises TableError where it lacks what the space needs.
         """
+        if need not in self.open_needs:
+            return None
         for path in self._table_paths():
             if not differences(need.target.conditions, read_table(path).conditions):
                 usable_table(path, self.space, need.target.conditions)
+                return path
+        return None
+
+    def _given(self, need: Need) -> Path | None:
+        """Returns the predictor of a cost among the files that were given."""
+        for path in self._predictor_paths():
+            loaded = LatencyPredictor.load(path)
+            if loaded.cost == need.kind and not differences(need.target.conditions, loaded.conditions):
                 return path
         return None
 
@@ -129,8 +145,10 @@ class Sources:
         return any(need.kind == LATENCY and need.target is target and not self._measures(need) for need in self.needs)
 
     def _refuse_useless(self) -> None:
-        """Raises PredictorError, TableError for a file that serves none of the needs."""
+        """Raises PredictorError, TableError for a file that serves none of the needs that are open."""
         needs = self.open_needs
+        if not needs:
+            return
         for path in self._predictor_paths():
             loaded = LatencyPredictor.load(path)
             alike = [need for need in needs if need.kind == loaded.cost]
@@ -158,12 +176,13 @@ class Predictors:
     def get(self, need: Need) -> LatencyPredictor:
         """Returns the predictor of a cost, and keeps it in the folder with the table that it is fitted to."""
         path, space = self.run.predictor_of(need.kind, need.target.name), self.sources.space
-        if path.exists():
+        is_given = self.sources.is_given(need)
+        if path.exists() and not is_given:
             return usable_predictor(path, space, need.target.conditions, cost=need.kind)
         predictor = self.sources.predictor(need)
         kept = self.run.table_of(need.target.name)
         table = self.sources.table(need)
-        if table is not None and not kept.exists():
+        if table is not None and (is_given or not kept.exists()):
             shutil.copyfile(table, kept)
         if predictor is None:
             if table is None and need.kind == LATENCY:

@@ -135,9 +135,16 @@ class RunDatabase:
             ],
         )
 
-    def forget_measurements(self, arch_ids: Iterable[str]) -> None:
-        """Deletes the measurements of architectures on every device, so that they are measured again."""
-        self._add("DELETE FROM measurements WHERE arch_id = ?", [(arch_id,) for arch_id in arch_ids])
+    def last_measurement(self) -> int:
+        """Returns the number of the last measurement; those that follow have higher ones."""
+        with self._damage():
+            ((number,),) = self._connection.execute("SELECT coalesce(max(rowid), 0) FROM measurements")
+            return int(number)
+
+    def forget_measurements(self, arch_ids: Iterable[str], after: int = 0) -> None:
+        """Deletes measurements of architectures on every device, so that they are measured again: those after a number."""
+        rows = [(arch_id, after) for arch_id in arch_ids]
+        self._add("DELETE FROM measurements WHERE arch_id = ? AND rowid > ?", rows)
 
     def tests(self, phase: str) -> dict[str, dict[str, float]]:
         """Returns the metrics of exported models on the test split, by architecture id."""

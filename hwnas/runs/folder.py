@@ -7,11 +7,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, final
 from urllib.parse import quote
 
@@ -179,9 +180,13 @@ class RunFolder:
 
 
 def create_run(
-    path: Path, request: Mapping[str, Any], space: Mapping[str, Any], data: Mapping[str, Any] | None = None
+    path: Path,
+    request: Mapping[str, Any],
+    space: Mapping[str, Any],
+    data: Mapping[str, Any] | None = None,
+    **facts: Any,
 ) -> RunFolder:
-    """Makes a run folder. Raises RunError if there is something at `path` already."""
+    """Makes a run folder; run.json has `facts`, too. Raises RunError if there is something at `path` already."""
     run = RunFolder(path)
     require_free(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -193,6 +198,7 @@ def create_run(
             "space": dict(space),
             "data": dict(data or {}),
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in PROVENANCE}},
+            **facts,
         }
     )
     return run
@@ -207,17 +213,26 @@ def require_free(path: Path) -> None:
 
 
 def copy_run(source: RunFolder, path: Path) -> RunFolder:
-    """Copies a run that no process works in. The copy appears whole or not at all.
+    """Copies a run that no process works in; `copy_of` in the copy's run.json names it. The copy is a run when it is whole.
 
-    Raises RunError if there is something at `path` already, or `source` is no run.
+    Raises RunError if there is something at `path` already, or in the run itself, or `source` is no run.
     """
-    source.read()
+    facts, path = source.read(), path.resolve()
     require_free(path)
-    unfinished = path.with_name(f"{path.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with source.locked():
-        shutil.copytree(source.path, unfinished, ignore=shutil.ignore_patterns(_LOCK))
-    unfinished.replace(path)
+    if path.is_relative_to(source.path.resolve()):
+        raise RunError(f"{path} is in the run that is to be copied; give another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_writable = os.access(source.path, os.W_OK)  # a run of others may be for reading alone
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        unfinished = RunFolder(Path(folder) / path.name)
+        with source.locked() if is_writable else nullcontext():
+            shutil.copytree(source.path, unfinished.path, ignore=shutil.ignore_patterns(_LOCK))
+        unfinished.write(facts | {"copy_of": str(source.path.resolve())})
+        if not path.exists():
+            unfinished.path.replace(path)
+        else:  # an empty folder, which a process may be in
+            for child in sorted(unfinished.path.iterdir(), key=lambda child: child.name == unfinished.json.name):
+                child.replace(path / child.name)
     return RunFolder(path)
 
 

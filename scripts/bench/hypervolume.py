@@ -61,7 +61,10 @@ def problem_of(run: RunFolder, budget_ms: float) -> Problem:
     """Returns the problem of loss and latency under the limits of a run; an architecture is evaluated once for all searches."""
     _, request, space = reopen(run.path, {})
     checked = checked_request(request, space, run)
-    predictors = {need.name: LatencyPredictor.load(run.predictor_of(need.name)) for need in checked.sources.needs}
+    predictors = {
+        need.name: LatencyPredictor.load(run.predictor_of(need.kind, need.target.name))
+        for need in checked.sources.needs
+    }
     costs = made_costs(checked, predictors)
     latency = costs.predicted["latency"]
     bounds = [*request.goal.bounds(), ("latency", budget_ms)]

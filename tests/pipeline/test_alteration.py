@@ -16,8 +16,8 @@ from hwnas.pipeline.claims import check_claims
 from hwnas.pipeline.search import SearchResult, branch, resume, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import predictor_path
-from hwnas.runs.database import RunDatabase
-from hwnas.runs.folder import RunFolder
+from hwnas.runs.database import Latencies, RunDatabase
+from hwnas.runs.folder import RunFolder, copy_run
 from hwnas.runs.front import FrontRow, read_front
 from hwnas.runs.objectives import read_goal
 
@@ -152,7 +152,121 @@ def test_final_training_is_done_anew_where_it_is_asked_for_otherwise(finished: S
     assert all(claim["holds"] for claim in check_claims(path))
 
 
-def test_a_copy_goes_on_and_the_run_stays_as_it_is(finished: SearchResult, tmp_path: Path) -> None:
+def test_what_final_training_kept_by_another_metric_is_trained_anew(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    """A network that training makes worse keeps the weights of the search; the first metric says what is worse."""
+    options = QUICK | {"final": "finetune", "final_epochs": 1}
+    run = search(small_space, "digits", out=tmp_path / "run", **options).run
+    altered = resume(run.path, Silent(), {"objectives": "accuracy,latency"})
+    fresh = search(small_space, "digits", out=tmp_path / "fresh", **options | {"objectives": "accuracy,latency"})
+    after = dict(found(altered))
+    assert reaches(altered.front, fresh.front, fresh)
+    assert all(after[arch_id] == facts for arch_id, facts in found(fresh) if arch_id in after)
+    assert all(row.metrics["accuracy_val"] >= row.metrics["accuracy_val_before"] for row in altered.front)
+
+
+@pytest.mark.parametrize("options", [{"latency_budget": "80%"}, {"device": ("board", "cpu")}])
+def test_a_run_that_is_killed_at_any_write_of_its_facts_comes_to_the_same_result(
+    finished: SearchResult,
+    small_predictor: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+) -> None:
+    options = options | ({"predictor": (str(small_predictor),)} if "device" in options else {})
+    whole = branch(finished.run.path, tmp_path / "whole", Silent(), options).run
+    written, write = 0, RunFolder.write
+
+    def killed(run: RunFolder, facts: Any) -> None:
+        nonlocal written
+        written += 1
+        if written > allowed:
+            raise KeyboardInterrupt
+        write(run, facts)
+
+    copies, allowed = 0, 0
+    while True:
+        copy, written = copy_run(finished.run, tmp_path / f"copy{allowed}").path, 0
+        monkeypatch.setattr(RunFolder, "write", killed)
+        try:
+            resume(copy, Silent(), options)
+        except KeyboardInterrupt:
+            copies += 1
+        else:
+            break
+        finally:
+            monkeypatch.undo()
+        resume(copy, Silent(), options)
+        assert evaluated(RunFolder(copy)) == evaluated(whole)
+        assert RunFolder(copy).read()["goal"] == whole.read()["goal"]
+        allowed += 1
+    assert copies > 4
+
+
+def test_the_request_before_comes_back(finished: SearchResult) -> None:
+    path = finished.run.path
+    with pytest.raises(RunError, match="had no other request before; leave out --back"):
+        resume(path, Silent(), {}, back=True)
+    resume(path, Silent(), {"max_params": 40_000.0, "objectives": "accuracy,params"})
+    back = resume(path, Silent(), {}, back=True)
+    assert reaches(back.front, finished.front, back) and back.run.read()["request"]["goal"]["max_params"] is None
+    with pytest.raises(RunError, match="--back goes on as before, without other options; leave out --evaluations"):
+        resume(path, Silent(), {"evaluations": 30}, back=True)
+
+
+def test_files_that_a_run_was_given_are_not_needed_again(
+    small_space: SearchSpace, small_predictor: Path, small_table: Path, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    for name, source in (("predictor", small_predictor), ("table", small_table)):
+        given = tmp_path / f"given{source.suffix}"
+        given.write_bytes(source.read_bytes())
+        options = QUICK | {"device": ("cpu",), name: (str(given),)}
+        run = search(small_space, "digits", out=tmp_path / name, **options).run
+        given.unlink()
+        resume(run.path, Silent(), {})
+        assert len(evaluated(resume(run.path, Silent(), {"evaluations": 24}).run)) == 24
+        assert len(resume(run.path, Silent(), {"device": ("cpu", "board")}).front[0].latencies) == 2
+
+
+def test_a_predictor_of_a_new_device_may_be_given_again_where_the_request_failed(
+    finished: SearchResult, small_predictor: Path, tmp_path: Path
+) -> None:
+    options = {"device": ("board", "cpu"), "predictor": (str(small_predictor),)}
+    with pytest.raises(BudgetError):
+        resume(finished.run.path, Silent(), options | {"latency_budget": "cpu:1ns"})
+    slower = LatencyPredictor.load(small_predictor)
+    factors = tuple(replace(factor, values=3 * factor.values) for factor in slower.additive)
+    replace(slower, additive=factors, booster=None).save(tmp_path / "other.json")
+    result = resume(finished.run.path, Silent(), options | {"predictor": (str(tmp_path / "other.json"),)})
+    other = LatencyPredictor.load(tmp_path / "other.json")
+    assert LatencyPredictor.load(finished.run.predictor_of("latency", "cpu")).additive[0].values == pytest.approx(
+        other.additive[0].values
+    )
+    assert all(row.latencies[1].device == "cpu" for row in result.front)
+
+
+def test_a_budget_that_nothing_meets_when_measured_keeps_what_earlier_requests_measured(
+    small_space: SearchSpace, small_predictor: Path, tmp_path: Path
+) -> None:
+    options = QUICK | {"device": ("cpu",), "predictor": (str(small_predictor),)}
+    result = search(small_space, "digits", out=tmp_path / "run", **options)
+    with closing(RunDatabase(result.run.database)) as database:
+        before = database.measurements()
+        last = database.last_measurement()
+        database.add_measurements({("new", "cpu"): Latencies(1.0, 1.0, 1.0)})
+        database.forget_measurements([*(arch_id for arch_id, _ in before), "new"], after=last)
+        assert database.measurements() == before and before
+
+
+def test_another_strategy_keeps_the_number_of_evaluations(finished: SearchResult) -> None:
+    result = resume(finished.run.path, Silent(), {"strategy": "random"})
+    assert result.run.read()["request"]["strategy"] == {"name": "random", "options": {"evaluations": 20}}
+
+
+def test_a_copy_goes_on_and_the_run_stays_as_it_is(
+    finished: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {
         path: path.read_bytes() for path in finished.run.path.rglob("*") if path.suffix in (".csv", ".onnx", ".json")
     }
@@ -160,8 +274,20 @@ def test_a_copy_goes_on_and_the_run_stays_as_it_is(finished: SearchResult, tmp_p
     assert result.run.path == tmp_path / "more" / "copy" and len(evaluated(result.run)) == 30
     assert {path: path.read_bytes() for path in before} == before
     assert [path.name for path in (tmp_path / "more").iterdir()] == ["copy"]
-    with pytest.raises(RunError, match="holds a run already"):
-        branch(finished.run.path, tmp_path / "more" / "copy", Silent(), {})
+    again = branch(
+        finished.run.path, tmp_path / "more" / "copy", Silent(), {"evaluations": 32}
+    )  # goes on with the copy
+    assert len(evaluated(again.run)) == 32
+    for out, message in (
+        (finished.run.path / "models" / "x", "is in the run that is to be copied; give another --out"),
+        (finished.run.path, "holds a run already"),
+    ):
+        with pytest.raises(RunError, match=message):
+            branch(finished.run.path, out, Silent(), {})
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert branch(finished.run.path, Path("."), Silent(), {}).front
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 @pytest.mark.parametrize(
@@ -169,11 +295,19 @@ def test_a_copy_goes_on_and_the_run_stays_as_it_is(finished: SearchResult, tmp_p
     [
         ({"epochs": 2}, RunError, "was started with --epochs 1, not 2; leave it out, or start anew"),
         ({"seed": 7}, RunError, "was started with --seed 0, not 7"),
-        ({"threads": 2}, RunError, "was started with --threads 1, not 2"),
+        (
+            {"threads": 2},
+            RunError,
+            r"was started with --threads 1, not 2; give it with the device, --device cpu\+threads=2",
+        ),
         ({"strategy": "gradient"}, RunError, "was started with --strategy nsga2, not gradient"),
         ({"sampler": "gdas"}, HwnasError, "--sampler only applies to --strategy gradient"),
-        ({"networks": 90}, RunError, "--networks 90: the run has predictors of all that it needs"),
-        ({"predictor": ("amd-epyc/mobilenet",)}, RunError, "the run has predictors of all that it needs"),
+        (
+            {"networks": 90},
+            RunError,
+            "--networks 90: .* has predictors of all that it needs; leave it out, or start anew with --supernet .*run",
+        ),
+        ({"predictor": ("amd-epyc/mobilenet",)}, RunError, "has predictors of all that it needs"),
     ],
 )
 def test_what_weights_or_evaluations_depend_on_is_refused_and_so_is_what_has_no_effect(
@@ -197,6 +331,8 @@ def test_a_gradient_search_goes_on_with_another_budget_and_keeps_its_device(
     assert len(list(first.run.searches.glob("*.json"))) == 2  # one per budget
     with pytest.raises(RunError, match="give --device board first"):
         resume(first.run.path, Silent(), {"device": ("cpu",)})
+    with pytest.raises(RunError, match="was started with --budget-on median, not p90"):
+        resume(first.run.path, Silent(), {"budget_on": "p90"})
     with pytest.raises(RunError, match="was started with --warmup-epochs 1, not 2"):
         resume(first.run.path, Silent(), {"warmup_epochs": 2})
     assert json.loads(first.run.json.read_text())["request"]["strategy"]["options"]["warmup_epochs"] == 1

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -80,19 +81,19 @@ def test_the_files_of_a_run_are_inside_it_and_have_the_names_of_the_contract(tmp
 DEVICES = st.text(min_size=1, max_size=8)
 
 
-@given(st.sampled_from(["latency", "energy"]), st.none() | DEVICES)
-def test_the_files_of_costs_are_in_the_folder_and_differ_by_device(kind: str, device: str | None) -> None:
-    run, name = RunFolder(Path("run")), kind if device is None else f"{kind}@{device}"
-    assert run.predictor_of(name).parent == run.table_of(name).parent == run.path
-    first = {"latency": run.predictor, "energy": run.path / "energy.json"}[kind]
-    assert (run.predictor_of(name) == first) == (run.table_of(name) == run.table) == (device is None)
-
-
-@given(DEVICES, DEVICES)
-def test_devices_have_one_file_only_where_they_are_one(first: str, second: str) -> None:
-    run = RunFolder(Path("run"))
-    same = run.predictor_of(f"latency@{first}") == run.predictor_of(f"latency@{second}")
-    assert same == (first == second) == (run.table_of(f"latency@{first}") == run.table_of(f"latency@{second}"))
+@given(first=DEVICES, second=DEVICES, later=DEVICES)
+def test_every_device_has_files_of_its_own_in_the_folder_and_keeps_them(first: str, second: str, later: str) -> None:
+    with TemporaryDirectory() as folder:
+        run = create_run(Path(folder) / "run", REQUEST, SPACE, devices=[{"name": first}, {"name": second}])
+        names = {first, second, later}
+        before = {name: (run.table_of(name), run.predictor_of("latency", name)) for name in names}
+        assert len(set(before.values())) == len(names) and before[first] == (run.table, run.predictor)
+        assert all(path.parent == run.path for pair in before.values() for path in pair)
+        assert run.predictor_of("energy", first) == run.path / "energy.json" != run.predictor_of("energy", second) or (
+            first == second
+        )
+        run.write(run.read() | {"devices": [{"name": later}], "first_device": first})
+        assert before == {name: (run.table_of(name), run.predictor_of("latency", name)) for name in names}
 
 
 # ---- reading one
@@ -168,6 +169,7 @@ def test_a_run_without_what_is_needed_says_what_is_missing(tmp_path: Path, missi
 HOLDER = """
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from hwnas.runs.folder import RunFolder
 
 with RunFolder(Path(sys.argv[1])).locked():
