@@ -33,9 +33,9 @@ class FinalRequest:
         Literal["none", "finetune", "scratch"],
         Field(
             description="Training of the front's networks before they are handed out: none (the weights of the search), "
-            "finetune (from those weights on), or scratch."
+            "finetune (from those weights on), or scratch (from new ones)."
         ),
-    ] = "finetune"
+    ] = "scratch"
     final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 15
     final_teacher: Annotated[
         Literal["none", "largest"],

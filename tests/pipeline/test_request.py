@@ -117,7 +117,7 @@ def test_every_option_says_what_it_does() -> None:
 def test_the_defaults_are_a_search_that_can_be_run() -> None:
     request = search_request({})
     assert request.goal.latency_budget is None and request.goal.budget_on == "median"
-    assert asdict(request.final)["final"] == "finetune"
+    assert asdict(request.final)["final"] == "scratch"
 
 
 @pytest.mark.parametrize(
