@@ -71,7 +71,7 @@ def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_n
     assert (run / "supernet.safetensors").read_bytes() == (reference / "supernet.safetensors").read_bytes()
 
 
-@pytest.mark.slow  # five searches
+@pytest.mark.slow(reason="six searches in processes of their own, three of them killed")
 def test_a_search_that_is_killed_while_it_goes_on_with_other_options_comes_to_the_same_result(
     undisturbed: tuple[Path, float], tmp_path: Path
 ) -> None:
