@@ -4,7 +4,8 @@ A file's name is its split, perhaps with a number (`train.parquet`, `data/train-
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -89,19 +90,30 @@ def _require_all_shards(split: str, files: Sequence[Path]) -> None:
         raise DataError(f"{files[0]}: is one of {shards} shards, {len(files)} of {split} are there; fetch the others")
 
 
-def _unpacked(path: Path) -> int:
-    """Returns the bytes of a file's images and labels when unpacked, as the file declares them."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Opens a parquet file. Raises DataError for one that is damaged or does not fit into memory."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-            columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-            used = [part for part in columns if part.path_in_schema.partition(".")[0] in (*IMAGES, *LABELS)]
-            return sum(part.total_uncompressed_size for part in used)
+            yield file
+    except MemoryError as error:
+        raise DataError(
+            f"{path}: its images do not fit into memory; give it in parts, or use a larger machine"
+        ) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, "parquet", error) from error
+
+
+def _unpacked(path: Path) -> int:
+    """Returns the bytes of a file's images and labels when unpacked, as the file declares them."""
+    with _opened(path) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        used = [part for part in columns if part.path_in_schema.partition(".")[0] in (*IMAGES, *LABELS)]
+        return sum(part.total_uncompressed_size for part in used)
 
 
 def _table(paths: Sequence[Path]) -> Pictures:
@@ -121,23 +133,19 @@ def _table(paths: Sequence[Path]) -> Pictures:
 def _columns(path: Path) -> tuple[Any, Any]:
     """Returns the encoded images of a file, and its labels (N,)."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            types = {field.name: field.type for field in file.schema_arrow}
-            chosen = [next((name for name in names if name in types), None) for names in (IMAGES, LABELS)]
-            for name, names in zip(chosen, (IMAGES, LABELS), strict=True):
-                if name is None:
-                    raise DataError(f"{path}: has no column {names[0]!r}, only {', '.join(types)}; rename or add it")
-            batches = list[pa.RecordBatch]()
-            for batch in file.iter_batches(BATCH, columns=chosen):
-                # A dictionary makes many images of the bytes of one, which the declared sizes do not tell.
-                require_memory(str(path), "its next images", batch.nbytes)
-                batches.append(batch)
-            table = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in chosen]))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise unreadable(path, "parquet", error) from error
+    with _opened(path) as file:
+        types = {field.name: field.type for field in file.schema_arrow}
+        chosen = [next((name for name in names if name in types), None) for names in (IMAGES, LABELS)]
+        for name, names in zip(chosen, (IMAGES, LABELS), strict=True):
+            if name is None:
+                raise DataError(f"{path}: has no column {names[0]!r}, only {', '.join(types)}; rename or add it")
+        batches = list[pa.RecordBatch]()
+        for batch in file.iter_batches(BATCH, columns=chosen):
+            # A dictionary makes many images of the bytes of one, which the declared sizes do not tell.
+            require_memory(str(path), "its next images", batch.nbytes)
+            batches.append(batch.select(chosen))  # the file may have them in another order
+        table = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in chosen]))
     images, labels = (table[name] for name in chosen)
     if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
         (images,) = pa.Table.from_arrays([images], ["image"]).flatten().select(["image.bytes"])

@@ -188,6 +188,13 @@ def test_tables_are_read_whatever_the_usual_suffix(tmp_path: Path, name: str) ->
     assert sorted(load_data(f"parquet:{tmp_path}", GREY).validation.raw[:, 0, 0, 0]) == [*range(100, 106)]
 
 
+def test_a_table_may_have_its_columns_in_any_order(tmp_path: Path) -> None:
+    table = pa.table({"label": np.arange(12) % 2, "extra": np.arange(12), "image": squares(12)})
+    pq.write_table(table, tmp_path / "train.parquet")
+    data = load_data(f"parquet:{tmp_path}", GREY)
+    np.testing.assert_array_equal(data.train.raw[:, 0, 0, 0] % 2, data.train.labels)
+
+
 def test_files_beside_tables_are_said(tmp_path: Path) -> None:
     write_table(tmp_path / "train.parquet", squares(20))
     (tmp_path / "validation.csv").write_text("?")
