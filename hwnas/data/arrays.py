@@ -4,7 +4,7 @@ Shapes: N images, C channels, H rows, W columns, T targets.
 """
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,7 +57,8 @@ def read_npz(path: Path) -> ClassCollection | TargetCollection:
             with zipfile.ZipFile(path) as members:
                 require_memory(str(path), "its arrays", sum(member.file_size for member in members.infolist()))
             arrays = {
-                split: (f"{path}: {x}, {y}", archive[x], archive[y]) for split, (x, y) in _pairs(path, roles).items()
+                split: (f"{path}: {x}, {y}", archive[x], archive[y])
+                for split, (x, y) in _pairs(path, roles, archive.files).items()
             }
             notes = unread(path, [name for name in archive.files if name not in roles.values()], "of no split")
     except (*DAMAGE, MemoryError) as error:
@@ -71,6 +72,7 @@ def read_npz(path: Path) -> ClassCollection | TargetCollection:
         return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
     targets = tuple(f"y{number}" for number in range(parts["train"].labels.shape[1]))
     # No augmentation: a position to predict would change with a shift.
+    notes = (*notes, *_classes_as_targets(roles["train", "y"], parts["train"].labels))
     return TargetCollection(parts=parts, targets=targets, augmentation="none", notes=notes)
 
 
@@ -89,15 +91,14 @@ def _roles(path: Path, names: Iterable[str]) -> dict[tuple[str, str], str]:
     return roles
 
 
-def _pairs(path: Path, roles: dict[tuple[str, str], str]) -> dict[str, tuple[str, str]]:
+def _pairs(path: Path, roles: dict[tuple[str, str], str], names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Returns the names of images and labels by split. Raises DataError where one of the two, or training data, is missing."""
     for (split, axis), name in roles.items():
         if (split, "y" if axis == "x" else "x") not in roles:
             partner = "_".join(PARTNERS.get(word, word) for word in name.lower().split("_"))
             raise DataError(f"{path}: has no {partner!r}; {STORE}")
     if ("train", "x") not in roles:
-        found = f" (only {named(list(roles.values()))})" if roles else ""
-        raise DataError(f"{path}: has no 'x_train'{found}; {STORE}")
+        raise DataError(f"{path}: has no 'x_train'{f', only {named(names)}' if names else ''}; {STORE}")
     return {split: (name, roles[split, "y"]) for (split, axis), name in roles.items() if axis == "x"}
 
 
@@ -116,8 +117,22 @@ def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Pictures:
     if np.issubdtype(y.dtype, np.floating):
         return wrapped(where, images, _targets(where, len(x), y))
     if y.shape not in ((len(x),), (len(x), 1)):
-        raise DataError(f"{where}: {len(x)} images but labels of shape {y.shape}; store one label per image")
+        hint = " (y.argmax(axis=1))" if _is_one_hot(y) else ""
+        raise DataError(f"{where}: {len(x)} images but labels of shape {y.shape}; store one label per image{hint}")
     return wrapped(where, images, y.reshape(-1).astype(np.int64))
+
+
+def _classes_as_targets(name: str, targets_NT: NDArray[Any]) -> tuple[str, ...]:
+    """Returns the note on targets that may be meant as classes."""
+    if _is_one_hot(targets_NT):
+        return (f"targets: each row of {name} has a single 1; if these are classes, store {name}.argmax(axis=1)",)
+    if targets_NT.shape[1] == 1 and np.array_equal(targets_NT, np.round(targets_NT)):
+        return (f"targets: {name} holds whole numbers alone; if these are classes, store {name}.astype(int)",)
+    return ()
+
+
+def _is_one_hot(y: NDArray[Any]) -> bool:
+    return y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
 
 
 def _targets(where: str, count: int, y: NDArray[Any]) -> NDArray[np.float64]:

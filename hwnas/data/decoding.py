@@ -23,6 +23,7 @@ from hwnas.errors import DamagedImageError, DataError
 LISTED: Final = 100  # damaged images that an error names
 LEVELS: Final = 256  # parts of a range of deep grey, of which 8 bits hold the number
 CROWD: Final = 0.999  # share of the pixels that outliers are not among
+SPLITS: Final = ("train", "validation", "test")
 FULL: Final = 2**15  # span of 16-bit values from which on they are taken to use all 16 bits
 
 
@@ -65,10 +66,10 @@ def decoded(
     ]
     _require_memory(request, [len(part) for _, part in parts], label_bytes)
     decoder = _Decoder(request, train, rows.train)
-    splits = [decoder.examples(*part) for part in parts]
+    splits = [decoder.examples(split, *part) for split, part in zip(SPLITS, parts, strict=True)]
     decoder.require_whole(splits)
     decoder.require_known_range()
-    notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes())
+    notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes(), *_repeated(splits))
     return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
 
 
@@ -79,6 +80,21 @@ def _sizes(collection: Collection, splits: Sequence[Examples], seed: int) -> str
     return (
         f"splits: {len(splits[0]):,} images train; {len(splits[1]):,} validate, {validation}; "
         f"{len(splits[2]):,} test, {test}"
+    )
+
+
+def _repeated(splits: Sequence[Examples]) -> tuple[str, ...]:
+    """Returns the note on images that occur in two splits, pixel by pixel the same at the resolution of the networks."""
+    train, validation, test = ([hash(image.tobytes()) for image in split.raw] for split in splits)
+    seen = set(train)
+    validated = sum(image in seen for image in validation)
+    seen.update(validation)
+    tested = sum(image in seen for image in test)
+    if not validated + tested:
+        return ()
+    return (
+        f"repeated images: {validated:,} of {len(validation):,} that validate are among those that train, {tested:,} of "
+        f"{len(test):,} that test among those of the other splits; accuracies are too good: remove the copies",
     )
 
 
@@ -106,12 +122,13 @@ class _Decoder:
     turned: int = 0
     halved_range: tuple[int, int] = (255, 0)
     deep_pixels: IntArray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
+    outside: dict[str, list[float]] = field(default_factory=dict)
     damaged: dict[str, DamagedImageError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.preparation = Preparation(self.request.input_shape, self.request.images.background)
 
-    def examples(self, pictures: Pictures, rows: IntArray) -> Examples:
+    def examples(self, split: str, pictures: Pictures, rows: IntArray) -> Examples:
         """Returns the images of those rows (N, C, H, W) and their labels, without damaged ones."""
         try:
             images: ByteArray = np.empty((len(rows), *self.request.input_shape), dtype=np.uint8)
@@ -120,20 +137,20 @@ class _Decoder:
         kept = list[int]()
         for row in rows.tolist():
             try:
-                images[len(kept)] = self._prepared(pictures.image(row))
+                images[len(kept)] = self._prepared(split, pictures.image(row))
             except DamagedImageError as error:
                 self.damaged[error.where] = error
             else:
                 kept.append(row)
         return Examples(images[: len(kept)], pictures.labels[kept])
 
-    def _prepared(self, image: Image.Image) -> ByteArray:
+    def _prepared(self, split: str, image: Image.Image) -> ByteArray:
         self.count += 1
         self.animated += bool(image.info.get("frames"))
         self.turned += bool(image.info.get("turned"))
         if image.info.get("halved"):
             self.halved += 1
-            colours = np.asarray(image)[..., :3]  # not opacity
+            colours = np.asarray(image)[..., [band != "A" for band in image.getbands()]]
             low, high = int(colours.min()), int(colours.max())
             self.halved_range = (min(low, self.halved_range[0]), max(high, self.halved_range[1]))
         if image.has_transparency_data and self.request.input_shape[0] != 4:
@@ -145,12 +162,16 @@ class _Decoder:
                 self.preparation = Preparation(
                     self.request.input_shape, self.request.images.background, self.grey_range
                 )
-            self.deep_pixels += np.histogram(np.asarray(image), LEVELS, self.grey_range)[0]
+            grey = np.asarray(image)
+            self.deep_pixels += np.histogram(grey, LEVELS, self.grey_range)[0]
+            inside = float(np.mean((grey >= self.grey_range[0]) & (grey <= self.grey_range[1])))
+            self.outside.setdefault(split, []).append(1 - inside)
         return self.preparation(image)
 
     def require_known_range(self) -> None:
-        """Raises DataError where values cannot be compared: of deep grey beside 8 bits, and of colours of 16 bits that use less
-        than half of them, because pillow reads the upper 8 bits alone."""
+        """Raises DataError where values cannot be compared: of deep grey beside 8 bits, of deep grey of which most lies outside
+        the range of the training images, and of colours of 16 bits that use less than half of them, because pillow reads the
+        upper 8 bits alone."""
         if 0 < self.deep < self.count and self.preparation.grey_range != ALL_16_BITS:
             low, high = self.preparation.grey_range
             raise DataError(
@@ -158,11 +179,18 @@ class _Decoder:
                 f"below {high:g}), {self.count - self.deep} hold 8 bits; which of their values are alike cannot be told: "
                 f"store all as 8 bits"
             )
-        low, high = self.halved_range
-        if self.halved and 0 < high - low < FULL // 256:
+        low, high = self.preparation.grey_range
+        for split, shares in self.outside.items():
+            if np.mean(shares) > 0.5:
+                raise DataError(
+                    f"{self.request.reference}: {np.mean(shares):.0%} of the {split} pixels of deep grey lie outside the range "
+                    f"of the training images, {low:g} to {high:g}; store all splits in one range"
+                )
+        darkest, brightest = self.halved_range
+        if self.halved and brightest - darkest < FULL // 256:
             raise DataError(
-                f"{self.request.reference}: {self.halved} images hold 16 bits per colour and use only values from {low * 256} "
-                f"to {high * 256 + 255}, and pillow reads the upper 8 bits; store them as 8 bits"
+                f"{self.request.reference}: {self.halved} images hold 16 bits per colour and use only values from "
+                f"{darkest * 256} to {brightest * 256 + 255} of 65,535, and pillow reads the upper 8 bits; store them as 8 bits"
             )
 
     def require_whole(self, splits: Sequence[Examples]) -> None:
@@ -178,10 +206,11 @@ class _Decoder:
                 f"{self.request.reference}: {len(errors)} images are damaged ({listed}); replace or remove them, or give "
                 f"--skip-damaged"
             )
-        if not all(len(split) for split in splits):
-            raise DataError(
-                f"{self.request.reference}: no undamaged image of a split is left; replace the damaged ones"
-            )
+        for name, split in zip(SPLITS, splits, strict=True):
+            if not len(split):
+                raise DataError(
+                    f"{self.request.reference}: no undamaged {name} image is left; replace the damaged ones"
+                )
 
     def notes(self) -> tuple[str, ...]:
         """Returns a line for each kind of image that is not simply copied."""
@@ -193,9 +222,19 @@ class _Decoder:
             f"deep grey: {self.deep} of {self.count} images have more than 8 bits; {self.preparation.grey_range[0]:g} becomes "
             f"0, {self.preparation.grey_range[1]:g} white": self.deep,
             _crowded(self.deep_pixels, self.preparation.grey_range): self.deep,
+            self._beyond(): self.deep,
+            f"colours of 16 bits: {self.halved} of {self.count} images; their upper 8 bits are read": self.halved,
             f"damaged: {len(self.damaged)} images are left out ({named(sorted(self.damaged))})": len(self.damaged),
         }
         return tuple(line for line, count in lines.items() if line and count)
+
+    def _beyond(self) -> str:
+        """Returns a note on pixels that lie outside the range of the training images, with their share of each split."""
+        shares = {split: float(np.mean(values)) for split, values in self.outside.items()}
+        told = [f"{share:.2%} of the {split} pixels" for split, share in shares.items() if share]
+        if not told:
+            return ""
+        return f"deep grey: {', '.join(told)} lie outside the range and become black or white"
 
 
 def _crowded(count_L: IntArray, grey_range: Range) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from hwnas.data.image_files import is_picture, listed, named, picture, pictures_below, unread
+from hwnas.data.image_files import is_picture, left_out, listed, named, picture, pictures_below, unread
 from hwnas.data.layout import by_split, split_of
 from hwnas.data.sources import ClassCollection, Pictures
 from hwnas.errors import DataError
@@ -24,6 +24,8 @@ def read_image_folder(folder: Path) -> ClassCollection:
     splits = _splits(folder, inside) or {"train": folder}
     classes = tuple(path.name for path in _folders(splits["train"]))
     parts = {split: _pictures(path, classes) for split, path in splits.items()}
+    if splits["train"] == folder:
+        _refuse_classes_below(folder, inside)
     notes = [note for path in splits.values() for note in _unread(path)]
     if splits["train"] != folder:
         rest = [str(path.relative_to(folder)) for path in inside if path not in splits.values()]
@@ -81,8 +83,21 @@ def _refuse_splits_of_a_class(folder: Path) -> None:
             )
 
 
+def _refuse_classes_below(folder: Path, inside: Sequence[Path]) -> None:
+    """Raises DataError where all folders, without images of their own, hold the same two folders or more: these are classes."""
+    below = [{path.name for path in _folders(part) if pictures_below(path, KIND)[0]} for part in inside]
+    if len(below) < 2 or len(below[0]) < 2 or any(names != below[0] for names in below):
+        return
+    if not any(listed(part, is_picture, KIND) for part in inside):
+        names = named([path.name for path in inside])
+        raise DataError(
+            f"{folder}: {names} all hold the folders {named(sorted(below[0]))}; if they are splits, name them train, val or "
+            f"test; if they are classes, store their images without subfolders"
+        )
+
+
 def _unread(folder: Path) -> list[str]:
     """Returns the notes on files in a folder of classes that are left out."""
     others = [path for class_folder in _folders(folder) for path in pictures_below(class_folder, KIND)[1]]
     outside = listed(folder, is_picture, KIND)
-    return [*unread(folder, others, "no images"), *unread(folder, outside, "outside the folders of classes")]
+    return [*left_out(folder, others), *unread(folder, outside, "outside the folders of classes")]

@@ -4,6 +4,7 @@ The file knows nothing of labels and splits.
 """
 
 import os
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,25 +15,21 @@ from typing import Final
 from zipfile import BadZipFile
 from zlib import error as BadZlib
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
 from hwnas.errors import DamagedImageError, DataError
 
-# Pillow's formats of still images by suffix. Not EPS or PDF, which run a program to be read.
+# Pillow's names of still image formats. Not EPS or PDF, which run a program to be read; not JPEG 2000, whose colours of more
+# than 8 bits Pillow cuts without a trace; none that Pillow knows by a few bytes that other files may have, too (TGA, PCX).
+READ: Final = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
+# The suffixes of those formats that Pillow has here: AVIF and WebP are left out where it was built without them.
 FORMATS: Final = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jfif": "JPEG",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".gif": "GIF",
-    ".pgm": "PPM",
-    ".ppm": "PPM",
-} | ({".avif": "AVIF"} if "avif" in features.modules and features.check("avif") else {})
+    suffix: name for suffix, name in Image.registered_extensions().items() if name in READ and name in Image.OPEN
+}
+# Decoders' names of samples that they cut to their upper 8 bits: RGB;16B, not BGR;16, which holds 5 and 6 bits per colour.
+_CUT: Final = re.compile(r";16[BLN]")
+NOT_READ: Final = "formats that are not read"
 TURNED: Final = range(2, 9)  # EXIF orientations of images that are not stored upright
 NAMED: Final = 5  # files that a note names; further ones are counted
 
@@ -58,21 +55,33 @@ def picture(file: Path | BytesIO, where: str) -> Image.Image:
     """Returns a decoded image as a viewer shows it, turned by its EXIF orientation; of several frames the first.
 
     `info["frames"]` says whether there are several, `info["halved"]` whether pillow keeps only the upper 8 of 16 bits per
-    colour, `info["turned"]` how EXIF turned the image. Raises DamagedImageError, which names `where`.
+    colour, `info["turned"]` how EXIF turned the image. LAB becomes RGB, the one mode that pillow converts it to. Raises
+    DamagedImageError, which names `where`.
     """
     try:
         with _ignoring_bad_exif(), Image.open(file, formats=list(set(FORMATS.values()))) as image:
-            stored, orientation = str(image.tile), _orientation(image)  # loading a TIFF turns it
+            is_cut, orientation = _is_cut(image), _orientation(image)  # loading a TIFF turns it
             image.load()
-            image.info["halved"] = ";16" in stored and not image.mode.startswith("I")
+            image.info["halved"] = is_cut and not image.mode.startswith("I")
             image.info["frames"] = image.format != "MPO" and getattr(image, "is_animated", False)
             _turn_upright(image)
             image.info["turned"] = orientation if orientation in TURNED else 0
+            if image.mode == "LAB":
+                converted = image.convert("RGB")
+                converted.info, converted.format = image.info, image.format
+                return converted
     except UnidentifiedImageError as error:
         raise DamagedImageError(where, "is not a PNG, JPEG, BMP, WebP, TIFF or GIF image") from error
     except DAMAGE as error:
         raise DamagedImageError(where, f"cannot be decoded ({line_of(error)})") from error
     return image
+
+
+def _is_cut(image: ImageFile.ImageFile) -> bool:
+    """Returns True for an image, not loaded yet, whose samples of more than 8 bits pillow cuts or scales to 8."""
+    if image.format == "PPM":  # the last of its decoder's arguments is the largest value
+        return any(isinstance(tile[3], tuple) and int(tile[3][-1]) > 255 for tile in image.tile)
+    return _CUT.search(str(image.tile)) is not None
 
 
 @contextmanager
@@ -101,13 +110,18 @@ def pictures_below(folder: Path, kind: str) -> tuple[list[Path], list[Path]]:
 
     Links to folders are not followed, and count as other files.
     """
-    images, others = list[Path](), list[Path]()
+    return files_below(folder, is_picture, kind)
+
+
+def files_below(folder: Path, keep: Callable[[Path], bool], kind: str) -> tuple[list[Path], list[Path]]:
+    """Returns the files of a folder and of its subfolders that `keep` accepts, and the others, as `pictures_below` does."""
+    kept, others = list[Path](), list[Path]()
     for root, folders, names in os.walk(folder, onerror=_raise_unreadable(kind)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         for path in (Path(root, name) for name in (*names, *links) if not name.startswith(".")):
-            (images if is_picture(path) and path.is_file() else others).append(path)
-    return sorted(images), sorted(others)
+            (kept if keep(path) and path.is_file() else others).append(path)
+    return sorted(kept), sorted(others)
 
 
 def _raise_unreadable(kind: str) -> Callable[[OSError], None]:
@@ -123,6 +137,13 @@ def unread(where: Path, paths: Sequence[Path | str], reason: str) -> tuple[str, 
         return ()
     names = [str(path.relative_to(where)) if isinstance(path, Path) else path for path in paths]
     return (f"{where}: not read, {reason}: {len(names)} ({named(names)})",)
+
+
+def left_out(where: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Returns the notes on files that no reader takes: those of other formats, and links that are not followed."""
+    links = [path for path in paths if path.is_symlink() and not path.is_file()]
+    others = [path for path in paths if path not in links]
+    return (*unread(where, others, NOT_READ), *unread(where, links, "links to folders, or to nothing"))
 
 
 def named(names: Sequence[str], most: int = NAMED) -> str:
@@ -147,6 +168,10 @@ def unreadable(path: Path, kind: str, error: Exception) -> DataError:
     """Returns the error for a file or folder that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: does not exist; check what follows `{kind}:`")
+    if isinstance(error, NotADirectoryError) and path.is_file():
+        return DataError(f"{path}: is a file; give the folder of the data, as {kind}:DIR")
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{path}: is a folder; give the file, as {kind}:FILE")
     return DataError(f"{path}: cannot be read as {kind} ({line_of(error)}); make or fetch it again")
 
 

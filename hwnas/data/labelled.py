@@ -6,11 +6,12 @@ Shapes: N images, C channels, H rows, W columns.
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hwnas.data.image_files import named
 from hwnas.data.options import AUGMENTATIONS
 from hwnas.data.pictures import Normalisation, Preparation
 from hwnas.data.splits import Examples, digest_of, sizes
@@ -22,6 +23,8 @@ class LabelledImages(ABC):
 
     `preparation` is None where images were made as they are, not prepared from files. `notes` are lines for people.
     """
+
+    task: ClassVar[str]
 
     reference: str
     train: Examples
@@ -56,9 +59,13 @@ class LabelledImages(ABC):
             "sizes": sizes(self.train, self.validation, self.test),
             "image_shape": list(self.train.raw.shape[1:]),
             "preparation": self._prepared(),
-            "notes": [self._augmentation_note(), *self.notes],
+            "notes": [self._augmentation_note(), *self.notes[:1], self._task_note(), *self.notes[1:]],
             "digest": self.digest(),
         }
+
+    def _task_note(self) -> str:
+        outputs, names = next(iter(self.labelling().items()))
+        return f"task: {self.task}, {len(names)} {outputs} ({named(names)})"
 
     def _augmentation_note(self) -> str:
         words = {"shift+flip": "shift+flip (mirrored, too)"}

@@ -18,7 +18,7 @@ from hwnas.core.arrays import IntArray
 from hwnas.core.labels import UNLABELLED
 from hwnas.core.operator import Shape
 from hwnas.data.decoding import decoded
-from hwnas.data.image_files import listed, picture, pictures_below, unread
+from hwnas.data.image_files import left_out, listed, picture, pictures_below, unread
 from hwnas.data.layout import by_split
 from hwnas.data.request import DataRequest
 from hwnas.data.segmentation import SegmentationData, segmented
@@ -113,7 +113,7 @@ def _unread(folder: Path) -> list[str]:
     inside = [pictures_below(folder / name, "masks") for name in ("images", "masks")]
     others = [path for _, rest in inside for path in rest]
     masks = [path for path in inside[1][0] if path.suffix.lower() != ".png"]
-    return [*unread(folder, others, "no images"), *unread(folder, masks, "masks that are no PNG")]
+    return [*left_out(folder, others), *unread(folder, masks, "masks that are no PNG")]
 
 
 def _pictures(folder: Path, pairs: Sequence[Pair], classes: int) -> Pictures:
@@ -154,7 +154,8 @@ def _class_count(pairs: Sequence[Pair]) -> int:
     labels: IntArray = np.array(sorted(found - {UNLABELLED}), dtype=np.int64)
     require_numbered(str(pairs[0].mask.parent), labels)
     if len(labels) < 2 and found:
-        raise DataError(f"{pairs[0].mask.parent}: has {len(labels)} classes; give it at least 2")
+        hint = ", numbered from 0 (255 means no class)" if UNLABELLED in found else ""
+        raise DataError(f"{pairs[0].mask.parent}: has {len(labels)} classes; give it at least 2{hint}")
     return len(labels)
 
 

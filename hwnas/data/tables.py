@@ -4,14 +4,15 @@ A file's name is its split, perhaps with a number (`train.parquet`, `data/train-
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from hwnas.data.image_files import listed, named, picture, unread, unreadable
+from hwnas.data.image_files import files_below, left_out, listed, named, picture, unread, unreadable
 from hwnas.data.layout import by_split, split_of
 from hwnas.data.memory import require_memory
 from hwnas.data.sources import ClassCollection, Pictures, numbered
@@ -20,6 +21,8 @@ from hwnas.errors import DataError
 # Names of the two columns, the first that a file has.
 IMAGES: Final = ("image", "img")
 LABELS: Final = ("label", "fine_label", "labels")
+SUFFIXES: Final = (".parquet", ".parq", ".pq")  # in small or capital letters
+BATCH: Final = 64  # rows that are read at once
 # A split, and perhaps the number of a shard, the number of shards, and Hugging Face's fingerprint.
 _STEM: Final = re.compile(r"([A-Za-z]+)(?:-\d+(?:-of-0*(\d+)(?:-[0-9a-f]{16})?)?)?")
 
@@ -27,7 +30,7 @@ _STEM: Final = re.compile(r"([A-Za-z]+)(?:-\d+(?:-of-0*(\d+)(?:-[0-9a-f]{16})?)?
 def read_parquet(folder: Path) -> ClassCollection:
     """Reads the files of all splits, with a column `image` or `img` (encoded) and `label` or `fine_label`."""
     listed(folder, Path.is_dir, "parquet")
-    paths = [path for path in sorted(folder.rglob("*.parquet")) if not _is_hidden(path.relative_to(folder))]
+    paths, others = files_below(folder, lambda path: path.suffix.lower() in SUFFIXES, "parquet")
     groups: dict[Path, dict[str, list[Path]]] = {}
     for path in paths:
         root, spelling = _place(path)
@@ -36,15 +39,11 @@ def read_parquet(folder: Path) -> ClassCollection:
     if "train" not in splits:
         names = named([str(path.relative_to(folder)) for path in paths])
         raise DataError(f"{folder}: has no train.parquet{f', only {names}' if names else ''}; rename or add it")
-    require_memory(str(folder), "its files", sum(path.stat().st_size for files in splits.values() for path in files))
+    require_memory(str(folder), "its images", sum(_unpacked(path) for files in splits.values() for path in files))
     parts = {split: _table(files) for split, files in splits.items()}
     used = {path for files in splits.values() for path in files}
     notes = unread(folder, [path for path in paths if path not in used], "of no split, or of another folder")
-    return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=(*notes, *left_out(folder, others)))
 
 
 def _place(path: Path) -> tuple[Path, str]:
@@ -70,11 +69,51 @@ def _splits(folder: Path, groups: Mapping[Path, Mapping[str, list[Path]]]) -> di
 
 
 def _require_all_shards(split: str, files: Sequence[Path]) -> None:
+    """Raises DataError where shards are missing, or a split is there twice: whole and in shards, or in two sets of shards."""
+    sets: dict[tuple[int, bool, str], list[str]] = {}
     for path in files:
         matched = _STEM.fullmatch(path.stem)
-        shards = matched.group(2) if matched else None
-        if shards and int(shards) != len(files):
-            raise DataError(f"{path}: is one of {shards} shards, {len(files)} of {split} are there; fetch the others")
+        shards = int(matched.group(2) or 0) if matched else 0
+        sets.setdefault((shards, split_of(path.stem) is not None, path.suffix), []).append(path.name)
+    if len(sets) > 1:
+        first, second, *_ = map(named, sets.values())
+        raise DataError(
+            f"{files[0].parent}: has {first} beside {second}, both for {split}; remove the one that is not wanted"
+        )
+    ((shards, _, _), names), *_ = sets.items()
+    if shards and len(files) > shards:
+        raise DataError(
+            f"{files[0].parent}: has {len(files)} files for {shards} shards of {split} ({named(names)}); remove those of "
+            f"another download"
+        )
+    if len(files) < shards:
+        raise DataError(f"{files[0]}: is one of {shards} shards, {len(files)} of {split} are there; fetch the others")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Opens a parquet file. Raises DataError for one that is damaged or does not fit into memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except MemoryError as error:
+        raise DataError(
+            f"{path}: its images do not fit into memory; give it in parts, or use a larger machine"
+        ) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise unreadable(path, "parquet", error) from error
+
+
+def _unpacked(path: Path) -> int:
+    """Returns the bytes of a file's images and labels when unpacked, as the file declares them."""
+    with _opened(path) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        used = [part for part in columns if part.path_in_schema.partition(".")[0] in (*IMAGES, *LABELS)]
+        return sum(part.total_uncompressed_size for part in used)
 
 
 def _table(paths: Sequence[Path]) -> Pictures:
@@ -94,18 +133,19 @@ def _table(paths: Sequence[Path]) -> Pictures:
 def _columns(path: Path) -> tuple[Any, Any]:
     """Returns the encoded images of a file, and its labels (N,)."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            types = {field.name: field.type for field in file.schema_arrow}
-            chosen = [next((name for name in names if name in types), None) for names in (IMAGES, LABELS)]
-            for name, names in zip(chosen, (IMAGES, LABELS), strict=True):
-                if name is None:
-                    raise DataError(f"{path}: has no column {names[0]!r}, only {', '.join(types)}; rename or add it")
-            table = file.read(columns=chosen)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise unreadable(path, "parquet", error) from error
+    with _opened(path) as file:
+        types = {field.name: field.type for field in file.schema_arrow}
+        chosen = [next((name for name in names if name in types), None) for names in (IMAGES, LABELS)]
+        for name, names in zip(chosen, (IMAGES, LABELS), strict=True):
+            if name is None:
+                raise DataError(f"{path}: has no column {names[0]!r}, only {', '.join(types)}; rename or add it")
+        batches = list[pa.RecordBatch]()
+        for batch in file.iter_batches(BATCH, columns=chosen):
+            # A dictionary makes many images of the bytes of one, which the declared sizes do not tell.
+            require_memory(str(path), "its next images", batch.nbytes)
+            batches.append(batch.select(chosen))  # the file may have them in another order
+        table = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in chosen]))
     images, labels = (table[name] for name in chosen)
     if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
         (images,) = pa.Table.from_arrays([images], ["image"]).flatten().select(["image.bytes"])

@@ -22,6 +22,8 @@ def converted(image, facts):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":  # grey of 16 bits and more
         image = grey_of_8_bits(image, *facts["grey_range"])
+    if image.mode == "LAB":  # which Pillow converts to RGB alone
+        image = image.convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if facts["background"] is not None:

@@ -369,10 +369,12 @@ def test_an_unknown_augmentation_is_named() -> None:
     [
         ("parquet:{}/none", r"none: does not exist; check what follows `parquet:`"),
         ("npz:{}/none.npz", r"none\.npz: does not exist; check what follows `npz:`"),
+        ("parquet:{}/file", "file: is a file; give the folder of the data, as parquet:DIR"),
+        ("masks:{}/file", "file: is a file; give the folder of the data, as masks:DIR"),
         ("imagefolder:{}/none", "none: does not exist; check what follows `imagefolder:`"),
-        ("imagefolder:{}/file", r"file: cannot be read as imagefolder \(.*\); make or fetch it again"),
+        ("imagefolder:{}/file", "file: is a file; give the folder of the data, as imagefolder:DIR"),
         ("npz:{}/file", r"file: cannot be read as npz \(.*\); make or fetch it again"),
-        ("npz:{}", r"cannot be read as npz \(.*directory.*\); make or fetch it again"),
+        ("npz:{}", "is a folder; give the file, as npz:FILE"),
         ("imagefolder:{}", "has 0 classes; give it at least 2"),
     ],
 )
@@ -395,6 +397,7 @@ X, Y = numbered(12), np.arange(12) % 2
     ("arrays", "message"),
     [
         ({"x": X}, "a.npz: has no 'y'; store x_train, y_train, x_test, y_test, or x and y"),
+        ({"data": X, "target": Y}, "a.npz: has no 'x_train', only data, target; store x_train"),
         ({"x_train": X, "y_train": Y, "y_test": Y}, "a.npz: has no 'x_test'; store x_train"),
         ({"x": X / 2, "y": Y}, "a.npz: x, y: hold float64 and int64; store images as uint8"),
         (
@@ -406,7 +409,8 @@ X, Y = numbered(12), np.arange(12) % 2
         ({"x": np.zeros((12, 8, 8, 5), np.uint8), "y": Y}, r"images of shape \(12, 8, 8, 5\); store"),
         ({"x": X[:, :0], "y": Y}, r"images of shape \(12, 0, 8\); store"),
         ({"x": X, "y": Y[:9]}, r"12 images but labels of shape \(9,\); store one label per image"),
-        ({"x": X, "y": np.stack([Y, Y], 1)}, r"12 images but labels of shape \(12, 2\); store one label per image"),
+        ({"x": X, "y": np.stack([Y, Y], 1)}, r"12 images but labels of shape \(12, 2\); store one label per image$"),
+        ({"x": X, "y": np.eye(2, dtype=int)[Y]}, r"store one label per image \(y\.argmax\(axis=1\)\)$"),
         ({"x": X, "y": Y + 1}, "has label 1 but not 0; number the classes from 0 without gaps"),
         ({"x": X, "y": Y * 2}, "has label 2 but not 1; number the classes from 0 without gaps"),
         ({"x": X, "y": Y - 1}, "has label -1 but not 0; number the classes from 0 without gaps"),

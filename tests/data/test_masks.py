@@ -123,6 +123,11 @@ def overwrite(mask: np.ndarray, name: str = "07.png") -> Callable[[Path], None]:
 MASK = np.zeros((8, 8), np.uint8)
 
 
+def binary(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -143,6 +148,7 @@ MASK = np.zeros((8, 8), np.uint8)
             overwrite(np.zeros((8, 9), np.uint8)),
             r"masks/07\.png: has 9 x 8 pixels, its image 8 x 8; store masks in the",
         ),
+        (binary, r"masks: has 1 classes; give it at least 2, numbered from 0 \(255 means no class\)"),
         (overwrite(MASK + 4), "masks: has label 4 but not 3; number the classes from 0 without gaps"),
     ],
 )

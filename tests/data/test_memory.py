@@ -1,13 +1,19 @@
 """Memory: images that do not fit are refused before they are loaded, and statistics take little beside the images."""
 
 import math
+import os
+import re
 import resource
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -62,6 +68,51 @@ def test_arrays_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Pat
         DataError, match=r"a\.npz: its arrays take 0\.2 GiB of memory, 0\.1 GiB are available; give it in"
     ):
         load_data(f"npz:{tmp_path / 'a.npz'}", (3, 8, 8))
+
+
+@TOLD
+def test_tables_that_declare_more_than_fits_are_refused_before_they_are_loaded(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    schema = pa.schema({"image": pa.binary(), "label": pa.int64()})
+    with pq.ParquetWriter(tmp_path / "train.parquet", schema, compression="zstd", use_dictionary=False) as writer:
+        for number in range(20):
+            writer.write_table(pa.table({"image": [bytes(10 * MIB)], "label": [number % 2]}, schema))
+    assert (tmp_path / "train.parquet").stat().st_size < MIB
+    request.getfixturevalue("little_memory")
+    with pytest.raises(DataError, match=r"its images take 0\.2 GiB of memory, .* GiB are available; give it in parts"):
+        load_data(f"parquet:{tmp_path}", (3, 8, 8))
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import pyarrow.parquet
+from hwnas.data.dataset import load_data
+from hwnas.errors import DataError
+facts = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+most = int(facts["VmSize"].split()[0]) * 1024 + 2**30
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    load_data(sys.argv[1], (3, 8, 8))
+except DataError as error:
+    print(error)
+"""
+
+
+@TOLD
+def test_a_table_whose_dictionary_repeats_an_image_is_refused_while_it_is_loaded(tmp_path: Path) -> None:
+    """A process of its own has 1 GiB for 4 GiB of images in a file of 1 MiB."""
+    images = pa.DictionaryArray.from_arrays(np.zeros(4000, np.int32), pa.array([bytes(MIB)]))
+    table = pa.table({"image": images, "label": np.arange(4000) % 2})
+    pq.write_table(table, tmp_path / "train.parquet", store_schema=False)
+    assert (tmp_path / "train.parquet").stat().st_size < 2 * MIB
+    command = [sys.executable, "-c", LIMITED, f"parquet:{tmp_path}"]
+    system = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # others reserve 1 GiB of addresses at once
+    said = subprocess.run(command, env=system, capture_output=True, text=True, check=True).stdout
+    assert re.search(
+        r"train\.parquet: its (next images take|images do not fit into) .*memory.*; give it in parts", said
+    )
 
 
 @TOLD

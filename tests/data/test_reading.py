@@ -316,7 +316,17 @@ def square(number: int) -> Image.Image:
     return Image.new("L", (8, 8), number)
 
 
-FILES = {".tif": "TIFF", ".TIFF": "TIFF", ".gif": "GIF", ".avif": "AVIF", ".ppm": "PPM", ".jfif": "JPEG"}
+FILES = {
+    ".tif": "TIFF",
+    ".TIFF": "TIFF",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".ppm": "PPM",
+    ".jfif": "JPEG",
+    ".jpe": "JPEG",
+    ".apng": "PNG",
+    ".pnm": "PPM",
+}
 
 
 @pytest.mark.parametrize("suffix", FILES)
@@ -338,7 +348,7 @@ def test_subfolders_of_a_class_belong_to_it_and_other_files_are_counted_and_name
     square(0).save(folder / "loose.png")
     data = load_data(reference, (1, 8, 8))
     assert sorted(whole(data)[:, 0, 0, 0]) == [*range(12), 200]
-    assert "not read, no images: 2 (b/film.mp4, b/more/notes.txt)" in notes(data)
+    assert "not read, formats that are not read: 2 (b/film.mp4, b/more/notes.txt)" in notes(data)
     assert "not read, outside the folders of classes: 1 (loose.png)" in notes(data)
 
 

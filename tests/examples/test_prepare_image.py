@@ -47,6 +47,8 @@ def photo(number: int, kind: str) -> bytes:
         Image.fromarray(drawn(number, (40, 30, 4))).save(file, "PNG")
     elif kind == "palette":
         Image.fromarray(drawn(number, (40, 30, 3))).quantize(8).save(file, "PNG", transparency=2)
+    elif kind == "LAB":
+        Image.fromarray(drawn(number, (40, 30, 3)), "LAB").save(file, "TIFF")
     elif kind == "deep grey":
         Image.fromarray(drawn(number, (40, 30)).astype(np.uint16) * 3 + 500).save(file, "PNG")
     else:
@@ -55,7 +57,7 @@ def photo(number: int, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 12), (3, 16, 12), (4, 16, 12)])
-@pytest.mark.parametrize("kind", ["turned", "transparent", "palette", "deep grey", "grey"])
+@pytest.mark.parametrize("kind", ["turned", "transparent", "palette", "deep grey", "grey", "LAB"])
 def test_a_photo_prepared_from_metadata_alone_is_what_the_pipeline_feeds(
     tmp_path: Path, example: ModuleType, kind: str, shape: tuple[int, int, int]
 ) -> None:
