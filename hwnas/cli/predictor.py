@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from hwnas.cli.generated import option_of, parsed
-from hwnas.cli.options import JSON, OUT_FILE, PATH, made_space
+from hwnas.cli.options import JSON, OUT_FILE, PATH, OutputOption, made_space
 from hwnas.core.files import decoded, encoding_of
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 )
 @click.option("--cost", default="latency", show_default=True, help="What of the table: latency, or energy.")
 @click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
-@click.option("--out", type=OUT_FILE, default="predictor.json", show_default=True)
-@click.option("--plot", type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg or .html")
+@click.option("--out", cls=OutputOption, type=OUT_FILE, default="predictor.json", show_default=True)
+@click.option(
+    "--plot", cls=OutputOption, type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg or .html"
+)
 @JSON
 def fit(
     table: Path,

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
+from hwnas.errors import HwnasError
+
 # UTF-32's mark begins with that of UTF-16, so UTF-32 stands first.
 _ENCODINGS: Final = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -19,9 +21,14 @@ _ENCODINGS: Final = {
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part."""
+    """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part.
+
+    Raises HwnasError where a device, a pipe or a socket is at `path`: the new file would stand in its place.
+    """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise HwnasError(f"{path}: is not a regular file; give another path")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -46,6 +46,8 @@ class TableWriter:
             raise TableError(
                 f"{path}: is a folder; give the name of a file in it, such as --out {path / 'table.jsonl'}"
             )
+        if path.exists() and not path.is_file():
+            raise TableError(f"{path}: is not a regular file; give another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))

@@ -8,4 +8,6 @@ from pydantic import ConfigDict, Field
 STRICT: Final = ConfigDict(extra="forbid")
 
 Evaluations = Annotated[int, Field(ge=1, description="Architectures evaluated on the validation split.")]
-Population = Annotated[int, Field(ge=4, description="Architectures that are kept as parents; as many are evaluated before any is bred.")]
+Population = Annotated[
+    int, Field(ge=4, description="Architectures that are kept as parents; as many are evaluated before any is bred.")
+]
