@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from hwnas.core.trust import digest, trust, trusted
-from hwnas.errors import HwnasError, TrustError, UnknownNameError
+from hwnas.errors import HwnasError, Terminated, TrustError, UnknownNameError
 
 IN_A_FILE: Final = "FILE.py:NAME"
 
@@ -133,7 +133,7 @@ def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
     try:
         # Compiled here: Python's loader would run the bytecode in __pycache__, which is nobody's to read.
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
-    except HwnasError:
+    except (HwnasError, Terminated):
         del sys.modules[name]
         raise
     except (Exception, SystemExit) as failure:
