@@ -11,7 +11,7 @@ import click
 
 from hwnas.cli.generated import option_of, parsed
 from hwnas.cli.options import JSON, OUT_FILE, PATH, OutputOption, made_space
-from hwnas.core.files import decoded, encoding_of
+from hwnas.core.files import decoded, encoding_of, json_of
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, cold_note, print_report
@@ -125,6 +125,6 @@ def _lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         raise HwnasError(f"--arch {path}: neither a JSON object nor a readable file of them") from None
     try:
-        return [json.dumps(json.loads(text))]
-    except (ValueError, RecursionError):
+        return [json.dumps(json_of(text))]
+    except ValueError:
         return text.splitlines()

@@ -2,11 +2,12 @@
 
 import codecs
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Final
+from typing import Any, Final
 
 from hwnas.errors import HwnasError
 
@@ -37,6 +38,18 @@ def replace_file(path: Path, content: bytes | str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk
+
+
+def json_of(text: str | bytes) -> Any:
+    """Returns the value of a JSON text. Raises ValueError where it is damaged, or nested more deeply than Python can read.
+
+    >>> json_of("[1]")
+    [1]
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def is_inside(folder: Path, name: str) -> bool:

@@ -94,3 +94,10 @@ def test_whatever_is_no_regular_file_is_no_output(command: list[str], tmp_path: 
     with pytest.raises(HwnasError, match="is not a regular file"):
         replace_file(pipe, "new")
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize("command", ["search", "train"])
+def test_a_folder_with_something_in_it_is_refused_before_data_are_read(command: str, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("")
+    arguments = ["--space", f"{OWN_SPACE}:build", "--data", f"npz:{tmp_path}/no-such.npz"]
+    assert "exists and is not empty; give another --out" in refusal(command, *arguments, "--out", tmp_path)
