@@ -53,7 +53,7 @@ class OutputOption(click.Option):
     ) -> tuple[Any, list[str]]:
         """Parses the option. Raises HwnasError."""
         out, args = super().handle_parse_result(context, opts, args)
-        if out is not None:
+        if isinstance(out, Path):
             self._require_free(
                 out, [text for name, value in opts.items() if name != self.name for text in _texts(value)]
             )
