@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from hwnas.cli import cli
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, Terminated, is_out_of_memory
 
 KEPT: Final = (
     "what was measured, trained and evaluated so far is kept "
@@ -18,10 +18,13 @@ KEPT: Final = (
 )
 
 
+# The commands that go on with what was kept.
+_RESUMABLE: Final = ("search", "train", "profile")
+_FULL: Final = "; free space there, or write to another disk"
 # What to do about an error of the system.
 _ADVICE: Final[Mapping[int | None, str]] = {
-    errno.ENOSPC: f"; free space there, or write to another disk; {KEPT}",
-    errno.EDQUOT: f"; free space there, or write to another disk; {KEPT}",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
     errno.EISDIR: "; give a file, not a folder",
     errno.ENOTDIR: "; a file stands where a folder is needed; give another path",
     errno.EACCES: "; give a path that you may use",
@@ -63,9 +66,16 @@ def _told(error: BaseException) -> int:
         case HwnasError():
             message, code = str(error), error.exit_code
         case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-            message = f"{str(error).split('. ')[0]}; free the GPU's memory, or give --train-on cpu; {KEPT}"
+            message = f"{str(error).split('. ')[0]}; free the GPU's memory, or give --train-on cpu{_kept()}"
+        case _ if is_out_of_memory(error):
+            message = (
+                "memory ran out; give a smaller --batch, a smaller --limit-images, or a space of lower resolution, or close "
+                f"other programs{_kept()}"
+            )
         case OSError():
-            message = f"{error.filename or 'standard output'}: {error.strerror or error}{_ADVICE.get(error.errno, '')}"
+            advice = _ADVICE.get(error.errno, "")
+            kept = _kept() if advice == _FULL else ""
+            message = f"{error.filename or 'standard output'}: {error.strerror or error}{advice}{kept}"
         case _:
             traceback.print_exception(error)
             return 1
@@ -73,9 +83,14 @@ def _told(error: BaseException) -> int:
     return code
 
 
+def _kept() -> str:
+    """Returns what is kept, for commands that can go on."""
+    return f"; {KEPT}" if sys.argv[1:2] and sys.argv[1] in _RESUMABLE else ""
+
+
 def _terminated(*_: object) -> None:
     click.echo(f"hwnas: terminated; {KEPT}", err=True)
-    sys.exit(143)
+    raise Terminated(143)
 
 
 if __name__ == "__main__":

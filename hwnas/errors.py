@@ -22,6 +22,17 @@ HwnasError                      exit 2: the request was wrong
 """
 
 from difflib import get_close_matches
+from errno import ENOMEM
+from typing import Final
+
+# Words of torch, ONNX Runtime and C++ for memory that ran out, which they raise as a RuntimeError.
+_NO_MEMORY: Final = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+)
 
 
 class HwnasError(Exception):
@@ -113,3 +124,22 @@ class WorthError(HwnasError):
     """A front that is worth nothing, where the request was strict."""
 
     exit_code = 4
+
+
+class Terminated(SystemExit):
+    """The end of the process by a signal. Unlike the SystemExit of a user's code, it is no error of that code."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns True for every error by which Python, numpy, torch and ONNX Runtime say that memory ran out.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(ValueError())
+    (True, True, False)
+    """
+    if (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    ):  # torch's, which is not imported here
+        return True
+    if getattr(error, "errno", None) == ENOMEM:
+        return True
+    return isinstance(error, Exception) and any(words in str(error) for words in _NO_MEMORY)

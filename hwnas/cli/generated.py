@@ -1,6 +1,5 @@
 """Options of the command line, made from the requests of their owners, where names, defaults and help are written once."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
@@ -8,6 +7,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
+from hwnas.core.files import json_of
 from hwnas.core.requests import default_of, flag
 from hwnas.errors import HwnasError
 
@@ -90,7 +90,7 @@ def parsed_options(written: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in parsed_texts("--space-option", written).items():
         try:
-            result[name] = json.loads(value)
+            result[name] = json_of(value)
         except ValueError:
             result[name] = value
     return result

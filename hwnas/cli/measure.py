@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from hwnas.cli.generated import option_of, parsed, with_options
-from hwnas.cli.options import JSON, OUT_FILE, PATH, SEED, made_space, parsed_share
+from hwnas.cli.options import JSON, OUT_FILE, PATH, SEED, OutputOption, made_space, parsed_share
 from hwnas.core.requests import checked, option_names
 from hwnas.errors import HwnasError
 from hwnas.pipeline.options import SourcesRequest
@@ -60,7 +60,7 @@ def profile(
 @with_options(SpaceRequest, DevicesRequest)
 @NETWORKS
 @SEED
-@click.option("--out", type=OUT_FILE, default="bundle.zip", show_default=True)
+@click.option("--out", cls=OutputOption, type=OUT_FILE, default="bundle.zip", show_default=True)
 @JSON
 def bundle(out: Path, as_json: bool, **written: Any) -> None:
     """Pack a space's models for a board without torch: there, `python bundle.zip --out table.jsonl`."""
@@ -99,7 +99,7 @@ def _device(options: Mapping[str, Any]) -> DeviceRequest:
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, type=PATH)
-@click.option("--out", type=OUT_FILE, required=True, help="A new table.")
+@click.option("--out", cls=OutputOption, type=OUT_FILE, required=True, help="A new table.")
 @JSON
 def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Merge tables, or shipped ones as DEVICE/SPACE, of the same space and conditions."""

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
@@ -13,6 +14,12 @@ from hwnas.core.requests import checked, option_names
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
+
+# The files of a run folder that commands read again, of which no command but the run's own may write one.
+OWN_FILES: Final = (
+    *("run.json", "run.sqlite*", "front.csv", "classes.csv", "table*.jsonl", "predictor*.json", "energy*.json"),
+    *("*.safetensors", "*.pt", "searches/*", "final/*"),
+)
 
 
 class OutputPath(click.ParamType[Path]):
@@ -33,7 +40,55 @@ class OutputPath(click.ParamType[Path]):
             raise HwnasError(f"{flag} {value}: {parent} is a file, not a folder; give another {flag}")
         if not os.access(parent, os.W_OK):
             raise HwnasError(f"{flag} {value}: {parent} cannot be written to; give another {flag}")
+        if path.exists() and not path.is_file() and self._kind == "file":
+            raise HwnasError(f"{flag} {value}: is not a regular file; give another {flag}")
         return path
+
+
+class OutputOption(click.Option):
+    """An option for a file that a command makes: neither a file that the same call reads, nor one of a run folder's own."""
+
+    def handle_parse_result(
+        self, context: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Parses the option. Raises HwnasError."""
+        out, args = super().handle_parse_result(context, opts, args)
+        if isinstance(out, Path):
+            self._require_free(
+                out, [text for name, value in opts.items() if name != self.name for text in _texts(value)]
+            )
+        return out, args
+
+    def _require_free(self, out: Path, others: list[str]) -> None:
+        flag = self.opts[0]
+        for text in others:
+            # A file may be a part of the text: FILE.py:NAME, npz:FILE, NAME=FILE.
+            names = (text, text.partition(":")[2], text.rpartition(":")[0], text.partition("=")[2])
+            if any(name and _is_same(Path(name), out) for name in names):
+                raise HwnasError(f"{flag} {out}: the same call names that file as {text!r}; give another {flag}")
+        real = Path(os.path.realpath(out))
+        for run in (real.parent, real.parent.parent):
+            inside = real.relative_to(run).as_posix()
+            is_own = any(fnmatch(inside, name) for name in OWN_FILES) or (
+                inside.startswith("models/") and real.exists()
+            )
+            if is_own and (run / "run.json").exists():
+                raise HwnasError(f"{flag} {out}: is a file of the run in {run}; give another {flag}")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _is_same(path: Path, out: Path) -> bool:
+    try:
+        return os.path.realpath(path) == os.path.realpath(out) or (path.exists() and os.path.samefile(path, out))
+    except (OSError, ValueError):
+        return False
 
 
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)

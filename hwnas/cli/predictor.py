@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from hwnas.cli.generated import option_of, parsed
-from hwnas.cli.options import JSON, OUT_FILE, PATH, made_space
-from hwnas.core.files import decoded, encoding_of
+from hwnas.cli.options import JSON, OUT_FILE, PATH, OutputOption, made_space
+from hwnas.core.files import decoded, encoding_of, json_of
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, cold_note, print_report
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 )
 @click.option("--cost", default="latency", show_default=True, help="What of the table: latency, or energy.")
 @click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
-@click.option("--out", type=OUT_FILE, default="predictor.json", show_default=True)
-@click.option("--plot", type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg or .html")
+@click.option("--out", cls=OutputOption, type=OUT_FILE, default="predictor.json", show_default=True)
+@click.option(
+    "--plot", cls=OutputOption, type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg or .html"
+)
 @JSON
 def fit(
     table: Path,
@@ -123,6 +125,6 @@ def _lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         raise HwnasError(f"--arch {path}: neither a JSON object nor a readable file of them") from None
     try:
-        return [json.dumps(json.loads(text))]
-    except (ValueError, RecursionError):
+        return [json.dumps(json_of(text))]
+    except ValueError:
         return text.splitlines()

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hwnas.cli.generated import parsed, with_options
-from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, PATH, RUN, SEED, written_options
+from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, PATH, RUN, SEED, OutputOption, written_options
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, WorthError
@@ -90,7 +90,7 @@ def search(
 @click.command()
 @RUN
 @click.option("--arch", default="knee", show_default=True, help="fastest, knee, best, or an id.")
-@click.option("--out", type=OUT_FILE, help="The ONNX file to write; default ID.onnx here.")
+@click.option("--out", cls=OutputOption, type=OUT_FILE, help="The ONNX file to write; default ID.onnx here.")
 @click.option("--batch", type=click.IntRange(1), help="Batch size of the file; default: that of the run.")
 @click.option("--dynamic-batch", is_flag=True, help="The file takes any batch size.")
 @click.option(
@@ -134,7 +134,7 @@ def verify(run: Path, claims: bool, as_json: bool) -> None:
 
 @click.command()
 @RUN
-@click.option("--out", type=OUT_FILE, required=True, help="front.png, .svg, .html or .csv")
+@click.option("--out", cls=OutputOption, type=OUT_FILE, required=True, help="front.png, .svg, .html or .csv")
 @click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
 @JSON
 def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:

@@ -2,11 +2,14 @@
 
 import codecs
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Final
+from typing import Any, Final
+
+from hwnas.errors import HwnasError
 
 # UTF-32's mark begins with that of UTF-16, so UTF-32 stands first.
 _ENCODINGS: Final = {
@@ -19,9 +22,14 @@ _ENCODINGS: Final = {
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part."""
+    """Writes a file beside `path`, then renames it: readers and crashes leave the old file or the new one, never a part.
+
+    Raises HwnasError where a device, a pipe or a socket is at `path`: the new file would stand in its place.
+    """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise HwnasError(f"{path}: is not a regular file; give another path")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -30,6 +38,18 @@ def replace_file(path: Path, content: bytes | str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk
+
+
+def json_of(text: str | bytes) -> Any:
+    """Returns the value of a JSON text. Raises ValueError where it is damaged, or nested more deeply than Python can read.
+
+    >>> json_of("[1]")
+    [1]
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def is_inside(folder: Path, name: str) -> bool:

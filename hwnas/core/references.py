@@ -13,14 +13,16 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final
 
-from hwnas.core.trust import digest, trust, trusted
-from hwnas.errors import HwnasError, TrustError, UnknownNameError
+from hwnas.core.trust import closure, digest, trust, trusted
+from hwnas.errors import HwnasError, Terminated, TrustError, UnknownNameError
 
 IN_A_FILE: Final = "FILE.py:NAME"
 
@@ -116,6 +118,46 @@ def _module_name(path: Path) -> str:
     return f"hwnas_file_{hashlib.blake2s(os.path.realpath(path).encode()).hexdigest()[:8]}"
 
 
+class _Beside(MetaPathFinder):
+    """Finds the modules beside a file that belong to its closure, and no others: what is trusted is what can be imported.
+
+    A module of that name that Python finds by itself comes first. Sources are compiled, as the file itself is.
+    """
+
+    def __init__(self, folder: Path, names: Set[str]) -> None:
+        self._folder, self._names = folder, names
+
+    @classmethod
+    def of(cls, file: Path, error: type[HwnasError]) -> None:
+        """Adds a finder for a file. Raises `error` where a module beside another file has the name of one beside this file."""
+        names = {name.partition("/")[0].partition(".")[0] for name in closure(file)} - {"", *sys.stdlib_module_names}
+        others = [known for known in sys.meta_path if isinstance(known, cls)]
+        for other in others:
+            for name in sorted(names & other._names & set(sys.modules)):
+                if other._folder != file.parent:
+                    raise error(
+                        f"{file}: {name}, beside it, has the name of a module in {other._folder}; rename one of the two"
+                    )
+        if names:
+            sys.meta_path.insert(0, cls(file.parent, names))
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name.partition(".")[0] not in self._names or (path is None and PathFinder.find_spec(name)):
+            return None
+        spec = PathFinder.find_spec(name, [str(self._folder)] if path is None else path)
+        is_beside = spec is not None and spec.origin and Path(spec.origin).is_relative_to(self._folder)
+        if spec is not None and is_beside and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Compiled(spec.loader.name, str(spec.loader.path))
+        return spec
+
+
+class _Compiled(SourceFileLoader):
+    """Compiles a module from its source: the bytecode in __pycache__ is not in the closure."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+
+
 def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
     """Returns the file as a module, executed once per process, and adds it to the trust list.
 
@@ -124,6 +166,7 @@ def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
     name, file = _module_name(path), path.resolve()
     if name in sys.modules:
         return sys.modules[name]
+    _Beside.of(file, error)
     with suppress(HwnasError, OSError):  # without a list that can be written, later calls ask
         trust(file)
     spec = importlib.util.spec_from_file_location(name, file)
@@ -133,10 +176,11 @@ def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
     try:
         # Compiled here: Python's loader would run the bytecode in __pycache__, which is nobody's to read.
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
-    except HwnasError:
+    except (HwnasError, Terminated):
         del sys.modules[name]
         raise
     except (Exception, SystemExit) as failure:
         del sys.modules[name]
-        raise error(f"{path}: cannot be loaded: {cause(failure, path)}") from failure
+        advice = "; install it, or put it beside the file" if isinstance(failure, ModuleNotFoundError) else ""
+        raise error(f"{path}: cannot be loaded: {cause(failure, path)}{advice}") from failure
     return module

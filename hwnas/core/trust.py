@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from hwnas.core.files import json_of
 from hwnas.errors import HwnasError
 
 VARIABLE: Final = "HWNAS_TRUST"
@@ -44,9 +45,9 @@ def trusted() -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = json_of(line)
             found[str(entry["sha256"])] = str(entry["path"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             continue
     return found
 

@@ -19,6 +19,7 @@ class Counts:
     """One run of a module on one sample, without the batch axis."""
 
     output_shape: Shape
+    output_dtype: torch.dtype
     cost: OperatorCost
     peak_bytes: int
 
@@ -30,13 +31,21 @@ def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None)
     # Attention is computed as written out, because torch's formulas know no fused kernel of a CPU.
     with sdpa_kernel(SDPBackend.MATH), _Flops() as counter, _Recorder() as recorder:
         output = module.eval()(x)
+    require_tensor(output)
     params = sum(parameter.numel() for parameter in module.parameters())
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
     return Counts(
         output_shape=tuple(output.shape[1:]),
+        output_dtype=output.dtype,
         cost=OperatorCost(counter.total, params, statistics),
         peak_bytes=recorder.peak_bytes(x, output),
     )
+
+
+def require_tensor(output: object) -> None:
+    """Raises TypeError where a module gives anything but a tensor."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"it gives a {type(output).__name__}, not a tensor; let forward return one tensor")
 
 
 def sample_of(input_shape: Shape, vocabulary: int | None = None, *, batch: int = 1) -> Tensor:

@@ -12,11 +12,12 @@ from torch.overrides import TorchFunctionMode
 
 from hwnas.core.operator import Operator
 from hwnas.core.references import cause, lines_in
-from hwnas.errors import HwnasError, SpaceError
+from hwnas.errors import HwnasError, SpaceError, Terminated, is_out_of_memory
 from hwnas.modules.build import build
-from hwnas.modules.counting import Counts, counts, sample_of
+from hwnas.modules.counting import Counts, counts, require_tensor, sample_of
 
 SHAPES: Final = "output_shape is {}, and its module gives {}"
+DTYPES: Final = "outputs must be {}, and its module gives {}"
 # What an operator declares: the words for a difference, the declared value and the module's.
 Fact = Callable[[Operator, Counts], tuple[str, object, object]]
 FACTS: Final[Mapping[str, Fact]] = {
@@ -24,6 +25,11 @@ FACTS: Final[Mapping[str, Fact]] = {
         SHAPES,
         tuple(operator.output_shape),
         counted.output_shape,
+    ),
+    "output_dtype": lambda operator, counted: (
+        DTYPES,
+        torch.float32,
+        counted.output_dtype,
     ),
     "flops": lambda operator, counted: (
         "cost().flops is {:,}, and its module has {:,}",
@@ -46,8 +52,9 @@ FACTS: Final[Mapping[str, Fact]] = {
         counted.peak_bytes,
     ),
 }
-# The facts that every use of an operator relies on. The others concern whoever limits or minimises that cost.
-ALWAYS: Final = ("output_shape", "params", "statistics")
+# Facts that every use of an operator relies on, or that front.csv shows. Only the peak has a default, which modules with inner
+# activations exceed: it is compared for those who limit or minimise it.
+ALWAYS: Final = ("output_shape", "output_dtype", "flops", "params", "statistics")
 # The batch size of the run in train mode.
 BATCH: Final = 3
 # From either of these on, a run without storage is faster than one that makes numbers and computes.
@@ -61,8 +68,8 @@ _counted: Final[dict[tuple[type[Operator], str], Counts]] = {}
 def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[str] = ()) -> None:
     """Raises SpaceError for the first operator whose module does not do what the operator declares.
 
-    `operators` are pairs of a place and an operator. Output shape, parameters and statistics are always compared, FLOPs and
-    peak where `costs` names them. Random numbers that modules draw leave torch's generator as it was.
+    `operators` are pairs of a place and an operator. Everything but the peak is always compared, the peak
+    where `costs` names it. Random numbers that modules draw leave torch's generator as it was.
     """
     facts = dict.fromkeys((*ALWAYS, *(name for name in costs if name in FACTS)))
     for place, operator in operators:
@@ -87,9 +94,11 @@ def naming(place: str, operator: Operator) -> Iterator[None]:
     """
     try:
         yield
-    except (HwnasError, MemoryError, torch.OutOfMemoryError):
+    except (HwnasError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         if isinstance(error, RuntimeError) and not lines_in(error, _file(operator)):
             raise
         raise _fails(place, operator, error) from error
@@ -100,7 +109,7 @@ def _file(operator: Operator) -> str:
     return getattr(module, "__file__", None) or ""
 
 
-def _fails(place: str, operator: Operator, error: Exception) -> SpaceError:
+def _fails(place: str, operator: Operator, error: BaseException) -> SpaceError:
     return SpaceError(f"place {place!r}: {operator.key}: its module fails: {cause(error, _file(operator))}")
 
 
@@ -114,7 +123,10 @@ def _counts(place: str, operator: Operator) -> Counts:
         with naming(place, operator), torch.random.fork_rng(devices=[]):
             try:
                 _counted[key] = _run(place, operator)
-            except RuntimeError as error:  # shapes that do not fit, in a module that only puts together torch's
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                # Shapes that do not fit, in a module that only puts together torch's.
                 raise _fails(place, operator, error) from error
     return _counted[key]
 
@@ -133,13 +145,33 @@ def _run_here(place: str, operator: Operator) -> Counts:
     """Runs a module in train mode and in eval mode, and returns what it did in the latter."""
     module = build(operator)
     output = module.train()(sample_of(operator.input_shape, operator.vocabulary, batch=BATCH))
+    require_tensor(output)
     declared, shape = tuple(operator.output_shape), tuple(output.shape)
     if shape[:1] != (BATCH,):
         wrong = SHAPES.format(declared, f"{shape} for a batch of {BATCH}, where the first axis must be the batch")
         raise _disagrees(place, operator, wrong)
     if shape[1:] != declared:
         raise _disagrees(place, operator, SHAPES.format(declared, shape[1:]))
+    if output.dtype != torch.float32:
+        raise _disagrees(place, operator, DTYPES.format(torch.float32, output.dtype))
+    _require_finite(place, operator, module, output)
     return counts(module, operator.input_shape, operator.vocabulary)
+
+
+def _require_finite(place: str, operator: Operator, module: torch.nn.Module, output: Tensor) -> None:
+    """Raises SpaceError where a module with new weights gives NaN or infinity, for zeros and for random numbers alike.
+
+    Zeros alone are no proof: a module may divide by the norm of its input.
+    """
+    if output.is_meta or output.isfinite().all():
+        return
+    shape = (BATCH, *operator.input_shape)
+    x = torch.randn(shape) if operator.vocabulary is None else torch.randint(operator.vocabulary, shape)
+    if not module(x).isfinite().all():
+        raise SpaceError(
+            f"place {place!r}: {operator.key}: its module, with new weights, gives outputs that are not finite (NaN or "
+            "infinity); correct it"
+        )
 
 
 class _NormsAsCopies(TorchFunctionMode):

@@ -16,7 +16,16 @@ from hwnas.core.space import SearchSpace
 from hwnas.costs.registry import COSTS
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.options import DataOptions
-from hwnas.errors import DataError, HwnasError, RunError, SpaceError, TaskError, UnknownNameError
+from hwnas.errors import (
+    DataError,
+    HwnasError,
+    RunError,
+    SpaceError,
+    TaskError,
+    Terminated,
+    UnknownNameError,
+    is_out_of_memory,
+)
 from hwnas.modules.declared import require_declared
 from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
@@ -160,9 +169,11 @@ def _require_labels(task: Task, request: TrainingRequest, data: Dataset, space: 
         if isinstance(weighted, Guessing):
             guess = weighted.guess(torch.from_numpy(np.array(data.validation.labels)), space.output_shape)
             weighted.score([(guess.expand(len(labels), *space.output_shape), labels)])
-    except HwnasError:
+    except (HwnasError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         said = " ".join(str(error).split())
         raise TaskError(
             f"task {task.name} does not fit the labels of the data, {labels.dtype} of shape {tuple(labels.shape[1:])}: "

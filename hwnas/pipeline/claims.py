@@ -1,6 +1,5 @@
 """The claims that a finished run makes, checked from its files alone: nothing is timed."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -24,7 +23,7 @@ from hwnas.profiler.device import tolerance
 from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
-from hwnas.runs.front import FrontRow, read_front
+from hwnas.runs.front import FrontRow, options_of, read_front
 from hwnas.runs.objectives import read_goal
 from hwnas.strategies.pareto import non_dominated
 
@@ -96,7 +95,7 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
     for end, target in [("", first), *((f"@{target.name}", target) for target in others)]:
         worst_output, worst_metric = 0.0, 0.0
         for row in rows:
-            evaluation = Evaluation(checked.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
+            evaluation = Evaluation(checked.space.arch(options_of(row)), tuple(row.stages.split(" > ")), {})
             module = weights.networks(evaluation).network(evaluation.arch).cpu()
             model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
             worst_output = max(worst_output, _apart(model, module, checked.data, target.here.batch))

@@ -1,7 +1,6 @@
 """From a table to a predictor, and from a predictor to a budget that can be met."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 import hwnas
 from hwnas.core.arch import Arch
+from hwnas.core.files import json_of
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, HwnasError, PredictorError, TableError, UnknownNameError
 from hwnas.predict.cold import cold_predictor
@@ -94,7 +94,7 @@ def _own_arch(row: Mapping[str, Any], space: SearchSpace) -> Arch | None:
     if row["kind"] != "network":
         return None
     try:
-        arch = space.arch(json.loads(row["key"]))
+        arch = space.arch(json_of(row["key"]))
     except (ArchError, ValueError):
         return None
     return arch if row.get("operators") in (None, operators_digest(space, arch)) else None
@@ -207,11 +207,11 @@ def predictions(
         if not line.strip():
             continue
         try:
-            options = json.loads(line)
+            options = json_of(line)
             if not isinstance(options, dict):
                 raise ArchError(f"{line.strip()} is not a JSON object of option by choice name")
             arch = space.arch(options)
-        except (ValueError, TypeError, RecursionError, ArchError) as error:
+        except (ValueError, TypeError, ArchError) as error:
             raise ArchError(f"architecture {number}: {error}") from None
         row = space.encode([arch])[0]
         predicted = float(predictor.predict(row[None])[0])

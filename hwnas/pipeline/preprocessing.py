@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
+from hwnas.core.files import json_of
 from hwnas.errors import RunError
 from hwnas.profiler.device import TOLERANCES
 from hwnas.profiler.runtime import RuntimeOptions, require_output
@@ -45,7 +46,10 @@ def with_preprocessing(content: bytes, where: Path) -> bytes:
             f"{where}: does not say how images are prepared (no hwnas.{missing[0]}), for it was not trained on image files; "
             "leave out --with-preprocessing"
         )
-    facts = {name: json.loads(properties[f"hwnas.{name}"]) for name in FACTS}
+    try:
+        facts = {name: json_of(properties[f"hwnas.{name}"]) for name in FACTS}
+    except ValueError as error:
+        raise RunError(f"{where}: damaged ({error}); `hwnas search --resume` writes its models again") from None
     if (facts["resize"], facts["antialias"], facts["fit"]) != RESIZING or facts["channels"] not in CHANNELS:
         way = f"{facts['resize']} {facts['fit']} of {facts['channels']}"  # Pillow weighs colours by opacity
         raise RunError(f"{where}: {way} cannot be built into a model; leave out --with-preprocessing")

@@ -32,7 +32,7 @@ from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.worth import worth_of
 from hwnas.runs.database import SEARCH, Evaluation, RunDatabase
-from hwnas.runs.folder import RunFolder, copy_run, create_run
+from hwnas.runs.folder import RunFolder, copy_run, create_run, require_free
 from hwnas.runs.front import FrontRow
 from hwnas.strategies.workshop import Training, Workshop
 
@@ -85,6 +85,7 @@ def search(
 
 def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
     """Starts a new run. What can be refused is refused before the folder is made."""
+    require_free(out)
     checked = checked_request(request, space)
     check_sources(checked)
     devices = [target.describe() for target in checked.targets]

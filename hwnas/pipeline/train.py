@@ -12,13 +12,14 @@ from hwnas.pipeline.checked import data_facts, load_for
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
-from hwnas.runs.folder import RunFolder, create_run
+from hwnas.runs.folder import RunFolder, create_run, require_free
 from hwnas.tasks.task import Task
 from hwnas.train.devices import training_device
 
 
 def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
     """Trains a supernet into a new folder; returns the path of its weights."""
+    require_free(out)
     training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)

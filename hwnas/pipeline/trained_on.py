@@ -29,8 +29,9 @@ def record_threads(run: RunFolder, reporter: Reporter) -> None:
     here = torch.get_num_threads()
     before = _added(run, "torch_threads", here)
     if before is not None:
+        threads = "torch thread" if before == 1 else "torch threads"
         reporter.note(
-            f"computed with {before} torch threads so far and with {here} from here on: not what either alone would find; "
+            f"computed with {before} {threads} so far and with {here} from here on: not what either alone would find; "
             f"OMP_NUM_THREADS={before} goes on as before"
         )
 

@@ -1,6 +1,5 @@
 """After a search: exporting one of its architectures, and measuring the front again."""
 
-import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from hwnas.profiler.protocol import Timing
 from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
-from hwnas.runs.front import DeviceLatency, FrontRow, named, read_front
+from hwnas.runs.front import DeviceLatency, FrontRow, named, options_of, read_front
 from hwnas.runs.objectives import LATENCY, read_goal
 
 
@@ -162,7 +161,7 @@ class _Verifying:
         return loaded_model(here, path, partial(self._network, row))
 
     def _network(self, row: FrontRow) -> Any:
-        evaluation = Evaluation(self.space.arch(json.loads(row.arch)), tuple(row.stages.split(" > ")), {})
+        evaluation = Evaluation(self.space.arch(options_of(row)), tuple(row.stages.split(" > ")), {})
         return self.weights().networks(evaluation).network(evaluation.arch)
 
 

@@ -19,7 +19,7 @@ from hwnas.core.choice import Choice
 from hwnas.core.condition import holds
 from hwnas.core.costs import layer_factors
 from hwnas.core.factors import Factor, absorbed, total
-from hwnas.core.files import replace_file
+from hwnas.core.files import json_of, replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
 from hwnas.predict.measurements import LATENCY, STATISTIC_OF, UNIT_OF
@@ -174,10 +174,18 @@ class LatencyPredictor:
     def load(cls, path: str | Path) -> "LatencyPredictor":
         """Raises PredictorError where the file is missing, damaged, or of another schema."""
         try:
-            content = json.loads(Path(path).read_bytes())
-        except OSError as error:
+            content = json_of(Path(path).read_bytes())
+        except FileNotFoundError as error:
             raise PredictorError(
                 f"{path}: cannot be read ({error.strerror}); `hwnas fit --out {path}` makes it"
+            ) from None
+        except IsADirectoryError:
+            raise PredictorError(
+                f"{path}: is a folder; give the file of a predictor, such as {Path(path) / 'predictor.json'}"
+            ) from None
+        except OSError as error:
+            raise PredictorError(
+                f"{path}: cannot be read ({error.strerror}); give a predictor that you may read"
             ) from None
         except ValueError:
             raise PredictorError(f"{path}: not a predictor's JSON, or damaged; fit it again") from None

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, final
 import numpy as np
 
 from hwnas.core.archives import require_bounded
+from hwnas.core.files import json_of
 from hwnas.core.reporter import Reporter
 from hwnas.errors import DeviceError, HwnasError, TableError
 from hwnas.profiler.device import Conditions, conditions_here
@@ -67,7 +68,7 @@ def measure_bundle(bundle: Path, out: Path, *, threads: int | None, reporter: Re
     """
     require_bounded(bundle, TableError)
     with zipfile.ZipFile(bundle) as archive:
-        contents = json.loads(archive.read(CONTENTS))
+        contents = json_of(archive.read(CONTENTS))
         if contents["schema"] != SCHEMA:
             raise TableError(f"{bundle}: schema {contents['schema']}, this version reads {SCHEMA}; bundle again")
         requested = contents["conditions"]

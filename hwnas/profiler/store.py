@@ -46,6 +46,8 @@ class TableWriter:
             raise TableError(
                 f"{path}: is a folder; give the name of a file in it, such as --out {path / 'table.jsonl'}"
             )
+        if path.exists() and not path.is_file():
+            raise TableError(f"{path}: is not a regular file; give another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -78,12 +80,12 @@ class TableWriter:
         Any other file without a complete line belongs to someone else, and is not emptied.
         """
         content = self._path.read_bytes()
-        return not whole_lines(content) and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
+        return not any(whole_lines(content)) and content[: len(FIRST_BYTES)] == FIRST_BYTES[: len(content)]
 
     def _write_anew_where_edited(self) -> None:
         """Drops a torn last line, and brings lines that another program has saved to the endings and encoding of a table."""
         content = self._path.read_bytes()
-        whole = b"".join(text + b"\n" for text in whole_lines(content))
+        whole = b"".join(text + b"\n" for text in whole_lines(content) if text)
         if whole != content:
             replace_file(self._path.resolve(), whole)  # a link stays one
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from hwnas.core.files import decoded
+from hwnas.core.files import decoded, json_of
 from hwnas.errors import TableError
 from hwnas.profiler.device import differences
 
@@ -92,28 +92,38 @@ def read_table(path: Path) -> Table:
     """Reads a table. Raises TableError if the file is missing, of another schema, or damaged before its last line."""
     try:
         whole = whole_lines(path.read_bytes())
-    except OSError as error:
+    except FileNotFoundError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); `hwnas profile --out {path}` makes it") from None
-    if not whole:
+    except IsADirectoryError:
+        raise TableError(f"{path}: is a folder; give the file of a table, such as {path / 'table.jsonl'}") from None
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); give a table that you may read") from None
+    if any(b"\0" in text[:4] for text in whole[:1]):
+        raise TableError(f"{path}: is UTF-16 or UTF-32 without a byte-order mark; save it as UTF-8")
+    numbered = [(number, _parsed(text, path, number)) for number, text in enumerate(whole, start=1) if text]
+    if not numbered:
         raise TableError(f"{path}: no complete line; delete it and profile again")
-    header, *rows = (_parsed(text, path, number) for number, text in enumerate(whole, start=1))
+    (_, header), *rows = numbered
     _check_header(header, path)
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         _check_row(row, path, number)
     return Table(
         path=path,
         conditions=header["conditions"],
         space=header["space"],
         provenance=header.get("provenance", {}),
-        rows=tuple(latest(rows).values()),
+        rows=tuple(latest(row for _, row in rows).values()),
     )
 
 
 def whole_lines(content: bytes) -> list[bytes]:
-    """Returns the lines of a table in UTF-8, without their endings; a last line that is torn is left out."""
+    """Returns the lines of a table in UTF-8, without their endings and blanks around them; a last line that is torn is left out.
+
+    A blank line is empty.
+    """
     with suppress(UnicodeError):  # of a damaged file; the checksums say where
         content = decoded(content).encode()
-    *lines, last = (text.removesuffix(b"\r") for text in content.split(b"\n"))
+    *lines, last = (text.strip() for text in re.split(b"\r\n|\r|\n", content))
     if _is_whole(CHECKED.fullmatch(last)):
         return [*lines, last]
     while lines and not lines[-1]:
@@ -129,8 +139,8 @@ def _parsed(text: bytes, path: Path, number: int) -> dict[str, Any]:
     match = CHECKED.fullmatch(text)
     body = match[1] + b"}" if match else text
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = json_of(body)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise TableError(f"{path}: line {number} is damaged; delete that line, `hwnas profile --out` measures it again")

@@ -1,13 +1,12 @@
 """Plots of a finished run, and of a fit."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from hwnas.core.files import replace_file
-from hwnas.errors import UnknownNameError
+from hwnas.core.files import json_of, replace_file
+from hwnas.errors import RunError, UnknownNameError
 from hwnas.predict.measurements import STATISTIC_OF
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
@@ -90,11 +89,20 @@ def search_plot(run: RunFolder) -> SearchPlot:
     """Returns the gradient searches of a run as values to draw."""
     facts = run.read("title")
     options = facts["request"].get("strategy", {}).get("options", {})
-    curves = [_curve(json.loads(path.read_bytes())) for path in run.searches.glob("*.json")]
+    curves = [_curve(_facts(path, run)) for path in run.searches.glob("*.json")]
     return SearchPlot(
         title=", ".join([facts["title"], *(str(options[name]) for name in ("sampler",) if name in options)]),
         searches=tuple(sorted(curves, key=lambda curve: curve.label)),
     )
+
+
+def _facts(path: Path, run: RunFolder) -> Mapping[str, Any]:
+    """Returns the record of a gradient search. Raises RunError where it is damaged."""
+    try:
+        facts = json_of(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}); start again under another --out than {run.path}") from None
+    return cast(Mapping[str, Any], facts)
 
 
 def _curve(facts: Mapping[str, Any]) -> SearchCurve:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from hwnas.core.arch import Arch
+from hwnas.core.files import json_of
 from hwnas.errors import RunError
 
 # The layout of the tables, which SQLite keeps as `user_version`; layout 1 had fixed columns of loss and accuracy, and kept 0.
@@ -91,7 +92,7 @@ class RunDatabase:
         query = "SELECT arch_id, arch, stages, metrics FROM evaluations WHERE phase = ? ORDER BY rowid"
         with self._damage():
             return {
-                arch_id: Evaluation(Arch(json.loads(arch)), _names(stages), _numbers(metrics))
+                arch_id: Evaluation(Arch(json_of(arch)), _names(stages), _numbers(metrics))
                 for arch_id, arch, stages, metrics in self._connection.execute(query, (phase,))
             }
 
@@ -228,14 +229,14 @@ def _require_layout(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    names = json.loads(text)
+    names = json_of(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("stages are no list of names")
     return tuple(names)
 
 
 def _numbers(text: str) -> dict[str, float]:
-    numbers = json.loads(text)
+    numbers = json_of(text)
     if not isinstance(numbers, dict):
         raise ValueError("no numbers by name")
     return {name: float(number) for name, number in numbers.items()}

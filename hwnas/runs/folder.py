@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from hwnas.core.files import is_inside, links_out, replace_file
+from hwnas.core.files import is_inside, json_of, links_out, replace_file
 from hwnas.errors import RunError
 
 SCHEMA: Final = 2
@@ -164,7 +164,7 @@ class RunFolder:
                 f"{link}: is a link out of the run folder, to {os.path.realpath(link)}; put a copy in its place"
             )
         try:
-            facts = json.loads(self.json.read_bytes())
+            facts = json_of(self.json.read_bytes())
         except OSError:
             raise RunError(
                 f"{self.path}: no run there (no run.json); `hwnas search --out {self.path}` makes one"

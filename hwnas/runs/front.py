@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, final
 
-from hwnas.core.files import decoded, replace_file
+from hwnas.core.files import decoded, json_of, replace_file
 from hwnas.errors import RunError
 from hwnas.runs.objectives import best_under, named
 
@@ -177,6 +177,19 @@ def read_front(path: Path) -> list[FrontRow]:
         raise RunError(
             f"{path}: damaged ({error}); `hwnas search --resume --out {path.parent}` writes it again"
         ) from None
+
+
+def options_of(row: FrontRow) -> dict[str, Any]:
+    """Returns the options of a row's architecture by choice. Raises RunError where the row is damaged."""
+    try:
+        options = json_of(row.arch)
+        if not isinstance(options, dict):
+            raise ValueError("no JSON object")
+    except ValueError as error:
+        raise RunError(
+            f"front.csv: the architecture of {row.arch_id} is damaged ({error}); `hwnas search --resume` writes it again"
+        ) from None
+    return options
 
 
 def _columns(rows: Sequence[FrontRow]) -> list[str]:

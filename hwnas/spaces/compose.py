@@ -10,17 +10,20 @@ has the choices `stem.channels`, `body.kernel` and `body.expansion`.
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 from hwnas.core.choice import Choice, Condition, Option, only_if
 from hwnas.core.choices import Choices
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator, Shape
+from hwnas.core.references import cause
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Edge, Graph, Stage
-from hwnas.errors import SpaceError
+from hwnas.errors import HwnasError, SpaceError, Terminated
 
 Maker = Callable[..., Operator | None]
 
@@ -188,8 +191,16 @@ class _Composer:
     def _registered(self, choice: Choice) -> Choice:
         known = self.choices.setdefault(choice.name, choice)
         if known != choice:
-            raise SpaceError(f"two choices are called {choice.name!r}: {known} and {choice}; rename one")
+            raise SpaceError(
+                f"two choices are called {choice.name!r}: one of {_listed(known)}, and one of {_listed(choice)}; rename one of "
+                "them, or the place that it stands in"
+            )
         return known
+
+
+def _listed(choice: Choice) -> str:
+    """Returns the options of a choice, and what switches it on, as people write them."""
+    return ", ".join(map(repr, choice.options)) + ("" if not choice.when else " (switched on by others)")
 
 
 def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | None:
@@ -199,11 +210,22 @@ def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | No
             return None
         cost = operator.cost()
         sizes = (*operator.input_shape, *operator.output_shape, cost.flops + 1, cost.params + 1)
-    except (TypeError, ValueError, ArithmeticError, SpaceError) as error:
+    except SpaceError as error:
         raise SpaceError(f"place {part.name!r}: {error}") from error
+    except (HwnasError, Terminated):
+        raise
+    except (Exception, SystemExit) as error:
+        raise SpaceError(f"place {part.name!r}: {cause(error, _file(part.make))}") from error
     if not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise SpaceError(f"place {part.name!r}: {operator.key} has sizes that are not whole numbers of at least 1")
     return operator
+
+
+def _file(make: Maker) -> str:
+    """Returns the file that defines the operator that `make` returns."""
+    while isinstance(make, partial):
+        make = make.func
+    return getattr(sys.modules.get(make.__module__), "__file__", None) or ""
 
 
 def _minimal(

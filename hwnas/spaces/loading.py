@@ -10,7 +10,7 @@ from hwnas.core.choice import Argument
 from hwnas.core.operations import replayed
 from hwnas.core.references import cause, require_trusted, resolve
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError, SpaceError
+from hwnas.errors import HwnasError, SpaceError, Terminated
 
 SPACES: Final[Mapping[str, str]] = {
     "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
@@ -43,7 +43,7 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
             raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
         space = replace(space, reference=reference, options=options)
         _ = space.fingerprint  # makes every operator: a wrong scope shows here, not in the middle of a search
-    except HwnasError:
+    except (HwnasError, Terminated):
         raise
     except (Exception, SystemExit) as error:
         file = reference.rpartition(":")[0]

@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 from typing import Any, Final
 
 from hwnas.core.references import cause, resolve
-from hwnas.errors import HwnasError, TaskError
+from hwnas.errors import HwnasError, TaskError, Terminated
 from hwnas.tasks.task import Metric, Task
 
 METHODS: Final = ("loss", "imitation", "score", "require_outputs")
@@ -35,9 +35,9 @@ def load_task(reference: str) -> Task:
         raise TaskError(f"{reference} is a {type(make).__name__}; give a function or class that makes a task")
     try:
         task = make()
-    except HwnasError:
+    except (HwnasError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file = reference.rpartition(":")[0]
         raise TaskError(f"{reference}: cannot make the task: {cause(error, file)}") from error
     return _checked(task, reference)

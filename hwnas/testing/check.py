@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from hwnas.core.references import cause
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, Terminated
 from hwnas.testing.laws import Laws, NotApplicableError, Subject
 from hwnas.testing.network_laws import NETWORK_LAWS
 from hwnas.testing.operator_laws import OPERATOR_LAWS
@@ -93,8 +93,10 @@ def _verdict(
         check(subject)
     except NotApplicableError as reason:
         return Verdict(part=part, law=law, verdict="not checked", detail=str(reason))
+    except Terminated:
+        raise
     except HwnasError as error:
         return Verdict(part=part, law=law, verdict="broken", detail=str(error))
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         return Verdict(part=part, law=law, verdict="broken", detail=cause(error, space.reference.rpartition(":")[0]))
     return Verdict(part=part, law=law, verdict="holds")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from hwnas.core.references import cause
-from hwnas.errors import ConformanceError
+from hwnas.errors import ConformanceError, Terminated
 
 Subject = TypeVar("Subject")
 # Laws by their words, which are the names of tests and of lines of a verdict.
@@ -27,7 +27,7 @@ def naming(place: str, file: str = "") -> Iterator[None]:
     """Turns any error of a user's code into a ConformanceError that begins with a place; ConformanceErrors pass unchanged."""
     try:
         yield
-    except ConformanceError:
+    except (ConformanceError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConformanceError(f"{place}: {cause(error, file)}") from error

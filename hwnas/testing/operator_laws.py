@@ -33,7 +33,7 @@ MIXED: Final = 6
 
 
 def shapes_are_declared(subject: OperatorSubject) -> None:
-    _require_declared(subject, "output_shape")
+    _require_declared(subject, "output_shape", "output_dtype")
 
 
 def costs_are_declared(subject: OperatorSubject) -> None:

@@ -810,8 +810,9 @@ def test_standard_output_on_a_full_disk_is_told_in_a_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "hwnas", "spaces"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("hwnas: standard output: No space left on device; free space there")
-    assert done.stderr.count("\n") == 1
+    assert (
+        done.stderr == "hwnas: standard output: No space left on device; free space there, or write to another disk\n"
+    )
 
 
 @pytest.mark.parametrize("command", [["--help"], ["spaces"], ["devices", "--json"], ["plot", "--help"]])
@@ -823,7 +824,35 @@ def test_a_closed_pipe_ends_a_command_without_a_word(command: list[str]) -> None
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
 
 
-def test_a_gpu_without_memory_left_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: y"),
+    ],
+)
+def test_memory_that_runs_out_is_told_in_a_line(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hwnas", "export"])
+    assert _told(error) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(
+        "hwnas: memory ran out; give a smaller --batch, a smaller --limit-images, or a space of lower"
+    )
+    assert message.count("\n") == 1 and "--resume" not in message
+
+
+def test_a_batch_that_no_memory_holds_is_told_in_a_line(hwnas: Run, finished: Path, tmp_path: Path) -> None:
+    outcome = hwnas("export", finished, "--batch", 10**10, "--out", tmp_path / "a.onnx")
+    assert (outcome.code, outcome.message[:24]) == (2, "hwnas: memory ran out; g")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_without_memory_left_is_told_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hwnas", "search"])
     error = torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB"
     )

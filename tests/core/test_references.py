@@ -71,3 +71,36 @@ def test_errors_that_a_file_raises_on_purpose_keep_their_kind(tmp_path: Path) ->
 
 def test_the_cause_of_an_error_names_a_line_only_where_the_file_took_part(tmp_path: Path) -> None:
     assert cause(ValueError("no"), tmp_path / "own.py") == "ValueError: no"
+
+
+def test_modules_beside_a_file_are_imported_wherever_python_was_started(tmp_path: Path) -> None:
+    (tmp_path / "beside_pack").mkdir()
+    (tmp_path / "beside_pack" / "__init__.py").write_text("")
+    (tmp_path / "beside_pack" / "part.py").write_text("COLOUR = 'blue'\n")
+    (tmp_path / "beside_help.py").write_text("from beside_pack.part import COLOUR\nclass Paint: pass\n")
+    (tmp_path / "beside_other.py").write_text("")
+    (tmp_path / "own.py").write_text("from beside_help import COLOUR\nMODULE = 'beside_help:Paint'\n")
+    reference = f"{tmp_path / 'own.py'}"
+    assert resolve("space", f"{reference}:COLOUR", {}, DataError) == "blue"
+    assert imported(resolve("space", f"{reference}:MODULE", {}, DataError)).__name__ == "Paint"
+    assert not list(tmp_path.rglob("__pycache__")), "bytecode is neither read nor written"
+    with pytest.raises(ModuleNotFoundError):
+        imported("beside_other:nothing")  # no part of the closure, so nobody has allowed it
+
+
+def test_a_module_beside_that_another_file_has_too_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "beside_twin.py").write_text(f"NAME = '{name}'\n")
+        (tmp_path / name / "own.py").write_text("from beside_twin import NAME\n")
+    assert resolve("space", f"{tmp_path}/a/own.py:NAME", {}, DataError) == "a"
+    with pytest.raises(
+        DataError, match=r"b/own.py: beside_twin, beside it, has the name of a module in .*a; rename one"
+    ):
+        resolve("space", f"{tmp_path}/b/own.py:NAME", {}, DataError)
+
+
+def test_a_module_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("import no_such_module_anywhere\n")
+    with pytest.raises(DataError, match=r"No module named 'no_such.*line 1\); install it, or put it beside the file$"):
+        resolve("space", f"{tmp_path / 'own.py'}:x", {}, DataError)

@@ -1,5 +1,6 @@
 """Laws of declared facts: a space whose operators declare what is not so is refused before anything is made of it."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import hwnas
 from hwnas.core.operator import Operator, OperatorCost, Shape
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import SpaceError
+from hwnas.errors import SpaceError, Terminated
 from hwnas.modules import declared
 from hwnas.modules.assemble import network
 from hwnas.modules.declared import require_declared
@@ -67,6 +68,21 @@ class ScaleModule(nn.Module):
         if self.fault == "values" and bool((x_NCHW > 0).any()):
             raise ValueError("too bright")
         y_NCHW = (x_NCHW - self.mean[:channels]) * self.scale[:channels]
+        match self.fault, self.training:
+            case ("half", _) | ("half in eval", False):
+                return y_NCHW.half()
+            case "tuple", _:
+                return (y_NCHW,)  # type: ignore[return-value]
+            case "none in eval", False:
+                return None  # type: ignore[return-value]
+            case "nan", _:
+                return y_NCHW * float("nan")
+            case "norm", _:
+                return y_NCHW / y_NCHW.norm()
+            case "exit", _:
+                sys.exit(3)
+            case "memory", _:
+                return torch.empty(2**50)
         return y_NCHW.flatten(0, 1)[None] if self.fault == "batch" else y_NCHW
 
 
@@ -81,6 +97,13 @@ def around(operator: Any, **parameters: Any) -> SearchSpace:
 
 WRONG = {
     "params": r"scale\(.*\): cost\(\).params is 0, and its module has 4; correct",
+    "flops": r"scale\(.*\): cost\(\).flops is 9, and its module has 0; correct",
+    "half": r"scale\(.*\): outputs must be torch.float32, and its module gives torch.float16; correct",
+    "half in eval": r"scale\(.*\): outputs must be torch.float32, and its module gives torch.float16; correct",
+    "tuple": r"scale\(.*\): its module fails: TypeError: it gives a tuple, not a tensor; let forward return one tensor",
+    "none in eval": r"scale\(.*\): its module fails: TypeError: it gives a NoneType, not a tensor",
+    "nan": r"scale\(.*\): its module, with new weights, gives outputs that are not finite \(NaN or infinity\); correct",
+    "exit": r"scale\(.*\): its module fails: SystemExit: 3 \(test_declared.py, line \d+\)",
     "statistics": r"scale\(.*\): cost\(\).statistics is 0, and its module has 4; correct",
     "forward": r"scale\(.*\): its module fails: ValueError: out of paint \(test_declared.py, line \d+\)",
     "training": r"scale\(.*\): its module fails: ValueError: out of paint",
@@ -117,20 +140,24 @@ def test_an_output_shape_that_is_wrong_by_one_is_refused() -> None:
         Supernet(space)
 
 
-def test_flops_and_peak_matter_to_whoever_limits_them(tmp_path: Path) -> None:
+def test_the_peak_matters_to_whoever_limits_it(tmp_path: Path) -> None:
     options = {"data": "digits", "limit_images": 128, "predictor": ("missing.json",)}
-    for fault, message in (
-        ("flops", r"cost\(\).flops is 9, and"),
-        ("peak", r"peak_bytes\(\) is 256, and .* 512 bytes"),
-    ):
-        space = around(Scale, fault=fault)
-        Supernet(space)
-        for request in (
-            {"limit": (f"{fault}<=1G" if fault == "flops" else "peak<=1GiB",)},
-            {"objectives": f"loss,{fault}"},
-        ):
-            with pytest.raises(SpaceError, match=rf"^place 'body': scale\(.*{message}"):
-                start(search_request(options | request), space, tmp_path / "run", Silent())
+    space = around(Scale, fault="peak")
+    Supernet(space)
+    for request in ({"limit": ("peak<=1GiB",)}, {"objectives": "loss,peak"}):
+        with pytest.raises(SpaceError, match=r"^place 'body': scale\(.*peak_bytes\(\) is 256, and .* 512 bytes"):
+            start(search_request(options | request), space, tmp_path / "run", Silent())
+
+
+def test_a_module_that_is_not_finite_for_zeros_alone_is_right() -> None:
+    Supernet(around(Scale, fault="norm"))
+
+
+def test_memory_that_runs_out_and_the_end_of_the_process_are_no_faults_of_a_module() -> None:
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        Supernet(around(Scale, fault="memory"))
+    with pytest.raises(Terminated), declared.naming("body", Scale(input_shape=(3, 8, 8))):
+        raise Terminated(143)
 
 
 def test_an_error_that_only_some_inputs_cause_names_place_and_operator() -> None:

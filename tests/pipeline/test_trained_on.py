@@ -87,7 +87,7 @@ def test_the_number_of_threads_is_kept_and_told_where_it_changes(run: RunFolder)
         record_threads(run, notes)
     assert run.read()["torch_threads"] == [1, 2, 1]
     assert notes.texts[0] == (
-        "computed with 1 torch threads so far and with 2 from here on: not what either alone would find; "
+        "computed with 1 torch thread so far and with 2 from here on: not what either alone would find; "
         "OMP_NUM_THREADS=1 goes on as before"
     )
     assert len(notes.texts) == 2

@@ -232,8 +232,11 @@ def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
     message = r"missing\.json: cannot be read \(No such file or directory\); `hwnas fit --out .*missing\.json` makes it"
     with pytest.raises(PredictorError, match=message):
         LatencyPredictor.load(tmp_path / "missing.json")
-    with pytest.raises(PredictorError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(PredictorError, match=r"is a folder; give the file of a predictor, such as .*predictor\.json"):
         LatencyPredictor.load(tmp_path)
+    (tmp_path / "deep.json").write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(PredictorError, match="not a predictor's JSON, or damaged; fit it again"):
+        LatencyPredictor.load(tmp_path / "deep.json")
 
 
 # ---- predictions

@@ -247,6 +247,9 @@ SAVINGS: dict[str, Callable[[bytes], bytes]] = {
     "CRLF, a mark, no last newline": lambda content: (
         b"\xef\xbb\xbf" + content.removesuffix(b"\n").replace(b"\n", b"\r\n")
     ),
+    "blank lines": lambda content: b"\n" + content.replace(b"\n", b"\n \t\n"),
+    "blanks at ends": lambda content: content.replace(b"\n", b" \t\n"),
+    "CR": lambda content: content.replace(b"\n", b"\r"),
     "UTF-16": lambda content: content.decode().replace("\n", "\r\n").encode("utf-16"),
 }
 
@@ -273,7 +276,7 @@ def test_damage_is_found_in_a_table_that_another_program_saved(tmp_path: Path, s
     write(path, [row(0), row(1), row(2)])
     damaged = path.read_bytes().replace(b'"p10_ms": 1.1', b'"p10_ms": 1.0')
     path.write_bytes(SAVINGS[saving](damaged))
-    with pytest.raises(TableError, match=r"line 3 was changed after it was written \(its checksum differs\)"):
+    with pytest.raises(TableError, match=r"line [36] was changed after it was written \(its checksum differs\)"):
         read_table(path)
 
 
@@ -302,7 +305,19 @@ def test_a_missing_table_is_an_error_that_says_what_makes_it(tmp_path: Path) -> 
         read_table(tmp_path / "t")
 
 
-@pytest.mark.parametrize("damage", [b'{"kind": "operator", "key"', b"\xff\xfe", b"3", b"", b"[]"])
+def test_a_folder_and_an_encoding_without_a_mark_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"is a folder; give the file of a table, such as .*table\.jsonl$"):
+        read_table(tmp_path)
+    path = tmp_path / "t"
+    write(path, [row(0)])
+    content = path.read_text()
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
+        path.write_bytes(content.encode(encoding))
+        with pytest.raises(TableError, match=r"is UTF-16 or UTF-32 without a byte-order mark; save it as UTF-8$"):
+            read_table(path)
+
+
+@pytest.mark.parametrize("damage", [b'{"kind": "operator", "key"', b"\xff\xfe", b"3", b"[]", b"[" * 200_000])
 def test_a_damaged_line_before_the_last_is_named_by_its_number(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "t"
     write(path, [row(0), row(1), row(2)])

@@ -230,6 +230,8 @@ def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
     ("column", "text"),
     [
         ("arch", '{"kernel'),
+        ("arch", "[" * 200_000),
+        ("metrics", "[" * 200_000),
         ("stages", '"supernet"'),
         ("stages", "[1]"),
         ("metrics", "[0.5]"),

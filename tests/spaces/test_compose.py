@@ -1,11 +1,16 @@
 """Laws of composed spaces: shapes and scopes are worked out."""
 
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
 import pytest
 import torch
 
 import hwnas
 from hwnas.core.choice import Choice
 from hwnas.core.layer import Layer
+from hwnas.core.operator import OperatorCost, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Stage
 from hwnas.errors import SpaceError
@@ -44,7 +49,9 @@ def test_a_named_choice_is_shared() -> None:
     space = made(place("a", ConvBlock, channels=width), place("b", ConvBlock, channels=width))
     assert space.size == 2
     assert layers(space)["b"].scope == ("width",)
-    with pytest.raises(SpaceError, match="two choices are called 'width'"):
+    with pytest.raises(
+        SpaceError, match="two choices are called 'width': one of 8, 16, and one of 8; rename one of them"
+    ):
         made(place("a", ConvBlock, channels=width), place("b", ConvBlock, channels=Choice("width", (8,))))
 
 
@@ -151,3 +158,30 @@ def test_sizes_that_cannot_be_are_refused_when_a_space_is_made(space: str, optio
 def test_a_place_may_be_called_as_torch_calls_its_methods() -> None:
     space = made(place("type", ConvBlock, channels=pick(4, 8)))
     assert hwnas.Supernet(space).extract(space.smallest())(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing(ReluConv):
+    """An operator whose facts cannot be computed, in the way that `fault` names."""
+
+    kind: ClassVar[str] = "failing"
+
+    fault: str
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.shape if self.fault == "shape" else self.input_shape  # type: ignore[attr-defined]
+
+    def cost(self) -> OperatorCost:
+        if self.fault == "exit":
+            raise SystemExit(3)
+        return OperatorCost(1 // (self.fault != "cost"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("cost", "ZeroDivisionError: "), ("exit", "SystemExit: 3"), ("shape", "AttributeError: ")]
+)
+def test_an_error_in_a_users_cost_or_shape_names_place_file_and_line(fault: str, message: str) -> None:
+    for make in (Failing, partial(Failing, kernel=3)):
+        with pytest.raises(SpaceError, match=rf"^place 'body': {message}.*\(test_compose.py, line \d+\)$"):
+            made(place("body", make, kernel=3, fault=fault))
