@@ -128,12 +128,13 @@ def _on_test(validation: Comparisons, test: Comparisons) -> str:
         return f"{_constant(test.guess, 'test')}: best {_said(test)}; give a split with other labels, too"
     if test.has_learned or not validation.has_learned:
         return ""
-    is_nothing = len(test.missed) == len(test.all)
-    verdict = f"is no {_GUESSING}, on the test split" if is_nothing else _open(test.guess, "test")
-    return (
-        f"validation and test disagree: the front beats guessing on the validation split, and {verdict}: best {_said(test)}; "
-        f"look whether both are read and labelled alike{'' if is_nothing else ', or give more test data'}"
-    )
+    beats = "the front beats guessing on the validation split, but"
+    advice = "look whether both are read and labelled alike"
+    if len(test.missed) == len(test.all):
+        return (
+            f"validation and test disagree: {beats} is no {_GUESSING}, on the test split: best {_said(test)}; {advice}"
+        )
+    return f"{beats} {_open(test.guess, 'test')}: best {_said(test)}; {advice}, or give more test data"
 
 
 def _open(guess: Guess, split: str) -> str:
