@@ -30,7 +30,7 @@ from hwnas.pipeline.sources import Predictors
 from hwnas.pipeline.supernet import new_supernet, recipe_of
 from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.weights import RunWeights
-from hwnas.pipeline.worth import worth_of
+from hwnas.pipeline.worth import FrontScores, Worth, worth_of
 from hwnas.runs.database import SEARCH, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder, copy_run, create_run, require_free
 from hwnas.runs.front import FrontRow
@@ -276,16 +276,9 @@ class _Search:
         with self.run.stage("final training"):
             finished = self._final(deployment).finished(kept)
         front = undominated(deployment, finished)
-        worth = worth_of(
-            front,
-            self.checked.data,
-            self.weights.validation,
-            self.checked.space.output_shape,
-            classes_weigh_alike=self.checked.classes_weigh_alike,
-        )
-        self.run.write(self.run.read() | worth.describe())
         with self.run.stage("deploy"):
             self._export(deployment, front)
+            self.run.write(self.run.read() | self._worth(deployment, front).describe())
             write_classes(deployment, front)
             rows = write_rows(deployment, front)
         beaten = len(chosen) - len(rows)
@@ -294,6 +287,22 @@ class _Search:
                 f"{beaten} of {len(chosen)} networks within their budgets are beaten by others of the front"
             )
         return rows
+
+    def _worth(self, deployment: Deployment, front: Sequence[Evaluation]) -> Worth:
+        database = deployment.database
+        tests = database.tests(SEARCH) | database.tests(FINAL)
+        scores = FrontScores(
+            validation=[evaluation.metrics for evaluation in front],
+            test=[tests[evaluation.arch.id] for evaluation in front],
+            networks=len(database.evaluations(SEARCH)),
+        )
+        return worth_of(
+            scores,
+            self.checked.data,
+            self.checked.task,
+            self.checked.space.output_shape,
+            classes_weigh_alike=self.checked.classes_weigh_alike,
+        )
 
     def _export(self, deployment: Deployment, front: Sequence[Evaluation]) -> None:
         """Writes the models of networks with their final weights, and runs them on the test split."""

@@ -9,21 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 import numpy as np
-import torch
 
 from hwnas.core.operator import Shape
 from hwnas.data.dataset import Dataset, Split
-from hwnas.evaluate.split import SplitScore
-from hwnas.report.axes import SHARE, metric_text
-from hwnas.runs.database import Evaluation
-from hwnas.tasks.task import Guessing, Metric
+from hwnas.pipeline.guessing import Comparisons, Guess, compared, guess_on
+from hwnas.tasks.task import Task
 
-# The best of many networks that guess beats guessing by luck: by less than a hundredth of the first metric.
-LUCK: Final = 0.01
-# A loss this many times that of guessing is no overfitting.
-DIVERGED: Final = 2.0
 # Where at most this share of the training examples differ, the others are likely to be read wrongly.
 FEW: Final = 0.1
+_GUESSING: Final = "better than guessing without the input"
 
 
 @final
@@ -47,30 +41,42 @@ class Worth:
         }
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontScores:
+    """The metrics of a front's networks on both splits; `networks` is the number of those that it was chosen from."""
+
+    validation: Sequence[Mapping[str, float]]
+    test: Sequence[Mapping[str, float]]
+    networks: int
+
+
 def worth_of(
-    front: Sequence[Evaluation],
-    data: Dataset,
-    validation: SplitScore,
-    output_shape: Shape,
-    *,
-    classes_weigh_alike: bool = False,
+    front: FrontScores, data: Dataset, task: Task, output_shape: Shape, *, classes_weigh_alike: bool = False
 ) -> Worth:
-    """Compares a front with guessing, and counts the training examples that differ.
+    """Compares a front with guessing, on both splits, and counts the training examples that differ.
 
     Where classes weigh alike in the training or in the objectives, the first metric, in which frequent ones weigh more, may
     be worse than that of guessing.
     """
-    task, different = validation.task, different_examples(data.train)
-    guessing: Mapping[str, float] = {}
-    if isinstance(task, Guessing):
-        labels = torch.from_numpy(np.array(data.validation.labels))
-        guess = task.guess(labels, output_shape).to(validation.device)
-        guessing = validation.score(lambda x: guess.expand(len(x), *guess.shape))
-    warnings = (
-        _on_examples(different, data.train, data.outputs),
-        _on_guessing([evaluation.metrics for evaluation in front], guessing, task.metrics, classes_weigh_alike),
+    different = different_examples(data.train)
+    texts = [_on_examples(different, data.train, data.outputs)]
+    guess = guess_on(data.validation, task, output_shape)
+    guess_on_test = guess_on(data.test, task, output_shape)
+    if guess is not None and guess_on_test is not None:
+        validation = compared(front.validation, guess, task.metrics, front.networks)
+        test = compared(
+            front.test, guess_on_test, task.metrics, len(front.test)
+        )  # nothing was chosen by the test split
+        texts += [
+            _on_validation(validation, test, front.networks, classes_weigh_alike),
+            _on_test(validation, test),
+        ]
+    return Worth(
+        guessing=guess.scores if guess is not None else {},
+        different_examples=different,
+        warnings=tuple(text for text in texts if text),
     )
-    return Worth(guessing=guessing, different_examples=different, warnings=tuple(text for text in warnings if text))
 
 
 def different_examples(split: Split) -> int:
@@ -89,60 +95,66 @@ def _on_examples(different: int, split: Split, outputs: int) -> str:
     )
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """The front's best value of a metric, and that of guessing; `luck` is what the best of many is better by."""
+def _on_validation(validation: Comparisons, test: Comparisons, networks: int, classes_weigh_alike: bool) -> str:
+    """Returns a warning where a front is no better than guessing on the validation split, or by no more than chance.
 
-    metric: Metric
-    best: float
-    guess: float
-    luck: float
-
-    @property
-    def is_missed(self) -> bool:
-        """True where no network beats guessing, or a value is NaN."""
-        return not self.metric.minimised(self.best) < self.metric.minimised(self.guess) - self.luck
-
-    def __str__(self) -> str:
-        best, guess = (metric_text(value, self.metric.unit) for value in (self.best, self.guess))
-        return f"{self.metric.name} {best} (guessing: {guess})"
-
-
-def _on_guessing(
-    front: Sequence[Mapping[str, float]],
-    guessing: Mapping[str, float],
-    metrics: Sequence[Metric],
-    classes_weigh_alike: bool,
-) -> str:
-    """Returns a warning that names the metrics in which no network of the front beats guessing."""
-    compared = []
-    for metric in metrics:
-        values = [scores[metric.name] for scores in front if metric.name in scores]
-        if values and metric.name in guessing:
-            guess = guessing[metric.name]
-            luck = LUCK * (abs(guess) or 1.0) if metric is metrics[0] and metric.unit != SHARE else 0.0
-            compared.append(_Comparison(metric, min(values, key=metric.minimised), guess, luck))
-    missed = [each for each in compared if each.is_missed]
-    if len(missed) < len(compared) and classes_weigh_alike:
-        missed = [each for each in missed if each.metric is not metrics[0]]
+    A front that has learned by the test split is not told that its few validation examples leave that open.
+    """
+    if not validation.all:
+        return ""
+    if validation.guess.is_constant:
+        return f"{_constant(validation.guess, 'validation')}: best {_said(validation)}; give a split with other labels, too"
+    missed, advice = validation.missed, _advice(validation)
+    if len(missed) == len(validation.all):
+        return f"the front is no {_GUESSING}, on the validation split: best {_said(validation)}; {advice}"
+    if not validation.has_learned and not test.has_learned:
+        return (
+            f"the front {_open(validation.guess, 'validation')}: best {_said(validation)}, and the best of {networks:,} that "
+            f"guess may be as good; give more validation data, or train longer (--epochs)"
+        )
+    if classes_weigh_alike:
+        missed = [each for each in missed if each.metric != validation.first]
     if not missed:
         return ""
-    names = ", ".join(each.metric.name for each in missed)
-    is_nothing = len(missed) == len(compared)
-    subject = "the front is no better" if is_nothing else f"in {names}, no network is better"
-    advice = (
-        "the training has diverged: give a lower --learning-rate"
-        if _has_diverged(compared, metrics[0])
-        else "look at the inputs and the labels, train longer (--epochs), or give more data"
-    )
-    said = ", ".join(map(str, missed))
-    return f"{subject} than guessing without the input, on the validation split: best {said}; {advice}"
+    names, said = ", ".join(each.metric.name for each in missed), ", ".join(map(str, missed))
+    return f"in {names}, no network is {_GUESSING}, on the validation split: best {said}; {advice}"
 
 
-def _has_diverged(compared: Sequence[_Comparison], first: Metric) -> bool:
-    """Returns True where the loss is a multiple of guessing's, and no share of right answers beats guessing either."""
-    is_far = any(
-        each.metric is first and not first.highest and not each.best < DIVERGED * each.guess for each in compared
+def _on_test(validation: Comparisons, test: Comparisons) -> str:
+    """Returns a warning where a front that beats guessing on the validation split does not on the test split."""
+    if not test.all:
+        return ""
+    if test.guess.is_constant:
+        return f"{_constant(test.guess, 'test')}: best {_said(test)}; give a split with other labels, too"
+    if test.has_learned or not validation.has_learned:
+        return ""
+    beats = "the front beats guessing on the validation split, but"
+    advice = "look whether both are read and labelled alike"
+    if len(test.missed) == len(test.all):
+        return (
+            f"validation and test disagree: {beats} is no {_GUESSING}, on the test split: best {_said(test)}; {advice}"
+        )
+    return f"{beats} {_open(test.guess, 'test')}: best {_said(test)}; {advice}, or give more test data"
+
+
+def _open(guess: Guess, split: str) -> str:
+    return f"cannot be told from guessing without the input with {guess.count:,} {split} examples"
+
+
+def _constant(guess: Guess, split: str) -> str:
+    reason = (
+        f"the {split} split has one class only"
+        if guess.has_classes
+        else f"the targets of the {split} split do not vary"
     )
-    return is_far and all(each.is_missed for each in compared if each.metric.unit == SHARE)
+    return f"{reason}, so guessing is right"
+
+
+def _said(comparisons: Comparisons) -> str:
+    return ", ".join(map(str, comparisons.all))
+
+
+def _advice(comparisons: Comparisons) -> str:
+    if comparisons.has_diverged:
+        return "the training has diverged: give a lower --learning-rate"
+    return "look at the inputs and the labels, train longer (--epochs), or give more data"

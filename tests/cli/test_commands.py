@@ -25,6 +25,7 @@ from hwnas.__main__ import _told, main
 from hwnas.cli import COMMANDS, cli
 from hwnas.data.dataset import load_data
 from hwnas.pipeline.request import search_request
+from hwnas.pipeline.worth import worth_of
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.database import RunDatabase
@@ -576,6 +577,25 @@ def test_a_front_that_learned_nothing_is_said_to_be_worth_nothing_and_refused_by
         assert warning[:60] in (run / "front.html").read_text()
     again = hwnas("search", "--resume", "--out", run, "--json")
     assert (again.code, json.loads(again.out)["warnings"]) == (0, warnings)
+
+
+def test_a_front_is_compared_with_guessing_by_its_final_scores_on_both_splits(
+    hwnas: Run, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, scores = tmp_path / "copy", list[Any]()
+
+    def watched(front: Any, *arguments: Any, **options: Any) -> Any:
+        scores.append(front)
+        return worth_of(front, *arguments, **options)
+
+    shutil.copytree(finished, copy)
+    monkeypatch.setattr("hwnas.pipeline.search.worth_of", watched)
+    assert hwnas("search", "--resume", "--out", copy).code == 0
+    ((front, rows),) = zip(scores, [read_front(copy / "front.csv")], strict=True)
+    assert front.networks == 30
+    for split, by_network in (("val", front.validation), ("test", front.test)):
+        written = sorted(row.metrics[f"loss_{split}"] for row in rows)
+        assert sorted(metrics["loss"] for metrics in by_network) == pytest.approx(written, rel=1e-4)
 
 
 def test_every_class_of_the_test_split_has_a_row_per_network(finished: Path) -> None:

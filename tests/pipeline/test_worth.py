@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.core.arch import Arch
+from hwnas.core.labels import UNLABELLED
 from hwnas.data.dataset import Dataset, load_data
-from hwnas.evaluate.split import SplitScore
-from hwnas.pipeline.worth import Worth, different_examples, worth_of
-from hwnas.runs.database import Evaluation
+from hwnas.data.splits import Examples
+from hwnas.pipeline.guessing import chance, compared, guess_on
+from hwnas.pipeline.worth import FrontScores, Worth, different_examples, worth_of
 from hwnas.tasks.registry import load_task
 
-CPU = torch.device("cpu")
 SHARES = (0.97, 0.03)
 ENTROPY = -sum(share * np.log(share) for share in SHARES)
 
 
 NONE = "the front is no better than guessing without the input, on the validation split: "
+BEATS = "the front beats guessing on the validation split, but "
+OPEN = "the front cannot be told from guessing without the input with 200 validation examples: "
 SOME = ", no network is better than guessing without the input, on the validation split: "
 
 
@@ -31,9 +32,22 @@ def noise(folder: Path, count: int = 1_000, alike: bool = False) -> Dataset:
     return load_data(f"npz:{folder / 'noise.npz'}", (3, 8, 8), outputs=2)
 
 
-def worth(data: Dataset, shape: tuple[int, ...], *scores: dict[str, float], alike: bool = False) -> Worth:
-    front = [Evaluation(Arch({"number": number}), ("supernet",), metrics) for number, metrics in enumerate(scores)]
-    return worth_of(front, data, SplitScore(data, load_task(data.task), CPU), shape, classes_weigh_alike=alike)
+def worth(
+    data: Dataset,
+    shape: tuple[int, ...],
+    *scores: dict[str, float],
+    alike: bool = False,
+    test: dict[str, float] | None = None,
+    networks: int = 1,
+) -> Worth:
+    """The worth of a front with the same scores on both splits, unless others are given for the test split."""
+    tests = scores if test is None else [test] * len(scores)
+    front = FrontScores(validation=scores, test=tests, networks=networks)
+    return worth_of(front, data, load_task(data.task), shape, classes_weigh_alike=alike)
+
+
+def named(row: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip(("loss", "accuracy", "balanced_accuracy"), row, strict=True))
 
 
 def test_guessing_scores_the_entropy_of_the_shares_and_the_largest_share(tmp_path: Path) -> None:
@@ -46,9 +60,9 @@ def test_guessing_scores_the_entropy_of_the_shares_and_the_largest_share(tmp_pat
     ("scores", "said"),
     [
         ([(0.1352, 0.97, 0.5)], f"{NONE}best loss 0.1352 (guessing: 0.1347), accuracy 97.0 % (guessing: 97.0 %)"),
-        ([(0.1346, 0.97, 0.5)], f"{NONE}best loss 0.1346"),  # by luck
+        ([(0.1346, 0.97, 0.5)], f"{OPEN}best loss 0.1346 (guessing: 0.1347)"),  # by luck
         ([(152.0, 0.107, 0.5)], "the training has diverged: give a lower --learning-rate"),
-        ([(152.0, 0.107, 0.6)], f"in loss, accuracy{SOME}best loss 152"),
+        ([(152.0, 0.107, 0.9)], f"in loss, accuracy{SOME}best loss 152"),
         ([(0.05, 0.97, 0.6)], f"in accuracy{SOME}best accuracy 97.0 % (guessing: 97.0 %); look"),
         ([(0.05, 0.97, 0.5)], f"in accuracy, balanced_accuracy{SOME}best accuracy 97.0 %"),
         ([(0.2, 0.99, 0.9), (0.05, 0.96, 0.5)], ""),  # each is beaten by one of them
@@ -58,8 +72,7 @@ def test_guessing_scores_the_entropy_of_the_shares_and_the_largest_share(tmp_pat
 def test_a_front_that_does_not_beat_guessing_is_said_to_be_worth_nothing(
     tmp_path: Path, scores: list[tuple[float, float, float]], said: str
 ) -> None:
-    names = ("loss", "accuracy", "balanced_accuracy")
-    warnings = worth(noise(tmp_path), (2,), *(dict(zip(names, row, strict=True)) for row in scores)).warnings
+    warnings = worth(noise(tmp_path), (2,), *map(named, scores)).warnings
     assert len(warnings) == bool(said)
     for warning in warnings:
         assert said in warning and "\n" not in warning
@@ -78,18 +91,152 @@ def test_a_front_that_does_not_beat_guessing_is_said_to_be_worth_nothing(
 def test_a_high_plain_loss_alone_is_no_warning_where_classes_weigh_alike(
     tmp_path: Path, scores: tuple[float, float, float], said: str
 ) -> None:
-    named = dict(zip(("loss", "accuracy", "balanced_accuracy"), scores, strict=True))
-    warnings = worth(noise(tmp_path), (2,), named, alike=True).warnings
+    warnings = worth(noise(tmp_path), (2,), named(scores), alike=True).warnings
     assert len(warnings) == bool(said)
     assert all(warning.startswith(said) for warning in warnings)
 
 
-def test_only_the_first_metric_needs_more_than_luck() -> None:
-    data = load_data("digits-angle", (1, 16, 16), outputs=1)
-    guess = worth(data, (1,)).guessing
-    slightly = {"loss": guess["loss"] * 0.999, "r2": guess["r2"] + 0.001, "rmse": guess["rmse"] * 0.9995}
-    (warning,) = worth(data, (1,), slightly).warnings
-    assert warning.startswith(f"in loss{SOME}best loss")
+def balanced(folder: Path, count: int, classes: int = 2) -> Dataset:
+    """Images of noise with a fifth of `count` for validation, and as many of every class."""
+    x = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+    np.savez(folder / f"{count}.npz", x=x, y=np.arange(count) % classes)
+    return load_data(f"npz:{folder / f'{count}.npz'}", (3, 8, 8), outputs=classes)
+
+
+def test_the_best_of_many_that_guess_on_few_examples_is_said_to_be_open(tmp_path: Path) -> None:
+    few, luckiest, test = balanced(tmp_path, 200), named((0.6654, 0.675, 0.675)), named((0.707, 0.5, 0.5))
+    (warning,) = worth(few, (2,), luckiest, test=test, networks=120).warnings
+    assert warning == (
+        "the front cannot be told from guessing without the input with 40 validation examples: best loss 0.6654 (guessing: "
+        "0.6931), accuracy 67.5 % (guessing: 50.0 %), balanced_accuracy 67.5 % (guessing: 50.0 %), and the best of 120 that "
+        "guess may be as good; give more validation data, or train longer (--epochs)"
+    )
+    assert worth(few, (2,), named((0.3, 0.9, 0.9)), networks=120).warnings == ()
+    many = balanced(tmp_path, 2_000)
+    assert worth(many, (2,), luckiest, networks=120).warnings == ()
+
+
+def test_a_front_that_the_test_split_shows_to_have_learned_has_no_open_question(tmp_path: Path) -> None:
+    (data, slightly, well) = balanced(tmp_path, 200), named((0.66, 0.6, 0.6)), named((0.3, 0.9, 0.9))
+    assert len(worth(data, (2,), slightly, networks=100).warnings) == 1
+    assert worth(data, (2,), slightly, test=well, networks=100).warnings == ()
+
+
+@pytest.mark.parametrize("count", [30, 100, 400])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_fronts_of_networks_that_guess_seldom_pass_and_those_that_know_do(count: int, share: float) -> None:
+    """Of 60 searches on noise, each with 50 networks, less than one in ten passes for learned."""
+    rng, task = np.random.default_rng(0), load_task("classification")
+    passed = 0
+    for _ in range(60):
+        labels = (rng.random(count) > share).astype(np.int64)
+        guess = guess_on(Examples(labels, labels), task, (2,))
+        assert guess is not None
+        scores = []
+        for scale in rng.exponential(0.5, 50):
+            logits = guess_logits(labels) + scale * torch.from_numpy(rng.normal(size=(count, 2)))
+            scores.append(task.score([(logits, torch.from_numpy(labels))]))
+        passed += compared(scores, guess, task.metrics, 50).has_learned
+    assert passed < 6
+    right = torch.nn.functional.one_hot(torch.from_numpy(labels), 2) * 5.0
+    perfect = task.score([(right, torch.from_numpy(labels))])
+    assert compared([perfect], guess, task.metrics, 50).has_learned
+
+
+def guess_logits(labels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.log(np.bincount(labels, minlength=2) / len(labels)))
+
+
+def test_numbers_of_noise_seldom_pass_for_learned() -> None:
+    rng, task, passed = np.random.default_rng(0), load_task("regression"), 0
+    for _ in range(60):
+        labels = torch.from_numpy(rng.normal(size=(50, 2)))
+        guess = guess_on(Examples(labels.numpy(), labels.numpy()), task, (2,))
+        assert guess is not None
+        outputs = [labels.mean(0) + 0.15 * torch.from_numpy(rng.normal(size=(50, 2))) for _ in range(50)]
+        passed += compared([task.score([(each, labels)]) for each in outputs], guess, task.metrics, 50).has_learned
+    assert passed < 6
+    assert compared([task.score([(labels * 0.6, labels)])], guess, task.metrics, 50).has_learned
+
+
+def test_chance_gives_more_to_more_networks_and_less_on_more_examples() -> None:
+    task = load_task("classification")
+    few, many = (guess_on(Examples(y, y), task, (2,)) for y in (np.arange(40) % 2, np.arange(4_000) % 2))
+    assert few is not None and many is not None
+    for metric in task.metrics:
+        assert chance(metric, few, 1) < chance(metric, few, 100)
+        assert chance(metric, many, 100) < chance(metric, few, 100)
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (
+            (2.3, 0.5, 0.5),
+            f"validation and test disagree: {BEATS}is no better than guessing without the input, on the test split",
+        ),
+        (
+            (2.3, 0.52, 0.52),
+            f"{BEATS}cannot be told from guessing without the input with 40 test examples: best loss 2.3",
+        ),
+        ((2.3, 0.9, 0.9), ""),  # sure of its errors, but it knows the classes
+    ],
+)
+def test_a_front_that_guesses_on_the_test_split_alone_is_said_to_disagree(
+    tmp_path: Path, test: tuple[float, float, float], said: str
+) -> None:
+    warnings = worth(balanced(tmp_path, 200), (2,), named((0.01, 1.0, 1.0)), test=named(test)).warnings
+    assert len(warnings) == bool(said)
+    assert all(warning.startswith(said) and "labelled alike" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_of_one_class_is_said_to_have_one_class(tmp_path: Path, split: str) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (200, 3, 8, 8), dtype=np.uint8)
+    labels = {"train": np.arange(200) % 2, "validation": np.arange(50) % 2, "test": np.arange(50) % 2}
+    labels[split] = np.zeros(50, dtype=np.int64)
+    short = {"train": "train", "validation": "val", "test": "test"}
+    arrays = {f"y_{short[name]}": y for name, y in labels.items()}
+    arrays |= {f"x_{short[name]}": x[: len(y)] for name, y in labels.items()}
+    np.savez(tmp_path / "one.npz", **arrays)
+    data = load_data(f"npz:{tmp_path / 'one.npz'}", (3, 8, 8), outputs=2)
+    well, badly = named((0.3, 0.9, 0.9)), named((0.702, 0.48, 0.48))
+    ours, theirs = (badly, well) if split == "validation" else (well, badly)
+    (warning,) = worth(data, (2,), ours, test=theirs).warnings
+    assert warning == (
+        f"the {split} split has one class only, so guessing is right: best loss 0.702 (guessing: 0), accuracy 48.0 % "
+        "(guessing: 100.0 %), balanced_accuracy 48.0 % (guessing: 100.0 %); give a split with other labels, too"
+    )
+
+
+def test_targets_that_do_not_vary_are_said_not_to(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (100, 3, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "same.npz", x=x, y=np.full((100, 2), 3.5))
+    data = load_data(f"npz:{tmp_path / 'same.npz'}", (3, 8, 8), outputs=2)
+    score = {"loss": 0.0156, "r2": 0.0, "rmse": 0.125}
+    assert [text[:62] for text in worth(data, (2,), score).warnings] == [
+        "the targets of the validation split do not vary, so guessing i",
+        "the targets of the test split do not vary, so guessing is righ",
+    ]
+
+
+@pytest.mark.parametrize(("loss", "has_diverged"), [(0.79, False), (1.3, False), (1.5, True), (float("nan"), True)])
+def test_a_loss_near_that_of_equally_likely_classes_is_untrained_not_diverged(loss: float, has_diverged: bool) -> None:
+    """One pixel in 256 has the second class: guessing scores .0256, an untrained network ln 2."""
+    masks = np.zeros((12, 16, 16), dtype=np.int64)
+    masks[:, 3, 5] = 1
+    task = load_task("segmentation")
+    guess = guess_on(Examples(masks, masks), task, (2, 16, 16))
+    assert guess is not None and guess.scores["loss"] == pytest.approx(0.02556, abs=1e-5)
+    scores = {"loss": loss, "miou": 0.2, "accuracy": 0.43}
+    assert compared([scores], guess, task.metrics, 6).has_diverged == has_diverged
+
+
+def test_unlabelled_pixels_are_no_class() -> None:
+    masks = np.full((4, 8, 8), UNLABELLED, dtype=np.int64)
+    masks[:, 0] = 0
+    guess = guess_on(Examples(masks, masks), load_task("segmentation"), (2, 8, 8))
+    assert guess is not None and guess.is_constant and guess.predictions == 4 * 8
 
 
 def test_examples_that_do_not_differ_are_counted_and_said(tmp_path: Path) -> None:
