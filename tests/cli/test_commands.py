@@ -241,6 +241,7 @@ def test_a_fit_that_cannot_be_plotted_writes_nothing(hwnas: Run, finished: Path,
 OTHER = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--space-option", "channels=8"]
 
 
+@pytest.mark.slow(reason="profiles one space and searches another")
 def test_a_space_that_was_not_measured_is_fitted_cold_and_searched(hwnas: Run, tmp_path: Path) -> None:
     table, cold = tmp_path / "mobilenet.jsonl", tmp_path / "cold.json"
     small = ["--space-option", "resolution=16", "--space-option", "width=0.25"]

@@ -51,7 +51,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return run, time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", range(3))
+MORE = pytest.mark.slow(reason="one more search that is killed twice and runs in a process of its own")
+
+
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=MORE), pytest.param(2, marks=MORE)])
 def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_not(
     undisturbed: tuple[Path, float], tmp_path: Path, number: int
 ) -> None:

@@ -166,6 +166,7 @@ def test_what_final_training_kept_by_another_metric_is_trained_anew(
     assert all(row.metrics["accuracy_val"] >= row.metrics["accuracy_val_before"] for row in altered.front)
 
 
+@pytest.mark.slow(reason="goes on with a copy of a run for every moment at which it may be killed")
 @pytest.mark.parametrize("options", [{"latency_budget": "80%"}, {"device": ("board", "cpu")}])
 def test_a_run_that_is_killed_at_any_write_of_its_facts_comes_to_the_same_result(
     finished: SearchResult,

@@ -81,6 +81,7 @@ def test_weights_that_compress_are_none_alike_and_make_a_small_file(packed: Path
     assert sum(item.compress_size for item in models) < 0.6 * sum(item.file_size for item in models)  # mostly graphs
 
 
+@pytest.mark.slow(reason="measures a whole space in a Python of its own, twice")
 def test_a_bundle_fills_a_table_without_torch_and_goes_on_where_it_was(
     small_space: SearchSpace, packed: Path, bare: Path, tmp_path: Path
 ) -> None:

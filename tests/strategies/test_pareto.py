@@ -126,6 +126,7 @@ def test_the_knee_has_the_smallest_sum_of_normalised_objectives(points_ND: np.nd
 
 @given(points(least=1), st.integers(0, 2**31))
 def test_the_knee_does_not_depend_on_units(points_ND: np.ndarray, seed: int) -> None:
+    points_ND = np.where(np.abs(points_ND) < 1e-300, 0.0, points_ND)  # below, halving is not exact
     scale_D = 2.0 ** np.random.default_rng(seed).integers(-8, 8, points_ND.shape[1])
     assert knee(points_ND * scale_D) == knee(points_ND)
 
