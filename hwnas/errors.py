@@ -136,10 +136,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc")), is_out_of_memory(ValueError())
     (True, True, False)
     """
-    if (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    ):  # torch's, which is not imported here
+    # torch's OutOfMemoryError is a RuntimeError, like what ONNX Runtime and C++ raise.
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM:
         return True
-    if getattr(error, "errno", None) == ENOMEM:
-        return True
-    return isinstance(error, Exception) and any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
+    )
+
+
+def is_the_users(error: BaseException) -> bool:
+    """Returns True for an error of a user's code: no message of hwnas, no lack of memory, no signal."""
+    own = (HwnasError, Terminated)
+    return isinstance(error, Exception | SystemExit) and not isinstance(error, own) and not is_out_of_memory(error)

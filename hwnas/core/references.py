@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -21,8 +21,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from hwnas.core.trust import closure, digest, trust, trusted
-from hwnas.errors import HwnasError, Terminated, TrustError, UnknownNameError
+from hwnas.core.trust import closure, digest, found_elsewhere, hash_of, trust, trusted
+from hwnas.errors import HwnasError, TrustError, UnknownNameError, is_the_users
 
 IN_A_FILE: Final = "FILE.py:NAME"
 
@@ -105,6 +105,11 @@ def lines_in(error: BaseException, file: str | Path) -> list[int | None]:
     return [frame.lineno for frame in frames if Path(frame.filename).resolve() == path]
 
 
+def file_of(module: str) -> str:
+    """Returns the file of an imported module; empty where it has none."""
+    return getattr(sys.modules.get(module), "__file__", None) or ""
+
+
 def run_file(reference: str, error: type[HwnasError]) -> None:
     """Runs the file of `FILE.py:NAME`, which the user names in this very call; does nothing for other names."""
     if is_reference(reference):
@@ -119,43 +124,53 @@ def _module_name(path: Path) -> str:
 
 
 class _Beside(MetaPathFinder):
-    """Finds the modules beside a file that belong to its closure, and no others: what is trusted is what can be imported.
+    """Finds the modules beside a file that belong to its closure, each with the content that is trusted, and no others.
 
-    A module of that name that Python finds by itself comes first. Sources are compiled, as the file itself is.
+    A module of that name that Python finds elsewhere comes first. Sources are compiled, as the file itself is.
     """
 
-    def __init__(self, folder: Path, names: Set[str]) -> None:
-        self._folder, self._names = folder, names
+    def __init__(self, folder: Path, contents: Mapping[str, str]) -> None:
+        self._folder, self._contents = folder, contents
+        self._names = {name.partition("/")[0].partition(".")[0] for name in contents} - {""}
 
-    @classmethod
-    def of(cls, file: Path, error: type[HwnasError]) -> None:
-        """Adds a finder for a file. Raises `error` where a module beside another file has the name of one beside this file."""
-        names = {name.partition("/")[0].partition(".")[0] for name in closure(file)} - {"", *sys.stdlib_module_names}
-        others = [known for known in sys.meta_path if isinstance(known, cls)]
-        for other in others:
-            for name in sorted(names & other._names & set(sys.modules)):
-                if other._folder != file.parent:
+    def require_names(self, file: Path, error: type[HwnasError]) -> None:
+        """Raises `error` where a module beside another file has the name of one beside this file: Python knows one of a name."""
+        for other in sys.meta_path:
+            if isinstance(other, _Beside) and other._folder != self._folder:
+                for name in sorted(self._names & other._names):
                     raise error(
                         f"{file}: {name}, beside it, has the name of a module in {other._folder}; rename one of the two"
                     )
-        if names:
-            sys.meta_path.insert(0, cls(file.parent, names))
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name.partition(".")[0] not in self._names or (path is None and PathFinder.find_spec(name)):
+        """Returns the specification of a module. Raises ImportError where its file is not what is trusted."""
+        if name.partition(".")[0] not in self._names:
+            return None
+        elsewhere = found_elsewhere(name) if path is None else None
+        if elsewhere is not None and elsewhere.loader is not None:
             return None
         spec = PathFinder.find_spec(name, [str(self._folder)] if path is None else path)
-        is_beside = spec is not None and spec.origin and Path(spec.origin).is_relative_to(self._folder)
-        if spec is not None and is_beside and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _Compiled(spec.loader.name, str(spec.loader.path))
+        if spec is None or spec.origin is None or not Path(spec.origin).is_relative_to(self._folder):
+            return spec
+        relative = Path(spec.origin).relative_to(self._folder).as_posix()
+        content = Path(spec.origin).read_bytes()
+        if self._contents.get(relative) != hash_of(content):
+            why = "has changed since it was" if relative in self._contents else "is not part of what was"
+            raise ImportError(f"{spec.origin} {why} allowed to run; start again, and read what it says")
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Compiled(spec.loader.name, str(spec.loader.path), content)
         return spec
 
 
 class _Compiled(SourceFileLoader):
-    """Compiles a module from its source: the bytecode in __pycache__ is not in the closure."""
+    """Compiles a module from the source that was checked: the bytecode in __pycache__ is not in the closure."""
+
+    def __init__(self, name: str, path: str, content: bytes) -> None:
+        super().__init__(name, path)
+        self._content = content
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+        return compile(self._content, self.path, "exec", dont_inherit=True)
 
 
 def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
@@ -166,21 +181,28 @@ def _module_of_file(path: Path, error: type[HwnasError]) -> ModuleType:
     name, file = _module_name(path), path.resolve()
     if name in sys.modules:
         return sys.modules[name]
-    _Beside.of(file, error)
+    try:
+        contents, source = closure(file), file.read_bytes()
+    except OSError as failure:
+        raise error(f"{path}: cannot be loaded: {cause(failure, path)}") from failure
     with suppress(HwnasError, OSError):  # without a list that can be written, later calls ask
-        trust(file)
+        trust(file, contents)
+    beside = _Beside(file.parent, contents)
+    beside.require_names(file, error)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.meta_path.insert(0, beside)
     try:
         # Compiled here: Python's loader would run the bytecode in __pycache__, which is nobody's to read.
-        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
-    except (HwnasError, Terminated):
+        exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
+    except BaseException as failure:
         del sys.modules[name]
+        sys.meta_path.remove(beside)
+        if is_the_users(failure):
+            advice = "; install it, or put it beside the file and import it by a statement"
+            advice = advice if isinstance(failure, ModuleNotFoundError) else ""
+            raise error(f"{path}: cannot be loaded: {cause(failure, path)}{advice}") from failure
         raise
-    except (Exception, SystemExit) as failure:
-        del sys.modules[name]
-        advice = "; install it, or put it beside the file" if isinstance(failure, ModuleNotFoundError) else ""
-        raise error(f"{path}: cannot be loaded: {cause(failure, path)}{advice}") from failure
     return module

@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from importlib.machinery import all_suffixes
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 from typing import Final
 
@@ -52,12 +52,12 @@ def trusted() -> dict[str, str]:
     return found
 
 
-def trust(path: Path) -> None:
-    """Adds a Python file, with the modules beside it that it imports, to the list.
+def trust(path: Path, contents: Mapping[str, str] | None = None) -> None:
+    """Adds a Python file, with the modules beside it that it imports, to the list; `contents` are its closure, where known.
 
     Raises HwnasError where the list cannot be written.
     """
-    entry, where = {"sha256": digest(path), "path": str(path.resolve())}, trust_list()
+    entry, where = {"sha256": _digest_of(contents or closure(path)), "path": str(path.resolve())}, trust_list()
     if trusted().get(entry["sha256"]) == entry["path"]:
         return
     try:
@@ -78,7 +78,11 @@ def forget() -> None:
 
 def digest(path: Path) -> str:
     """Returns the SHA-256 of a Python file's closure, over every relative path and content in it."""
-    return _hash(json.dumps(closure(path), sort_keys=True).encode())
+    return _digest_of(closure(path))
+
+
+def _digest_of(contents: Mapping[str, str]) -> str:
+    return hash_of(json.dumps(contents, sort_keys=True).encode())
 
 
 def closure(path: Path) -> dict[str, str]:
@@ -91,7 +95,7 @@ def closure(path: Path) -> dict[str, str]:
         name = "." if file == path else file.relative_to(path.parent).as_posix()
         if name not in contents:
             content = file.read_bytes()
-            contents[name] = _hash(content)
+            contents[name] = hash_of(content)
             if file.suffix == ".py":
                 new = _imported(content) - modules
                 modules |= new
@@ -135,12 +139,21 @@ def _is_package(folder: Path) -> bool:
     """Returns True for a folder that `import` takes: one with an `__init__`, or any where no other module has its name."""
     if any((folder / f"__init__{suffix}").is_file() for suffix in SUFFIXES):
         return True
-    try:
-        spec = find_spec(folder.name) if folder.is_dir() else None
-    except ValueError:  # a module that was made without a specification
-        return False
+    spec = found_elsewhere(folder.name) if folder.is_dir() else None
     return folder.is_dir() and (spec is None or spec.origin is None)
 
 
-def _hash(content: bytes) -> str:
+def found_elsewhere(name: str) -> ModuleSpec | None:
+    """Returns how Python finds a top-level module by itself, modules beside users' files aside; None where it does not."""
+    for finder in sys.meta_path:
+        if not isinstance(finder, type) and type(finder).__module__.startswith("hwnas."):
+            continue
+        spec: ModuleSpec | None = finder.find_spec(name, None)
+        if spec is not None:
+            return spec
+    return None
+
+
+def hash_of(content: bytes) -> str:
+    """Returns the SHA-256 of a file's content."""
     return hashlib.sha256(content).hexdigest()

@@ -1,6 +1,5 @@
 """Compares what operators declare with what their modules do: the output's shape, and the costs."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,8 +10,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from hwnas.core.operator import Operator
-from hwnas.core.references import cause, lines_in
-from hwnas.errors import HwnasError, SpaceError, Terminated, is_out_of_memory
+from hwnas.core.references import cause, file_of, lines_in
+from hwnas.errors import SpaceError, is_out_of_memory, is_the_users
 from hwnas.modules.build import build
 from hwnas.modules.counting import Counts, counts, require_tensor, sample_of
 
@@ -94,19 +93,15 @@ def naming(place: str, operator: Operator) -> Iterator[None]:
     """
     try:
         yield
-    except (HwnasError, Terminated):
+    except BaseException as error:
+        is_elsewhere = isinstance(error, RuntimeError) and not lines_in(error, _file(operator))
+        if is_the_users(error) and not is_elsewhere:
+            raise _fails(place, operator, error) from error
         raise
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error):
-            raise
-        if isinstance(error, RuntimeError) and not lines_in(error, _file(operator)):
-            raise
-        raise _fails(place, operator, error) from error
 
 
 def _file(operator: Operator) -> str:
-    module = sys.modules.get(operator.module.partition(":")[0])
-    return getattr(module, "__file__", None) or ""
+    return file_of(operator.module.partition(":")[0])
 
 
 def _fails(place: str, operator: Operator, error: BaseException) -> SpaceError:

@@ -22,9 +22,8 @@ from hwnas.errors import (
     RunError,
     SpaceError,
     TaskError,
-    Terminated,
     UnknownNameError,
-    is_out_of_memory,
+    is_the_users,
 )
 from hwnas.modules.declared import require_declared
 from hwnas.pipeline.preflight import latency_names, needs_of
@@ -169,10 +168,8 @@ def _require_labels(task: Task, request: TrainingRequest, data: Dataset, space: 
         if isinstance(weighted, Guessing):
             guess = weighted.guess(torch.from_numpy(np.array(data.validation.labels)), space.output_shape)
             weighted.score([(guess.expand(len(labels), *space.output_shape), labels)])
-    except (HwnasError, Terminated):
-        raise
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error):
+    except BaseException as error:
+        if not is_the_users(error):
             raise
         said = " ".join(str(error).split())
         raise TaskError(

@@ -10,7 +10,6 @@ has the choices `stem.channels`, `body.kernel` and `body.expansion`.
 """
 
 import itertools
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,10 +19,10 @@ from hwnas.core.choice import Choice, Condition, Option, only_if
 from hwnas.core.choices import Choices
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator, Shape
-from hwnas.core.references import cause
+from hwnas.core.references import cause, file_of
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Edge, Graph, Stage
-from hwnas.errors import HwnasError, SpaceError, Terminated
+from hwnas.errors import SpaceError, is_the_users
 
 Maker = Callable[..., Operator | None]
 
@@ -212,10 +211,10 @@ def _made(part: Place, input_shape: Shape, parameters: Options) -> Operator | No
         sizes = (*operator.input_shape, *operator.output_shape, cost.flops + 1, cost.params + 1)
     except SpaceError as error:
         raise SpaceError(f"place {part.name!r}: {error}") from error
-    except (HwnasError, Terminated):
+    except BaseException as error:
+        if is_the_users(error):
+            raise SpaceError(f"place {part.name!r}: {cause(error, _file(part.make))}") from error
         raise
-    except (Exception, SystemExit) as error:
-        raise SpaceError(f"place {part.name!r}: {cause(error, _file(part.make))}") from error
     if not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise SpaceError(f"place {part.name!r}: {operator.key} has sizes that are not whole numbers of at least 1")
     return operator
@@ -225,7 +224,7 @@ def _file(make: Maker) -> str:
     """Returns the file that defines the operator that `make` returns."""
     while isinstance(make, partial):
         make = make.func
-    return getattr(sys.modules.get(make.__module__), "__file__", None) or ""
+    return file_of(getattr(make, "__module__", ""))
 
 
 def _minimal(

@@ -10,7 +10,7 @@ from hwnas.core.choice import Argument
 from hwnas.core.operations import replayed
 from hwnas.core.references import cause, require_trusted, resolve
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError, SpaceError, Terminated
+from hwnas.errors import SpaceError, is_the_users
 
 SPACES: Final[Mapping[str, str]] = {
     "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
@@ -43,11 +43,11 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
             raise SpaceError(f"{reference} returned {type(space).__name__}, not a SearchSpace")
         space = replace(space, reference=reference, options=options)
         _ = space.fingerprint  # makes every operator: a wrong scope shows here, not in the middle of a search
-    except (HwnasError, Terminated):
+    except BaseException as error:
+        if is_the_users(error):
+            file = reference.rpartition(":")[0]
+            raise SpaceError(f"{reference} with {options or 'no options'}: {cause(error, file)}") from error
         raise
-    except (Exception, SystemExit) as error:
-        file = reference.rpartition(":")[0]
-        raise SpaceError(f"{reference} with {options or 'no options'}: {cause(error, file)}") from error
     return space
 
 

@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 from typing import Any, Final
 
 from hwnas.core.references import cause, resolve
-from hwnas.errors import HwnasError, TaskError, Terminated
+from hwnas.errors import TaskError, is_the_users
 from hwnas.tasks.task import Metric, Task
 
 METHODS: Final = ("loss", "imitation", "score", "require_outputs")
@@ -35,11 +35,11 @@ def load_task(reference: str) -> Task:
         raise TaskError(f"{reference} is a {type(make).__name__}; give a function or class that makes a task")
     try:
         task = make()
-    except (HwnasError, Terminated):
+    except BaseException as error:
+        if is_the_users(error):
+            file = reference.rpartition(":")[0]
+            raise TaskError(f"{reference}: cannot make the task: {cause(error, file)}") from error
         raise
-    except (Exception, SystemExit) as error:
-        file = reference.rpartition(":")[0]
-        raise TaskError(f"{reference}: cannot make the task: {cause(error, file)}") from error
     return _checked(task, reference)
 
 

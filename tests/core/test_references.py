@@ -1,15 +1,29 @@
 """Laws of references: one look-up for names of built-in parts and for attributes of a user's file."""
 
+import os
+import py_compile
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from hwnas.core.references import cause, imported, resolve
+from hwnas.core.trust import digest, trusted
 from hwnas.errors import DataError, DeviceError, TrainingError, UnknownNameError
 
 KNOWN: Final = {"lazy": "math:tau", "ready": 3}
+
+
+@pytest.fixture(autouse=True)
+def _modules_and_finders_stay_in_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith(("beside_", "hwnas_file_")):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -100,7 +114,70 @@ def test_a_module_beside_that_another_file_has_too_is_refused(tmp_path: Path) ->
         resolve("space", f"{tmp_path}/b/own.py:NAME", {}, DataError)
 
 
+def test_modules_that_are_imported_late_are_those_beside_their_own_file(tmp_path: Path) -> None:
+    late = "def run():\n    from beside_late import NAME\n    return NAME\n"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "beside_late.py").write_text(f"NAME = '{name}'\n")
+        (tmp_path / name / "own.py").write_text(late)
+    run = resolve("space", f"{tmp_path}/a/own.py:run", {}, DataError)
+    with pytest.raises(DataError, match=r"beside_late, beside it, has the name of a module in .*a; rename one"):
+        resolve("space", f"{tmp_path}/b/own.py:run", {}, DataError)
+    (tmp_path / "a" / "beside_late.py").write_text("NAME = 'other'\n")
+    with pytest.raises(ImportError, match=r"beside_late.py has changed since it was allowed to run; start again"):
+        run()
+    (tmp_path / "a" / "beside_late.py").write_text("NAME = 'a'\n")
+    assert run() == "a"
+
+
+def test_bytecode_in_a_cache_is_not_what_was_allowed(tmp_path: Path) -> None:
+    package = tmp_path / "beside_cached"
+    (package / "__pycache__").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (tmp_path / "evil.py").write_text("NAME = 'evil'\n")
+    py_compile.compile(str(tmp_path / "evil.py"), str(package / "__pycache__" / "evil.pyc"))
+    (tmp_path / "own.py").write_text("from beside_cached.__pycache__ import evil\n")
+    before = list(sys.meta_path)
+    with pytest.raises(DataError, match=r"ImportError: .*evil.pyc is not part of what was allowed to run"):
+        resolve("space", f"{tmp_path / 'own.py'}:evil", {}, DataError)
+    assert sys.meta_path == before, "no finder stays of a file that fails"
+
+
+def test_a_folder_without_init_elsewhere_does_not_hide_a_module_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "beside_models").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "beside_models.py").write_text("NAME = 'here'\n")
+    (tmp_path / "here" / "own.py").write_text("from beside_models import NAME\n")
+    assert resolve("space", f"{tmp_path / 'here/own.py'}:NAME", {}, DataError) == "here"
+
+
+def test_what_is_trusted_does_not_depend_on_what_was_imported_before(tmp_path: Path) -> None:
+    (tmp_path / "beside_both").mkdir()
+    (tmp_path / "beside_both" / "part.py").write_text("")
+    (tmp_path / "beside_both.py").write_text("NAME = 1\n")
+    (tmp_path / "own.py").write_text("from beside_both import NAME\n")
+    fresh = digest(tmp_path / "own.py")
+    resolve("space", f"{tmp_path / 'own.py'}:NAME", {}, DataError)
+    assert digest(tmp_path / "own.py") == fresh and fresh in trusted()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("import beside_lost\n")
+    (tmp_path / "beside_lost.py").write_text("")
+    (tmp_path / "beside_lost.py").chmod(0)
+    if os.access(tmp_path / "beside_lost.py", os.R_OK):
+        pytest.skip("this user reads everything")
+    with pytest.raises(DataError, match=r"own.py: cannot be loaded: PermissionError"):
+        resolve("space", f"{tmp_path / 'own.py'}:x", {}, DataError)
+
+
 def test_a_module_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("import no_such_module_anywhere\n")
-    with pytest.raises(DataError, match=r"No module named 'no_such.*line 1\); install it, or put it beside the file$"):
+    with pytest.raises(
+        DataError,
+        match=r"named 'no_such.*line 1\); install it, or put it beside the file and import it by",
+    ):
         resolve("space", f"{tmp_path / 'own.py'}:x", {}, DataError)
