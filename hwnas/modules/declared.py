@@ -68,8 +68,8 @@ _counted: Final[dict[tuple[type[Operator], str], Counts]] = {}
 def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[str] = ()) -> None:
     """Raises SpaceError for the first operator whose module does not do what the operator declares.
 
-    `operators` are pairs of a place and an operator. Everything but the peak is always compared, the peak
-    where `costs` names it. Random numbers that modules draw leave torch's generator as it was.
+    Compares output shape, dtype, FLOPs, parameters and statistics; the peak only where `costs` names it. `operators` are pairs
+    of a place and an operator. Random numbers that modules draw leave torch's generator as it was.
     """
     facts = dict.fromkeys((*ALWAYS, *(name for name in costs if name in FACTS)))
     for place, operator in operators:

@@ -163,7 +163,7 @@ class _Verifying:
         return loaded_model(here, path, partial(self._network, row))
 
     def _network(self, row: FrontRow) -> Any:
-        evaluation = Evaluation(self.space.arch(options_of(row)), tuple(row.stages.split(" > ")), {})
+        evaluation = Evaluation(self.space.arch(options_of(row, self.run.path)), tuple(row.stages.split(" > ")), {})
         return self.weights().networks(evaluation).network(evaluation.arch)
 
 
