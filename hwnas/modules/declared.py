@@ -52,8 +52,8 @@ FACTS: Final[Mapping[str, Fact]] = {
         counted.peak_bytes,
     ),
 }
-# Facts that every use of an operator relies on, or that front.csv shows. Only the peak has a default, which modules with inner
-# activations exceed: it is compared for those who limit or minimise it.
+# Facts that every use of an operator relies on, or that front.csv shows. The peak is not among them, because modules with inner
+# activations exceed its default.
 ALWAYS: Final = ("output_shape", "output_dtype", "flops", "params", "statistics")
 # The batch size of the run in train mode.
 BATCH: Final = 3

@@ -1,6 +1,6 @@
 """Comparison of a front's scores on a split with those of guessing, beyond what chance gives the best of many networks.
 
-Shapes: N examples, K classes.
+Shapes: N labels, K classes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,8 +94,8 @@ def chance(metric: Metric, guess: Guess, tries: int) -> float:
 
     With z the quantile 1 - ERROR_RATE / tries of the normal distribution (Bonferroni), it is
 
-    - of a share p: z sqrt(p (1 - p) / n), its standard error; n = K^2 / sum_k(1 / n_k), so that the error is that of a mean
-      over K classes of n_k labels (n = N where classes are equally frequent);
+    - of a share p: z sqrt(p (1 - p) / n), its standard error; n = K^2 / sum_k(1 / N_k), so that the error is that of a mean
+      over K classes of N_k labels (n = N where classes are equally frequent);
     - of nats: z^2 / (2 N), as twice the gain of the log-likelihood along one direction is chi-squared (Wilks 1938);
     - of a squared error: guessing's times z^2 / N, because N times the explained share of a variance is chi-squared, too.
     """
