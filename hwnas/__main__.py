@@ -20,6 +20,15 @@ KEPT: Final = (
 
 # The commands that go on with what was kept.
 _RESUMABLE: Final = ("search", "train", "profile")
+_TRAINING: Final = ("search", "train")
+# The options of each command that make it need less memory.
+_SMALLER: Final[Mapping[str, str]] = {
+    "search": "give a smaller --batch, a smaller --limit-images, or a space of lower resolution, ",
+    "train": "give a smaller --limit-images, or a space of lower resolution, ",
+    "profile": "give a smaller --batch, or a space of lower resolution, ",
+    "bundle": "give a smaller --batch, or a space of lower resolution, ",
+    "export": "give a smaller --batch, ",
+}
 _FULL: Final = "; free space there, or write to another disk"
 # What to do about an error of the system.
 _ADVICE: Final[Mapping[int | None, str]] = {
@@ -60,18 +69,13 @@ def _told(error: BaseException) -> int:
     code = 2
     match error:
         case KeyboardInterrupt() | click.Abort():
-            message, code = f"interrupted; {KEPT}", 130
+            message, code = f"interrupted{_kept()}", 130
         case click.ClickException():
             message = " ".join(error.format_message().split())
         case HwnasError():
             message, code = str(error), error.exit_code
-        case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-            message = f"{str(error).split('. ')[0]}; free the GPU's memory, or give --train-on cpu{_kept()}"
         case _ if is_out_of_memory(error):
-            message = (
-                "memory ran out; give a smaller --batch, a smaller --limit-images, or a space of lower resolution, or close "
-                f"other programs{_kept()}"
-            )
+            message = f"{_less_memory(error)}{_kept()}"
         case OSError():
             advice = _ADVICE.get(error.errno, "")
             kept = _kept() if advice == _FULL else ""
@@ -83,13 +87,28 @@ def _told(error: BaseException) -> int:
     return code
 
 
+def _less_memory(error: BaseException) -> str:
+    """Returns which memory ran out, and what makes the command need less of it."""
+    command = _command()
+    if isinstance(error, RuntimeError) and "out of memory" in str(
+        error
+    ):  # words of torch for a GPU: "CUDA out of memory. Tried to allocate ..."
+        cpu = ", or give --train-on cpu" if command in _TRAINING else ""
+        return f"{str(error).split('. ')[0]}; free the GPU's memory{cpu}"
+    return f"memory ran out; {_SMALLER.get(command, '')}close other programs, or use a machine with more memory"
+
+
+def _command() -> str:
+    return next(iter(sys.argv[1:2]), "")
+
+
 def _kept() -> str:
     """Returns what is kept, for commands that can go on."""
-    return f"; {KEPT}" if sys.argv[1:2] and sys.argv[1] in _RESUMABLE else ""
+    return f"; {KEPT}" if _command() in _RESUMABLE else ""
 
 
 def _terminated(*_: object) -> None:
-    click.echo(f"hwnas: terminated; {KEPT}", err=True)
+    click.echo(f"hwnas: terminated{_kept()}", err=True)
     raise Terminated(143)
 
 

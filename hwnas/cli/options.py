@@ -3,23 +3,17 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from hwnas.core.files import require_regular
 from hwnas.core.requests import checked, option_names
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
-
-# The files of a run folder that commands read again, of which no command but the run's own may write one.
-OWN_FILES: Final = (
-    *("run.json", "run.sqlite*", "front.csv", "classes.csv", "table*.jsonl", "predictor*.json", "energy*.json"),
-    *("*.safetensors", "*.pt", "searches/*", "final/*"),
-)
 
 
 class OutputPath(click.ParamType[Path]):
@@ -40,8 +34,8 @@ class OutputPath(click.ParamType[Path]):
             raise HwnasError(f"{flag} {value}: {parent} is a file, not a folder; give another {flag}")
         if not os.access(parent, os.W_OK):
             raise HwnasError(f"{flag} {value}: {parent} cannot be written to; give another {flag}")
-        if path.exists() and not path.is_file() and self._kind == "file":
-            raise HwnasError(f"{flag} {value}: is not a regular file; give another {flag}")
+        if self._kind == "file":
+            require_regular(path, flag)
         return path
 
 
@@ -51,29 +45,32 @@ class OutputOption(click.Option):
     def handle_parse_result(
         self, context: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Parses the option. Raises HwnasError."""
+        """Parses the option. Raises HwnasError, except while a shell completes a line."""
         out, args = super().handle_parse_result(context, opts, args)
-        if isinstance(out, Path):
-            self._require_free(
-                out, [text for name, value in opts.items() if name != self.name for text in _texts(value)]
-            )
+        if isinstance(out, Path) and not context.resilient_parsing:
+            for param in context.command.params:
+                if param is not self:
+                    self._require_other(out, param, opts.get(param.name or ""))
+            self._require_no_own_file(out)
         return out, args
 
-    def _require_free(self, out: Path, others: list[str]) -> None:
+    def _require_other(self, out: Path, param: click.Parameter, value: object) -> None:
+        """Raises HwnasError where another output, or a file that another parameter names, is `out`."""
         flag = self.opts[0]
-        for text in others:
-            # A file may be a part of the text: FILE.py:NAME, npz:FILE, NAME=FILE.
-            names = (text, text.partition(":")[2], text.rpartition(":")[0], text.partition("=")[2])
-            if any(name and _is_same(Path(name), out) for name in names):
+        for text in _texts(value):
+            if isinstance(param, OutputOption):
+                is_same = _is_same(Path(text), out)
+            else:
+                # A file may be a part of the text: FILE.py:NAME, npz:FILE, NAME=FILE.
+                names = (text, text.partition(":")[2], text.rpartition(":")[0], text.partition("=")[2])
+                is_same = any(name and _is_file(Path(name)) and _is_same(Path(name), out) for name in names)
+            if is_same:
                 raise HwnasError(f"{flag} {out}: the same call names that file as {text!r}; give another {flag}")
-        real = Path(os.path.realpath(out))
-        for run in (real.parent, real.parent.parent):
-            inside = real.relative_to(run).as_posix()
-            is_own = any(fnmatch(inside, name) for name in OWN_FILES) or (
-                inside.startswith("models/") and real.exists()
-            )
-            if is_own and (run / "run.json").exists():
-                raise HwnasError(f"{flag} {out}: is a file of the run in {run}; give another {flag}")
+
+    def _require_no_own_file(self, out: Path) -> None:
+        from hwnas.runs.own_files import require_no_own_file
+
+        require_no_own_file(out, self.opts[0])
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -82,6 +79,13 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a text that is no path, such as a long JSON object
+        return False
 
 
 def _is_same(path: Path, out: Path) -> bool:

@@ -28,8 +28,7 @@ def replace_file(path: Path, content: bytes | str) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        raise HwnasError(f"{path}: is not a regular file; give another path")
+    require_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -38,6 +37,12 @@ def replace_file(path: Path, content: bytes | str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)  # only there where writing failed, for example on a full disk
+
+
+def require_regular(path: Path, flag: str = "") -> None:
+    """Raises HwnasError where a device, a pipe, a socket or a folder is at `path`, which `flag` names."""
+    if path.exists() and not path.is_file():
+        raise HwnasError(f"{flag} {path}: is not a regular file; give another {flag or 'path'}".lstrip())
 
 
 def json_of(text: str | bytes) -> Any:

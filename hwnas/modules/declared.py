@@ -51,8 +51,8 @@ FACTS: Final[Mapping[str, Fact]] = {
         counted.peak_bytes,
     ),
 }
-# Facts that every use of an operator relies on, or that front.csv shows. Only the peak has a default, which modules with inner
-# activations exceed: it is compared for those who limit or minimise it.
+# Facts that every use of an operator relies on, or that front.csv shows. The peak is not among them, because modules with inner
+# activations exceed its default.
 ALWAYS: Final = ("output_shape", "output_dtype", "flops", "params", "statistics")
 # The batch size of the run in train mode.
 BATCH: Final = 3
@@ -67,8 +67,8 @@ _counted: Final[dict[tuple[type[Operator], str], Counts]] = {}
 def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[str] = ()) -> None:
     """Raises SpaceError for the first operator whose module does not do what the operator declares.
 
-    `operators` are pairs of a place and an operator. Everything but the peak is always compared, the peak
-    where `costs` names it. Random numbers that modules draw leave torch's generator as it was.
+    Compares output shape, dtype, FLOPs, parameters and statistics; the peak only where `costs` names it. `operators` are pairs
+    of a place and an operator. Random numbers that modules draw leave torch's generator as it was.
     """
     facts = dict.fromkeys((*ALWAYS, *(name for name in costs if name in FACTS)))
     for place, operator in operators:

@@ -95,7 +95,7 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
     for end, target in [("", first), *((f"@{target.name}", target) for target in others)]:
         worst_output, worst_metric = 0.0, 0.0
         for row in rows:
-            evaluation = Evaluation(checked.space.arch(options_of(row)), tuple(row.stages.split(" > ")), {})
+            evaluation = Evaluation(checked.space.arch(options_of(row, run.path)), tuple(row.stages.split(" > ")), {})
             module = weights.networks(evaluation).network(evaluation.arch).cpu()
             model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
             worst_output = max(worst_output, _apart(model, module, checked.data, target.here.batch))

@@ -1,9 +1,9 @@
 """Comparison of a front's scores on a split with those of guessing, beyond what chance gives the best of many networks.
 
-Shapes: N examples, K classes.
+Shapes: N labels, K classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -26,6 +26,8 @@ ERROR_RATE: Final = 0.05
 DIVERGED: Final = 2.0
 _NATS: Final = "nats"
 _BATCH: Final = 64
+# The number of labels, or of outputs, that are counted or scored at once.
+_PART: Final = 2**22
 
 
 @final
@@ -33,12 +35,13 @@ _BATCH: Final = 64
 class Guess:
     """The scores of constant outputs on a split: the best ones, and zeros, which call all classes equally likely.
 
-    `count` is the number of examples, `predictions` that of independent predictions, and `balanced_predictions` the number of
-    predictions at which classes of equal size leave as much to chance as the split's classes do.
+    `zeros` computes the scores of zeros, which are seldom needed. `count` is the number of examples, `predictions` that of
+    independent predictions, and `balanced_predictions` the number of predictions at which classes of equal size leave as much
+    to chance as the split's classes do.
     """
 
     scores: Mapping[str, float]
-    zeros: Mapping[str, float]
+    zeros: Callable[[], Mapping[str, float]]
     count: int
     predictions: float
     balanced_predictions: float
@@ -56,7 +59,7 @@ def guess_on(split: Split, task: Task, output_shape: Shape) -> Guess | None:
     counts_K = _class_counts(array) if has_classes else np.array([len(split)])
     return Guess(
         scores=task.score(_constant(guess, labels)),
-        zeros=task.score(_constant(torch.zeros_like(guess), labels)),
+        zeros=lambda: task.score(_constant(torch.zeros_like(guess), labels)),
         count=len(split),
         predictions=float(counts_K.sum()),
         balanced_predictions=float(len(counts_K) ** 2 / (1 / counts_K).sum()),
@@ -66,13 +69,24 @@ def guess_on(split: Split, task: Task, output_shape: Shape) -> Guess | None:
 
 
 def _constant(outputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for part in torch.split(labels, _BATCH):
+    for part in torch.split(labels, max(1, min(_BATCH, _PART // outputs.numel()))):
         yield outputs.expand(len(part), *outputs.shape), part
 
 
 def _class_counts(labels: IntArray) -> IntArray:
     """Returns the numbers of labels of the classes that occur; shape (K,)."""
-    return np.unique(labels[labels != UNLABELLED], return_counts=True)[1]
+    flat, counts_K = labels.reshape(-1), np.zeros(0, np.int64)
+    if (
+        not flat.size or flat.max() >= _PART or ((flat < 0) & (flat != UNLABELLED)).any()
+    ):  # numbers of a task of one's own
+        return np.unique(flat[flat != UNLABELLED], return_counts=True)[1]
+    # In parts: masks of many images have more pixels than memory should hold a second time.
+    for start in range(0, len(flat), _PART):
+        part = flat[start : start + _PART].astype(np.int64)
+        part_K = np.bincount(part[part != UNLABELLED], minlength=len(counts_K))
+        part_K[: len(counts_K)] += counts_K
+        counts_K = part_K
+    return counts_K[counts_K > 0]
 
 
 def chance(metric: Metric, guess: Guess, tries: int) -> float:
@@ -80,8 +94,8 @@ def chance(metric: Metric, guess: Guess, tries: int) -> float:
 
     With z the quantile 1 - ERROR_RATE / tries of the normal distribution (Bonferroni), it is
 
-    - of a share p: z sqrt(p (1 - p) / n), its standard error; n = K^2 / sum_k(1 / n_k), so that the error is that of a mean
-      over K classes of n_k labels (n = N where classes are equally frequent);
+    - of a share p: z sqrt(p (1 - p) / n), its standard error; n = K^2 / sum_k(1 / N_k), so that the error is that of a mean
+      over K classes of N_k labels (n = N where classes are equally frequent);
     - of nats: z^2 / (2 N), as twice the gain of the log-likelihood along one direction is chi-squared (Wilks 1938);
     - of a squared error: guessing's times z^2 / N, because N times the explained share of a variance is chi-squared, too.
     """
@@ -135,7 +149,7 @@ class Comparisons:
     @property
     def missed(self) -> list[Comparison]:
         """The metrics in which no network beats guessing."""
-        return [each for each in self.all if each.is_missed]
+        return [comparison for comparison in self.all if comparison.is_missed]
 
     @property
     def has_learned(self) -> bool:
@@ -143,19 +157,26 @@ class Comparisons:
 
         Other metrics follow from these, as perplexity does from the loss.
         """
-        return any(each.is_significant for each in self.all if each.metric in (self.first, *self._shares))
+        return any(
+            comparison.is_significant
+            for comparison in self.all
+            if comparison.metric == self.first or comparison.metric.unit == SHARE
+        )
 
     @property
     def has_diverged(self) -> bool:
         """True where the loss is a multiple of that of guessing and of zeros, and no share of right answers beats guessing."""
         name = self.first.name
-        far = DIVERGED * max(self.guess.scores[name], self.guess.zeros[name])
-        is_far = any(each.metric == self.first and not self.first.highest and not each.best < far for each in self.all)
-        return is_far and all(each.is_missed for each in self.all if each.metric in self._shares)
-
-    @property
-    def _shares(self) -> list[Metric]:
-        return [each.metric for each in self.all if each.metric.unit == SHARE]
+        losses = [
+            comparison.best for comparison in self.all if comparison.metric == self.first and not self.first.highest
+        ]
+        if any(not comparison.is_missed for comparison in self.all if comparison.metric.unit == SHARE):
+            return False
+        # Zeros are scored only where the loss is far above guessing's. NaN is far above everything.
+        return any(
+            not loss < DIVERGED * self.guess.scores[name] and not loss < DIVERGED * self.guess.zeros()[name]
+            for loss in losses
+        )
 
 
 def compared(

@@ -30,6 +30,7 @@ from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import DeviceLatency, FrontRow, named, options_of, read_front
 from hwnas.runs.objectives import LATENCY, read_goal
+from hwnas.runs.own_files import require_no_own_file
 
 
 def export(
@@ -39,7 +40,7 @@ def export(
 
     Without `out`, it is ID.onnx in the current folder. The file's batch size is that of the run's first device, unless `batch`
     is a number, or "dynamic" for a file that takes any. With `preprocessing` the model takes images as they are
-    (`pipeline/preprocessing.py`). Raises RunError for an id the run does not know.
+    (`pipeline/preprocessing.py`). Raises RunError for an id the run does not know, and where `out` is a file of a run's own.
     """
     run = RunFolder(run_path)
     run.read()  # a folder that is no run says so before it misses a front
@@ -47,6 +48,7 @@ def export(
     row = named(list(rows.values()), read_goal(run).objectives).get(arch) or rows.get(arch)
     arch_id = arch if row is None else row.arch_id
     out = out or (Path(f"{arch}.onnx") if row is None else Path(run.model(arch_id).name))
+    require_no_own_file(out)
     first = run.read("devices")["devices"][0]["conditions"]
     if row is None or batch not in (None, first["batch"]):
         content = _exported(run_path, arch_id, batch)
@@ -161,7 +163,7 @@ class _Verifying:
         return loaded_model(here, path, partial(self._network, row))
 
     def _network(self, row: FrontRow) -> Any:
-        evaluation = Evaluation(self.space.arch(options_of(row)), tuple(row.stages.split(" > ")), {})
+        evaluation = Evaluation(self.space.arch(options_of(row, self.run.path)), tuple(row.stages.split(" > ")), {})
         return self.weights().networks(evaluation).network(evaluation.arch)
 
 

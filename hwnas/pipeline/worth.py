@@ -104,20 +104,20 @@ def _on_validation(validation: Comparisons, test: Comparisons, networks: int, cl
         return ""
     if validation.guess.is_constant:
         return f"{_constant(validation.guess, 'validation')}: best {_said(validation)}; give a split with other labels, too"
-    missed, advice = validation.missed, _advice(validation)
+    missed = validation.missed
     if len(missed) == len(validation.all):
-        return f"the front is no {_GUESSING}, on the validation split: best {_said(validation)}; {advice}"
+        return f"the front is no {_GUESSING}, on the validation split: best {_said(validation)}; {_advice(validation)}"
     if not validation.has_learned and not test.has_learned:
         return (
             f"the front {_open(validation.guess, 'validation')}: best {_said(validation)}, and the best of {networks:,} that "
             f"guess may be as good; give more validation data, or train longer (--epochs)"
         )
     if classes_weigh_alike:
-        missed = [each for each in missed if each.metric != validation.first]
+        missed = [comparison for comparison in missed if comparison.metric != validation.first]
     if not missed:
         return ""
-    names, said = ", ".join(each.metric.name for each in missed), ", ".join(map(str, missed))
-    return f"in {names}, no network is {_GUESSING}, on the validation split: best {said}; {advice}"
+    names, said = ", ".join(comparison.metric.name for comparison in missed), ", ".join(map(str, missed))
+    return f"in {names}, no network is {_GUESSING}, on the validation split: best {said}; {_advice(validation)}"
 
 
 def _on_test(validation: Comparisons, test: Comparisons) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from hwnas.core.files import names_file, replace_file
+from hwnas.core.files import names_file, replace_file, require_regular
 from hwnas.errors import TableError
 from hwnas.profiler.table import (
     Identity,
@@ -40,14 +40,14 @@ class TableWriter:
     ) -> None:
         """Opens the table.
 
-        Raises TableError if another process writes the file, or if its rows have other conditions or another space.
+        Raises TableError if another process writes the file, or if its rows have other conditions or another space, and
+        HwnasError if a device, a pipe or a socket is at `path`.
         """
         if path.is_dir():
             raise TableError(
                 f"{path}: is a folder; give the name of a file in it, such as --out {path / 'table.jsonl'}"
             )
-        if path.exists() and not path.is_file():
-            raise TableError(f"{path}: is not a regular file; give another --out")
+        require_regular(path, "--out")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))

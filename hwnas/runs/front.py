@@ -179,15 +179,16 @@ def read_front(path: Path) -> list[FrontRow]:
         ) from None
 
 
-def options_of(row: FrontRow) -> dict[str, Any]:
-    """Returns the options of a row's architecture by choice. Raises RunError where the row is damaged."""
+def options_of(row: FrontRow, run: Path) -> dict[str, Any]:
+    """Returns the options of an architecture of the run's front by choice. Raises RunError where the row is damaged."""
     try:
         options = json_of(row.arch)
         if not isinstance(options, dict):
             raise ValueError("no JSON object")
     except ValueError as error:
         raise RunError(
-            f"front.csv: the architecture of {row.arch_id} is damaged ({error}); `hwnas search --resume` writes it again"
+            f"{run / 'front.csv'}: the architecture of {row.arch_id} is damaged ({error}); `hwnas search --resume --out "
+            f"{run}` writes it again"
         ) from None
     return options
 

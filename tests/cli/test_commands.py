@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas.__main__ import _told, main
+from hwnas.__main__ import _terminated, _told, main
 from hwnas.cli import COMMANDS, cli
 from hwnas.data.dataset import load_data
 from hwnas.pipeline.request import search_request
@@ -557,9 +557,23 @@ def test_an_import_that_is_interrupted_is_an_interruption(hwnas: Run, monkeypatc
 
     monkeypatch.setattr("hwnas.spaces.load_space", interrupted_import)
     outcome = hwnas("spaces")
-    assert outcome.code == 130
-    assert "interrupted; what was measured, trained and evaluated so far is kept" in outcome.message
-    assert "profile by the same --out" in outcome.message
+    assert (outcome.code, outcome.message) == (130, "hwnas: interrupted")
+
+
+@pytest.mark.parametrize("command", ["search", "train", "profile", "export", "fit", "merge"])
+def test_only_commands_that_keep_something_say_so_when_they_are_interrupted(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hwnas", command])
+    with pytest.raises(SystemExit):
+        _terminated()
+    assert _told(KeyboardInterrupt()) == 130
+    kept = "; what was measured, trained and evaluated so far is kept (search and train go on by --resume"
+    for message, word in zip(capsys.readouterr().err.splitlines(), ("terminated", "interrupted"), strict=True):
+        if command in ("search", "train", "profile"):
+            assert message.startswith(f"hwnas: {word}{kept}")
+        else:
+            assert message == f"hwnas: {word}"
 
 
 def test_a_front_that_learned_nothing_is_said_to_be_worth_nothing_and_refused_by_strict(
@@ -855,17 +869,21 @@ def test_a_closed_pipe_ends_a_command_without_a_word(command: list[str]) -> None
 def test_memory_that_runs_out_is_told_in_a_line(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["hwnas", "export"])
-    assert _told(error) == 2
-    message = capsys.readouterr().err
-    assert message.startswith(
-        "hwnas: memory ran out; give a smaller --batch, a smaller --limit-images, or a space of lower"
-    )
-    assert message.count("\n") == 1 and "--resume" not in message
+    for command in COMMANDS:
+        monkeypatch.setattr(sys, "argv", ["hwnas", command])
+        assert _told(error) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("hwnas: memory ran out; ") and message.count("\n") == 1
+        assert ("--resume" in message) == (command in ("search", "train", "profile"))
+        parsed = cli.get_command(click.Context(cli), command)
+        assert parsed is not None
+        known = {flag for param in parsed.params for flag in param.opts}
+        for flag in ("--batch", "--limit-images"):
+            assert (f"a smaller {flag}" in message) == (flag in known), command
 
 
 def test_a_batch_that_no_memory_holds_is_told_in_a_line(hwnas: Run, finished: Path, tmp_path: Path) -> None:
-    outcome = hwnas("export", finished, "--batch", 10**10, "--out", tmp_path / "a.onnx")
+    outcome = hwnas("export", finished, "--batch", 10**13, "--out", tmp_path / "a.onnx")
     assert (outcome.code, outcome.message[:24]) == (2, "hwnas: memory ran out; g")
     assert not list(tmp_path.iterdir())
 

@@ -2,17 +2,22 @@
 
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from hwnas.cli import cli
 from hwnas.core.files import replace_file
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, RunError
 from hwnas.pipeline.request import search_request
+from hwnas.pipeline.winners import export
 from hwnas.profiler.table import header_line
-from hwnas.runs.folder import create_run
+from hwnas.runs.folder import RunFolder, create_run
+from hwnas.runs.front import DeviceLatency, FrontRow, write_front
 from hwnas.spaces import load_space
+from hwnas.tasks.registry import load_task
 
 OWN_SPACE = Path(__file__).parents[2] / "scripts/examples/own_space.py"
 
@@ -32,6 +37,35 @@ def run(tmp_path: Path) -> Path:
         (path / folder).mkdir()
     (path / "models" / "a.onnx").write_bytes(b"model")
     return path
+
+
+def write_front_of(run: Path) -> None:
+    """A finished run whose front has one model, models/a.onnx."""
+    folder = RunFolder(run)
+    goal = {"metrics": [asdict(metric) for metric in load_task("classification").metrics], "budget_on": "median"}
+    devices = [{"name": "cpu", "conditions": {"batch": 1}}]
+    folder.write(folder.read() | {"goal": goal | {"objectives": ["loss", "latency"]}, "devices": devices})
+    latency = DeviceLatency(
+        device="cpu",
+        predicted_ms=1.0,
+        interval_low_ms=0.9,
+        interval_high_ms=1.1,
+        measured_ms=None,
+        measured_median_ms=None,
+        measured_p90_ms=None,
+        within_budget=True,
+        budget_ms=None,
+    )
+    row = FrontRow(
+        arch_id="a",
+        arch="{}",
+        stages="supernet",
+        metrics={"loss_val": 0.5},
+        latencies=(latency,),
+        costs={},
+        onnx="models/a.onnx",
+    )
+    write_front(run / "front.csv", [row])
 
 
 @pytest.mark.parametrize(
@@ -73,17 +107,71 @@ def test_a_file_that_the_same_call_names_is_never_its_output(
     ],
 )
 def test_a_file_of_a_runs_own_is_never_an_output(run: Path, name: str) -> None:
-    before = (run / "run.json").read_bytes()
+    (run / name).touch()
+    before = (run / name).read_bytes()
+    is_resumed = name.startswith(("predictor", "table"))
+    reason = ", and a resumed search reads it" if is_resumed else ""
     for command in ("export", "plot"):
-        assert f"--out {run / name}: is a file of the run in {run}; give another --out" in refusal(
-            command, run, "--out", run / name
+        assert refusal(command, run, "--out", run / name) == (
+            f"--out {run / name}: is a file of the run in {run}{reason}; give another --out"
         )
-    assert (run / "run.json").read_bytes() == before
+    assert (run / name).read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["front.svg", "models/b.onnx", "knee.onnx"])
-def test_pictures_and_new_models_may_be_written_into_a_run(run: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "exists"),
+    [
+        ("front.svg", True),
+        ("models/b.onnx", False),
+        ("knee.onnx", True),
+        ("predictor-mine.json", False),
+        ("predictor.json", False),
+        ("tables/new.jsonl", True),
+        ("notes/a.pt", True),
+    ],
+)
+def test_pictures_new_files_and_files_that_no_run_writes_may_be_written_into_a_run(
+    run: Path, name: str, exists: bool
+) -> None:
+    if exists:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
     assert "no front there yet" in refusal("export", run, "--out", run / name)
+
+
+def test_models_of_the_front_are_a_runs_own_and_others_beside_them_are_not(run: Path) -> None:
+    write_front_of(run)
+    export(run, "a", run / "models" / "b.onnx")
+    export(run, "a", run / "models" / "b.onnx")
+    with pytest.raises(RunError, match="is a file of the run in"):
+        export(run, "a", run / "models" / "a.onnx")
+
+
+def test_the_file_that_export_writes_by_default_is_never_a_runs_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_front_of(run)
+    monkeypatch.chdir(run / "models")
+    assert refusal("export", "..") == f"a.onnx: is a file of the run in {run}; give another --out"
+    assert Path("a.onnx").read_bytes() == b"model"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["bundle", "--space", "mobilenett", "--out", "mobilenett"], "unknown space 'mobilenett'"),
+        (["export", "run", "--arch", "knee", "--out", "knee"], "no front there yet"),
+    ],
+)
+def test_a_word_that_is_no_file_may_be_the_name_of_the_output(
+    run: Path, command: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    assert message in refusal(*command)
+
+
+def test_a_shell_completes_a_line_whose_output_would_be_refused(run: Path) -> None:
+    completion = ShellComplete(cli, {}, "hwnas", "_HWNAS_COMPLETE")
+    for line in (["export", str(run), "--out", str(run / "run.json")], ["plot", "run.csv", "--out", "run.csv"]):
+        assert "--json" in [item.value for item in completion.get_completions(line, "--")]
 
 
 @pytest.mark.parametrize("command", [["profile"], ["bundle"], ["fit", "--table", "t"], ["merge", "a"], ["export", "r"]])

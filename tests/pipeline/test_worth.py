@@ -1,16 +1,22 @@
 """A front that has learned nothing is said to be worth nothing, whatever the task; one that has learned is not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from hwnas.core.labels import UNLABELLED
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.splits import Examples
+from hwnas.pipeline.guessing import _class_counts as class_counts
 from hwnas.pipeline.guessing import chance, compared, guess_on
 from hwnas.pipeline.worth import FrontScores, Worth, different_examples, worth_of
+from hwnas.tasks.classification import Classification
 from hwnas.tasks.registry import load_task
 
 SHARES = (0.97, 0.03)
@@ -230,6 +236,37 @@ def test_a_loss_near_that_of_equally_likely_classes_is_untrained_not_diverged(lo
     assert guess is not None and guess.scores["loss"] == pytest.approx(0.02556, abs=1e-5)
     scores = {"loss": loss, "miou": 0.2, "accuracy": 0.43}
     assert compared([scores], guess, task.metrics, 6).has_diverged == has_diverged
+
+
+@given(
+    arrays(np.int64, st.integers(1, 40), elements=st.sampled_from([UNLABELLED, -3, 0, 1, 2, 7, 10**12])),
+    st.integers(1, 50),
+)
+def test_labels_that_are_counted_in_parts_are_those_of_the_whole(labels: np.ndarray, part: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwnas.pipeline.guessing._PART", part)
+        counts = class_counts(labels)
+    assert counts.tolist() == np.unique(labels[labels != UNLABELLED], return_counts=True)[1].tolist()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.bool_])
+def test_labels_of_every_kind_are_counted(kind: type) -> None:
+    assert class_counts(np.array([[0, 1], [1, 1]], kind)).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(("scores", "times"), [((0.05, 0.97, 0.5), 2), ((0.05, 0.99, 0.9), 2), ((152.0, 0.1, 0.5), 3)])
+def test_zeros_are_scored_only_where_the_training_may_have_diverged(
+    tmp_path: Path, scores: tuple[float, float, float], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored, score = [], Classification.score
+
+    def counted(self: Classification, batches: Iterator) -> dict[str, float]:
+        scored.append(self)
+        return score(self, batches)
+
+    monkeypatch.setattr(Classification, "score", counted)
+    worth(noise(tmp_path), (2,), named(scores))
+    assert len(scored) == times  # guessing on both splits, and zeros
 
 
 def test_unlabelled_pixels_are_no_class() -> None:

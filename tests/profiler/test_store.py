@@ -276,7 +276,8 @@ def test_damage_is_found_in_a_table_that_another_program_saved(tmp_path: Path, s
     write(path, [row(0), row(1), row(2)])
     damaged = path.read_bytes().replace(b'"p10_ms": 1.1', b'"p10_ms": 1.0')
     path.write_bytes(SAVINGS[saving](damaged))
-    with pytest.raises(TableError, match=r"line [36] was changed after it was written \(its checksum differs\)"):
+    number = 6 if saving == "blank lines" else 3
+    with pytest.raises(TableError, match=rf"line {number} was changed after it was written \(its checksum differs\)"):
         read_table(path)
 
 

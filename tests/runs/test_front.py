@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import RunError
-from hwnas.runs.front import METRIC_ENDS, DeviceLatency, FrontRow, read_front, write_front
+from hwnas.runs.front import METRIC_ENDS, DeviceLatency, FrontRow, options_of, read_front, write_front
 
 # Classification on one device: the contract that programs of others read.
 HEADER = (
@@ -376,3 +376,11 @@ def test_what_was_not_measured_is_empty_and_the_prediction_stands_for_it(tmp_pat
     found = read_front(tmp_path / "front.csv")
     assert found == [fast, slow] and [row.latency_ms for row in found] == [1.0, 2.0]
     assert [row.error for row in found] == [None, None]
+
+
+def test_a_damaged_architecture_is_named_with_the_path_of_its_run() -> None:
+    damaged = front_row(arch_id="a", arch="{")
+    with pytest.raises(
+        RunError, match=r"^runs/x/front\.csv: the architecture of a is damaged .* --resume --out runs/x` "
+    ):
+        options_of(damaged, Path("runs/x"))
