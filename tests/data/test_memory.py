@@ -58,13 +58,16 @@ def test_images_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Pat
 
 
 @TOLD
-def test_arrays_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Path, little_memory: None) -> None:
+def test_arrays_that_do_not_fit_are_refused_before_they_are_loaded(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, shape in (("x", (12, 4000, 4000)), ("y", (12,))):
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
                 for _ in range(shape[0]):
                     file.write(bytes(math.prod(shape[1:])))
+    request.getfixturevalue("little_memory")  # not before: writing takes memory, too
     with pytest.raises(
         DataError, match=r"a\.npz: its arrays take 0\.2 GiB of memory, 0\.1 GiB are available; use fewer or smaller"
     ):
