@@ -22,6 +22,7 @@ from hwnas.errors import DamagedImageError, DataError
 
 LISTED: Final = 100  # damaged images that an error names
 LEVELS: Final = 256  # parts of a range of deep grey, of which 8 bits hold the number
+FEW_BEYOND: Final = 0.001  # share of pixels outside the range below which no note says so
 CROWD: Final = 0.999  # share of the pixels that outliers are not among
 SPLITS: Final = ("train", "validation", "test")
 FULL: Final = 2**15  # span of 16-bit values from which on they are taken to use all 16 bits
@@ -69,7 +70,7 @@ def decoded(
     splits = [decoder.examples(split, *part) for split, part in zip(SPLITS, parts, strict=True)]
     decoder.require_whole(splits)
     decoder.require_known_range()
-    notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes(), *_repeated(splits))
+    notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes())
     return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
 
 
@@ -80,21 +81,6 @@ def _sizes(collection: Collection, splits: Sequence[Examples], seed: int) -> str
     return (
         f"splits: {len(splits[0]):,} images train; {len(splits[1]):,} validate, {validation}; "
         f"{len(splits[2]):,} test, {test}"
-    )
-
-
-def _repeated(splits: Sequence[Examples]) -> tuple[str, ...]:
-    """Returns the note on images that occur in two splits, pixel by pixel the same at the resolution of the networks."""
-    train, validation, test = ([hash(image.tobytes()) for image in split.raw] for split in splits)
-    seen = set(train)
-    validated = sum(image in seen for image in validation)
-    seen.update(validation)
-    tested = sum(image in seen for image in test)
-    if not validated + tested:
-        return ()
-    return (
-        f"repeated images: {validated:,} of {len(validation):,} that validate are among those that train, {tested:,} of "
-        f"{len(test):,} that test among those of the other splits; accuracies are too good: remove the copies",
     )
 
 
@@ -150,8 +136,7 @@ class _Decoder:
         self.turned += bool(image.info.get("turned"))
         if image.info.get("halved"):
             self.halved += 1
-            colours = np.asarray(image)[..., [band != "A" for band in image.getbands()]]
-            low, high = int(colours.min()), int(colours.max())
+            low, high = colour_range(image)
             self.halved_range = (min(low, self.halved_range[0]), max(high, self.halved_range[1]))
         if image.has_transparency_data and self.request.input_shape[0] != 4:
             self.transparent += int(np.asarray(image.convert("RGBA").getchannel("A")).min()) < 255
@@ -170,8 +155,8 @@ class _Decoder:
 
     def require_known_range(self) -> None:
         """Raises DataError where values cannot be compared: of deep grey beside 8 bits, of deep grey of which most lies outside
-        the range of the training images, and of colours of 16 bits that use less than half of them, because pillow reads the
-        upper 8 bits alone."""
+        the range of the training images, and of colours of 16 bits, where most images have them, that use less than half of
+        them, because pillow reads the upper 8 bits alone."""
         if 0 < self.deep < self.count and self.preparation.grey_range != ALL_16_BITS:
             low, high = self.preparation.grey_range
             raise DataError(
@@ -186,12 +171,18 @@ class _Decoder:
                     f"{self.request.reference}: {np.mean(shares):.0%} of the {split} pixels of deep grey lie outside the range "
                     f"of the training images, {low:g} to {high:g}; store all splits in one range"
                 )
-        darkest, brightest = self.halved_range
-        if self.halved and brightest - darkest < FULL // 256:
+        if 2 * self.halved > self.count and self._flattened():
             raise DataError(
-                f"{self.request.reference}: {self.halved} images hold 16 bits per colour and use only values from "
-                f"{darkest * 256} to {brightest * 256 + 255} of 65,535, and pillow reads the upper 8 bits; store them as 8 bits"
+                f"{self.request.reference}: {self.halved} images hold 16 bits per colour and use {self._flattened()}, and "
+                f"pillow reads the upper 8 bits; store them as 8 bits"
             )
+
+    def _flattened(self) -> str:
+        """Returns the values that colours of 16 bits use, in words, where these are less than half; else nothing."""
+        darkest, brightest = self.halved_range
+        if brightest - darkest >= FULL // 256:
+            return ""
+        return f"only values from {darkest * 256} to {brightest * 256 + 255} of 65,535"
 
     def require_whole(self, splits: Sequence[Examples]) -> None:
         """Raises DataError for damaged images that are not to be skipped, or without which a split or a class is empty."""
@@ -223,7 +214,8 @@ class _Decoder:
             f"0, {self.preparation.grey_range[1]:g} white": self.deep,
             _crowded(self.deep_pixels, self.preparation.grey_range): self.deep,
             self._beyond(): self.deep,
-            f"colours of 16 bits: {self.halved} of {self.count} images; their upper 8 bits are read": self.halved,
+            f"colours of 16 bits: {self.halved} of {self.count} images; their upper 8 bits are read"
+            + (f", and they use {self._flattened()}" if self._flattened() else ""): self.halved,
             f"damaged: {len(self.damaged)} images are left out ({named(sorted(self.damaged))})": len(self.damaged),
         }
         return tuple(line for line, count in lines.items() if line and count)
@@ -231,10 +223,20 @@ class _Decoder:
     def _beyond(self) -> str:
         """Returns a note on pixels that lie outside the range of the training images, with their share of each split."""
         shares = {split: float(np.mean(values)) for split, values in self.outside.items()}
-        told = [f"{share:.2%} of the {split} pixels" for split, share in shares.items() if share]
+        told = [f"{share:.2%} of the {split} pixels" for split, share in shares.items() if share >= FEW_BEYOND]
         if not told:
             return ""
         return f"deep grey: {', '.join(told)} lie outside the range and become black or white"
+
+
+def colour_range(image: Image.Image) -> tuple[int, int]:
+    """Returns the lowest and the highest value of an image's bands but opacity.
+
+    >>> colour_range(Image.new("L", (3, 2), 7)), colour_range(Image.new("RGBA", (1, 1), (3, 5, 4, 255)))
+    ((7, 7), (3, 5))
+    """
+    values = [np.asarray(image.getchannel(band)) for band in image.getbands() if band != "A"]
+    return min(int(band.min()) for band in values), max(int(band.max()) for band in values)
 
 
 def _crowded(count_L: IntArray, grey_range: Range) -> str:

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from hwnas.data.image_files import is_picture, left_out, listed, named, picture, pictures_below, unread
-from hwnas.data.layout import by_split, split_of
+from hwnas.data.image_files import holds_pictures, is_picture, left_out, listed, named, picture, pictures_below, unread
+from hwnas.data.layout import by_split, looks_like_split, split_of
 from hwnas.data.sources import ClassCollection, Pictures
 from hwnas.errors import DataError
 
@@ -18,15 +18,14 @@ KIND: Final = "imagefolder"
 def read_image_folder(folder: Path) -> ClassCollection:
     """Reads a folder with a folder per class, or with such folders in folders of splits.
 
-    Subfolders of a class belong to it. Raises DataError where a folder's name could be that of a split or of a class.
+    Subfolders of a class belong to it. Raises DataError where a folder could be a split or a class.
     """
     inside = _folders(folder)
     splits = _splits(folder, inside) or {"train": folder}
     classes = tuple(path.name for path in _folders(splits["train"]))
+    notes = _joined(folder, inside) if splits["train"] == folder else []
     parts = {split: _pictures(path, classes) for split, path in splits.items()}
-    if splits["train"] == folder:
-        _refuse_classes_below(folder, inside)
-    notes = [note for path in splits.values() for note in _unread(path)]
+    notes += [note for path in splits.values() for note in _unread(path)]
     if splits["train"] != folder:
         rest = [str(path.relative_to(folder)) for path in inside if path not in splits.values()]
         notes += unread(folder, rest, "without folders of classes")
@@ -41,7 +40,7 @@ def _splits(folder: Path, inside: Sequence[Path]) -> Mapping[str, Path]:
     """Returns the folders of splits by split; none where all folders are classes."""
     names = by_split(str(folder), [path.name for path in inside])
     splits = {split: folder / name for split, name in names.items() if _holds_classes(folder / name)}
-    others = [path.name for path in inside if split_of(path.name) is None and pictures_below(path, KIND)[0]]
+    others = [path.name for path in inside if split_of(path.name) is None and holds_pictures(path, KIND)]
     if splits and others:
         raise DataError(
             f"{folder}: {named([path.name for path in splits.values()])} with folders inside could be splits or classes, beside "
@@ -59,7 +58,7 @@ def _splits(folder: Path, inside: Sequence[Path]) -> Mapping[str, Path]:
 
 
 def _holds_classes(folder: Path) -> bool:
-    return any(pictures_below(path, KIND)[0] for path in _folders(folder))
+    return any(holds_pictures(path, KIND) for path in _folders(folder))
 
 
 def _pictures(folder: Path, classes: Sequence[str]) -> Pictures:
@@ -77,23 +76,35 @@ def _pictures(folder: Path, classes: Sequence[str]) -> Pictures:
 def _refuse_splits_of_a_class(folder: Path) -> None:
     """Raises DataError where a class holds folders of splits, which would be joined."""
     for path in _folders(folder):
-        if split_of(path.name) is not None and pictures_below(path, KIND)[0]:
+        if split_of(path.name) is not None and holds_pictures(path, KIND):
             raise DataError(
                 f"{path}: is a split inside the class {folder.name!r}; store {path.name}/{folder.name}/ instead"
             )
 
 
-def _refuse_classes_below(folder: Path, inside: Sequence[Path]) -> None:
-    """Raises DataError where all folders, without images of their own, hold the same two folders or more: these are classes."""
-    below = [{path.name for path in _folders(part) if pictures_below(path, KIND)[0]} for part in inside]
-    if len(below) < 2 or len(below[0]) < 2 or any(names != below[0] for names in below):
-        return
-    if not any(listed(part, is_picture, KIND) for part in inside):
-        names = named([path.name for path in inside])
-        raise DataError(
-            f"{folder}: {names} all hold the folders {named(sorted(below[0]))}; if they are splits, name them train, val or "
-            f"test; if they are classes, store their images without subfolders"
-        )
+def _joined(folder: Path, inside: Sequence[Path]) -> list[str]:
+    """Returns the note on classes that all hold the same folders, such as views. Raises DataError where half of the classes
+    or more are named like splits."""
+    below = _same_folders(inside)
+    if not below:
+        return []
+    text = f"{folder}: {named([path.name for path in inside])} all hold the folders {named(below)}"
+    if 2 * sum(looks_like_split(path.name) for path in inside) < len(inside):
+        return [f"{text}; the images of these are joined"]
+    raise DataError(
+        f"{text}; if they are splits, name them train, val or test; if they are classes, store their images without subfolders"
+    )
+
+
+def _same_folders(inside: Sequence[Path]) -> list[str]:
+    """Returns the two folders of images or more that all of these hold, without images of their own; none where they differ."""
+    below = list[str]()
+    for path in inside:
+        names = [part.name for part in _folders(path) if holds_pictures(part, KIND)]
+        if len(names) < 2 or names != (below or names) or listed(path, is_picture, KIND):
+            return []
+        below = names
+    return below if len(inside) > 1 else []
 
 
 def _unread(folder: Path) -> list[str]:

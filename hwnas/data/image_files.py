@@ -9,6 +9,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -23,10 +24,6 @@ from hwnas.errors import DamagedImageError, DataError
 # Pillow's names of still image formats. Not EPS or PDF, which run a program to be read; not JPEG 2000, whose colours of more
 # than 8 bits Pillow cuts without a trace; none that Pillow knows by a few bytes that other files may have, too (TGA, PCX).
 READ: Final = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
-# The suffixes of those formats that Pillow has here: AVIF and WebP are left out where it was built without them.
-FORMATS: Final = {
-    suffix: name for suffix, name in Image.registered_extensions().items() if name in READ and name in Image.OPEN
-}
 # Decoders' names of samples that they cut to their upper 8 bits: RGB;16B, not BGR;16, which holds 5 and 6 bits per colour.
 _CUT: Final = re.compile(r";16[BLN]")
 NOT_READ: Final = "formats that are not read"
@@ -46,9 +43,19 @@ DAMAGE: Final = (
 )
 
 
+@cache
+def formats() -> dict[str, str]:
+    """Returns the names of those formats that Pillow has here, by suffix: it may be built without AVIF and WebP.
+
+    The first call imports all of Pillow's formats.
+    """
+    known = Image.registered_extensions()
+    return {suffix: name for suffix, name in known.items() if name in READ and name in Image.OPEN}
+
+
 def is_picture(path: Path) -> bool:
     """Returns True for file names of known formats."""
-    return path.suffix.lower() in FORMATS
+    return path.suffix.lower() in formats()
 
 
 def picture(file: Path | BytesIO, where: str) -> Image.Image:
@@ -59,7 +66,7 @@ def picture(file: Path | BytesIO, where: str) -> Image.Image:
     DamagedImageError, which names `where`.
     """
     try:
-        with _ignoring_bad_exif(), Image.open(file, formats=list(set(FORMATS.values()))) as image:
+        with _ignoring_bad_exif(), Image.open(file, formats=list(set(formats().values()))) as image:
             is_cut, orientation = _is_cut(image), _orientation(image)  # loading a TIFF turns it
             image.load()
             image.info["halved"] = is_cut and not image.mode.startswith("I")
@@ -113,15 +120,25 @@ def pictures_below(folder: Path, kind: str) -> tuple[list[Path], list[Path]]:
     return files_below(folder, is_picture, kind)
 
 
+def holds_pictures(folder: Path, kind: str) -> bool:
+    """Returns True where a folder or its subfolders hold an image; stops at the first."""
+    return any(is_picture(path) and path.is_file() for path in _walk(folder, kind))
+
+
 def files_below(folder: Path, keep: Callable[[Path], bool], kind: str) -> tuple[list[Path], list[Path]]:
     """Returns the files of a folder and of its subfolders that `keep` accepts, and the others, as `pictures_below` does."""
     kept, others = list[Path](), list[Path]()
+    for path in _walk(folder, kind):
+        (kept if keep(path) and path.is_file() else others).append(path)
+    return sorted(kept), sorted(others)
+
+
+def _walk(folder: Path, kind: str) -> Iterator[Path]:
+    """Yields the files of a folder and of its subfolders, and links to folders, without hidden ones."""
     for root, folders, names in os.walk(folder, onerror=_raise_unreadable(kind)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
-        for path in (Path(root, name) for name in (*names, *links) if not name.startswith(".")):
-            (kept if keep(path) and path.is_file() else others).append(path)
-    return sorted(kept), sorted(others)
+        yield from (Path(root, name) for name in (*names, *links) if not name.startswith("."))
 
 
 def _raise_unreadable(kind: str) -> Callable[[OSError], None]:
@@ -141,9 +158,15 @@ def unread(where: Path, paths: Sequence[Path | str], reason: str) -> tuple[str, 
 
 def left_out(where: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     """Returns the notes on files that no reader takes: those of other formats, and links that are not followed."""
-    links = [path for path in paths if path.is_symlink() and not path.is_file()]
-    others = [path for path in paths if path not in links]
+    links, others = list[Path](), list[Path]()
+    for path in paths:
+        (links if is_lost_link(path) else others).append(path)
     return (*unread(where, others, NOT_READ), *unread(where, links, "links to folders, or to nothing"))
+
+
+def is_lost_link(path: Path) -> bool:
+    """Returns True for a link that is not followed: to a folder, or to nothing."""
+    return path.is_symlink() and not path.is_file()
 
 
 def named(names: Sequence[str], most: int = NAMED) -> str:

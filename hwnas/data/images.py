@@ -28,6 +28,7 @@ class ImageData(LabelledImages):
     """Splits hold images (N, C, H, W) from 0 to 255 and labels (N,) from 0 to K-1."""
 
     task: ClassVar[str] = "classification"
+    named_by: ClassVar[str] = "classes"
 
     classes: tuple[str, ...]
 

@@ -5,6 +5,8 @@ Shapes: N images, C channels, H rows, W columns.
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from hwnas.data.image_files import named
 from hwnas.data.options import AUGMENTATIONS
 from hwnas.data.pictures import Normalisation, Preparation
-from hwnas.data.splits import Examples, digest_of, sizes
+from hwnas.data.splits import Examples, digest_of, example_hashes, sizes
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -25,6 +27,8 @@ class LabelledImages(ABC):
     """
 
     task: ClassVar[str]
+    named_by: ClassVar[str]
+    """The fact of `labelling` that names a network's outputs."""
 
     reference: str
     train: Examples
@@ -42,7 +46,7 @@ class LabelledImages(ABC):
     @property
     def outputs(self) -> int:
         """Returns the number of outputs that a network needs, such as classes or targets."""
-        return len(next(iter(self.labelling().values())))
+        return len(self.labelling()[self.named_by])
 
     def inputs(self, raw: NDArray[Any]) -> Tensor:
         """Returns the images (N, C, H, W) as float32 of the same shape, normalised per channel."""
@@ -59,18 +63,35 @@ class LabelledImages(ABC):
             "sizes": sizes(self.train, self.validation, self.test),
             "image_shape": list(self.train.raw.shape[1:]),
             "preparation": self._prepared(),
-            "notes": [self._augmentation_note(), *self.notes[:1], self._task_note(), *self.notes[1:]],
+            "notes": [self._task_note(), self._augmentation_note(), *self.notes, *self._repeated_note()],
             "digest": self.digest(),
         }
 
     def _task_note(self) -> str:
-        outputs, names = next(iter(self.labelling().items()))
-        return f"task: {self.task}, {len(names)} {outputs} ({named(names)})"
+        names = self.labelling()[self.named_by]
+        return f"task: {self.task}, {len(names)} {self.named_by} ({named(names)})"
 
     def _augmentation_note(self) -> str:
         words = {"shift+flip": "shift+flip (mirrored, too)"}
         others = [words.get(name, name) for name in AUGMENTATIONS if name != self.augmentation]
         return f"augmentation: {self.augmentation}; others by --augmentation: {', '.join(others)}"
+
+    def _repeated_note(self) -> list[str]:
+        """Returns the note on images that occur in two splits, pixel by pixel the same at the resolution of the networks.
+
+        Images of one colour are not counted.
+        """
+        train, validation, test = map(example_hashes, (self.train, self.validation, self.test))
+        counts = {
+            "validation images are also training images": _repeats(self.validation, validation, set(train)),
+            "test images are also in another split": _repeats(self.test, test, {*train, *validation}),
+        }
+        whole = (len(validation), len(test))
+        parts = [
+            f"{count:,} of {of:,} {text}" for (text, count), of in zip(counts.items(), whole, strict=True) if count
+        ]
+        advice = "scores on them say little; if they are copies, remove them"
+        return [f"repeated images: {'; '.join(parts)}: {advice}"] if parts else []
 
     def _prepared(self) -> dict[str, Any]:
         return {} if self.preparation is None else self.preparation.describe()
@@ -83,3 +104,9 @@ class LabelledImages(ABC):
         """Returns the facts about labels, how images are prepared, and mean and standard deviation per channel; all as JSON."""
         facts = self.labelling() | self._prepared() | {"mean": self.normalise.mean, "std": self.normalise.std}
         return {f"hwnas.{name}": json.dumps(values) for name, values in facts.items()}
+
+
+def _repeats(split: Examples, hashes: Sequence[bytes], others: AbstractSet[bytes]) -> int:
+    """Returns the number of a split's images that are among others and not of one colour."""
+    images = (image for image, hashed in zip(split.raw, hashes, strict=True) if hashed in others)
+    return sum(bool((image != image[:, :1, :1]).any()) for image in images)

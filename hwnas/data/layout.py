@@ -1,5 +1,6 @@
 """Names of splits, as folders, files and arrays spell them."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,6 +11,12 @@ SPELLINGS: Final = {
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+# Words of names that are not read as splits but may be meant as such.
+SIMILAR: Final = {
+    "train": ("trn", "tr", "trainset", "trainval"),
+    "validation": ("valset", "devset", "eval", "evaluation", "hold", "holdout", "held", "heldout"),
+    "test": ("tst", "te", "testset"),
+}
 
 
 def split_of(name: str) -> str | None:
@@ -19,6 +26,16 @@ def split_of(name: str) -> str | None:
     ['train', 'validation', 'validation', 'test', None]
     """
     return next((split for split, names in SPELLINGS.items() if name.lower() in names), None)
+
+
+def looks_like_split(name: str) -> bool:
+    """Returns True where a word of a name is one that people give to splits.
+
+    >>> [looks_like_split(name) for name in ("train_set", "2-Val", "hold-out", "attest", "front")]
+    [True, True, True, False, False]
+    """
+    known = {word for words in (*SPELLINGS.values(), *SIMILAR.values()) for word in words}
+    return not known.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
 def by_split(where: str, names: Iterable[str]) -> dict[str, str]:

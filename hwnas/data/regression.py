@@ -28,6 +28,7 @@ class RegressionData(LabelledImages):
     """
 
     task: ClassVar[str] = "regression"
+    named_by: ClassVar[str] = "targets"
 
     targets: tuple[str, ...]
     target_mean: tuple[float, ...]

@@ -26,6 +26,7 @@ class SegmentationData(LabelledImages):
     """
 
     task: ClassVar[str] = "segmentation"
+    named_by: ClassVar[str] = "classes"
 
     classes: tuple[str, ...]
 

@@ -124,6 +124,11 @@ def sizes(train: Split, validation: Split, test: Split) -> dict[str, int]:
     return {"train": len(train), "validation": len(validation), "test": len(test)}
 
 
+def example_hashes(split: Split) -> list[bytes]:
+    """Returns a hash of each example of a split, without its label."""
+    return [hashlib.blake2s(np.ascontiguousarray(example).data).digest() for example in split.raw]
+
+
 def digest_of(facts: Sequence[object], splits: Iterable[Split]) -> str:
     """Returns 16 hexadecimal digits that change with the facts, an example, a label or a split."""
     hashed = hashlib.blake2s("".join(map(repr, facts)).encode())

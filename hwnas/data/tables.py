@@ -12,7 +12,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from hwnas.data.image_files import files_below, left_out, listed, named, picture, unread, unreadable
+from hwnas.data.image_files import (
+    files_below,
+    is_lost_link,
+    is_picture,
+    left_out,
+    listed,
+    named,
+    picture,
+    unread,
+    unreadable,
+)
 from hwnas.data.layout import by_split, split_of
 from hwnas.data.memory import require_memory
 from hwnas.data.sources import ClassCollection, Pictures, numbered
@@ -22,9 +32,16 @@ from hwnas.errors import DataError
 IMAGES: Final = ("image", "img")
 LABELS: Final = ("label", "fine_label", "labels")
 SUFFIXES: Final = (".parquet", ".parq", ".pq")  # in small or capital letters
+# Suffixes of other files that may hold examples: they are named where they are not read. Documents are not.
+_ROWS: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".arrow", ".feather", ".orc", ".avro", ".tfrecord")
+_ARRAYS: Final = (".npy", ".npz", ".h5", ".hdf5", ".pkl")
+_ARCHIVES: Final = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+DATA_SUFFIXES: Final = (*_ROWS, *_ARRAYS, *_ARCHIVES)
 BATCH: Final = 64  # rows that are read at once
-# A split, and perhaps the number of a shard, the number of shards, and Hugging Face's fingerprint.
-_STEM: Final = re.compile(r"([A-Za-z]+)(?:-\d+(?:-of-0*(\d+)(?:-[0-9a-f]{16})?)?)?")
+STEP: Final = 64 * 2**20  # bytes after which the memory is looked at again: that takes 0.3 ms
+FEWER: Final = "use fewer rows, smaller images, or a larger machine"
+# A split, and perhaps the number of a shard, the number of shards, and Hugging Face's fingerprint, which differs by shard.
+_STEM: Final = re.compile(r"([A-Za-z]+)(?:-(\d+)(?:-of-0*(\d+)(?:-[0-9a-f]{16})?)?)?")
 
 
 def read_parquet(folder: Path) -> ClassCollection:
@@ -39,11 +56,19 @@ def read_parquet(folder: Path) -> ClassCollection:
     if "train" not in splits:
         names = named([str(path.relative_to(folder)) for path in paths])
         raise DataError(f"{folder}: has no train.parquet{f', only {names}' if names else ''}; rename or add it")
-    require_memory(str(folder), "its images", sum(_unpacked(path) for files in splits.values() for path in files))
+    needed = sum(_unpacked(path) for files in splits.values() for path in files)
+    require_memory(str(folder), "its images", needed, FEWER)
     parts = {split: _table(files) for split, files in splits.items()}
     used = {path for files in splits.values() for path in files}
     notes = unread(folder, [path for path in paths if path not in used], "of no split, or of another folder")
-    return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=(*notes, *left_out(folder, others)))
+    notes += left_out(folder, [path for path in others if _may_hold_data(path)])
+    return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
+
+
+def _may_hold_data(path: Path) -> bool:
+    """Returns True for files that may hold examples, by their names, and for links that are not followed."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    return suffix in DATA_SUFFIXES or "parquet" in name or is_picture(path) or is_lost_link(path)
 
 
 def _place(path: Path) -> tuple[Path, str]:
@@ -71,9 +96,11 @@ def _splits(folder: Path, groups: Mapping[Path, Mapping[str, list[Path]]]) -> di
 def _require_all_shards(split: str, files: Sequence[Path]) -> None:
     """Raises DataError where shards are missing, or a split is there twice: whole and in shards, or in two sets of shards."""
     sets: dict[tuple[int, bool, str], list[str]] = {}
+    numbers = list[int]()
     for path in files:
         matched = _STEM.fullmatch(path.stem)
-        shards = int(matched.group(2) or 0) if matched else 0
+        shards = int(matched.group(3) or 0) if matched else 0
+        numbers.append(int(matched.group(2) or 0) if matched else 0)
         sets.setdefault((shards, split_of(path.stem) is not None, path.suffix), []).append(path.name)
     if len(sets) > 1:
         first, second, *_ = map(named, sets.values())
@@ -81,13 +108,18 @@ def _require_all_shards(split: str, files: Sequence[Path]) -> None:
             f"{files[0].parent}: has {first} beside {second}, both for {split}; remove the one that is not wanted"
         )
     ((shards, _, _), names), *_ = sets.items()
-    if shards and len(files) > shards:
+    if shards and not any(_are_once_among(numbers, range(first, first + shards)) for first in (0, 1)):
+        wanted = "the number 0" if shards == 1 else f"each number from 0 to {shards - 1}"
         raise DataError(
-            f"{files[0].parent}: has {len(files)} files for {shards} shards of {split} ({named(names)}); remove those of "
-            f"another download"
+            f"{files[0].parent}: has {named(names)} for {split}, which should have {wanted} once; remove those of another "
+            f"download"
         )
     if len(files) < shards:
         raise DataError(f"{files[0]}: is one of {shards} shards, {len(files)} of {split} are there; fetch the others")
+
+
+def _are_once_among(numbers: Sequence[int], wanted: range) -> bool:
+    return len(set(numbers)) == len(numbers) and set(numbers) <= set(wanted)
 
 
 @contextmanager
@@ -100,9 +132,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
             yield file
     except MemoryError as error:
-        raise DataError(
-            f"{path}: its images do not fit into memory; give it in parts, or use a larger machine"
-        ) from error
+        raise DataError(f"{path}: its images do not fit into memory; {FEWER}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, "parquet", error) from error
 
@@ -112,8 +142,20 @@ def _unpacked(path: Path) -> int:
     with _opened(path) as file:
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-        used = [part for part in columns if part.path_in_schema.partition(".")[0] in (*IMAGES, *LABELS)]
+        chosen = _chosen(path, file.schema_arrow.names)
+        used = [part for part in columns if part.path_in_schema.partition(".")[0] in chosen]
         return sum(part.total_uncompressed_size for part in used)
+
+
+def _chosen(path: Path, columns: Sequence[str]) -> list[str]:
+    """Returns the names of the columns of images and of labels. Raises DataError where one is missing."""
+    chosen = list[str]()
+    for names in (IMAGES, LABELS):
+        found = [name for name in names if name in columns]
+        if not found:
+            raise DataError(f"{path}: has no column {names[0]!r}, only {', '.join(columns)}; rename or add it")
+        chosen.append(found[0])
+    return chosen
 
 
 def _table(paths: Sequence[Path]) -> Pictures:
@@ -135,15 +177,14 @@ def _columns(path: Path) -> tuple[Any, Any]:
     import pyarrow as pa
 
     with _opened(path) as file:
-        types = {field.name: field.type for field in file.schema_arrow}
-        chosen = [next((name for name in names if name in types), None) for names in (IMAGES, LABELS)]
-        for name, names in zip(chosen, (IMAGES, LABELS), strict=True):
-            if name is None:
-                raise DataError(f"{path}: has no column {names[0]!r}, only {', '.join(types)}; rename or add it")
-        batches = list[pa.RecordBatch]()
+        chosen = _chosen(path, file.schema_arrow.names)
+        batches, unchecked = list[pa.RecordBatch](), 0
         for batch in file.iter_batches(BATCH, columns=chosen):
             # A dictionary makes many images of the bytes of one, which the declared sizes do not tell.
-            require_memory(str(path), "its next images", batch.nbytes)
+            unchecked += batch.nbytes
+            if unchecked >= STEP:
+                require_memory(str(path), "its next images", unchecked, FEWER)
+                unchecked = 0
             batches.append(batch.select(chosen))  # the file may have them in another order
         table = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in chosen]))
     images, labels = (table[name] for name in chosen)

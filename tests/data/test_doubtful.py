@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hwnas.data import folders
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.options import ImageOptions
 from hwnas.errors import DataError
@@ -134,6 +137,14 @@ def test_colours_of_16_bits_that_are_cut_are_said(tmp_path: Path, write: Writer,
     assert (row[0], row[-1], len(set(row))) == (0, 255, 8)
 
 
+@READERS
+def test_a_few_blank_colours_of_16_bits_among_others_are_said(tmp_path: Path, write: Writer) -> None:
+    data = load_data(write(tmp_path, {"train": [*squares(11), png_of_16_bits(800, 800, 2)]}), RGB)
+    assert (
+        "colours of 16 bits: 1 of 12 images; their upper 8 bits are read, and they use only values from 768 to 1023 of 65,535"
+    ) in notes(data)
+
+
 def test_colours_of_8_bits_in_a_ppm_are_read_as_they_are(tmp_path: Path) -> None:
     content = b"P6 8 8 255\n" + bytes(range(3, 11)) * 24
     data = load_data(as_folder(tmp_path, {"train": [content] * 12}, ".ppm"), RGB)
@@ -166,6 +177,20 @@ def test_deep_grey_outside_the_training_range_is_refused_where_it_is_most_and_el
     )
 
 
+@pytest.mark.parametrize(("high", "is_said"), [(1000, False), (1001, True)])
+def test_only_a_thousandth_of_deep_grey_outside_the_range_or_more_is_said(
+    tmp_path: Path, high: int, is_said: bool
+) -> None:
+    values = np.full((40, 40), 500, np.uint16)
+    values[0, :2] = 0, 1000
+    beyond = values.copy()
+    beyond[1, :1] = 1200  # one pixel of 1,600
+    beyond[1, 1] = 1000 if high == 1000 else 1200
+    train, test = (encoded(Image.fromarray(pixels)) for pixels in (values, beyond))
+    said = notes(load_data(as_folder(tmp_path, {"train": [train] * 12, "test": [test] * 4}), GREY))
+    assert ("lie outside the range" in said) == is_said
+
+
 # ---- modes that pillow converts to colours alone
 
 
@@ -195,6 +220,11 @@ def test_a_table_may_have_its_columns_in_any_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.train.raw[:, 0, 0, 0] % 2, data.train.labels)
 
 
+def test_pillows_formats_are_imported_only_where_images_are_read() -> None:
+    code = "import sys, hwnas.data.dataset; print([name for name in sys.modules if name.startswith('PIL.Gif')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_files_beside_tables_are_said(tmp_path: Path) -> None:
     write_table(tmp_path / "train.parquet", squares(20))
     (tmp_path / "validation.csv").write_text("?")
@@ -221,7 +251,15 @@ def test_links_to_folders_are_said_to_be_links(tmp_path: Path, write: Writer) ->
         ),
         (["train.parquet", "train.pq"], r"has train\.parquet beside train\.pq, both for train; remove the one"),
         (["train-0-of-1.parquet", "train-0-of-2.parquet"], r"train-0-of-1\.parquet beside train-0-of-2\.parquet, both"),
-        (["train-0-of-1.parquet", "train-1-of-1.parquet"], r"has 2 files for 1 shards of train \(.*\); remove those"),
+        (["train-0-of-1.parquet", "train-1-of-1.parquet"], r"for train, which should have the number 0 once; remove"),
+        (
+            ["train-00000-of-00002-0123456789abcdef.parquet", "train-00000-of-00002-fedcba9876543210.parquet"],
+            r"has .*cdef\.parquet, .*3210\.parquet for train, which should have each number from 0 to 1 once; remove those",
+        ),
+        (
+            ["train-0-of-2.parquet", "train-2-of-2.parquet"],
+            r"for train, which should have each number from 0 to 1 once",
+        ),
     ],
 )
 def test_a_split_that_is_there_twice_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
@@ -231,15 +269,62 @@ def test_a_split_that_is_there_twice_is_refused(tmp_path: Path, names: list[str]
         load_data(f"parquet:{tmp_path}", GREY)
 
 
+@pytest.mark.parametrize("name", ["README.md", "dataset_infos.json", ".gitattributes", "LICENSE"])
+def test_documents_beside_tables_are_not_said(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / "train.parquet", squares(20))
+    (tmp_path / name).write_text("?")
+    assert "not read" not in notes(load_data(f"parquet:{tmp_path}", GREY))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ARROW", "a.zip", "a.tar.gz", "a.jpg", "train.parquet.old"])
+def test_files_that_may_hold_data_are_said(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / "train.parquet", squares(20))
+    (tmp_path / name).write_text("?")
+    assert f"not read, formats that are not read: 1 ({name})" in notes(load_data(f"parquet:{tmp_path}", GREY))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_shards_may_be_counted_from_0_or_1(tmp_path: Path, first: int) -> None:
+    for number in (0, 1):
+        write_table(tmp_path / f"train-{number + first}-of-2.parquet", squares(12, 12 * number))
+    assert sum(load_data(f"parquet:{tmp_path}", GREY).describe()["sizes"].values()) == 24
+
+
 # ---- splits that are taken for classes
 
 
-@pytest.mark.parametrize("names", [("trn", "tst"), ("train_set", "val_set"), ("0_train", "1_val")])
+@pytest.mark.parametrize(
+    "names", [("trn", "tst"), ("train_set", "val_set"), ("0_train", "1_val"), ("Training-1", "more")]
+)
 def test_folders_that_all_hold_the_same_folders_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     reference = as_folder(tmp_path, dict.fromkeys(names, squares(12)))
     with pytest.raises(
         DataError, match=f"{', '.join(names)} all hold the folders a, b; if they are splits, name them train"
     ):
+        load_data(reference, GREY)
+
+
+@pytest.mark.parametrize(
+    ("names", "below"),
+    [(("cat", "dog"), "front, side"), (("bus", "latest", "train_toy"), "2015, 2016"), (("attest", "evening"), "a, b")],
+)
+def test_classes_with_the_same_subfolders_are_read_and_said(tmp_path: Path, names: tuple[str, ...], below: str) -> None:
+    for number, (name, view) in enumerate((name, view) for name in names for view in below.split(", ")):
+        for part in (0, 1):
+            path = tmp_path / name / view / f"{part}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 2 * number + part).save(path)
+    data = load_data(f"imagefolder:{tmp_path}", GREY)
+    assert data.classes == names and sum(data.describe()["sizes"].values()) == 4 * len(names)
+    assert f"{', '.join(names)} all hold the folders {below}; the images of these are joined" in notes(data)
+
+
+def test_equal_folders_are_refused_before_the_images_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = as_folder(tmp_path, dict.fromkeys(("trn", "tst"), squares(12)))
+    monkeypatch.setattr(folders, "pictures_below", lambda *_: pytest.fail("lists the images"))
+    with pytest.raises(DataError, match="all hold the folders a, b"):
         load_data(reference, GREY)
 
 
@@ -289,13 +374,37 @@ def test_targets_that_may_be_classes_are_said(tmp_path: Path, y: np.ndarray, not
 
 @pytest.mark.parametrize("write", [as_folder, as_parquet, as_masks, as_npz])
 def test_images_in_two_splits_are_counted(tmp_path: Path, write: Writer) -> None:
-    splits = {"train": squares(12), "val": squares(4, 10), "test": squares(5, 13)}
+    ramps = [ramp_of_8_bits(number) for number in range(18)]
+    splits = {"train": ramps[:12], "val": ramps[10:14], "test": ramps[13:]}
     said = notes(load_data(write(tmp_path, splits), GREY))
-    assert "repeated images: 2 of 4 that validate are among those that train, 1 of 5 that test among those of" in said
+    assert (
+        "repeated images: 2 of 4 validation images are also training images; 1 of 5 test images are also in another split: "
+        "scores on them say little; if they are copies, remove them"
+    ) in said
+
+
+def ramp_of_8_bits(start: int) -> bytes:
+    return encoded(Image.fromarray(np.broadcast_to(np.arange(start, start + 8, dtype=np.uint8), (8, 8)).copy()))
+
+
+def test_a_split_without_repeated_images_is_not_said(tmp_path: Path) -> None:
+    ramps = [ramp_of_8_bits(number) for number in range(18)]
+    splits = {"train": ramps[:12], "val": ramps[12:15], "test": [ramps[0], *ramps[15:]]}
+    said = notes(load_data(as_folder(tmp_path, splits), GREY))
+    assert "repeated images: 1 of 4 test images are also in another split: scores" in said
+
+
+@pytest.mark.parametrize("colour", [0, 255, (10, 200, 3)])
+def test_images_of_one_colour_are_not_counted_as_repeated(tmp_path: Path, colour: int | tuple[int, ...]) -> None:
+    blank = encoded(Image.new("L" if isinstance(colour, int) else "RGB", (8, 8), colour))
+    splits = {"train": [blank] * 12, "val": [blank] * 4, "test": [blank] * 4}
+    assert "repeated" not in notes(load_data(as_folder(tmp_path, splits), RGB))
 
 
 def test_without_repeated_images_none_are_said(tmp_path: Path) -> None:
-    assert "repeated" not in notes(load_data(as_folder(tmp_path, {"train": squares(30)}), GREY))
+    assert "repeated" not in notes(
+        load_data(as_folder(tmp_path, {"train": [ramp_of_8_bits(number) for number in range(30)]}), GREY)
+    )
 
 
 @READERS

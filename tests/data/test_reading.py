@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from hwnas.core.requests import checked
 from hwnas.data.dataset import Dataset, load_data
+from hwnas.data.image_files import left_out
 from hwnas.data.options import AUGMENTATIONS, DataOptions, ImageOptions
 from hwnas.errors import DataError, HwnasError
 
@@ -421,7 +422,7 @@ def test_every_reader_has_the_same_augmentations_and_the_same_default(tmp_path: 
     usual = load_data(reference, (1, 8, 8))
     rows = np.arange(len(usual.train))[:50]
     plain = usual.inputs(usual.train.raw[rows]).numpy()
-    assert notes(usual).startswith("augmentation: shift; others by --augmentation: none, shift+flip (mirrored, too)\n")
+    assert "\naugmentation: shift; others by --augmentation: none, shift+flip (mirrored, too)\n" in notes(usual)
     seen = {}
     for name in AUGMENTATIONS:
         data = load_data(reference, (1, 8, 8), images=ImageOptions(augmentation=name))
@@ -479,3 +480,22 @@ def test_options_of_images_are_refused_where_they_have_no_effect(
     own = f"{Path(__file__).parents[2] / 'scripts/examples/own_data.py'}:stripes"
     with pytest.raises(DataError, match=f"{flag}.* has no effect on a data set of your own; leave it out"):
         load_data(own, RGB, images=ImageOptions(**options))
+
+
+def test_many_links_to_nothing_are_told_apart_in_linear_time(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(4000)]
+    for path in paths[::2]:
+        path.symlink_to("gone")
+    comparisons = 0
+
+    class Counting(type(tmp_path)):  # type: ignore[misc]
+        def __eq__(self, other: object) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return super().__eq__(other)
+
+        __hash__ = type(tmp_path).__hash__
+
+    others, links = left_out(tmp_path, [Counting(path) for path in paths])
+    assert "formats that are not read: 2000 (1.png" in others and "or to nothing: 2000 (0.png" in links
+    assert comparisons < len(paths)

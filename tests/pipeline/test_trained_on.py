@@ -131,8 +131,8 @@ def test_the_first_lines_say_how_data_are_read_and_the_run_stores_them(space: Se
     train(asked(space), space, tmp_path / "run", notes)
     facts = RunFolder(tmp_path / "run").read()["data"]
     assert notes.texts[: len(facts["notes"])] == facts["notes"]
-    assert facts["notes"][0] == "augmentation: shift; others by --augmentation: none, shift+flip (mirrored, too)"
-    assert facts["notes"][1].startswith("splits: ")
+    assert facts["notes"][1] == "augmentation: shift; others by --augmentation: none, shift+flip (mirrored, too)"
+    assert facts["notes"][0].startswith("task: ") and facts["notes"][2].startswith("splits: ")
 
 
 def test_a_run_goes_on_on_another_device_but_not_otherwise_changed(space: SearchSpace, tmp_path: Path) -> None:
