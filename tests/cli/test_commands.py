@@ -604,7 +604,7 @@ def test_a_front_is_compared_with_guessing_by_its_final_scores_on_both_splits(
         return worth_of(front, *arguments, **options)
 
     shutil.copytree(finished, copy)
-    monkeypatch.setattr("hwnas.pipeline.search.worth_of", watched)
+    monkeypatch.setattr("hwnas.pipeline.stages.worth_of", watched)
     assert hwnas("search", "--resume", "--out", copy).code == 0
     ((front, rows),) = zip(scores, [read_front(copy / "front.csv")], strict=True)
     assert front.networks == 30
