@@ -90,9 +90,8 @@ def _told(error: BaseException) -> int:
 def _less_memory(error: BaseException) -> str:
     """Returns which memory ran out, and what makes the command need less of it."""
     command = _command()
-    if isinstance(error, RuntimeError) and "out of memory" in str(
-        error
-    ):  # words of torch for a GPU: "CUDA out of memory. Tried to allocate ..."
+    # Torch says of a GPU: "CUDA out of memory. Tried to allocate ..."
+    if isinstance(error, RuntimeError) and "out of memory" in str(error):
         cpu = ", or give --train-on cpu" if command in _TRAINING else ""
         return f"{str(error).split('. ')[0]}; free the GPU's memory{cpu}"
     return f"memory ran out; {_SMALLER.get(command, '')}close other programs, or use a machine with more memory"

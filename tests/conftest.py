@@ -1,5 +1,6 @@
 """What tests of all folders share: small spaces, a strategy that draws spaces, and independent counts."""
 
+import importlib.util
 import math
 import os
 import signal
@@ -8,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -260,3 +262,13 @@ def _measured_peak(module: Any, input_shape: Shape, vocabulary: int | None = Non
     from hwnas.modules.counting import counts
 
     return counts(module, input_shape, vocabulary).peak_bytes
+
+
+@pytest.fixture(scope="session")
+def prepare_image() -> ModuleType:
+    """The example that prepares a photo for an exported model."""
+    path = Path(__file__).parents[1] / "scripts/examples/prepare_image.py"
+    spec = importlib.util.spec_from_file_location("prepare_image", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

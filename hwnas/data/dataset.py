@@ -26,7 +26,7 @@ from hwnas.data.sources import read_digits
 from hwnas.data.splits import Split
 from hwnas.data.tables import read_parquet
 from hwnas.data.text import load_text
-from hwnas.errors import DataError, HwnasError, Terminated, is_out_of_memory
+from hwnas.errors import DataError, is_the_users
 
 __all__ = ["DATASETS", "DataRequest", "Dataset", "Split", "load_data"]
 
@@ -135,12 +135,10 @@ def _own(build: Any, request: DataRequest) -> Dataset:
             seed=request.seed,
             limit=request.limit,
         )
-    except (HwnasError, Terminated):
+    except BaseException as error:
+        if is_the_users(error):
+            raise DataError(f"{request.reference}: {cause(error, request.reference.rpartition(':')[0])}") from error
         raise
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error):
-            raise
-        raise DataError(f"{request.reference}: {cause(error, request.reference.rpartition(':')[0])}") from error
     missing = [name for name in vars(Dataset) if not name.startswith("_") and not hasattr(data, name)]
     if missing:
         raise DataError(

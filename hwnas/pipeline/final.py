@@ -16,14 +16,13 @@ from hwnas.evaluate.stages import Recalibrate, Tune
 from hwnas.evaluate.training import NetworkTraining
 from hwnas.pipeline.options import FinalRequest
 from hwnas.pipeline.trained_on import record_training
-from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.database import FINAL, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Metric, Task
 from hwnas.train.alone import Teacher
 from hwnas.train.recipes import Recipe
 from hwnas.train.weights import save_weights
 
-FINAL: Final = "final"
 # The share of the recipe's rate at which trained weights are trained further (DARTS-PT, Wang et al. 2021, section 5).
 FINETUNING: Final = 0.1
 

@@ -17,7 +17,7 @@ from hwnas.pipeline.checked import CheckedRequest
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
 from hwnas.pipeline.evaluations import Evaluations
-from hwnas.pipeline.final import FINAL, FinalTraining
+from hwnas.pipeline.final import FinalTraining
 from hwnas.pipeline.models import Exporter
 from hwnas.pipeline.preflight import Goal, Preflight
 from hwnas.pipeline.rows import write_rows
@@ -27,7 +27,7 @@ from hwnas.pipeline.supernet import new_supernet, recipe_of
 from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.worth import FrontScores, Worth, worth_of
-from hwnas.runs.database import SEARCH, Evaluation, RunDatabase
+from hwnas.runs.database import FINAL, SEARCH, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
 from hwnas.strategies.workshop import Training, Workshop

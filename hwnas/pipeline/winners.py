@@ -13,7 +13,6 @@ from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError, UnknownNameError
 from hwnas.pipeline.checked import checked_request
-from hwnas.pipeline.final import FINAL
 from hwnas.pipeline.models import Exporter, loaded_model, model_path
 from hwnas.pipeline.preflight import latency_names
 from hwnas.pipeline.preprocessing import with_preprocessing
@@ -26,7 +25,7 @@ from hwnas.profiler.device import Conditions, conditions_here, differences
 from hwnas.profiler.export import Batch
 from hwnas.profiler.protocol import Timing
 from hwnas.profiler.runtime import Model
-from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.database import FINAL, SEARCH, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import DeviceLatency, FrontRow, named, options_of, read_front
 from hwnas.runs.objectives import LATENCY, read_goal
@@ -62,7 +61,7 @@ def _exported(run_path: Path, arch_id: str, batch: Batch | None) -> bytes:
     """Returns the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
     run, request, space = reopen(run_path, {})
     with closing(RunDatabase.existing(run.database)) as database:
-        evaluation = {**database.evaluations("search"), **database.evaluations(FINAL)}.get(arch_id)
+        evaluation = {**database.evaluations(SEARCH), **database.evaluations(FINAL)}.get(arch_id)
     if evaluation is None:
         raise RunError(
             f"{run_path} evaluated no architecture {arch_id!r}; give fastest, knee, best, or an id of front.csv"

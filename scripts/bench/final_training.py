@@ -23,11 +23,10 @@ import torch
 from hwnas.core.reporter import Silent
 from hwnas.evaluate.split import SplitScore
 from hwnas.pipeline.checked import checked_request
-from hwnas.pipeline.final import FINAL
 from hwnas.pipeline.request import reopen, search_request
 from hwnas.pipeline.search import branch, resume, start
 from hwnas.pipeline.weights import RunWeights
-from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.database import FINAL, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
 from hwnas.strategies.pareto import hypervolume

@@ -1,6 +1,5 @@
 """The example that prepares a photo from a model's metadata alone makes the array that the pipeline feeds to networks."""
 
-import importlib.util
 import io
 import json
 import subprocess
@@ -22,14 +21,6 @@ from hwnas.data.options import ImageOptions
 from hwnas.profiler.export import export_onnx
 
 EXAMPLE = Path(__file__).parents[2] / "scripts/examples/prepare_image.py"
-
-
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_image", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def drawn(number: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -59,7 +50,7 @@ def photo(number: int, kind: str) -> bytes:
 @pytest.mark.parametrize("shape", [(1, 16, 12), (3, 16, 12), (4, 16, 12)])
 @pytest.mark.parametrize("kind", ["turned", "transparent", "palette", "deep grey", "grey", "LAB"])
 def test_a_photo_prepared_from_metadata_alone_is_what_the_pipeline_feeds(
-    tmp_path: Path, example: ModuleType, kind: str, shape: tuple[int, int, int]
+    tmp_path: Path, prepare_image: ModuleType, kind: str, shape: tuple[int, int, int]
 ) -> None:
     contents = [photo(number, kind) for number in range(12)]
     pq.write_table(pa.table({"image": contents, "label": np.arange(12) % 2}), tmp_path / "train.parquet")
@@ -68,9 +59,11 @@ def test_a_photo_prepared_from_metadata_alone_is_what_the_pipeline_feeds(
     network = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 2))
     export_onnx(network, shape, tmp_path / "model.onnx", metadata=data.metadata())
     properties = {item.key: item.value for item in onnx.load(tmp_path / "model.onnx").metadata_props}
-    facts = example.read_metadata(properties)
+    facts = prepare_image.read_metadata(properties)
     for content, expected in zip(contents, data.inputs(data.test.raw).numpy(), strict=True):
-        np.testing.assert_allclose(example.prepare(Image.open(io.BytesIO(content)), facts)[0], expected, atol=1e-6)
+        np.testing.assert_allclose(
+            prepare_image.prepare(Image.open(io.BytesIO(content)), facts)[0], expected, atol=1e-6
+        )
     assert json.loads(properties["hwnas.classes"]) == ["0", "1"]
 
 

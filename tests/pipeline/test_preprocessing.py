@@ -1,6 +1,5 @@
 """Models that prepare images themselves give what the models alone give on images that Pillow has prepared."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -20,18 +19,9 @@ from hwnas.modules.assemble import network
 from hwnas.pipeline.preprocessing import with_preprocessing
 from hwnas.profiler.export import export_onnx
 
-EXAMPLE = Path(__file__).parents[2] / "scripts/examples/prepare_image.py"
 FACTS: dict[str, Any] = {"orientation": "exif", "grey_range": [0, 65536], "background": [255, 255, 255]}
 FACTS |= {"resize": "bilinear", "antialias": True, "fit": "squash", "scale": 255}
 NAMES = {1: "L", 3: "RGB"}
-
-
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_image", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def metadata(shape: tuple[int, ...], **others: Any) -> dict[str, str]:
@@ -54,15 +44,18 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(16, 12), (40, 30), (7, 200), (9, 5)])
 def test_images_of_any_size_are_prepared_within_a_level_of_what_pillow_makes_of_them(
-    tmp_path: Path, example: ModuleType, channels: int, size: tuple[int, int]
+    tmp_path: Path, prepare_image: ModuleType, channels: int, size: tuple[int, int]
 ) -> None:
     shape = (channels, 16, 12)
     content = exported(tmp_path / "model.onnx", nn.Flatten(), shape)  # gives its input
     merged = with_preprocessing(content, tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (*size, channels), dtype=np.uint8)
-    facts = example.read_metadata(metadata(shape))
+    facts = prepare_image.read_metadata(metadata(shape))
     image = Image.fromarray(pixels if channels > 1 else pixels[..., 0])
-    found, expected = run(merged, pixels[None]), run(content, example.prepare(image, facts | {"background": None}))
+    found, expected = (
+        run(merged, pixels[None]),
+        run(content, prepare_image.prepare(image, facts | {"background": None})),
+    )
     assert np.abs(found - expected).max() <= 1.01 / 255 / 0.3
     assert np.abs(found - expected).mean() <= 0.3 / 255 / 0.3  # most pixels are the very same
     if size == shape[1:]:
