@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hwnas.data.dataset import Dataset, Split
 from hwnas.tasks.task import Task
+from hwnas.train.devices import placed
 
 
 @final
@@ -34,4 +35,4 @@ def _batches(data: Dataset, split: Split, size: int, device: torch.device) -> It
     raw, labels = split.raw, split.labels
     for start in range(0, len(split), size):
         rows = slice(start, start + size)
-        yield data.inputs(raw[rows]).to(device), torch.from_numpy(labels[rows]).to(device)
+        yield placed(data.inputs(raw[rows]), device), torch.from_numpy(labels[rows]).to(device)

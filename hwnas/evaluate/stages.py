@@ -10,6 +10,7 @@ from hwnas.core.arch import Arch
 from hwnas.data.dataset import Dataset
 from hwnas.evaluate.training import NetworkTraining
 from hwnas.supernet.recalibrate import recalibrate
+from hwnas.train.devices import placed
 from hwnas.train.step import has_batch_norm
 
 
@@ -31,7 +32,7 @@ class Recalibrate:
         count = min(len(order) // batch_size, calibration_batches) * batch_size or len(order)
         raw = data.train.raw[order[:count]]
         starts = range(0, count, batch_size)
-        self._batches = [data.inputs(raw[start : start + batch_size]).to(device) for start in starts]
+        self._batches = [placed(data.inputs(raw[start : start + batch_size]), device) for start in starts]
 
     def __call__(self, module: nn.Module, arch: Arch) -> nn.Module:
         """Returns the same module on the device, in eval mode; one without batch-norms is otherwise unchanged."""

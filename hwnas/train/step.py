@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hwnas.core.arrays import IntArray
 from hwnas.data.dataset import Dataset
 from hwnas.tasks.task import Task
+from hwnas.train.devices import placed
 from hwnas.train.recipes import Recipe
 
 OPTIMIZERS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
@@ -68,7 +69,7 @@ def shuffled_batches(indices: IntArray, recipe: Recipe, rng: np.random.Generator
 def training_batch(data: Dataset, indices: IntArray, rng: np.random.Generator, device: torch.device) -> Batch:
     """Returns inputs and labels of training examples, augmented, on a device."""
     x, labels = data.training_batch(indices, rng)
-    return x.to(device), labels.to(device)
+    return placed(x, device), labels.to(device)
 
 
 def training_batches(data: Dataset, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> Iterator[Batch]:
