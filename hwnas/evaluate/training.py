@@ -11,8 +11,9 @@ from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.data.dataset import Dataset
 from hwnas.tasks.task import Task
-from hwnas.train.alone import Teacher, train_network
+from hwnas.train.alone import train_network
 from hwnas.train.recipes import Recipe
+from hwnas.train.teacher import Teacher
 
 
 @final

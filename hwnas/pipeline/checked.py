@@ -36,6 +36,7 @@ from hwnas.tasks.registry import load_task
 from hwnas.tasks.task import CLASS_ROW, Balancing, ByClass, Guessing, Task
 from hwnas.train.devices import training_device
 from hwnas.train.request import AUTO, TrainingRequest
+from hwnas.train.teacher import Teacher, external_teacher
 from hwnas.train.weights import load_supernet
 
 # The costs that a predictor gives.
@@ -95,15 +96,24 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
 
 
 def check_sources(checked: CheckedRequest) -> None:
-    """Raises where an operator, predictor, table or supernet that is to be used cannot be, before any work.
+    """Raises where an operator, predictor, table, supernet or teacher that is to be used cannot be, before any work.
 
     A run that goes on has a supernet of its own.
     """
     require_declared(checked.space.placed_operators().values(), checked.cost_names)
     checked.sources.check()
-    folder = checked.request.training.supernet
+    training = checked.request.training
+    teacher_of(training, checked.space, checked.data, training_device(training.train_on))
+    folder = training.supernet
     if folder is not None and checked.sources.run is None:
         load_trained(Supernet(checked.space), Path(folder), checked.data, checked.request)
+
+
+def teacher_of(request: TrainingRequest, space: SearchSpace, data: Dataset, device: torch.device) -> Teacher | None:
+    """Returns the external teacher of a request, tried on two examples. Raises TrainingError, UnknownNameError."""
+    if request.teacher is None:
+        return None
+    return external_teacher(request.teacher, data.inputs(data.train.raw[:2]), space.output_shape, device)
 
 
 def load_for(space: SearchSpace, request: SearchRequest, run: RunFolder | None = None) -> tuple[Dataset, Task]:

@@ -19,8 +19,8 @@ from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import FINAL, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Metric, Task
-from hwnas.train.alone import Teacher
 from hwnas.train.recipes import Recipe
+from hwnas.train.teacher import Teacher
 from hwnas.train.weights import save_weights
 
 # The share of the recipe's rate at which trained weights are trained further (DARTS-PT, Wang et al. 2021, section 5).

@@ -38,8 +38,11 @@ class FinalRequest:
     ] = "scratch"
     final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 15
     final_teacher: Annotated[
-        Literal["none", "largest"],
-        Field(description="Teacher of --final: none (labels alone), or the largest network of the supernet."),
+        Literal["none", "largest", "external"],
+        Field(
+            description="Teacher of --final: none (labels alone), the largest network of the supernet, or external, the one of "
+            "--teacher."
+        ),
     ] = "none"
 
     @property

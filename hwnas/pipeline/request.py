@@ -85,7 +85,9 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     strategy_class = load_strategy_class(reference)
     _refuse_options_of_others(options, reference, strategy_class)
     _refuse_options_of_parts(reference, strategy_class)
-    if parts["final"].is_taught and strategy_class.trains_weights:
+    if parts["final"].final_teacher == "external" and parts["training"].teacher is None:
+        raise HwnasError("--final-teacher external needs --teacher; add it, or give another --final-teacher")
+    if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy_class.trains_weights:
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
             "own; leave it out"
@@ -109,6 +111,7 @@ def _references(parts: Mapping[str, Any], strategy: str) -> Iterator[str]:
     yield parts["space"].space
     yield parts["data"].data
     yield parts["data"].task
+    yield parts["training"].teacher or ""
     yield from parts["goal"].named_costs()
     yield from (device.runtime for device in parts["devices"].devices() if device.runtime is not None)
 
@@ -119,7 +122,7 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     Raises RunError where this version cannot read it, TrustError where a Python file would run that this user has not allowed.
     """
     try:
-        stored = facts["request"]
+        stored = _with_optimizer(facts["request"])
         parts = {part: checked(request, stored[part]) for part, request in PARTS.items()}
         parts["data"] = _as_it_was(parts["data"], facts)
         name = stored["strategy"]["name"]
@@ -132,6 +135,15 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     except (AttributeError, KeyError, TypeError, HwnasError) as error:
         said = str(error) if isinstance(error, HwnasError) else "damaged, or not a request of this version"
         raise RunError(f"{where}: {said}; start again under another --out") from None
+
+
+def _with_optimizer(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a stored request; in those of runs from before `--optimizer`, `--recipe` named the optimiser."""
+    training = stored["training"]
+    if "optimizer" in training:
+        return stored
+    renamed = {"optimizer" if name == "recipe" else name: value for name, value in training.items()}
+    return {**stored, "training": renamed}
 
 
 def _as_it_was(data: DataOptions, facts: Mapping[str, Any]) -> DataOptions:

@@ -7,13 +7,10 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, final
 
-import torch
-from torch import Tensor
-
 from hwnas.core.reporter import Reporter
 from hwnas.errors import BudgetError
 from hwnas.pipeline.alteration import Alteration
-from hwnas.pipeline.checked import CheckedRequest
+from hwnas.pipeline.checked import CheckedRequest, teacher_of
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
 from hwnas.pipeline.evaluations import Evaluations
@@ -31,6 +28,7 @@ from hwnas.runs.database import FINAL, SEARCH, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
 from hwnas.strategies.workshop import Training, Workshop
+from hwnas.train.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,16 +253,13 @@ class Stages:
             reporter=self.reporter,
         )
 
-    def _teacher(self) -> Any:
-        """The largest network of the run's supernet."""
-        largest = self.weights.networks_of("supernet").network(self.checked.space.largest())
-
-        def outputs(x: Tensor) -> Tensor:
-            with torch.no_grad():
-                result: Tensor = largest(x)
-            return result
-
-        return outputs
+    def _teacher(self) -> Teacher | None:
+        """Returns the teacher of final training: the one of --teacher, or the largest network of the run's supernet."""
+        checked = self.checked
+        if checked.request.final.final_teacher == "external":
+            return teacher_of(checked.request.training, checked.space, checked.data, self.weights.device)
+        largest: Teacher = self.weights.networks_of("supernet").network(checked.space.largest())
+        return largest
 
 
 def _facts_of(goal: Goal, first: str) -> dict[str, Any]:

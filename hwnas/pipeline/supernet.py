@@ -8,7 +8,7 @@ import torch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
-from hwnas.pipeline.checked import load_trained
+from hwnas.pipeline.checked import load_trained, teacher_of
 from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.folder import RunFolder
 from hwnas.supernet.network import Supernet
@@ -16,8 +16,8 @@ from hwnas.tasks.task import Task
 from hwnas.train.devices import training_device
 from hwnas.train.recipes import Recipe
 from hwnas.train.request import TrainingRequest
-from hwnas.train.sandwich import train_supernet
-from hwnas.train.step import usual_recipe
+from hwnas.train.step import usual_optimizer
+from hwnas.train.supernet import train_supernet
 from hwnas.train.weights import load_supernet, save_supernet
 
 
@@ -32,7 +32,7 @@ def new_supernet(space: SearchSpace, request: TrainingRequest, data: Dataset, se
 
 def recipe_of(request: TrainingRequest, space: SearchSpace) -> Recipe:
     """Returns the recipe of a request for the networks of a space."""
-    return request.recipe_for(usual_recipe(Supernet(space)))
+    return request.recipe_for(usual_optimizer(Supernet(space)))
 
 
 def trained_supernet(
@@ -56,10 +56,13 @@ def trained_supernet(
         return supernet
     supernet = new_supernet(space, request, data, seed).to(device)
     if request.supernet is None:
-        recipe = request.recipe_for(usual_recipe(supernet))
+        recipe = request.recipe_for(usual_optimizer(supernet))
         run.write(run.read() | {"recipe": asdict(recipe)})
         record_training(run, device, reporter)
-        train_supernet(supernet, data, task, recipe, seed=seed, checkpoint=run.checkpoint, reporter=reporter)
+        teacher = teacher_of(request, space, data, device)
+        train_supernet(
+            supernet, data, task, recipe, seed=seed, checkpoint=run.checkpoint, reporter=reporter, teacher=teacher
+        )
     save_supernet(supernet, run.supernet)
     run.checkpoint.unlink(missing_ok=True)
     return supernet

@@ -8,7 +8,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.modules.declared import require_declared
-from hwnas.pipeline.checked import data_facts, load_for
+from hwnas.pipeline.checked import data_facts, load_for, teacher_of
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
@@ -20,9 +20,10 @@ from hwnas.train.devices import training_device
 def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
     """Trains a supernet into a new folder; returns the path of its weights."""
     require_free(out)
-    training_device(request.training.train_on)
+    device = training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)
+    teacher_of(request.training, space, data, device)
     run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))
     return _finish(run, request, space, (data, task), reporter)
 

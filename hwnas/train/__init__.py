@@ -1,1 +1,1 @@
-"""Training: the one step, supernets by the sandwich rule, single networks, checkpoints and weights."""
+"""Training: the one step, recipes, supernets, single networks, teachers, checkpoints and weights."""

@@ -1,10 +1,9 @@
 """Training one plain network, by labels alone or by a teacher, too."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from hwnas.core.reporter import Reporter
@@ -13,9 +12,7 @@ from hwnas.tasks.task import Task
 from hwnas.train.epochs import Epochs, beginning
 from hwnas.train.recipes import Recipe
 from hwnas.train.step import Batch, student_loss
-
-# Inputs of a batch to the outputs that a student imitates.
-Teacher = Callable[[Tensor], Tensor]
+from hwnas.train.teacher import Teacher, taught
 
 
 def train_network(
@@ -33,8 +30,9 @@ def train_network(
     """Trains to the recipe's last epoch, from the checkpoint where there is one; leaves the module in train mode.
 
     `what` names the training to the person who waits. With a `teacher`, the module learns its outputs by the recipe's share
-    of distillation, and the labels by the rest; the teacher runs in the mode that the caller set, without a gradient. Raises
-    TrainingError where the loss stops being a number; the checkpoint is then that of the last good epoch.
+    of distillation, and the labels by the rest; the teacher gives its outputs without a gradient. With the recipe's `ema`, the
+    module ends with the averaged weights and averaged statistics of batch-norms. Raises TrainingError where the loss stops
+    being a number; the checkpoint is then that of the last good epoch.
     """
     epochs = Epochs(
         module=module,
@@ -46,14 +44,12 @@ def train_network(
         words=what,
     )
 
-    def losses(batch: Batch, rng: np.random.Generator) -> Iterator[Tensor]:
+    def losses(batch: Batch, rng: np.random.Generator, step: int) -> Iterator[Tensor]:
         x, labels = batch
         if teacher is None:
             yield task.loss(module(x), labels, smoothing=recipe.label_smoothing)
             return
-        with torch.no_grad():
-            outputs = teacher(x)
-        yield student_loss(task, module(x), labels, outputs, recipe)
+        yield student_loss(task, module(x), labels, taught(teacher, x), recipe)
 
     for _ in epochs.trained(losses):
         pass

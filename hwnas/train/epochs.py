@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hwnas.core.reporter import Reporter
 from hwnas.data.dataset import Dataset
+from hwnas.train.average import averaged
 from hwnas.train.checkpoint import require_number, restored, save_checkpoint
 from hwnas.train.recipes import Recipe
 from hwnas.train.step import (
@@ -27,8 +28,8 @@ from hwnas.train.step import (
     training_step,
 )
 
-# The losses of one step, from its batch and the epoch's generator; the first one is reported.
-Losses = Callable[[Batch, np.random.Generator], Iterable[Tensor]]
+# The losses of one step, from its batch, the epoch's generator, and the step's number in the training; the first one is reported.
+Losses = Callable[[Batch, np.random.Generator, int], Iterable[Tensor]]
 
 
 def torch_seed(*numbers: int) -> int:
@@ -42,7 +43,7 @@ class Epochs:
     """The epochs of one module's training, from its checkpoint where there is one.
 
     `begin` seeds torch for an epoch (dropout) and returns the generator of its batches. `words` name the training to the
-    person who waits.
+    person who waits. `ending` is the share of the highest rate below which the rate does not fall.
     """
 
     module: nn.Module
@@ -52,15 +53,18 @@ class Epochs:
     checkpoint: Path
     reporter: Reporter
     words: str
+    ending: float = 0.0
 
     def trained(self, losses: Losses) -> Iterator[tuple[int, float]]:
         """Trains to the recipe's last epoch; yields each epoch's number, from 1, and mean loss once its checkpoint is saved.
 
+        With the recipe's `ema`, the module ends with the averages of its weights and statistics; until then it has its own.
         Raises TrainingError where the loss stops being a number; the checkpoint is then that of the last good epoch.
         """
         module, recipe = self.module, self.recipe
         optimizer, device = optimizer_of(module, recipe), device_of(module)
-        parts = {"weights": module, "optimizer": optimizer}
+        average = averaged(module, recipe.ema) if recipe.ema else None
+        parts = {"weights": module, "optimizer": optimizer} | ({"average": average} if average is not None else {})
         epochs = range(restored(self.checkpoint, parts)["epoch"], recipe.epochs)
         steps = steps_of(len(self.data.train), recipe)
         ticks = iter(self.reporter.track(range(len(epochs) * steps), self.words))
@@ -68,13 +72,19 @@ class Epochs:
         for epoch in epochs:
             rng, values = self.begin(epoch), []
             for number, batch in enumerate(training_batches(self.data, recipe, rng, device)):
-                set_rate(optimizer, epoch + number / steps, recipe)
-                values.append(training_step(module, optimizer, losses(batch, rng), recipe.clip_norm))
+                set_rate(optimizer, epoch + number / steps, recipe, self.ending)
+                values.append(
+                    training_step(module, optimizer, losses(batch, rng, epoch * steps + number), recipe.clip_norm)
+                )
+                if average is not None:
+                    average.update_parameters(module)
                 next(ticks, None)
             mean = float(np.mean(values))
             require_number(mean, epoch + 1, recipe, self.checkpoint)
             save_checkpoint(self.checkpoint, epoch + 1, parts)
             yield epoch + 1, mean
+        if average is not None:
+            module.load_state_dict(average.module.state_dict())
 
 
 def beginning(seed: int, purpose: int, *batches: int) -> Callable[[int], np.random.Generator]:

@@ -1,19 +1,55 @@
-"""Recipes of training, as values. Imports no torch, so that requests can check names against them."""
+"""Recipes of training, as values. Imports no torch, so that requests can check names against them.
+
+A `Recipe` says how any network is trained: optimiser, rate, length. Its `supernet` part says how the networks of a supernet
+share the steps, one field per published switch: an ablation is `dataclasses.replace`.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from hwnas.errors import TrainingError
+from hwnas.errors import TrainingError, UnknownNameError
+from hwnas.train.draws import DRAWS
+
+REGULARISED: Final = ("all", "largest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetRecipe:
+    """How the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
+
+    `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random.
+    `distillation` is the share of a student's loss that imitates its teacher, None the optimiser's usual share. `zero_init`
+    starts residual blocks as the identity. Label smoothing and dropout are of the networks that `regularised` names: `all`, or
+    the `largest` alone. `ending` is the share of the highest rate below which the rate does not fall.
+    """
+
+    networks: str = "sandwich"
+    random_subnets: int = 2
+    distillation: float | None = None
+    zero_init: bool = False
+    regularised: str = "all"
+    ending: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.networks not in DRAWS:
+            raise UnknownNameError("draw of networks", self.networks, list(DRAWS))
+        if self.regularised not in REGULARISED:
+            raise UnknownNameError("regularised networks", self.regularised, list(REGULARISED))
+        if self.random_subnets < 1 or not 0 <= (self.distillation or 0.0) <= 1 or not 0 <= self.ending < 1:
+            raise TrainingError(
+                f"cannot train {self.random_subnets} random networks a step, with a share of distillation of "
+                f"{self.distillation} and a rate that ends at {self.ending} of its highest"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """An optimiser, its rate, and the length of a training.
 
-    A step of sandwich training trains the largest, the smallest and `random_subnets` random networks on one batch.
     `distillation` is the share of a student's loss that imitates its teacher; the labels' loss has the rest. `weight_decay`
-    applies to matrices, kernels and embedding tables, not to norms and biases.
+    applies to matrices, kernels and embedding tables, not to norms and biases. `ema` is the decay of the moving average of
+    the weights, 0 without one.
     """
 
     optimizer: str
@@ -25,16 +61,18 @@ class Recipe:
     epochs: int = 30
     batch_size: int = 64
     warmup_epochs: int = 2
-    random_subnets: int = 2
+    ema: float = 0.0
+    supernet: SupernetRecipe = field(default_factory=SupernetRecipe)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
+        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or not 0 <= self.ema < 1:
             raise TrainingError(
-                f"cannot train for {self.epochs} epochs, batch {self.batch_size}, rate {self.learning_rate}"
+                f"cannot train for {self.epochs} epochs, batch {self.batch_size}, rate {self.learning_rate}, average {self.ema}"
             )
 
 
-RECIPES: Final[Mapping[str, Recipe]] = {
+# The usual recipe of each optimiser.
+BY_OPTIMIZER: Final[Mapping[str, Recipe]] = {
     "sgd": Recipe(
         optimizer="sgd",
         learning_rate=0.2,
@@ -53,4 +91,13 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         distillation=0.5,
         clip_norm=1.0,
     ),
+}
+
+# Sources and deviations of each recipe: docs/training.md.
+RECIPES: Final[Mapping[str, SupernetRecipe]] = {
+    "sandwich": SupernetRecipe(),
+    "bignas": SupernetRecipe(distillation=1.0, zero_init=True, regularised="largest", ending=0.05),
+    "progressive": SupernetRecipe(networks="progressive"),
+    "single-path": SupernetRecipe(networks="single-path"),
+    "alternating": SupernetRecipe(networks="alternating"),
 }

@@ -8,9 +8,10 @@ from pydantic import BeforeValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from hwnas.errors import UnknownNameError
-from hwnas.train.recipes import RECIPES, Recipe
+from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, Recipe
 
 AUTO = "auto"
+SANDWICH = "sandwich"
 
 
 def _text(value: Any) -> Any:
@@ -24,11 +25,23 @@ class TrainingRequest:
 
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training, or of a gradient search.")] = 30
     recipe: Annotated[
+        str, Field(description=f"How the networks of a supernet share its training: {', '.join(RECIPES)}.")
+    ] = SANDWICH
+    optimizer: Annotated[
         str, Field(description="sgd, adamw, or auto: sgd where the space has batch-norms, adamw where it has none.")
     ] = AUTO
     learning_rate: Annotated[
         float | None,
         Field(gt=0, allow_inf_nan=False, description="Highest rate; by default 0.2 of sgd, 0.001 of adamw."),
+    ] = None
+    ema: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Decay of a moving average of the weights, such as 0.99; 0 is without one."),
+    ] = 0.0
+    teacher: Annotated[
+        str | None,
+        BeforeValidator(_text),
+        Field(description="Network whose outputs all networks of the supernet imitate: FILE.onnx or FILE.py:NAME."),
     ] = None
     class_weights: Annotated[
         Literal["none", "balanced"],
@@ -42,14 +55,27 @@ class TrainingRequest:
     @field_validator("recipe")
     @classmethod
     def _known(cls, recipe: str) -> str:
-        if recipe not in (AUTO, *RECIPES):
-            raise UnknownNameError("recipe", recipe, [AUTO, *RECIPES])
+        if recipe not in RECIPES:
+            raise UnknownNameError("recipe", recipe, list(RECIPES))
         return recipe
 
-    def recipe_for(self, usual: str) -> Recipe:
-        """Returns the recipe with the epochs and, where there is one, the learning rate of the request.
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, optimizer: str) -> str:
+        if optimizer not in (AUTO, *BY_OPTIMIZER):
+            raise UnknownNameError("optimizer", optimizer, [AUTO, *BY_OPTIMIZER])
+        return optimizer
 
-        `usual` is the name of the recipe that `auto` stands for.
+    def recipe_for(self, usual: str) -> Recipe:
+        """Returns the optimiser's recipe with the epochs and the other options of the request.
+
+        `usual` is the name of the optimiser that `auto` stands for.
         """
-        recipe = RECIPES[usual if self.recipe == AUTO else self.recipe]
-        return replace(recipe, epochs=self.epochs, learning_rate=self.learning_rate or recipe.learning_rate)
+        recipe = BY_OPTIMIZER[usual if self.optimizer == AUTO else self.optimizer]
+        return replace(
+            recipe,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate or recipe.learning_rate,
+            ema=self.ema,
+            supernet=RECIPES[self.recipe],
+        )

@@ -1,6 +1,6 @@
 """The one training step, and what belongs to it: the optimiser, its rate, the batch, the loss of a student.
 
-A step backpropagates its losses one after another, clips the gradient and moves the weights. Sandwich training, training
+A step backpropagates its losses one after another, clips the gradient and moves the weights. Training of supernets, training
 alone, the weights of a gradient search and tuning differ only in the losses that they give it.
 """
 
@@ -18,7 +18,7 @@ from hwnas.tasks.task import Task
 from hwnas.train.devices import placed
 from hwnas.train.recipes import Recipe
 
-OPTIMIZERS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
+CONSTRUCTORS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
 }
@@ -86,16 +86,19 @@ def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in module.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in module.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return OPTIMIZERS[recipe.optimizer](groups, lr=recipe.learning_rate)
+    return CONSTRUCTORS[recipe.optimizer](groups, lr=recipe.learning_rate)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, epoch: float, recipe: Recipe) -> None:
-    """Sets the learning rate at a time in epochs, fractions included: a linear warm-up, then a cosine to zero."""
+def set_rate(optimizer: torch.optim.Optimizer, epoch: float, recipe: Recipe, ending: float = 0.0) -> None:
+    """Sets the learning rate at a time in epochs, fractions included: a linear warm-up, then a cosine to zero.
+
+    After the warm-up the rate does not fall below the share `ending` of its highest: there it stays constant.
+    """
     warmup = min(recipe.warmup_epochs, recipe.epochs / 4)
     if epoch < warmup:
         share = (epoch + 0.1) / (warmup + 0.1)
     else:
-        share = 0.5 * (1 + float(np.cos(np.pi * (epoch - warmup) / (recipe.epochs - warmup))))
+        share = max(ending, 0.5 * (1 + float(np.cos(np.pi * (epoch - warmup) / (recipe.epochs - warmup)))))
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * share
 
@@ -113,6 +116,6 @@ def device_of(module: nn.Module) -> torch.device:
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
-def usual_recipe(module: nn.Module) -> str:
+def usual_optimizer(module: nn.Module) -> str:
     """Returns `sgd` for a module with batch-norms, else `adamw`: without batch-norms, SGD at its rate diverges."""
     return "sgd" if has_batch_norm(module) else "adamw"

@@ -45,7 +45,7 @@ from hwnas.strategies.workshop import Workshop
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.classification import Classification
 from hwnas.train.devices import TRAINS_ON, training_device
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 
 PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}
 # The share of the data that teaches the weights in TangleNAS's code for this space.
@@ -133,7 +133,7 @@ def searched(
     epochs = max(1, round(arguments.scale * PUBLISHED[method]))
     warmup = round(arguments.warmup * epochs) if relaxation.learns else 0
     recipe = replace(
-        RECIPES["adamw"],
+        BY_OPTIMIZER["adamw"],
         epochs=epochs - warmup,
         learning_rate=arguments.rate,
         weight_decay=5e-4,

@@ -57,7 +57,7 @@ from hwnas.strategies.gradient.selectors import SELECTORS
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.classification import Classification
 from hwnas.terminal import TerminalReporter
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 
 BUDGETS: Final = "40%,55%,70%"
 BETAS: Final = (0.1, 0.6, 2.0, 5.0, 15.0)
@@ -179,7 +179,7 @@ def searched(
         relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(seed)),
         data=data,
         task=Classification(),
-        recipe=replace(RECIPES["sgd"], epochs=arguments.epochs),
+        recipe=replace(BY_OPTIMIZER["sgd"], epochs=arguments.epochs),
         schedule=Schedule(warmup_epochs=3),
         penalty=chosen_penalty,
         constraints=[constraint],

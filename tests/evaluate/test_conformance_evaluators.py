@@ -27,12 +27,12 @@ from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
 from hwnas.tasks.task import Metric
 from hwnas.testing.evaluators import EvaluatorSuite, NetworksSuite
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 from hwnas.train.weights import save_weights
 
 CPU = torch.device("cpu")
 TASK = load_task("classification")
-RECIPE = replace(RECIPES["sgd"], epochs=1, batch_size=16, learning_rate=0.05)
+RECIPE = replace(BY_OPTIMIZER["sgd"], epochs=1, batch_size=16, learning_rate=0.05)
 
 
 @cache

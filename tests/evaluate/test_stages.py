@@ -28,7 +28,7 @@ from hwnas.spaces import load_space
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
 from hwnas.tasks.task import Metric
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 
 CPU = torch.device("cpu")
 TASK = load_task("classification")
@@ -118,7 +118,7 @@ def test_another_split_has_another_score(supernet: Supernet, data: ImageData) ->
 
 
 def training(data: Dataset, folder: Path, epochs: int = 4) -> NetworkTraining:
-    recipe = replace(RECIPES["sgd"], epochs=epochs, batch_size=32, learning_rate=0.05)
+    recipe = replace(BY_OPTIMIZER["sgd"], epochs=epochs, batch_size=32, learning_rate=0.05)
     return NetworkTraining(data=data, task=TASK, recipe=recipe, seed=0, device=CPU, folder=folder)
 
 

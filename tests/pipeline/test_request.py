@@ -27,7 +27,8 @@ OPTIONS = st.fixed_dictionaries(
         "max_peak_mib": st.none() | st.floats(1e-3, 1e3),
         "device": st.sampled_from([("cpu",), ("cpu", "cpu+threads=2")]),
         "seed": st.integers(0, 2**31),
-        "recipe": st.sampled_from(["auto", "sgd", "adamw"]),
+        "recipe": st.sampled_from(["sandwich", "bignas", "single-path"]),
+        "optimizer": st.sampled_from(["auto", "sgd", "adamw"]),
         "learning_rate": st.none() | st.floats(1e-6, 10),
         "table": st.lists(st.text(min_size=1, max_size=5), max_size=2).map(tuple),
         "evaluations": st.integers(1, 500),
@@ -60,7 +61,14 @@ def test_no_option_belongs_to_two_parts() -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"recipe": "lamb"}, UnknownNameError, "unknown recipe 'lamb'; known: adamw, auto, sgd"),
+        ({"optimizer": "lamb"}, UnknownNameError, "unknown optimizer 'lamb'; known: adamw, auto, sgd"),
+        (
+            {"recipe": "sgd"},
+            UnknownNameError,
+            "unknown recipe 'sgd'; known: alternating, bignas, progressive, sandwich",
+        ),
+        ({"ema": 1.0}, HwnasError, "--ema must be"),
+        ({"final_teacher": "external"}, HwnasError, "--final-teacher external needs --teacher"),
         ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be above 0, not 0\.0"),
         ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be a finite number, not nan"),
         ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),

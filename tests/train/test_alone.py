@@ -16,11 +16,12 @@ from hwnas.data.dataset import load_data
 from hwnas.data.images import ImageData
 from hwnas.modules.assemble import network
 from hwnas.tasks.registry import load_task
-from hwnas.train.alone import Teacher, train_network
-from hwnas.train.recipes import RECIPES
+from hwnas.train.alone import train_network
+from hwnas.train.recipes import BY_OPTIMIZER
+from hwnas.train.teacher import Teacher
 
 TASK = load_task("classification")
-RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
+RECIPE = replace(BY_OPTIMIZER["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")

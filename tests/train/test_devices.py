@@ -51,9 +51,9 @@ from hwnas.tasks.registry import TASKS, load_task
 from hwnas.train.alone import train_network
 from hwnas.train.checkpoint import restored, save_checkpoint
 from hwnas.train.devices import described, training_device
-from hwnas.train.recipes import RECIPES
-from hwnas.train.sandwich import train_supernet
+from hwnas.train.recipes import BY_OPTIMIZER
 from hwnas.train.step import optimizer_of
+from hwnas.train.supernet import train_supernet
 from hwnas.train.weights import load_supernet, save_supernet
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ THERE = torch.device("meta", 1)
 TASK = load_task("classification")
 # Of torch's, who cannot know that this meta device has values.
 pytestmark = pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
-RECIPE = replace(RECIPES["sgd"], epochs=2, batch_size=32, learning_rate=0.05)
+RECIPE = replace(BY_OPTIMIZER["sgd"], epochs=2, batch_size=32, learning_rate=0.05)
 aten = torch.ops.aten
 CROSSING = {aten.copy_.default, aten._to_copy.default}
 BRACKETS = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
@@ -335,14 +335,14 @@ def test_a_checkpoint_of_a_gpu_goes_on_where_there_is_none(
     space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supernet, path = supernet_on(CPU, space), tmp_path / "c.pt"
-    optimizer = optimizer_of(supernet, RECIPES["adamw"])
+    optimizer = optimizer_of(supernet, BY_OPTIMIZER["adamw"])
     supernet(torch.randn(2, *space.input_shape), space.largest()).sum().backward()
     optimizer.step()
     parts = {"weights": supernet, "optimizer": optimizer}
     of_a_gpu(path, monkeypatch, lambda: save_checkpoint(path, 3, parts))
     before = state(supernet)
     fresh = Supernet(space)
-    assert restored(path, {"weights": fresh, "optimizer": optimizer_of(fresh, RECIPES["adamw"])})["epoch"] == 3
+    assert restored(path, {"weights": fresh, "optimizer": optimizer_of(fresh, BY_OPTIMIZER["adamw"])})["epoch"] == 3
     require_equal(state(fresh), before)
 
 

@@ -16,8 +16,8 @@ from hwnas.errors import RunError, TrainingError
 from hwnas.spaces import load_space
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
-from hwnas.train.recipes import RECIPES
-from hwnas.train.step import set_rate, shuffled_batches, steps_of, student_loss, training_step, usual_recipe
+from hwnas.train.recipes import BY_OPTIMIZER
+from hwnas.train.step import set_rate, shuffled_batches, steps_of, student_loss, training_step, usual_optimizer
 from hwnas.train.weights import load_supernet, save_supernet
 
 
@@ -70,7 +70,7 @@ def test_a_student_imitates_by_the_recipes_share(share: float) -> None:
     task, generator = load_task("classification"), torch.Generator().manual_seed(0)
     outputs, teacher = torch.randn(2, 6, 3, generator=generator)
     labels = torch.arange(6) % 3
-    recipe = replace(RECIPES["sgd"], distillation=share)
+    recipe = replace(BY_OPTIMIZER["sgd"], distillation=share)
     labelled = task.loss(outputs, labels, smoothing=recipe.label_smoothing)
     expected = (1 - share) * labelled + share * task.imitation(outputs, teacher)
     torch.testing.assert_close(student_loss(task, outputs, labels, teacher, recipe), expected)
@@ -84,20 +84,20 @@ def space() -> SearchSpace:
     return hwnas.space("mobilenet", resolution=16, width=0.25)
 
 
-def test_the_usual_recipe_follows_the_batch_norms(space: SearchSpace) -> None:
+def test_the_usual_optimizer_follows_the_batch_norms(space: SearchSpace) -> None:
     tokens = load_space(f"{Path(__file__).parent / 'token_space.py'}:build")
-    assert usual_recipe(Supernet(space)) == "sgd"
-    assert usual_recipe(Supernet(tokens)) == "adamw"
+    assert usual_optimizer(Supernet(space)) == "sgd"
+    assert usual_optimizer(Supernet(tokens)) == "adamw"
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0.0}])
 def test_a_recipe_that_cannot_train_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(TrainingError, match="cannot train for"):
-        replace(RECIPES["sgd"], **wrong)
+        replace(BY_OPTIMIZER["sgd"], **wrong)
 
 
 def test_the_rate_rises_to_the_recipes_and_falls_to_zero() -> None:
-    recipe = replace(RECIPES["sgd"], epochs=8)
+    recipe = replace(BY_OPTIMIZER["sgd"], epochs=8)
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
     rates = []
     for epoch in np.linspace(0, 8, 33):
@@ -108,9 +108,21 @@ def test_the_rate_rises_to_the_recipes_and_falls_to_zero() -> None:
     assert all(np.diff(rates[: peak + 1]) > 0) and all(np.diff(rates[peak:]) < 0)
 
 
+def test_a_constant_ending_is_the_cosine_until_it_falls_to_that_share() -> None:
+    recipe = replace(BY_OPTIMIZER["sgd"], epochs=8)
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    for epoch in np.linspace(0, 8, 33):
+        set_rate(optimizer, float(epoch), recipe)
+        cosine = optimizer.param_groups[0]["lr"]
+        set_rate(optimizer, float(epoch), recipe, 0.05)
+        warm = epoch < recipe.warmup_epochs
+        assert optimizer.param_groups[0]["lr"] == (cosine if warm else max(cosine, 0.05 * recipe.learning_rate))
+    assert optimizer.param_groups[0]["lr"] == 0.05 * recipe.learning_rate
+
+
 @pytest.mark.parametrize("count", [7, 64, 65, 200])
 def test_batches_have_one_size_and_no_example_twice(count: int) -> None:
-    recipe = RECIPES["sgd"]
+    recipe = BY_OPTIMIZER["sgd"]
     batches = list(shuffled_batches(np.arange(count), recipe, np.random.default_rng(0)))
     assert len(batches) == steps_of(count, recipe)
     assert {len(batch) for batch in batches} == {min(count, recipe.batch_size)}

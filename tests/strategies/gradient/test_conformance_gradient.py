@@ -14,7 +14,7 @@ from hwnas.strategies.workshop import Training
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
 from hwnas.testing.strategies import WeightTrainingSuite
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 
 
 @cache
@@ -33,7 +33,7 @@ def training() -> Training:
     return Training(
         data=load_data("digits", space().input_shape, outputs=10, limit=128),
         task=load_task("classification"),
-        recipe=replace(RECIPES["sgd"], epochs=2),
+        recipe=replace(BY_OPTIMIZER["sgd"], epochs=2),
         device=torch.device("cpu"),
         new_supernet=new_supernet,
     )

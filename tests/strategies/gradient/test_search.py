@@ -27,9 +27,9 @@ from hwnas.strategies.gradient.search import GradientSearch
 from hwnas.strategies.gradient.steps import Chance
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 
-RECIPE = replace(RECIPES["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
+RECIPE = replace(BY_OPTIMIZER["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
 HALVED = Schedule(warmup_epochs=1, phases=(Phase(), Phase(kept=0.5)))
 
 

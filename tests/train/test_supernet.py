@@ -1,7 +1,8 @@
-"""Laws of sandwich training, on digits and on text, with small networks."""
+"""Laws of supernet training, on digits and on text, with small networks."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.images import ImageData
 from hwnas.data.text import TextData
-from hwnas.errors import RunError, TrainingError
+from hwnas.errors import HwnasError, RunError, TrainingError
 from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import SupernetSource
@@ -24,9 +25,9 @@ from hwnas.evaluate.stages import Recalibrate
 from hwnas.spaces import load_space
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
-from hwnas.train.recipes import RECIPES
-from hwnas.train.sandwich import sandwich_losses, train_supernet
-from hwnas.train.step import training_step, usual_recipe
+from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, SupernetRecipe
+from hwnas.train.step import training_step, usual_optimizer
+from hwnas.train.supernet import supernet_losses, train_supernet
 
 CPU = torch.device("cpu")
 CLASSIFICATION, LANGUAGE = load_task("classification"), load_task("language")
@@ -61,8 +62,10 @@ def text(tmp_path_factory: pytest.TempPathFactory, tokens: SearchSpace) -> TextD
     return load_data(f"text:{path}", tokens.input_shape, vocabulary=tokens.vocabulary, limit=320)
 
 
-def train(space: SearchSpace, data: Dataset, checkpoint: Path, epochs: int, of: int | None = None) -> Supernet:
-    """Trains `epochs` epochs of a schedule of `of`."""
+def train(
+    space: SearchSpace, data: Dataset, checkpoint: Path, epochs: int, of: int | None = None, **changes: Any
+) -> Supernet:
+    """Trains `epochs` epochs of a schedule of `of`, by the usual recipe with changes."""
     torch.manual_seed(0)
     supernet = Supernet(space)
 
@@ -74,12 +77,13 @@ def train(space: SearchSpace, data: Dataset, checkpoint: Path, epochs: int, of: 
             if text.startswith(f"epoch {epochs}/"):
                 raise StoppedError
 
-    recipe = replace(RECIPES[usual_recipe(supernet)], epochs=of or epochs)
+    recipe = replace(BY_OPTIMIZER[usual_optimizer(supernet)], epochs=of or epochs, **changes)
     task = CLASSIFICATION if space.vocabulary is None else LANGUAGE
+    reporter = StopAfter() if of else Silent()
     try:
-        train_supernet(supernet, data, task, recipe, seed=0, checkpoint=checkpoint, reporter=StopAfter())
+        train_supernet(supernet, data, task, recipe, seed=0, checkpoint=checkpoint, reporter=reporter)
     except StoppedError:
-        assert epochs < recipe.epochs or of is None
+        assert epochs < recipe.epochs
     return supernet
 
 
@@ -130,7 +134,7 @@ def test_training_learns(space: SearchSpace, data: ImageData, tmp_path: Path) ->
 def test_training_on_text_learns_the_next_letter(tokens: SearchSpace, text: TextData, tmp_path: Path) -> None:
     torch.manual_seed(0)
     supernet = Supernet(tokens)
-    recipe = replace(RECIPES["adamw"], epochs=20, learning_rate=0.01)  # so few weights bear a higher rate
+    recipe = replace(BY_OPTIMIZER["adamw"], epochs=20, learning_rate=0.01)  # so few weights bear a higher rate
     train_supernet(supernet, text, LANGUAGE, recipe, seed=0, checkpoint=tmp_path / "c.pt", reporter=Silent())
     for arch in (tokens.largest(), tokens.smallest()):
         metrics = score(supernet, text, arch)
@@ -138,15 +142,35 @@ def test_training_on_text_learns_the_next_letter(tokens: SearchSpace, text: Text
         assert metrics["accuracy"] > 0.95
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_every_kind_of_network(
+def test_training_by_any_recipe_that_was_stopped_resumes_exactly(
+    space: SearchSpace, few: ImageData, tmp_path: Path, name: str, ema: float
+) -> None:
+    changes = {"ema": ema, "supernet": RECIPES[name]}
+    whole = weights(train(space, few, tmp_path / "whole.pt", 4, **changes))
+    kept = torch.load(tmp_path / "whole.pt", weights_only=True)
+    for epochs in (1, 3):
+        train(space, few, tmp_path / "stopped.pt", epochs, of=4, **changes)
+    require_equal(whole, weights(train(space, few, tmp_path / "stopped.pt", 4, **changes)))
+    if ema:
+        require_equal(whole, {key.removeprefix("module."): each for key, each in kept["average"].items() if "." in key})
+    assert (whole.keys() == kept["weights"].keys()) and all_equal(whole, kept["weights"]) == (not ema)
+
+
+def all_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", BY_OPTIMIZER)
+def test_every_optimizer_trains_every_kind_of_network(
     space: SearchSpace, data: ImageData, tokens: SearchSpace, text: TextData, tmp_path: Path, name: str
 ) -> None:
     for kind, examples, task in ((space, data, CLASSIFICATION), (tokens, text, LANGUAGE)):
         torch.manual_seed(0)
         supernet = Supernet(kind)
         before = score(supernet, examples, kind.largest())
-        recipe, checkpoint = replace(RECIPES[name], epochs=4), tmp_path / f"{kind.name}.pt"
+        recipe, checkpoint = replace(BY_OPTIMIZER[name], epochs=4), tmp_path / f"{kind.name}.pt"
         train_supernet(supernet, examples, task, recipe, seed=0, checkpoint=checkpoint, reporter=Silent())
         assert score(supernet, examples, kind.largest())["loss"] < before["loss"]
 
@@ -186,10 +210,11 @@ def test_students_learn_from_the_largest_network_by_the_recipes_share(
     torch.manual_seed(0)
     supernet = Supernet(tokens)
     x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
-    recipe = replace(RECIPES["adamw"], distillation=share)
+    recipe = replace(BY_OPTIMIZER["adamw"], distillation=share)
     archs = [tokens.largest(), tokens.smallest()]
     still = torch.optim.SGD(supernet.parameters(), lr=0.0)
-    first = training_step(supernet, still, sandwich_losses(supernet, (x, labels), LANGUAGE, archs, recipe), 1e9)
+    losses = supernet_losses(supernet, (x, labels), LANGUAGE, archs, recipe, largest=archs[0])
+    first = training_step(supernet, still, losses, 1e9)
     stepped = [parameter.grad for parameter in supernet.parameters()]
     large, small = (supernet(x, arch).flatten(0, 1) for arch in archs)
     target = {"labels": labels.flatten(), "teacher": large.detach().softmax(1)}[other]
@@ -198,3 +223,76 @@ def test_students_learn_from_the_largest_network_by_the_recipes_share(
     for one, two in zip(stepped, expected, strict=True):
         torch.testing.assert_close(one, two)
     assert first == pytest.approx(float(F.cross_entropy(large.detach(), labels.flatten())))
+
+
+@pytest.mark.parametrize("regularised", ["all", "largest"])
+def test_students_of_bignas_see_no_labels(tokens: SearchSpace, text: TextData, regularised: str) -> None:
+    """The gradient of a student is that of its distance to the largest network, whatever the labels are."""
+    torch.manual_seed(0)
+    supernet = Supernet(tokens)
+    x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
+    recipe = replace(
+        BY_OPTIMIZER["adamw"], label_smoothing=0.1, supernet=replace(RECIPES["bignas"], regularised=regularised)
+    )
+    archs = [tokens.largest(), tokens.smallest()]
+    losses = list(supernet_losses(supernet, (x, labels), LANGUAGE, archs, recipe, largest=archs[0]))
+    others = list(supernet_losses(supernet, (x, 1 - labels.clamp(0, 1)), LANGUAGE, archs, recipe, largest=archs[0]))
+    assert float(losses[0]) != float(others[0]) and float(losses[1]) == float(others[1])
+    large, small = (supernet(x, arch).flatten(0, 1) for arch in archs)
+    expected = torch.autograd.grad(F.cross_entropy(small, large.detach().softmax(1)), list(supernet.parameters()))
+    for one, two in zip(torch.autograd.grad(losses[1], list(supernet.parameters())), expected, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_label_smoothing_is_of_the_largest_network_alone(tokens: SearchSpace, text: TextData) -> None:
+    supernet = Supernet(tokens)
+    x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
+    archs = [tokens.largest(), tokens.smallest()]
+    shared = SupernetRecipe(distillation=0.0, regularised="largest")
+    recipe = replace(BY_OPTIMIZER["adamw"], label_smoothing=0.1, supernet=shared)
+    losses = supernet_losses(supernet, (x, labels), LANGUAGE, archs, recipe, largest=archs[0])
+    for arch, loss, smoothing in zip(archs, losses, (0.1, 0.0), strict=True):
+        torch.testing.assert_close(loss, LANGUAGE.loss(supernet(x, arch), labels, smoothing=smoothing))
+
+
+def test_dropout_is_of_the_largest_network_alone() -> None:
+    space = hwnas.space("conv_macro", resolution=16, features=16)
+    supernet, x, labels = Supernet(space), torch.randn(8, *space.input_shape), torch.arange(8)
+    archs = [space.largest(), space.smallest()]
+
+    def losses(regularised: str) -> list[float]:
+        shared = SupernetRecipe(distillation=0.0, regularised=regularised)
+        recipe = replace(BY_OPTIMIZER["sgd"], supernet=shared, label_smoothing=0.0)
+        of_step = supernet_losses(supernet, (x, labels), CLASSIFICATION, archs, recipe, largest=archs[0])
+        return [float(loss) for loss in of_step]
+
+    (large, small), (large_again, small_again) = losses("largest"), losses("largest")
+    assert large != large_again and small == small_again
+    assert losses("all")[1] != losses("all")[1]
+    supernet.eval()
+    assert losses("all")[1] == pytest.approx(small)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_an_external_teacher_teaches_every_network_by_the_recipes_share(
+    tokens: SearchSpace, text: TextData, share: float
+) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(tokens)
+    x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
+    recipe = replace(BY_OPTIMIZER["adamw"], supernet=SupernetRecipe(distillation=share))
+    outputs, archs = torch.randn(8, 8, 7), [tokens.largest(), tokens.smallest()]
+    losses = supernet_losses(
+        supernet, (x, labels), LANGUAGE, archs, recipe, largest=archs[0], teacher=lambda x: outputs[: len(x)]
+    )
+    for arch, loss in zip(archs, losses, strict=True):
+        y = supernet(x, arch)
+        torch.testing.assert_close(
+            loss, (1 - share) * LANGUAGE.loss(y, labels) + share * LANGUAGE.imitation(y, outputs)
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"networks": "all"}, {"regularised": "none"}, {"distillation": 2.0}, {"ending": 1}])
+def test_a_supernet_recipe_that_cannot_train_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(HwnasError, match=r"unknown|cannot train"):
+        SupernetRecipe(**wrong)
