@@ -702,6 +702,21 @@ def test_data_that_changed_since_the_run_is_noticed(hwnas: Run, tmp_path: Path) 
     assert "has changed since" in outcome.message
 
 
+def test_a_supernet_is_trained_by_a_recipe_with_an_average_and_a_teacher(hwnas: Run, tmp_path: Path) -> None:
+    options = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--data", "digits", "--limit-images", "64"]
+    teachers = Path(__file__).parents[1] / "train" / "teachers.py"
+    options += ["--epochs", "1", "--recipe", "alternating", "--ema", "0.9", "--out", str(tmp_path / "run"), "--teacher"]
+    refused = hwnas("train", *options, f"{teachers}:narrow")
+    assert refused.code == 2 and "gives (2, 4) for inputs of shape (2, 3, 16, 16)" in refused.message
+    assert not (tmp_path / "run").exists()
+    assert hwnas("train", *options, f"{teachers}:build").code == 0
+    recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
+    assert (recipe["ema"], recipe["supernet"]["networks"]) == (0.9, "alternating")
+    assert hwnas("train", "--resume", "--out", tmp_path / "run").code == 0
+    help_text = hwnas("search", "--help").out
+    assert all(option in help_text for option in ("--recipe", "--optimizer", "--ema", "--teacher"))
+
+
 def test_a_space_of_four_architectures_can_be_searched(hwnas: Run, tmp_path: Path) -> None:
     options = [*TINY, "--space-option", "blocks=1", "--batch", "64", "--latency-budget", "300%"]
     outcome = hwnas("search", *options, "--out", tmp_path / "run", "--json")

@@ -182,6 +182,7 @@ PLACES: list[tuple[str, Any]] = [
     ("request.strategy.name", "EVIL:Strategy"),
     ("request.goal.objectives", "loss, EVIL:cost"),
     ("request.goal.limit", ["EVIL:cost <= 3"]),
+    ("request.training.teacher", "EVIL:make"),
     ("request.devices.runtime", "EVIL:RUNTIME"),
     ("request.devices.device", ["cpu+runtime=EVIL:RUNTIME"]),
     ("devices.0.conditions.runtime", "EVIL:RUNTIME 1.0"),

@@ -138,6 +138,17 @@ def test_a_run_from_before_the_option_goes_on_with_its_augmentation(began_with: 
     assert stored_request(stored, Path("run.json")).data.augmentation == goes_on_with
 
 
+@pytest.mark.parametrize("optimizer", ["auto", "adamw"])
+def test_a_run_from_before_the_optimizer_had_a_flag_goes_on_with_it(optimizer: str) -> None:
+    request = search_request({"optimizer": optimizer, "epochs": 3})
+    stored = {"request": json.loads(json.dumps(request.describe()))}
+    training = stored["request"]["training"]
+    training["recipe"] = training.pop("optimizer")
+    for name in ("ema", "teacher"):
+        del training[name]
+    assert stored_request(stored, Path("run.json")) == request
+
+
 def test_a_stored_augmentation_is_kept() -> None:
     request = search_request({"augmentation": "none", "background": "black", "skip_damaged": True})
     stored = {"request": json.loads(json.dumps(request.describe())), "data": {"augmentation": "shift+flip"}}

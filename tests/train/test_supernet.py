@@ -142,20 +142,30 @@ def test_training_on_text_learns_the_next_letter(tokens: SearchSpace, text: Text
         assert metrics["accuracy"] > 0.95
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("name", RECIPES)
 def test_training_by_any_recipe_that_was_stopped_resumes_exactly(
-    space: SearchSpace, few: ImageData, tmp_path: Path, name: str, ema: float
+    tokens: SearchSpace, text: TextData, tmp_path: Path, name: str
 ) -> None:
-    changes = {"ema": ema, "supernet": RECIPES[name]}
-    whole = weights(train(space, few, tmp_path / "whole.pt", 4, **changes))
-    kept = torch.load(tmp_path / "whole.pt", weights_only=True)
-    for epochs in (1, 3):
-        train(space, few, tmp_path / "stopped.pt", epochs, of=4, **changes)
-    require_equal(whole, weights(train(space, few, tmp_path / "stopped.pt", 4, **changes)))
-    if ema:
-        require_equal(whole, {key.removeprefix("module."): each for key, each in kept["average"].items() if "." in key})
-    assert (whole.keys() == kept["weights"].keys()) and all_equal(whole, kept["weights"]) == (not ema)
+    require_resumed(tokens, text, tmp_path, epochs=4, ema=0.9, supernet=RECIPES[name])
+
+
+def test_progressive_training_of_batch_norms_with_an_average_resumes_exactly(
+    space: SearchSpace, few: ImageData, tmp_path: Path
+) -> None:
+    progressive = replace(RECIPES["progressive"], random_subnets=1, zero_init=True)
+    require_resumed(space, few, tmp_path, epochs=2, ema=0.9, supernet=progressive)
+
+
+def require_resumed(space: SearchSpace, data: Dataset, folder: Path, *, epochs: int, **changes: Any) -> None:
+    """Requires equal weights of a whole training and one that stopped after every epoch, which are those of the average."""
+    whole = weights(train(space, data, folder / "whole.pt", epochs, **changes))
+    for stopped in range(1, epochs):
+        train(space, data, folder / "stopped.pt", stopped, of=epochs, **changes)
+    require_equal(whole, weights(train(space, data, folder / "stopped.pt", epochs, **changes)))
+    kept = torch.load(folder / "whole.pt", weights_only=True)
+    average = {name.removeprefix("module."): each for name, each in kept["average"].items() if name != "n_averaged"}
+    require_equal(whole, average)
+    assert not all_equal(whole, kept["weights"])
 
 
 def all_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -237,10 +247,14 @@ def test_students_of_bignas_see_no_labels(tokens: SearchSpace, text: TextData, r
     archs = [tokens.largest(), tokens.smallest()]
     losses = list(supernet_losses(supernet, (x, labels), LANGUAGE, archs, recipe, largest=archs[0]))
     others = list(supernet_losses(supernet, (x, 1 - labels.clamp(0, 1)), LANGUAGE, archs, recipe, largest=archs[0]))
-    assert float(losses[0]) != float(others[0]) and float(losses[1]) == float(others[1])
+    assert not torch.equal(losses[0], others[0]) and torch.equal(losses[1], others[1])
     large, small = (supernet(x, arch).flatten(0, 1) for arch in archs)
-    expected = torch.autograd.grad(F.cross_entropy(small, large.detach().softmax(1)), list(supernet.parameters()))
-    for one, two in zip(torch.autograd.grad(losses[1], list(supernet.parameters())), expected, strict=True):
+    parameters = list(supernet.parameters())
+    distance = F.cross_entropy(small, large.detach().softmax(1))
+    stepped, expected = (
+        torch.autograd.grad(loss, parameters, materialize_grads=True) for loss in (losses[1], distance)
+    )
+    for one, two in zip(stepped, expected, strict=True):
         torch.testing.assert_close(one, two)
 
 
@@ -264,7 +278,7 @@ def test_dropout_is_of_the_largest_network_alone() -> None:
         shared = SupernetRecipe(distillation=0.0, regularised=regularised)
         recipe = replace(BY_OPTIMIZER["sgd"], supernet=shared, label_smoothing=0.0)
         of_step = supernet_losses(supernet, (x, labels), CLASSIFICATION, archs, recipe, largest=archs[0])
-        return [float(loss) for loss in of_step]
+        return [float(loss.detach()) for loss in of_step]
 
     (large, small), (large_again, small_again) = losses("largest"), losses("largest")
     assert large != large_again and small == small_again
