@@ -16,7 +16,7 @@ class Template:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self.module = module.train()  # a part may have been made in eval mode
         # All parameters and buffers, with every place where they stand: tied parameters stand in several.
         self._own: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
         self._places: dict[str, list[tuple[dict[str, Any], str]]] = {
