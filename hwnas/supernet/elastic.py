@@ -11,7 +11,6 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from hwnas.core.operator import Operator
 from hwnas.errors import SpaceError
@@ -19,6 +18,7 @@ from hwnas.modules.build import build
 from hwnas.modules.declared import naming
 from hwnas.supernet.masks import KERNEL_AXES_FROM
 from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes
+from hwnas.supernet.template import Template
 
 
 @final
@@ -33,13 +33,13 @@ class ElasticLayer(nn.Module):
         self.name = name
         self._entangled = entangled
         # Modules without storage, one per operator: their forward methods run, their shapes are those of the slices.
-        self._templates: dict[str, nn.Module] = {}
+        self._templates: dict[str, Template] = {}
         self._operators: dict[str, Operator] = {}
         families: dict[str, list[Operator]] = {}
         for operator in operators:
             if operator.key not in self._templates:
                 with torch.device("meta"):
-                    self._templates[operator.key] = build(operator)
+                    self._templates[operator.key] = Template(build(operator))
                 self._operators[operator.key] = operator
                 families.setdefault(self._family(operator), []).append(operator)
         for family, members in families.items():
@@ -51,15 +51,15 @@ class ElasticLayer(nn.Module):
     def _add_family(self, family: str, members: list[Operator]) -> None:
         shapes: dict[str, list[int]] = {}
         for operator in members:
-            for name, tensor in _tensors(self._templates[operator.key]).items():
-                largest = shapes.setdefault(name, list(tensor.shape))
-                shapes[name] = [max(pair) for pair in zip(largest, tensor.shape, strict=True)]
+            for name, shape in self._templates[operator.key].shapes.items():
+                largest = shapes.setdefault(name, list(shape))
+                shapes[name] = [max(pair) for pair in zip(largest, shape, strict=True)]
         missing = dict(shapes)
         for operator in reversed(members):  # the largest operator usually comes last
             if not missing:
                 return
-            tensors = _tensors(self._templates[operator.key])
-            if any(list(tensors[name].shape) == missing[name] for name in missing if name in tensors):
+            own = self._templates[operator.key].shapes
+            if any(list(own[name]) == missing[name] for name in missing if name in own):
                 fresh = build(operator)
                 for name, tensor in _tensors(fresh).items():
                     if list(tensor.shape) == missing.get(name):
@@ -79,7 +79,7 @@ class ElasticLayer(nn.Module):
 
     def template(self, operator: Operator) -> nn.Module:
         """Returns the operator's module without storage."""
-        return self._templates[operator.key]
+        return self._templates[operator.key].module
 
     @cached_property
     def _groups(self) -> dict[str, str]:
@@ -113,25 +113,22 @@ class ElasticLayer(nn.Module):
             if all(covers(parameter_shapes(self.template(member)), small) for small in shapes)
         )
 
-    def slices(self, operator: Operator, template: nn.Module | None = None) -> Mapping[str, Tensor]:
+    def slices(self, operator: Operator, template: Template | None = None) -> Mapping[str, Tensor]:
         """Returns the operator's parameters and statistics, by name, as views of the shared ones; gradients flow through.
 
         A `template` with smaller parameters replaces the operator's own.
         """
-        tensors = _tensors(self._templates[operator.key] if template is None else template)
-        return {
-            name: _slice(getattr(self, _stored(self._family(operator), name)), tensor.shape)
-            for name, tensor in tensors.items()
-        }
+        family = self._family(operator)
+        shapes = (template or self._templates[operator.key]).shapes
+        return {name: _slice(getattr(self, _stored(family, name)), shape) for name, shape in shapes.items()}
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:
         """Returns the operator's output on the shared weights; train mode updates the shared statistics in place.
 
         Raises SpaceError where the module's code fails.
         """
-        template = self._templates[operator.key].train(self.training)
         with naming(self.name, operator):
-            return functional_call(template, dict(self.slices(operator)), (x,))  # type: ignore[no-any-return]
+            return self._templates[operator.key](self.slices(operator), x, training=self.training)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -145,6 +142,8 @@ def _stored(family: str, name: str) -> str:
 
 
 def _slice(tensor: Tensor, shape: torch.Size) -> Tensor:
+    if tensor.shape == shape:
+        return tensor
     for axis, size in enumerate(shape):
         extra = tensor.shape[axis] - size
         if extra:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
@@ -19,6 +18,7 @@ from hwnas.modules.declared import naming
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.masks import Superposition, mask_layer_norms
 from hwnas.supernet.nesting import parameter_shapes, positions
+from hwnas.supernet.template import Template
 
 
 @final
@@ -95,23 +95,23 @@ class _Nested:
         self._cover = elastic.cover(operators)
         self._runs = part_of(self._cover, partial)
         with torch.device("meta"):
-            self._template: nn.Module = build(self._runs)
-            self._sliced, *nested = [
+            template = build(self._runs)
+            sliced, *nested = [
                 elastic.template(operator) if partial == 1 else build(part_of(operator, partial))
                 for operator in (self._cover, *operators)
             ]
-        shapes = [parameter_shapes(template) for template in nested]
-        self._superposition = Superposition(shapes, parameter_shapes(self._template), like)
-        self._norms = mask_layer_norms(self._template, self._superposition.names)
+        shapes = [parameter_shapes(module) for module in nested]
+        self._superposition = Superposition(shapes, parameter_shapes(template), like)
+        self._norms = mask_layer_norms(template, self._superposition.names)
+        self._template, self._sliced = Template(template), Template(sliced)
 
     def __call__(self, x: Tensor, weights_M: Tensor) -> Tensor:
         tensors = self._elastic.slices(self._cover, self._sliced)
         masked = self._superposition.masked(tensors, weights_M)
         remade = self._superposition.remade(tensors, weights_M, masked)
         masked |= {f"{norm}.mask": self._superposition.mask(f"{norm}.weight", weights_M) for norm in self._norms}
-        template = self._template.train(self._elastic.training)
         with remade, naming(self._elastic.name, self._runs):
-            return functional_call(template, masked, (fitted(x, self._runs.input_shape),))  # type: ignore[no-any-return]
+            return self._template(masked, fitted(x, self._runs.input_shape), training=self._elastic.training)
 
 
 def part_of(operator: Operator, partial: int) -> Operator:

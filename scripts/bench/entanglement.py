@@ -53,12 +53,6 @@ class Trained:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def state_bytes(self) -> int:
-        """Returns the bytes of weights, statistics and momentum."""
-        momenta = [value for state in self.optimizer.state.values() for value in state.values()]
-        tensors = [*self.module.parameters(), *self.module.buffers(), *momenta]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,8 +73,8 @@ def main() -> None:
     x, labels = batch_of(space, arguments.batch, torch.device(arguments.device))
     relaxation = Relaxation(space, sampler("drnas"), torch.Generator(x.device).manual_seed(0))
     kept = {name: made for name, made in variants(space, relaxation, x.device).items() if name not in arguments.without}
-    peak_mib = {name: peak_bytes(trained, x, labels) / MIB for name, trained in kept.items()}
     steps = {name: lambda trained=trained: trained.step(x, labels) for name, trained in kept.items()}
+    peak_mib = {name: peak_bytes(steps[name], each.module, each.optimizer) / MIB for name, each in kept.items()}
     steps["E[cost]"] = expectation(space, relaxation, arguments.predictor)
     times = interleaved_ms(steps, arguments.rounds, x.device)
     p10_ms = {name: float(np.percentile(times_ms, 10)) for name, times_ms in times.items()}
@@ -189,17 +183,25 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_bytes(trained: Trained, x: Tensor, labels: Tensor) -> int:
+def peak_bytes(step: Callable[[], object], module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Returns the peak memory of the second step, whose momentum is allocated, in bytes."""
-    trained.step(x, labels)
-    if x.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(x.device)
-        start = torch.cuda.memory_allocated(x.device)
-        trained.step(x, labels)
-        return trained.state_bytes() + torch.cuda.max_memory_allocated(x.device) - start
+    step()
+    device = next(module.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        start = torch.cuda.memory_allocated(device)
+        step()
+        return state_bytes(module, optimizer) + torch.cuda.max_memory_allocated(device) - start
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        trained.step(x, labels)
-    return trained.state_bytes() + int(np.cumsum([0, *allocations(profiler)]).max())
+        step()
+    return state_bytes(module, optimizer) + int(np.cumsum([0, *allocations(profiler)]).max())
+
+
+def state_bytes(module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Returns the bytes of weights, statistics and momentum."""
+    momenta = [value for state in optimizer.state.values() for value in state.values()]
+    tensors = [*module.parameters(), *module.buffers(), *momenta]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))
 
 
 def allocations(profiler: profile) -> Iterator[int]:
