@@ -251,17 +251,13 @@ def test_a_step_of_gates_moves_drawn_options_alone_and_keeps_the_probabilities_o
     batch = data.training_batch(np.arange(16), np.random.default_rng(0))
     source = torch.Generator().manual_seed(0)
     for _ in range(3):
-        state, before = source.get_state(), relaxation.logits.detach().clone()
+        same = torch.Generator()
+        same.set_state(source.get_state())
+        drawn, before = relaxation.draw(1.0, same), relaxation.logits.detach().clone()
         probabilities = {name: p_K.detach().clone() for name, p_K in relaxation.probabilities().items()}
-        steps.arch_step(batch, Chance(1.0, source))
-        again = torch.Generator()
-        again.set_state(state)
-        with torch.no_grad():
-            now = relaxation.logits.clone()
-            relaxation.logits.copy_(before)
-            drawn = relaxation.draw(1.0, again)
-            relaxation.logits.copy_(now)
         movable_L = relaxation.movable(drawn)
+        steps.arch_step(batch, Chance(1.0, source))
+        now = relaxation.logits.detach()
         assert torch.equal(now[~movable_L], before[~movable_L]) and (now[movable_L] != before[movable_L]).any()
         for name, p_K in relaxation.probabilities().items():
             others = [at for at in range(len(p_K)) if at not in drawn[name].options]
@@ -362,7 +358,8 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)
-            loss = steps._penalised(steps._loss(batch, steps._drawn(chance), chance))
+            drawn = steps._drawn(chance)
+            loss = steps._penalised(steps._loss(batch, drawn, chance), drawn)
         found.supernet.load_state_dict(start)
         return float(loss)
 
@@ -375,5 +372,5 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
             with torch.no_grad():
                 logits[entry] -= sign * 1e-6
         difference = (sides[0] - sides[1]) / 2e-6
-        decay = 1e-3 * float(logits[entry])
+        decay = 1e-3 * float(logits.detach()[entry])
         assert gradients[0][entry] - decay == pytest.approx(difference, rel=1e-3, abs=1e-9)
