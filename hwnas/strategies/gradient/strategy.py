@@ -65,7 +65,7 @@ class GradientSearchStrategy:
     mixed_precision: Annotated[bool, Field(description="Train in bfloat16 where that is safe.")] = False
     evaluations: Annotated[int, Field(ge=1, description="Networks that --selector evolution judges.")] = 200
     regulariser: Annotated[
-        Literal["l2", "kl"], Field(description="Of logits: l2 (DrNAS's code) or kl (its paper, --sampler drnas alone).")
+        Literal["l2", "kl"], Field(description="Regulariser of the logits: l2, or kl (DrNAS's paper).")
     ] = "l2"
 
     @model_validator(mode="after")
