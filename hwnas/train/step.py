@@ -20,6 +20,8 @@ from hwnas.train.recipes import Recipe
 
 CONSTRUCTORS: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    # Its decay is coupled: part of the gradient, as in TangleNAS's conv_macro.
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.995)),
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
 }
 

@@ -95,6 +95,11 @@ def test_no_option_belongs_to_two_parts() -> None:
             HwnasError,
             "--penalty none has no weight",
         ),
+        (
+            {"strategy": "gradient", "sampler": "gdas", "regulariser": "kl"},
+            HwnasError,
+            "--regulariser kl only applies to --sampler drnas, not to gdas",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_run_is_refused(wrong: dict[str, Any], error: type[HwnasError], message: str) -> None:

@@ -260,7 +260,7 @@ def searched(
         relaxation=Relaxation(space, sampler(name), torch.Generator().manual_seed(0)).to(device),
         data=data,
         task=TASK,
-        recipe=replace(RECIPE, epochs=1),
+        recipe=replace(RECIPE, epochs=5 if "phases" in changes else 1),
         schedule=Schedule(warmup_epochs=1, **changes),
         penalty=penalty("budget"),
         constraints=[constraint],
@@ -274,7 +274,7 @@ def searched(
 
 SEARCHES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in SAMPLERS),
-    ("darts", {"unrolled": True, "phases": (Phase(kept=0.5),)}),
+    ("darts", {"unrolled": True, "phases": (Phase(), Phase(kept=0.5, resting=0.4))}),
 ]
 
 

@@ -123,6 +123,7 @@ class Derivation:
             warmup_epochs=options.warmup_epochs,
             phases=options.phases(),
             unrolled=options.unrolled,
+            divergence=options.regulariser == "kl",
             mixed_precision=options.mixed_precision,
         )
         return GradientSearch(
@@ -168,9 +169,10 @@ class Derivation:
         """The selector's network within the problem's limits."""
         training, space = self._training, self.problem.space
         *_, select = self.options.parts()
-        probabilities = {
-            name: p_K.detach().cpu().double().numpy() for name, p_K in search.relaxation.probabilities().items()
-        }
+        # A selector that runs the mixture needs the probabilities that it was trained under.
+        mixing = self.options.selector in MIXING
+        tensors = search.relaxation.probabilities() if mixing else search.relaxation.preferences()
+        probabilities = {name: p_K.detach().cpu().double().numpy() for name, p_K in tensors.items()}
         indices = training.data.calibration_order()[: min(training.recipe.batch_size, len(training.data.train))]
         x = training.data.inputs(training.data.train.raw[indices])
         labels = torch.from_numpy(training.data.train.labels[indices])

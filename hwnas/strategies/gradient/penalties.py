@@ -3,7 +3,7 @@
 The published penalties with a logarithm depend on the unit of latency; here the unit is a thousandth of the bound, so that
 the logarithm is positive for all ratios that occur.
 
-Shapes: K constraints.
+Shapes: K constraints; L logits of all choices.
 """
 
 import math
@@ -36,11 +36,14 @@ class Penalty:
     """A function of the task's loss and the ratios, and its weight.
 
     `apply(task, ratio_K, multiplier_K, weight)` returns the loss to minimise; only `budget` uses the multipliers. `weight`
-    is the published one unless replaced. Raises HwnasError for a weight that is not positive and finite.
+    is the published one unless replaced. A `separate` penalty is added to the task's loss, and has a step of its own: its
+    gradient is 50 times the task's, and Adam on the sum of both would hardly follow the task (docs/log.md). Raises
+    HwnasError for a weight that is not positive and finite.
     """
 
     apply: Apply
     weight: float
+    separate: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
@@ -62,6 +65,18 @@ def updated(multiplier_K: Tensor, ratio_K: Tensor, step: float) -> Tensor:
     step is taken where the loss is least under the multipliers before.
     """
     return (multiplier_K + step * ratio_K.log()).clamp(min=0)
+
+
+def descent(slope_KL: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float, most: float) -> Tensor:
+    """Returns the step of the logits down `budget`, given the slopes of log(ratio); shape (L,), 0 within the bounds.
+
+    The step is the gradient over a bound on the curvature (Gauss-Newton), so one constraint is met in one step where its log
+    is linear. No entry exceeds `most`.
+    """
+    next_K = updated(multiplier_K, ratio_K, weight)
+    curvature = weight * slope_KL[next_K > 0].square().sum()
+    step_L = -(next_K @ slope_KL) / curvature.clamp_min(torch.finfo(curvature.dtype).tiny)
+    return step_L * (most / step_L.abs().max().clamp_min(most))
 
 
 def _none(task: Tensor, ratio_K: Tensor, multiplier_K: Tensor, weight: float) -> Tensor:
@@ -104,7 +119,7 @@ def _log_units(ratio_K: Tensor) -> Tensor:
 
 
 PENALTIES: Final[Mapping[str, Penalty]] = {
-    "budget": Penalty(_budget, STIFFNESS),
+    "budget": Penalty(_budget, STIFFNESS, separate=True),
     "fbnet": Penalty(_fbnet, 0.6),
     "mnasnet-hard": Penalty(_mnasnet_hard, 1.0),
     "mnasnet-soft": Penalty(_mnasnet_soft, 0.07),

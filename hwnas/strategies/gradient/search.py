@@ -76,9 +76,10 @@ class GradientSearch:
         return replace(self.recipe, epochs=self.schedule.warmup_epochs + self.recipe.epochs)
 
     def _train(self, checkpoint: Path, until: int, what: str) -> list[Progress]:
+        self.schedule.require_age(self.recipe.epochs)
         of_weights, of_arch = self._halves()
         per_epoch = steps_of(len(of_weights), self.recipe)
-        steps = self._steps(self.recipe.epochs * per_epoch)
+        steps = self._steps(per_epoch)
         facts = restored(checkpoint, steps.parts())
         steps.multiplier_K.copy_(torch.as_tensor(facts.get("multipliers", [0.0] * len(self.constraints))))
         history = [Progress(**progress) for progress in facts.get("history", ())]
@@ -100,15 +101,18 @@ class GradientSearch:
         order = np.random.default_rng((self.seed, len(self.data.train))).permutation(len(self.data.train))
         if not self.relaxation.learns:
             return order, order[:0]
-        cut = round(self.schedule.weights_share * len(order))
+        share = self.schedule.weights_share or self.relaxation.sampler.training.weights_share
+        cut = round(share * len(order))
         if not 1 < cut < len(order) - 1:
             raise TrainingError(f"{len(order)} training examples are too few to teach weights and probabilities apart")
         return order[:cut], order[cut:]
 
-    def _steps(self, count: int) -> Steps:
-        """Logits decay as weights do (TangleNAS). Momentum is low: more would carry logits past the bound."""
-        logits = self.relaxation.logits
-        rate = self.schedule.arch_rate or REACH / count
+    def _steps(self, per_epoch: int) -> Steps:
+        """Logits are trained as their sampler's paper does; the regulariser is part of their gradient."""
+        logits, training = self.relaxation.logits, self.relaxation.sampler.training
+        before, epochs = self.schedule.warmup_epochs, self.recipe.epochs
+        learning = sum(not self.schedule.rests(before + epoch, epochs) for epoch in range(epochs))
+        rate = self.schedule.arch_rate or max(training.rate, REACH * training.every / max(1, learning * per_epoch))
         return Steps(
             supernet=self.supernet,
             relaxation=self.relaxation,
@@ -117,8 +121,9 @@ class GradientSearch:
             penalty=self.penalty,
             constraints=self.constraints,
             of_weights=optimizer_of(self.supernet, self.recipe),
-            of_arch=torch.optim.Adam([logits], rate, (0.5, 0.999), weight_decay=self.schedule.arch_decay),
+            of_arch=torch.optim.Adam([logits], rate, training.betas),
             multiplier_K=torch.zeros(len(self.constraints), device=logits.device),
+            divergence=self.schedule.divergence,
             mixed_precision=self.schedule.mixed_precision,
         )
 
@@ -134,7 +139,8 @@ class GradientSearch:
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.relaxation.logits.device).manual_seed(seed)
         starts, phase = self.schedule.phase(epoch, self.recipe.epochs)
-        chance = Chance(self.schedule.temperature(epoch, self.recipe.epochs), generator, phase.partial)
+        temperature = self.relaxation.sampler.temperature(self.schedule.share(epoch, self.recipe.epochs))
+        chance = Chance(temperature, generator, phase.partial)
         self.relaxation.drop(phase.kept if starts else 1.0)
         self.supernet.train()
         weights_losses, arch_losses = [], []
@@ -158,14 +164,22 @@ class GradientSearch:
         )
 
     def _batches(self, epoch: int, of_weights: IntArray, of_arch: IntArray) -> Iterator[Step]:
-        """Yields batches for the weights, each with one for the probabilities once the warm-up is over."""
+        """Yields batches for the weights; of them, once in the sampler's number of steps, one comes with a batch for the
+        probabilities, unless these rest.
+        """
         rng = np.random.default_rng((self.seed, epoch))
-        searching = epoch >= self.schedule.warmup_epochs and len(of_arch) > 0
+        searching = not self.schedule.rests(epoch, self.recipe.epochs) and len(of_arch) > 0
         others = cycle(list(shuffled_batches(of_arch, self.recipe, rng))) if searching else None
         of_epoch = list(shuffled_batches(of_weights, self.recipe, rng))
+        every = self.relaxation.sampler.training.every
         for number, indices in enumerate(of_epoch):
             batch = self._batch(indices, rng)
-            yield epoch + number / len(of_epoch), batch, None if others is None else self._batch(next(others), rng)
+            due = (epoch * len(of_epoch) + number + 1) % every == 0
+            yield (
+                epoch + number / len(of_epoch),
+                batch,
+                self._batch(next(others), rng) if others is not None and due else None,
+            )
 
     def _batch(self, indices: IntArray, rng: np.random.Generator) -> Batch:
         return training_batch(self.data, indices, rng, self.relaxation.logits.device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hwnas.strategies.gradient.constraint import Constraint
-from hwnas.strategies.gradient.penalties import Penalty, updated
+from hwnas.strategies.gradient.penalties import Penalty, descent, updated
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
@@ -24,7 +24,8 @@ from hwnas.train.step import Batch, training_step
 # the gradient of a small convolutional network had wrong signs; 0.001 was within 10 %, and is far above float32's noise.
 DIFFERENCE: Final = 0.001
 
-# Multipliers move at the pace of logits, whatever the number of steps: faster ones would still rise when costs are falling.
+# Multipliers, and logits under a separate penalty, move at most at this multiple of the pace of logits under the task, whatever
+# the number of steps: faster ones would still rise when costs are falling.
 PACE: Final = 3.0
 
 
@@ -52,6 +53,7 @@ class Steps:
     of_weights: torch.optim.Optimizer
     of_arch: torch.optim.Optimizer
     multiplier_K: Tensor
+    divergence: bool
     mixed_precision: bool
 
     def parts(self) -> dict[str, Any]:
@@ -65,25 +67,28 @@ class Steps:
 
     def ratios(self) -> Tensor:
         """Returns the expected costs over their bounds; shape (K,)."""
-        probabilities = self.relaxation.probabilities()
+        return self._ratios(self.relaxation.probabilities())
+
+    def _ratios(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         ratios = [constraint.expected(probabilities) / constraint.bound for constraint in self.constraints]
         return torch.stack(ratios) if ratios else self.multiplier_K
 
     def weights_step(self, batch: Batch, chance: Chance) -> float:
         """Steps the weights; returns the task's loss before the step."""
         with torch.no_grad():  # probabilities have a step of their own
-            drawn = self._drawn(chance)
+            drawn = self.relaxation.path(chance.temperature, chance.generator)
         loss = self._loss(batch, drawn, chance, self.recipe.label_smoothing)
         return training_step(self.supernet, self.of_weights, [loss], self.recipe.clip_norm)
 
     def arch_step(self, batch: Batch, chance: Chance) -> float:
         """Steps the probabilities; returns the task's loss before the step, without the penalty."""
-        loss = self._loss(batch, self._drawn(chance), chance)
+        drawn = self._drawn(chance)
+        loss = self._loss(batch, drawn, chance)
         # No logit has a gradient where every choice has one option left.
         (gradient_L,) = torch.autograd.grad(
-            self._penalised(loss), [self.relaxation.logits], allow_unused=True, materialize_grads=True
+            self._penalised(loss, drawn), [self.relaxation.logits], allow_unused=True, materialize_grads=True
         )
-        self._step_along(gradient_L)
+        self._step_along(gradient_L, drawn)
         return float(loss.detach())
 
     def unrolled_step(self, batch: Batch, chance: Chance, weights_batch: Batch) -> float:
@@ -101,9 +106,10 @@ class Steps:
         )
         _shift(weights, gradients, -rate)
         chance.generator.set_state(start)
-        loss = self._loss(batch, self._drawn(chance), chance)
+        drawn = self._drawn(chance)
+        loss = self._loss(batch, drawn, chance)
         gradient_L, *directions = torch.autograd.grad(
-            self._penalised(loss), [logits, *weights], allow_unused=True, materialize_grads=True
+            self._penalised(loss, drawn), [logits, *weights], allow_unused=True, materialize_grads=True
         )
         _shift(weights, gradients, rate)
         length = torch.stack([direction.norm() for direction in directions]).norm()
@@ -115,7 +121,7 @@ class Steps:
             side = self._loss(weights_batch, self._drawn(chance), chance, smoothing)
             sides.append(torch.autograd.grad(side, [logits], allow_unused=True, materialize_grads=True)[0])
             _shift(weights, directions, -sign * step)
-        self._step_along(gradient_L - rate * (sides[0] - sides[1]) / (2 * step))
+        self._step_along(gradient_L - rate * (sides[0] - sides[1]) / (2 * step), drawn)
         return float(loss.detach())
 
     def _drawn(self, chance: Chance) -> dict[str, Drawn]:
@@ -130,16 +136,44 @@ class Steps:
     def _precision(self, x: Tensor) -> AbstractContextManager[Any]:
         return torch.autocast(x.device.type, torch.bfloat16) if self.mixed_precision else nullcontext()
 
-    def _penalised(self, loss: Tensor) -> Tensor:
-        return self.penalty.apply(loss, self.ratios(), self.multiplier_K, self.penalty.weight)
+    def _penalised(self, loss: Tensor, drawn: Mapping[str, Drawn]) -> Tensor:
+        """Returns the loss that Adam minimises: with the penalty, unless that has a step of its own."""
+        if self.penalty.separate:
+            return loss
+        pairs = self.relaxation.sampler.pairs
+        ratio_K = self._ratios(self.relaxation.pair_probabilities(drawn)) if pairs else self.ratios()
+        return self.penalty.apply(loss, ratio_K, self.multiplier_K, self.penalty.weight)
 
-    def _step_along(self, gradient_L: Tensor) -> None:
-        """Steps the probabilities along a gradient, then the multipliers along the ratios."""
-        self.relaxation.logits.grad = gradient_L
+    def _step_along(self, gradient_L: Tensor, drawn: Mapping[str, Drawn]) -> None:
+        """Steps the probabilities along a gradient, then down a separate penalty, then the multipliers along the ratios."""
+        logits, movable_L = self.relaxation.logits, self.relaxation.movable(drawn)
+        before_L, most = logits.detach().clone(), PACE * self.of_arch.param_groups[0]["lr"]
+        logits.grad = (gradient_L + self._regularisation()) * movable_L
         self.of_arch.step()
+        if self.penalty.separate and self.constraints:
+            ratio_K = self.ratios()
+            slope_KL = torch.stack([self._slope(ratio.log()) for ratio in ratio_K]) * movable_L
+            step_L = descent(slope_KL, ratio_K.detach(), self.multiplier_K, self.penalty.weight, most)
+            self.relaxation.lean(step_L)
+        if self.relaxation.sampler.pairs:
+            self.relaxation.rescale(drawn, before_L)
         with torch.no_grad():
-            step = PACE * self.of_arch.param_groups[0]["lr"]
-            self.multiplier_K.copy_(updated(self.multiplier_K, self.ratios(), step))
+            self.multiplier_K.copy_(updated(self.multiplier_K, self.ratios(), most))
+
+    def _regularisation(self) -> Tensor:
+        """Returns the gradient of the regulariser: of half the squares of what the task has added, or of the divergence."""
+        weight = self.relaxation.sampler.training.decay
+        if self.divergence:
+            return weight * self._slope(self.relaxation.divergence())
+        return weight * (self.relaxation.logits.detach() - self.relaxation.tilt)
+
+    def _slope(self, value: Tensor) -> Tensor:
+        """Returns the gradient of a number in the logits; 0 where it does not depend on them."""
+        logits = self.relaxation.logits
+        if not value.requires_grad:
+            return torch.zeros_like(logits)
+        slopes = torch.autograd.grad(value, [logits], retain_graph=True, allow_unused=True, materialize_grads=True)
+        return slopes[0]
 
 
 @torch.no_grad()

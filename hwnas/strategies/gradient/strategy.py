@@ -1,7 +1,7 @@
 """Gradient search as a strategy: its options, and how they are made into parts. Knows no torch until it searches."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -32,7 +32,7 @@ class GradientSearchStrategy:
     trains_weights: ClassVar[bool] = True
 
     sampler: Annotated[
-        str, Field(description="drnas, darts, sparsemax, gdas, gates (ProxylessNAS) or uniform (SPOS).")
+        str, Field(description="drnas, darts, sparsemax, gdas, gumbel (FBNet), gates (ProxylessNAS) or uniform (SPOS).")
     ] = "drnas"
     penalty: Annotated[
         str,
@@ -64,6 +64,9 @@ class GradientSearchStrategy:
     unrolled: Annotated[bool, Field(description="Second-order DARTS: three times the time.")] = False
     mixed_precision: Annotated[bool, Field(description="Train in bfloat16 where that is safe.")] = False
     evaluations: Annotated[int, Field(ge=1, description="Networks that --selector evolution judges.")] = 200
+    regulariser: Annotated[
+        Literal["l2", "kl"], Field(description="Regulariser of the logits: l2, or kl (DrNAS's paper).")
+    ] = "l2"
 
     @model_validator(mode="after")
     def _go_together(self) -> "GradientSearchStrategy":
@@ -71,6 +74,8 @@ class GradientSearchStrategy:
             raise HwnasError(
                 "--sampler uniform trains no probabilities: leave out --progressive and --unrolled, or choose another sampler"
             )
+        if self.regulariser == "kl" and self.sampler != "drnas":
+            raise HwnasError(f"--regulariser kl only applies to --sampler drnas, not to {self.sampler}; leave it out")
         if self.penalty == "none" and self.penalty_weight is not None:
             raise HwnasError("--penalty none has no weight; leave --penalty-weight out")
         self.parts()
@@ -91,11 +96,15 @@ class GradientSearchStrategy:
     def phases(self) -> "tuple[Phase, ...]":
         """Returns the phases of a search: as options fall out, channels come in.
 
-        The second phase trains all channels, so that a network can be derived by its weights and trained from them.
+        The second phase trains all channels, so that a network can be derived by its weights and trained from them. Its
+        logits rest at first.
         """
-        from hwnas.strategies.gradient.schedule import Phase
+        from hwnas.strategies.gradient.schedule import RESTING, Phase
 
-        return Phase(partial=self.partial_channels), Phase(kept=PROGRESSIVE if self.progressive else 1.0)
+        if not self.progressive and self.partial_channels == 1:
+            return (Phase(),)
+        kept = PROGRESSIVE if self.progressive else 1.0
+        return Phase(partial=self.partial_channels), Phase(kept=kept, resting=RESTING)
 
     def search(self, problem: "Problem", workshop: "Workshop") -> None:
         """Searches for the limits that were asked for, and evaluates the network derived within the problem's limits."""

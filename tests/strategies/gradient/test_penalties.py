@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hwnas.errors import HwnasError, UnknownNameError
-from hwnas.strategies.gradient.penalties import PENALTIES, Penalty, penalty, updated
+from hwnas.strategies.gradient.penalties import PENALTIES, Penalty, descent, penalty, updated
 
 PUBLISHED = sorted(set(PENALTIES) - {"budget", "none"})
 
@@ -136,8 +136,32 @@ def test_the_budget_leads_to_the_best_point_within_the_bound(
     assert float(multiplier_K) == pytest.approx(distance, abs=1e-4)
 
 
+@given(
+    slopes=st.lists(st.floats(-3, 3), min_size=2, max_size=5).filter(lambda each: max(map(abs, each)) > 0.1),
+    over=st.floats(0.01, 2),
+)
+def test_a_step_down_the_budget_meets_one_bound_whose_logarithm_is_linear(slopes: list[float], over: float) -> None:
+    slope_L = numbers(*slopes)
+    step_L = descent(slope_L[None], numbers(math.exp(over)), numbers(0.0), 100.0, 1e6)
+    assert float(slope_L @ step_L) == pytest.approx(-over)
+
+
+@given(data=st.data(), count=st.integers(1, 3), most=st.floats(0.001, 10))
+def test_a_step_down_the_budget_is_at_most_so_long_and_none_within_the_bounds(
+    data: st.DataObject, count: int, most: float
+) -> None:
+    slope_KL = numbers(*data.draw(st.lists(st.floats(-5, 5), min_size=4 * count, max_size=4 * count))).reshape(count, 4)
+    ratio_K = numbers(*data.draw(st.lists(ratios, min_size=count, max_size=count)))
+    step_L = descent(slope_KL, ratio_K, torch.zeros_like(ratio_K), 100.0, most)
+    assert (step_L.abs() <= most * (1 + 1e-9)).all()
+    over_K = ratio_K.log().clamp(min=0)
+    assert float(over_K @ slope_KL @ step_L) <= 0
+    if (ratio_K <= 1).all():
+        assert (step_L == 0).all()
+
+
 def test_the_weight_can_be_replaced_but_not_by_what_is_no_weight() -> None:
-    assert replace(PENALTIES["budget"], weight=2.0) == Penalty(PENALTIES["budget"].apply, 2.0)
+    assert replace(PENALTIES["budget"], weight=2.0) == Penalty(PENALTIES["budget"].apply, 2.0, separate=True)
     for weight in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(HwnasError, match=rf"the weight of a penalty is a positive number, not {weight}"):
             replace(PENALTIES["fbnet"], weight=weight)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hwnas
 from hwnas.core.operations import tie
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError
@@ -146,7 +147,7 @@ def test_entropy_falls_as_logits_part(
 def test_state_is_all_there_is(name: str, tiny_space: SearchSpace) -> None:
     trained, fresh = relaxed(tiny_space, name, seed=1), relaxed(tiny_space, name, seed=2)
     trained.drop(0.5)
-    assert trained.state_dict().keys() == {"logits", "alive"}
+    assert trained.state_dict().keys() == {"logits", "alive", "tilt"}
     fresh.load_state_dict(trained.state_dict())
     for (choice, one), other in zip(
         trained.draw(1.0, generator()).items(), fresh.draw(1.0, generator()).values(), strict=True
@@ -165,3 +166,42 @@ def test_a_share_is_above_zero_and_at_most_one(share: float, tiny_space: SearchS
 def test_all_relaxations_learn_but_that_of_uniform_sampling(tiny_space: SearchSpace, name: str) -> None:
     relaxation = Relaxation(tiny_space, SAMPLERS[name], torch.Generator().manual_seed(0))
     assert relaxation.learns == (name != "uniform")
+
+
+def test_preferences_are_the_probabilities_before_what_a_penalty_added(tiny_space: SearchSpace) -> None:
+    relaxation = relaxed(tiny_space)
+    before = {name: p_K.detach().clone() for name, p_K in relaxation.probabilities().items()}
+    relaxation.lean(torch.randn(len(relaxation.logits), generator=generator(3)))
+    leaning, preferred = relaxation.probabilities(), relaxation.preferences()
+    assert all(torch.allclose(preferred[name], p_K, atol=1e-6) for name, p_K in before.items())
+    assert any(not torch.allclose(leaning[name], p_K, atol=1e-2) for name, p_K in before.items())
+    again = Relaxation(tiny_space, SAMPLERS["darts"], generator(5))
+    again.load_state_dict(relaxation.state_dict())
+    assert all(torch.equal(p_K, preferred[name]) for name, p_K in again.preferences().items())
+
+
+def test_probabilities_of_a_pair_are_those_of_its_options_renormalised(tiny_space: SearchSpace) -> None:
+    relaxation = relaxed(tiny_space, "gates")
+    drawn, whole = relaxation.draw(1.0, generator(1)), relaxation.probabilities()
+    for name, p_K in relaxation.pair_probabilities(drawn).items():
+        options = list(drawn[name].options)
+        assert torch.allclose(p_K[options], whole[name][options] / whole[name][options].sum())
+        assert float(p_K.detach().sum()) == pytest.approx(1)
+
+
+def test_where_the_active_option_leaves_its_layer_empty_no_logit_of_the_choice_moves() -> None:
+    """ProxylessNAS's Zero; a convolution that stands in for a skip is no Zero, and other samplers move all logits."""
+    space = hwnas.space("proxyless", resolution=16, width=0.25)
+    relaxation, source = relaxed(space, "gates"), generator(1)
+    empty = 0
+    for _ in range(20):
+        drawn = relaxation.draw(1.0, source)
+        movable_L, start = relaxation.movable(drawn), 0
+        for choice in space.choices:
+            pair, movable_K = drawn[choice.name].options, movable_L[start : start + len(choice.options)]
+            start += len(choice.options)
+            active = choice.options[pair[int(drawn[choice.name].weights.argmax())]]
+            empty += active == "skip"
+            assert movable_K.nonzero().flatten().tolist() == ([] if active == "skip" else list(pair))
+    assert empty > 0
+    assert relaxed(space, "drnas").movable(drawn).all()

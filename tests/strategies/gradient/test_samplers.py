@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hwnas.errors import UnknownNameError
-from hwnas.strategies.gradient.samplers import LEAST_CONCENTRATION, SAMPLERS, sampler
+from hwnas.strategies.gradient.samplers import LEAST_CONCENTRATION, SAMPLERS, dirichlet_divergence, sampler
+from hwnas.strategies.gradient.schedule import Schedule
 from hwnas.supernet.mixture import Drawn
 
 TRAINED = [name for name in SAMPLERS if name != "uniform"]
@@ -164,6 +165,20 @@ def test_drnas_gradients_are_those_of_the_mean(logits: tuple[float, ...]) -> Non
     assert_mean(slopes_NK, expected_K)
 
 
+@pytest.mark.parametrize("logits", [(0.0, 0.0, 0.0, 0.0), LOGITS])
+def test_drnas_gradients_vary_less_than_those_of_normalised_gamma_draws(logits: tuple[float, ...]) -> None:
+    def shares_of_gammas(logits_K: Tensor, source: torch.Generator) -> Tensor:
+        gamma_K = torch._standard_gamma(torch.nn.functional.elu(logits_K) + 1, generator=source)
+        return gamma_K / gamma_K.sum()
+
+    variances = []
+    for draw in (shares_of_gammas, lambda logits_K, source: SAMPLERS["drnas"].draw(logits_K, 1.0, source).weights):
+        source, logits_K = generator(2), logits_of(logits)
+        slopes = [torch.autograd.grad(draw(logits_K, source) @ LOSS, logits_K)[0] for _ in range(3000)]
+        variances.append(float(torch.stack(slopes).var(0).mean()))
+    assert variances[1] < 0.8 * variances[0]
+
+
 @pytest.mark.parametrize("logits", [LOGITS, (-60.0, -60.0)])
 def test_drnas_draws_are_of_the_dirichlet_of_its_concentrations(logits: tuple[float, ...]) -> None:
     """However small those are: then nearly all of the weight is one option's."""
@@ -206,6 +221,57 @@ def test_gates_have_the_published_gradient_over_the_pair_and_none_beside_it() ->
         assert torch.allclose(slope_K, expected_K)
 
 
+def test_the_path_of_gates_is_one_option_as_probable_as_it_is() -> None:
+    path, source = SAMPLERS["gates"].path, generator(3)
+    assert path is not None
+    samples = [path(logits_of(), 1.0, source) for _ in range(4000)]
+    assert all(drawn.weights.tolist() == [1] and not drawn.weights.requires_grad for drawn in samples)
+    expected_K = SAMPLERS["gates"].probabilities(logits_of()).detach()
+    assert_mean(torch.stack([dense(drawn, 4) for drawn in samples]), expected_K)
+
+
+def test_gumbel_draws_all_options_that_are_decided_where_cold_and_equal_where_hot() -> None:
+    with torch.no_grad():
+        cold, hot = (
+            torch.stack([drawn.weights for drawn in draws("gumbel", logits_of(), 3000, temperature)])
+            for temperature in (1e-4, 1e4)
+        )
+    assert_mean(cold, SAMPLERS["gumbel"].probabilities(logits_of()).detach())
+    assert float((cold.max(1).values > 0.99).double().mean()) > 0.99
+    assert torch.allclose(hot, torch.full_like(hot, 1 / 4), atol=1e-2)
+
+
+def test_fbnets_temperature_falls_by_the_published_factor_every_epoch_of_its_schedule() -> None:
+    schedule, temperature = Schedule(warmup_epochs=10), SAMPLERS["gumbel"].temperature
+    for epoch in range(90):
+        assert temperature(schedule.share(epoch, 80)) == pytest.approx(5 * np.exp(-0.045 * epoch))
+    short = [temperature(Schedule(warmup_epochs=1).share(epoch, 8)) for epoch in (1, 8)]
+    assert short == pytest.approx([5 * np.exp(-0.45), 5 * np.exp(-0.045 * 89)])
+
+
+def test_gdas_cools_from_ten_to_a_tenth_after_the_warm_up() -> None:
+    schedule = Schedule(warmup_epochs=3)
+    found = [SAMPLERS["gdas"].temperature(schedule.share(epoch, 3)) for epoch in range(6)]
+    assert found == pytest.approx([10, 10, 10, 10, 5.05, 0.1])
+
+
+@given(logits=st.lists(st.floats(-20, 20), min_size=2, max_size=6))
+def test_drnas_divergence_is_least_where_all_draws_are_equally_likely(logits: list[float]) -> None:
+    logits_K = torch.tensor(logits, dtype=torch.float64)
+    assert float(dirichlet_divergence(torch.zeros_like(logits_K))) == pytest.approx(0, abs=1e-9)
+    assert float(dirichlet_divergence(logits_K)) >= -1e-9
+
+
+def test_drnas_divergence_is_the_mean_log_ratio_of_densities() -> None:
+    drawn_from = torch.distributions.Dirichlet(torch.nn.functional.elu(logits_of()).detach() + 1)
+    torch.manual_seed(0)
+    samples_NK = drawn_from.sample((20000,))
+    ratio_N = drawn_from.log_prob(samples_NK) - torch.distributions.Dirichlet(torch.ones(4).double()).log_prob(
+        samples_NK
+    )
+    assert_mean(ratio_N[:, None], dirichlet_divergence(logits_of()).detach()[None])
+
+
 def test_uniform_draws_train_no_logits() -> None:
     logits_K = logits_of()
     assert all(
@@ -218,7 +284,9 @@ def test_every_sampler_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_sampler_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown sampler 'magic'; known: darts, drnas, gates, gdas, .*uniform"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown sampler 'magic'; known: darts, drnas, gates, gdas, gumbel, .*uniform"
+    ):
         sampler("magic")
 
 

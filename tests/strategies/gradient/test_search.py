@@ -30,7 +30,7 @@ from hwnas.tasks.registry import load_task
 from hwnas.train.recipes import BY_OPTIMIZER
 
 RECIPE = replace(BY_OPTIMIZER["sgd"], epochs=3, batch_size=32, learning_rate=0.05)
-HALVED = Schedule(warmup_epochs=1, phases=(Phase(), Phase(kept=0.5)))
+HALVED = Schedule(warmup_epochs=1, phases=(Phase(), Phase(kept=0.5, resting=0.4)))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,8 @@ def test_a_warm_up_trains_weights_alone_and_is_what_a_search_goes_on_from(
 def test_expected_costs_come_within_their_bound_and_without_a_penalty_they_do_not(
     space: SearchSpace, data: ImageData, tmp_path: Path, name: str
 ) -> None:
-    recipe, schedule = replace(RECIPE, epochs=12), Schedule(warmup_epochs=0, arch_rate=0.1)
+    recipe = replace(RECIPE, epochs=12)
+    schedule = Schedule(warmup_epochs=0, arch_rate=0.1 * SAMPLERS[name].training.every)
     arguments = {"name": name, "share": 0.15, "recipe": recipe, "schedule": schedule}
     free = search(space, data, penalty=penalty("none"), **arguments).run(tmp_path / "free.pt")
     held = search(space, data, **arguments).run(tmp_path / "held.pt")
@@ -161,8 +162,9 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_epoch(
 def test_a_progressive_search_keeps_a_share_of_the_options_from_half_way_on(
     space: SearchSpace, data: ImageData, tmp_path: Path
 ) -> None:
-    found = search(space, data, recipe=replace(RECIPE, epochs=4), schedule=HALVED)
-    found.run(tmp_path / "c.pt")
+    found = search(space, data, recipe=replace(RECIPE, epochs=6), schedule=HALVED)
+    history = found.run(tmp_path / "c.pt")
+    assert [progress.epoch for progress in history if progress.arch_loss is None] == [5]  # the first epoch of the phase
     for name, probability_K in found.relaxation.probabilities().items():
         assert int((probability_K > 0).sum()) == -(-len(space.choice(name).options) // 2)
 
@@ -202,6 +204,111 @@ def test_phases_are_equally_long_and_the_warm_up_is_as_the_first(epochs: int, st
     assert [phase.partial for _, phase in begun] == sorted(phase.partial for _, phase in begun)
 
 
+def test_probabilities_rest_in_the_warm_up_and_while_channels_that_came_in_are_young() -> None:
+    """DrNAS's 10 of 25 epochs, twice: the warm-up stands for the first."""
+    schedule = Schedule(warmup_epochs=10, phases=(Phase(partial=4), Phase(resting=0.4)))
+    assert [epoch for epoch in range(50) if schedule.rests(epoch, 40)] == [*range(10), *range(30, 38)]
+
+
+@pytest.mark.parametrize(("epochs", "age"), [(2, 1), (4, 2)])
+def test_no_option_is_dropped_by_young_probabilities(
+    space: SearchSpace, data: ImageData, tmp_path: Path, epochs: int, age: int
+) -> None:
+    found = search(space, data, recipe=replace(RECIPE, epochs=epochs), schedule=HALVED)
+    with pytest.raises(
+        TrainingError, match=rf"after {age} epochs .*too young.*need 3 .*more --epochs \(here {epochs}\)"
+    ):
+        found.warm_up(tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["drnas", "gumbel"])
+def test_a_separate_penalty_leaves_the_step_along_the_task_alone(
+    space: SearchSpace, data: ImageData, name: str
+) -> None:
+    """So does Adam's memory of it: what the task has added, and the preferences, are those of a search without a penalty."""
+    moved = {}
+    for kind in ("budget", "none"):
+        found = search(space, data, name=name, share=0.15, penalty=penalty(kind))
+        steps, chance = found._steps(100), Chance(1.0, torch.Generator().manual_seed(0))
+        start = found.relaxation.logits.detach().clone()
+        x, labels = data.training_batch(np.arange(16), np.random.default_rng(0))
+        steps.arch_step((x, labels), chance)
+        moved[kind] = found.relaxation.logits.detach() - found.relaxation.tilt
+        assert (found.relaxation.tilt != 0).any() == (kind == "budget") and not torch.equal(moved[kind], start)
+        moved[f"{kind}, preferred"] = torch.cat(list(found.relaxation.preferences().values()))
+    assert torch.allclose(moved["budget"], moved["none"], atol=1e-7)
+    assert torch.allclose(moved["budget, preferred"], moved["none, preferred"], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["budget", "proxyless-linear"])
+def test_a_step_of_gates_moves_drawn_options_alone_and_keeps_the_probabilities_of_the_others(
+    space: SearchSpace, data: ImageData, kind: str
+) -> None:
+    """Neither momentum nor decay moves an option that was not drawn; the pair keeps what it had together."""
+    found = search(space, data, name="gates", share=0.15, penalty=penalty(kind), schedule=Schedule(arch_rate=0.1))
+    relaxation, steps = found.relaxation, found._steps(1)
+    batch = data.training_batch(np.arange(16), np.random.default_rng(0))
+    source = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        same = torch.Generator()
+        same.set_state(source.get_state())
+        drawn, before = relaxation.draw(1.0, same), relaxation.logits.detach().clone()
+        probabilities = {name: p_K.detach().clone() for name, p_K in relaxation.probabilities().items()}
+        movable_L = relaxation.movable(drawn)
+        steps.arch_step(batch, Chance(1.0, source))
+        now = relaxation.logits.detach()
+        assert torch.equal(now[~movable_L], before[~movable_L]) and (now[movable_L] != before[movable_L]).any()
+        for name, p_K in relaxation.probabilities().items():
+            others = [at for at in range(len(p_K)) if at not in drawn[name].options]
+            assert torch.allclose(p_K[others], probabilities[name][others], atol=1e-6)
+
+
+def test_gates_train_the_weights_by_one_path_drawn_by_probability(space: SearchSpace, data: ImageData) -> None:
+    found = search(space, data, name="gates")
+    seen: list[int] = []
+    whole = found.supernet.forward
+
+    def watched(x: Tensor, drawn: dict[str, Any], partial: int = 1) -> Tensor:
+        seen.append(max(len(each.options) for each in drawn.values()))
+        return whole(x, drawn, partial)
+
+    found.supernet.forward = watched  # type: ignore[method-assign]
+    steps, chance = found._steps(1), Chance(1.0, torch.Generator().manual_seed(0))
+    batch = data.training_batch(np.arange(16), np.random.default_rng(0))
+    steps.weights_step(batch, chance)
+    steps.arch_step(batch, chance)
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "uniform"])
+def test_logits_have_the_published_rate_unless_a_search_is_short(
+    space: SearchSpace, data: ImageData, name: str
+) -> None:
+    training = SAMPLERS[name].training
+    rates = {
+        per_epoch: search(space, data, name=name)._steps(per_epoch).of_arch.param_groups[0]["lr"]
+        for per_epoch in (10, 10**6)
+    }
+    assert rates[10**6] == training.rate
+    assert rates[10] == pytest.approx(max(training.rate, 6.0 * training.every / 30))
+
+
+def test_fbnet_teaches_the_weights_by_four_fifths_of_the_examples(space: SearchSpace, data: ImageData) -> None:
+    of_weights, of_arch = search(space, data, name="gumbel")._halves()
+    assert len(of_weights) == round(0.8 * len(data.train)) and len(of_weights) + len(of_arch) == len(data.train)
+
+
+def test_the_divergence_regularises_instead_of_the_squares(space: SearchSpace, data: ImageData) -> None:
+    found = search(space, data, schedule=Schedule(divergence=True))
+    with torch.no_grad():
+        found.relaxation.logits.normal_(generator=torch.Generator().manual_seed(0))
+    logits = found.relaxation.logits
+    (slope,) = torch.autograd.grad(found.relaxation.divergence(), logits)
+    assert torch.allclose(found._steps(1)._regularisation(), 1e-3 * slope)
+    assert torch.allclose(search(space, data)._steps(1)._regularisation(), 1e-3 * search(space, data).relaxation.logits)
+
+
 def test_uniform_sampling_trains_no_probabilities_and_spends_all_data_on_weights(
     space: SearchSpace, data: ImageData, tmp_path: Path
 ) -> None:
@@ -225,7 +332,8 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
     monkeypatch.setattr("hwnas.strategies.gradient.steps.DIFFERENCE", 1e-6)  # float64
     space = hwnas.space("conv_macro", resolution=16, features=16, dropout=0.0)
     data = load_data("digits", space.input_shape, limit=64)
-    found = search(space, data, name="darts", recipe=replace(RECIPE, learning_rate=0.05, weight_decay=0.0))
+    recipe = replace(RECIPE, learning_rate=0.05, weight_decay=0.0)
+    found = search(space, data, name="darts", recipe=recipe, penalty=penalty("proxyless-linear"))
     found.supernet.double()
     found.relaxation.double()
     with torch.no_grad():
@@ -250,7 +358,8 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
         with torch.no_grad():
             for weight, grad in zip(weights, grads, strict=True):
                 weight.sub_(grad, alpha=0.05)
-            loss = steps._penalised(steps._loss(batch, steps._drawn(chance), chance))
+            drawn = steps._drawn(chance)
+            loss = steps._penalised(steps._loss(batch, drawn, chance), drawn)
         found.supernet.load_state_dict(start)
         return float(loss)
 
@@ -263,4 +372,5 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
             with torch.no_grad():
                 logits[entry] -= sign * 1e-6
         difference = (sides[0] - sides[1]) / 2e-6
-        assert gradients[0][entry] == pytest.approx(difference, rel=1e-3, abs=1e-9)
+        decay = 1e-3 * float(logits.detach()[entry])
+        assert gradients[0][entry] - decay == pytest.approx(difference, rel=1e-3, abs=1e-9)
