@@ -85,12 +85,12 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     strategy_class = load_strategy_class(reference)
     _refuse_options_of_others(options, reference, strategy_class)
     _refuse_options_of_parts(reference, strategy_class)
-    if parts["final"].is_taught and strategy_class.trains_weights:
+    strategy: Strategy = checked(strategy_class, options)
+    if parts["final"].is_taught and strategy.trains_weights:
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
             "own; leave it out"
         )
-    strategy = checked(strategy_class, options)
     return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
 
 

@@ -27,6 +27,7 @@ from hwnas.runs.folder import RunFolder
 
 QUICK: dict[str, Any] = {
     "strategy": "gradient",
+    "weights": "joint",
     "limit_images": 128,
     "warmup_epochs": 1,
     "epochs": 2,
@@ -166,7 +167,7 @@ def test_samplers_that_draw_single_options_come_to_a_network_too(
     ("changes", "message"),
     [
         ({"penalty": "lagrange"}, r"unknown penalty 'lagrange'; known: budget, fbnet"),
-        ({"selector": "best"}, r"unknown selector 'best'; known: evolution, magnitude"),
+        ({"selector": "best"}, r"unknown selector 'best'; known: evolution, factors, magnitude"),
     ],
 )
 def test_names_that_do_not_exist_and_what_does_not_go_together_are_refused_before_a_folder_is_made(
