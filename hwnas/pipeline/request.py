@@ -125,7 +125,8 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
         name = stored["strategy"]["name"]
         for reference in _references(parts, name):
             require_trusted(reference, where)
-        strategy = checked(load_strategy_class(name), stored["strategy"]["options"])
+        strategy_class = load_strategy_class(name)
+        strategy = checked(strategy_class, {**getattr(strategy_class, "unstored", {}), **stored["strategy"]["options"]})
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
     except TrustError:
         raise

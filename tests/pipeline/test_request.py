@@ -117,6 +117,15 @@ def test_a_request_that_cannot_be_run_is_refused(wrong: dict[str, Any], error: t
         search_request(wrong)
 
 
+def test_a_gradient_search_of_an_earlier_version_has_joint_weights() -> None:
+    described = json.loads(json.dumps(search_request({"strategy": "gradient", "weights": "joint"}).describe()))
+    for name in ("weights", "steps"):
+        del described["strategy"]["options"][name]
+    described["strategy"]["options"] |= {"sampler": "drnas", "penalty": "budget", "warmup_epochs": 3}
+    strategy = stored_request({"request": described}, Path("run.json")).strategy
+    assert strategy.trains_weights and strategy.warmup_epochs == 3  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("damage", ["no request", "unknown option", "older"])
 def test_a_request_of_another_version_is_refused_in_one_line(damage: str) -> None:
     stored = {"request": json.loads(json.dumps(search_request({}).describe()))}

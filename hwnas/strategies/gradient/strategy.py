@@ -1,5 +1,6 @@
 """Gradient search as a strategy: its options, and the parts that they name. Knows no torch until it searches."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -39,6 +40,8 @@ class GradientSearchStrategy:
     """
 
     name: ClassVar[str] = "gradient"
+    # The values of options that runs of earlier versions do not store.
+    unstored: ClassVar[Mapping[str, str]] = {"weights": "joint"}
 
     weights: Annotated[
         Literal["frozen", "joint"],
