@@ -29,7 +29,8 @@ class Evaluations:
     """Answers a strategy's requests. `shared` makes the evaluator of strategies that train no weights of their own.
 
     `asked` collects the ids of the architectures that the present search has asked for. `earlier` are the evaluations of
-    earlier requests of the run: a front may have them, too.
+    earlier requests of the run: a front may have them, too. `seen` collects the architectures whose metrics a strategy got,
+    in any search of this process; probed ones are no candidates for the front.
     """
 
     space: SearchSpace
@@ -43,17 +44,32 @@ class Evaluations:
     weights: Callable[[str], Path]
     earlier: Mapping[str, Evaluation] = field(default_factory=dict)
     asked: dict[str, None] = field(default_factory=dict)
+    seen: dict[str, Arch] = field(default_factory=dict)
 
     def __call__(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
         """Returns every metric of each architecture by name, (N,). Raises TrainingError for what is not a number."""
+        arch_ids = [self.space.decode(row).id for row in rows_NC]
+        for _ in filter(self.seen.__contains__, arch_ids):
+            next(self.ticks, None)
+        metrics = self.probe(rows_NC, evaluator)
+        self.asked.update(dict.fromkeys(arch_ids))
+        return metrics
+
+    def earlier_rows(self) -> IntArray:
+        """Returns what this run has evaluated before, in the same order however often it was resumed; shape (N, C)."""
+        known = {arch_id: evaluation.arch for arch_id, evaluation in self.earlier.items()}
+        return self.space.encode((known | self.seen).values())
+
+    def probe(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
+        """Returns the same metrics of architectures that are not candidates for the front."""
         archs = [self.space.decode(row) for row in rows_NC]
         new = {arch.id: arch for arch in archs if arch.id not in self.known}
         if new:
             self._evaluate(list(new.values()), evaluator)
         for arch in archs:
-            self.asked[arch.id] = None
-            if arch.id not in new:
+            if arch.id not in new and arch.id not in self.seen:
                 next(self.ticks, None)
+            self.seen[arch.id] = arch
         found = [self.known[arch.id].metrics for arch in archs]
         # Earlier versions evaluated fewer metrics: those that an objective of their runs names are there.
         return {metric.name: np.array([values.get(metric.name, np.nan) for values in found]) for metric in self.metrics}

@@ -85,14 +85,14 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     strategy_class = load_strategy_class(reference)
     _refuse_options_of_others(options, reference, strategy_class)
     _refuse_options_of_parts(reference, strategy_class)
+    strategy: Strategy = checked(strategy_class, options)
     if parts["final"].final_teacher == "external" and parts["training"].teacher is None:
         raise HwnasError("--final-teacher external needs --teacher; add it, or give another --final-teacher")
-    if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy_class.trains_weights:
+    if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy.trains_weights:
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
             "own; leave it out"
         )
-    strategy = checked(strategy_class, options)
     return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
 
 
@@ -128,7 +128,8 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
         name = stored["strategy"]["name"]
         for reference in _references(parts, name):
             require_trusted(reference, where)
-        strategy = checked(load_strategy_class(name), stored["strategy"]["options"])
+        strategy_class = load_strategy_class(name)
+        strategy = checked(strategy_class, {**getattr(strategy_class, "unstored", {}), **stored["strategy"]["options"]})
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
     except TrustError:
         raise

@@ -96,6 +96,8 @@ class Settling:
             metrics=goal.metrics,
             costs=goal.costs,
             evaluate=self.evaluations,
+            probe=self.evaluations.probe,
+            earlier_NC=self.evaluations.earlier_rows(),
             limits=limits,
             asked=goal.limits_under(budget_ms),
             start_C=job.space.encode([fastest(job.space, first, limits)])[0],

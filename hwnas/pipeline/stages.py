@@ -185,6 +185,7 @@ class Stages:
             recipe=recipe_of(request.training, checked.space),
             device=self.weights.device,
             new_supernet=lambda: new_supernet(checked.space, request.training, checked.data, request.seed),
+            supernet=lambda: self.weights.supernet,
         )
         return Workshop(seed=request.seed, folder=self.run.searches, reporter=self.reporter, training=training)
 

@@ -35,7 +35,13 @@ class Problem:
     `evaluate(rows_NC, evaluator)` for a strategy with weights of its own, returns every metric by name, (N,) each;
     strategies call it only with feasible rows that they have not evaluated before. `start_C` is a feasible row, for
     spaces in which chance finds none. `asked` are the limits as people asked for them: `limits` are tighter where a search is
-    repeated because its networks took longer than predicted. Raises HwnasError, UnknownNameError for objectives that cannot be.
+    repeated because its networks took longer than predicted.
+
+    `probe(rows_NC)` returns the metrics of networks that a strategy only learns from: what people get is chosen from
+    evaluated networks. None where there is no such difference. Rows of `earlier_NC` were evaluated before, under other
+    limits; to probe them is free.
+
+    Raises HwnasError, UnknownNameError for objectives that cannot be.
     """
 
     space: SearchSpace
@@ -43,6 +49,8 @@ class Problem:
     metrics: tuple[Metric, ...]
     costs: Mapping[str, Cost]
     evaluate: Callable[..., Mapping[str, FloatArray]]
+    probe: Callable[[IntArray], Mapping[str, FloatArray]] | None = None
+    earlier_NC: IntArray | None = None
     limits: tuple[Limit, ...] = ()
     asked: tuple[Limit, ...] = ()
     start_C: IntArray
@@ -116,8 +124,11 @@ class Strategy(Protocol):
     """
 
     name: ClassVar[str]
-    # True: the strategy trains weights of its own, so no supernet is trained beforehand.
-    trains_weights: ClassVar[bool]
+
+    @property
+    def trains_weights(self) -> bool:
+        """True where the strategy trains weights of its own, so that no supernet is trained beforehand."""
+        ...
 
     def search(self, problem: Problem, workshop: "Workshop") -> None:
         """Calls `problem.evaluate` with batches of rows."""

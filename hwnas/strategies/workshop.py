@@ -19,20 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """The data, task and recipe of strategies that train weights of their own. `new_supernet` builds fresh weights."""
+    """The data, task and recipe of strategies that run supernets themselves.
+
+    `new_supernet` builds fresh weights. `supernet` returns the run's own, trained, which all strategies share; None where
+    there is none.
+    """
 
     data: "Dataset"
     task: "Task"
     recipe: "Recipe"
     device: "torch.device"
     new_supernet: "Callable[[], Supernet]"
+    supernet: "Callable[[], Supernet] | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
     """The surroundings of one search. `folder` is for a strategy's checkpoints; None where nothing is to be kept.
 
-    `training` is None where weights exist already, or none are needed.
+    `training` is None where a strategy needs no weights of its own.
     """
 
     seed: int

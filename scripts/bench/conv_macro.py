@@ -3,10 +3,15 @@
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.1 \
         --warmup 0.5 --rate 1e-3 --evaluations 60 --out DIR
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods frozen --seeds 3 --images 5000 --out DIR
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods --out DIR    # the baselines alone
 
 Each method trains a supernet of its own and derives one network without a budget. The rank is that of the network's
 accuracy among all 6,561; the best has rank 1. `uniform` (SPOS) is followed by evolution over the supernet.
-Epochs are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was
+`frozen` is this package's default for the space: a supernet trained by single paths with the default recipe for --epochs,
+then 100 steps of probabilities on its frozen weights.
+
+Epochs of the others are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was
 killed goes on from its last epoch under the same --out.
 """
 
@@ -25,6 +30,7 @@ import torch
 
 from hwnas.benchmarks.tabular import TabularBenchmark, conv_macro
 from hwnas.core.arch import Arch
+from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.data.options import ImageOptions
@@ -34,20 +40,26 @@ from hwnas.evaluate.sources import SupernetSource
 from hwnas.evaluate.split import SplitScore
 from hwnas.evaluate.stages import Recalibrate
 from hwnas.strategies.gradient.derive import derive, log_scores
+from hwnas.strategies.gradient.frozen import learn
 from hwnas.strategies.gradient.penalties import penalty
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.samplers import sampler
 from hwnas.strategies.gradient.schedule import Schedule
 from hwnas.strategies.gradient.search import GradientSearch
+from hwnas.strategies.gradient.strategy import GradientSearchStrategy
+from hwnas.strategies.loss_factors import LossFactors
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
-from hwnas.strategies.workshop import Workshop
+from hwnas.strategies.workshop import Training, Workshop
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.classification import Classification
 from hwnas.train.devices import TRAINS_ON, training_device
-from hwnas.train.recipes import BY_OPTIMIZER
+from hwnas.train.recipes import BY_OPTIMIZER, Recipe
 
 PUBLISHED = {"drnas": 100, "darts": 50, "sparsemax": 50, "gates": 100, "gdas": 250, "uniform": 250}
+METHODS = ("frozen", *PUBLISHED)
+# The ranks of TangleNAS's own searches, from the architectures in its code (toy_search_spaces/conv_macro/train.py).
+TANGLENAS = {"DrNAS": (94,), "DARTS": (588, 56), "SPOS and evolution": (680, 74), "random search": (781, 1694)}
 # The share of the data that teaches the weights in TangleNAS's code for this space.
 SHARE = 0.8
 
@@ -67,7 +79,10 @@ class Watched:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=["drnas", "darts", "gdas", "uniform"], choices=PUBLISHED)
+    parser.add_argument(
+        "--methods", nargs="*", default=["frozen", "drnas", "darts", "gdas", "uniform"], choices=METHODS
+    )
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of the supernet of frozen")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the published epochs")
@@ -86,9 +101,8 @@ def main() -> None:
     benchmark = conv_macro(arguments.data)
     out = arguments.out or Path(mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
-    accuracy_T = benchmark.results[benchmark.accuracy]
-    largest = benchmark.values(benchmark.accuracy, benchmark.space.encode([benchmark.space.largest()]))[0]
-    print(f"median {np.median(accuracy_T):.4f}, best {accuracy_T.max():.4f}, largest {ranked(benchmark, largest)}")
+    torch.set_num_threads(1)
+    print_baselines(benchmark)
     lines = []
     for method in arguments.methods:
         for seed in range(arguments.seeds):
@@ -106,6 +120,31 @@ def main() -> None:
         print(
             f"| {method} | {runs[0]['epochs']} | {found} | {', '.join(map(str, ranks))} | {np.median(ranks):.0f} | {hours:.2f} |"
         )
+
+
+def print_baselines(benchmark: TabularBenchmark) -> None:
+    """Prints the ranks that need no search: naive networks, a fit to the whole table, and TangleNAS's own."""
+    space, accuracy_T = benchmark.space, benchmark.results[benchmark.accuracy]
+    largest = space.largest()
+    error_T = 100.0 - 100.0 * accuracy_T / max(1.0, accuracy_T.max())
+    fitted = minimise(space.choices, LossFactors.fit(space, benchmark.rows_TC, error_T).mean)
+    naive = {
+        "largest": largest,
+        "all channels, middle kernels": middle(space, largest),
+        "an additive fit to the whole table": fitted,
+    }
+    print(f"accuracy: median {np.median(accuracy_T):.4f}, best {accuracy_T.max():.4f}\n| baseline | ranks |\n|---|---|")
+    for name, arch in naive.items():
+        accuracy = float(benchmark.values(benchmark.accuracy, space.encode([arch]))[0])
+        print(f"| {name} | {ranked(benchmark, accuracy)} |")
+    for name, ranks in TANGLENAS.items():
+        print(f"| TangleNAS's own {name} | {', '.join(map(str, ranks))} |")
+
+
+def middle(space: SearchSpace, largest: Arch) -> Arch:
+    """Returns the architecture of all channels whose kernels are the middle ones."""
+    kernels = {c.name: c.options[len(c.options) // 2] for c in space.choices if c.name.endswith("kernel")}
+    return space.arch({**largest, **kernels})
 
 
 def ranked(benchmark: TabularBenchmark, accuracy: float) -> int:
@@ -129,16 +168,14 @@ def searched(
     torch.manual_seed(seed)
     device = training_device(arguments.device)
     supernet = Supernet(space).to(device)
-    relaxation = Relaxation(space, sampler(method), torch.Generator().manual_seed(seed)).to(device)
-    epochs = max(1, round(arguments.scale * PUBLISHED[method]))
+    frozen = method == "frozen"
+    draws = sampler("uniform" if frozen else method)
+    relaxation = Relaxation(space, draws, torch.Generator().manual_seed(seed)).to(device)
+    epochs = arguments.epochs if frozen else max(1, round(arguments.scale * PUBLISHED[method]))
     warmup = round(arguments.warmup * epochs) if relaxation.learns else 0
-    recipe = replace(
-        BY_OPTIMIZER["adamw"],
-        epochs=epochs - warmup,
-        learning_rate=arguments.rate,
-        weight_decay=5e-4,
-        batch_size=arguments.batch,
-    )
+    recipe = replace(BY_OPTIMIZER["adamw"], epochs=epochs - warmup, batch_size=arguments.batch)
+    if not frozen:
+        recipe = replace(recipe, learning_rate=arguments.rate, weight_decay=5e-4)
     search = GradientSearch(
         supernet=supernet,
         relaxation=relaxation,
@@ -153,8 +190,11 @@ def searched(
     )
     began = time.perf_counter()
     search.run(out / f"{method}-{seed}.pt")
-    evaluations = arguments.evaluations
-    arch = derived(space, relaxation) if relaxation.learns else evolved(supernet, data, seed, evaluations, device)
+    trained_after = time.perf_counter() - began
+    if frozen:
+        relaxation = learnt(supernet, data, recipe, seed, device)
+    learns, evaluations = relaxation.learns, arguments.evaluations
+    arch = derived(space, relaxation) if learns else evolved(supernet, data, seed, evaluations, device)
     accuracy = float(benchmark.values(benchmark.accuracy, space.encode([arch]))[0])
     return {
         "method": method,
@@ -163,8 +203,20 @@ def searched(
         "accuracy": accuracy,
         "rank": ranked(benchmark, accuracy),
         "seconds": time.perf_counter() - began,
+        "seconds_of_weights": trained_after,
         "arch": arch.key,
     }
+
+
+def learnt(supernet: Supernet, data: Dataset, recipe: Recipe, seed: int, device: torch.device) -> Relaxation:
+    """Returns the probabilities that `--weights frozen` learns by default."""
+    relaxation = Relaxation(supernet.space, sampler("darts"), torch.Generator().manual_seed(seed)).to(device)
+    training = Training(
+        data=data, task=Classification(), recipe=recipe, device=device, new_supernet=lambda: Supernet(supernet.space)
+    )
+    steps = GradientSearchStrategy().steps
+    learn(supernet, relaxation, training, steps, Workshop(seed=seed, reporter=Watched(f"frozen {seed}")))
+    return relaxation
 
 
 def derived(space: SearchSpace, relaxation: Relaxation) -> Arch:

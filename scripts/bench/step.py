@@ -34,9 +34,9 @@ from hwnas.core.space import SearchSpace
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
 from hwnas.train.devices import placed
-from hwnas.train.recipes import RECIPES
-from hwnas.train.sandwich import sandwich_losses
-from hwnas.train.step import Batch, optimizer_of, training_step, usual_recipe
+from hwnas.train.recipes import BY_OPTIMIZER
+from hwnas.train.step import Batch, optimizer_of, training_step, usual_optimizer
+from hwnas.train.supernet import sandwich_losses
 
 LAYOUTS = {"default": torch.contiguous_format, "channels-last": torch.channels_last}
 SPACES = {"mobilenet": {"resolution": 32}}
@@ -114,7 +114,7 @@ def trained(module: nn.Module, supernet: Supernet, archs: list[Arch], batch: Bat
 
     The supernet takes a sandwich step over `archs`, a plain network a step by labels.
     """
-    recipe = RECIPES[usual_recipe(supernet)]
+    recipe = BY_OPTIMIZER[usual_optimizer(supernet)]
     task = load_task("classification" if supernet.space.vocabulary is None else "language")
     optimizer = optimizer_of(module, recipe)
     for group in optimizer.param_groups:

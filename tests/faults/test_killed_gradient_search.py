@@ -28,8 +28,10 @@ OPTIONS = [
         "30000",
     ),
     *("--data", "digits", "--limit-images", "256", "--networks", "8", "--latency-budget", "1s"),
-    *("--strategy", "gradient", "--warmup-epochs", "2", "--epochs", "6", "--final-epochs", "4"),
+    *("--strategy", "gradient", "--epochs", "6", "--final-epochs", "4"),
 ]
+JOINT = ["--weights", "joint", "--warmup-epochs", "2"]
+FROZEN = ["--steps", "20", "--evaluations", "24"]
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -55,13 +57,16 @@ def found(run: Path) -> list[tuple[str, str, tuple[float, ...]]]:
         database.close()
 
 
+@pytest.mark.parametrize("options", [JOINT, FROZEN], ids=["joint", "frozen"])
 @pytest.mark.slow(reason="kills a gradient search ten times and runs it to its end each time")
-def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_derives(tmp_path: Path) -> None:
+def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_derives(
+    tmp_path: Path, options: list[str]
+) -> None:
     """Given the same predictor: measured times are never the same twice."""
     reference, run = tmp_path / "reference", tmp_path / "run"
-    finish(*OPTIONS, "--out", reference)
+    finish(*OPTIONS, *options, "--out", reference)
     began = time.monotonic()
-    again = [*OPTIONS, "--predictor", reference / "predictor.json"]
+    again = [*OPTIONS, *options, "--predictor", reference / "predictor.json"]
     finish(*again, "--out", tmp_path / "timed")
     seconds = time.monotonic() - began
     moments = random.Random(0)
@@ -76,4 +81,4 @@ def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_
     curves = [
         [json.loads(path.read_text()) for path in (folder / "searches").glob("*.json")] for folder in (run, reference)
     ]
-    assert len(curves[0]) == 1 and curves[0] == curves[1]
+    assert len(curves[0]) == (options is JOINT) and curves[0] == curves[1]

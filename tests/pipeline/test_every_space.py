@@ -71,12 +71,7 @@ def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_pat
     assert (run / "front.png").exists() and (run / "front.html").exists()
 
     by_gradient = ["--strategy", "gradient", "--predictor", str(run / "predictor.json")]
-    by_gradient += [
-        "--warmup-epochs",
-        "1",
-        "--sampler",
-        "gdas" if space == "ofa" else "drnas",
-    ]  # resolutions do not mix
+    by_gradient += ["--steps", "2", "--evaluations", "3"]
     hwnas(
         *(
             "search",

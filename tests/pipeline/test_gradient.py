@@ -27,6 +27,7 @@ from hwnas.runs.folder import RunFolder
 
 QUICK: dict[str, Any] = {
     "strategy": "gradient",
+    "weights": "joint",
     "limit_images": 128,
     "warmup_epochs": 1,
     "epochs": 2,
@@ -162,11 +163,75 @@ def test_samplers_that_draw_single_options_come_to_a_network_too(
     assert [row.params <= 20_000 for row in result.front] == [True]
 
 
+# ---- frozen weights, the default
+
+
+FROZEN: dict[str, Any] = {"weights": "frozen", "warmup_epochs": 5, "steps": 3, "evaluations": 6, "final": "none"}
+
+
+class Stopping(Notes):
+    """Interrupts a search after so many evaluations."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
+        for number, item in enumerate(items):
+            if what == "evaluating architectures" and number == self.after:
+                raise KeyboardInterrupt
+            yield item
+
+
+def evaluated(run: RunFolder) -> dict[str, float]:
+    database = RunDatabase.existing(run.database)
+    try:
+        return {key: one.metrics["loss"] for key, one in database.evaluations("search").items()}
+    finally:
+        database.close()
+
+
+def test_frozen_weights_give_one_network_per_budget_from_one_supernet(
+    space: SearchSpace, predictor: Path, tmp_path: Path
+) -> None:
+    result = searched(space, tmp_path / "run", predictor, **FROZEN, latency_budget="2s,1s")
+    run = result.run
+    assert 1 <= len(result.front) <= 2 and all(row.within_budget for row in result.front)
+    known = evaluated(run)
+    assert {row.arch_id for row in result.front} <= set(known) and 6 <= len(known) <= 12
+    assert min(known.values()) <= result.front[0].loss_val <= 1.02 * min(known.values())
+    assert run.supernet.exists() and len(list(run.searches.iterdir())) == 1  # the probabilities; no weights
+    assert not (run.path / "search.png").exists()
+    assert all(claim["holds"] for claim in check_claims(run.path))
+
+
+def test_a_frozen_search_that_is_interrupted_goes_on_to_what_one_that_was_not_comes_to(
+    space: SearchSpace, predictor: Path, tmp_path: Path
+) -> None:
+    whole = searched(space, tmp_path / "whole", predictor, **FROZEN)
+    with pytest.raises(KeyboardInterrupt):
+        searched(space, tmp_path / "cut", predictor, **FROZEN, reporter=Stopping(3))
+    assert len(evaluated(RunFolder(tmp_path / "cut"))) < len(evaluated(whole.run))
+    resumed = resume(tmp_path / "cut", Silent(), {})
+    assert evaluated(resumed.run) == evaluated(whole.run)
+    assert [row.arch_id for row in resumed.front] == [row.arch_id for row in whole.front]
+
+
+def test_nsga2_goes_on_as_a_frozen_gradient_search_with_the_same_supernet(
+    space: SearchSpace, predictor: Path, tmp_path: Path
+) -> None:
+    options = {"limit_images": 128, "epochs": 2, "evaluations": 5, "predictor": (str(predictor),), "final": "none"}
+    first = search(space, "digits", out=tmp_path / "run", latency_budget="1s", **options)
+    trained = first.run.supernet.stat().st_mtime_ns
+    again = resume(first.run.path, Silent(), {"strategy": "gradient", "steps": 2, "evaluations": 5})
+    assert again.front and first.run.supernet.stat().st_mtime_ns == trained
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"penalty": "lagrange"}, r"unknown penalty 'lagrange'; known: budget, fbnet"),
-        ({"selector": "best"}, r"unknown selector 'best'; known: evolution, magnitude"),
+        ({"selector": "best"}, r"unknown selector 'best'; known: evolution, factors, magnitude"),
     ],
 )
 def test_names_that_do_not_exist_and_what_does_not_go_together_are_refused_before_a_folder_is_made(

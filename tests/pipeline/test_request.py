@@ -86,12 +86,12 @@ def test_no_option_belongs_to_two_parts() -> None:
         ({"strategy": "gradient", "penalty_weight": -1.0}, HwnasError, "--penalty-weight must be above 0"),
         ({"strategy": "gradient", "sampler": "drna"}, UnknownNameError, "unknown sampler 'drna'; known: darts, drnas"),
         (
-            {"strategy": "gradient", "sampler": "uniform", "progressive": True},
+            {"strategy": "gradient", "weights": "joint", "sampler": "uniform", "progressive": True},
             HwnasError,
             "--sampler uniform trains no probabilities",
         ),
         (
-            {"strategy": "gradient", "penalty": "none", "penalty_weight": 2.0},
+            {"strategy": "gradient", "weights": "joint", "penalty": "none", "penalty_weight": 2.0},
             HwnasError,
             "--penalty none has no weight",
         ),
@@ -100,11 +100,43 @@ def test_no_option_belongs_to_two_parts() -> None:
             HwnasError,
             "--regulariser kl only applies to --sampler drnas, not to gdas",
         ),
+        *(
+            ({"strategy": "gradient", name: value}, HwnasError, f"--{flag} only applies to --weights joint")
+            for name, flag, value in [
+                ("warmup_epochs", "warmup-epochs", 3),
+                ("progressive", "progressive", True),
+                ("partial_channels", "partial-channels", 4),
+                ("unrolled", "unrolled", True),
+                ("mixed_precision", "mixed-precision", True),
+                ("penalty", "penalty budget", "budget"),
+                ("penalty_weight", "penalty-weight", 2.0),
+            ]
+        ),
+        (
+            {"strategy": "gradient", "weights": "joint", "steps": 50},
+            HwnasError,
+            "--steps only applies to --weights frozen; leave it out with --weights joint",
+        ),
+        (
+            {"strategy": "gradient", "sampler": "uniform", "steps": 50},
+            HwnasError,
+            "--sampler uniform trains no probabilities",
+        ),
+        ({"strategy": "gradient", "weights": "thawed"}, HwnasError, "--weights must be 'frozen' or 'joint'"),
     ],
 )
 def test_a_request_that_cannot_be_run_is_refused(wrong: dict[str, Any], error: type[HwnasError], message: str) -> None:
     with pytest.raises(error, match=message):
         search_request(wrong)
+
+
+def test_a_gradient_search_of_an_earlier_version_has_joint_weights() -> None:
+    described = json.loads(json.dumps(search_request({"strategy": "gradient", "weights": "joint"}).describe()))
+    for name in ("weights", "steps"):
+        del described["strategy"]["options"][name]
+    described["strategy"]["options"] |= {"sampler": "drnas", "penalty": "budget", "warmup_epochs": 3}
+    strategy = stored_request({"request": described}, Path("run.json")).strategy
+    assert strategy.trains_weights and strategy.warmup_epochs == 3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("damage", ["no request", "unknown option", "older"])

@@ -8,19 +8,15 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import torch
 
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.core.factors import total
 from hwnas.costs.cost import Limit
 from hwnas.costs.function import FunctionCost
-from hwnas.strategies.gradient.derive import choice_factor
-from hwnas.strategies.gradient.selection import Selection, finite, magnitude
+from hwnas.strategies.gradient.selection import Selection, magnitude
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop
-from hwnas.supernet.mixture import Drawn
 from hwnas.tasks.task import Metric
 
 # The number of networks that a zero-cost score compares.
@@ -46,17 +42,13 @@ def evolution(selection: Selection) -> Arch:
     more dropped options (probability 0) than that one does.
     """
     space, losses = selection.space, dict[bytes, float]()
-    one = torch.ones(1, device=selection.batch[0].device)
     likeliest_1C = space.encode([magnitude(selection)])
-    dropped = [choice_factor(space, name, np.equal(known, 0.0)) for name, known in selection.probabilities.items()]
-    fewest = (dropped, total(dropped, likeliest_1C, space.columns)[0] + 0.5)
-    allowed = replace(selection, limits=[*selection.limits, fewest])
+    allowed = replace(selection, limits=selection.undropped(likeliest_1C))
 
     def evaluate(rows_NC: IntArray) -> Mapping[str, FloatArray]:
-        for row_C in rows_NC:
-            drawn = {name: Drawn((int(row_C[at]),), one) for name, at in space.columns.items()}
-            losses[row_C.tobytes()] = finite(selection.validation(drawn))
-        return {"loss": np.array([losses[row_C.tobytes()] for row_C in rows_NC])}
+        loss_N = selection.losses(rows_NC)
+        losses.update(zip((row_C.tobytes() for row_C in rows_NC), loss_N.tolist(), strict=True))
+        return {"loss": loss_N}
 
     outside = FunctionCost("outside the limits", "", lambda rows_NC: np.where(allowed.within(rows_NC), 0.0, 1.0))
     problem = Problem(

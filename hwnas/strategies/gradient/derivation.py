@@ -1,13 +1,12 @@
-"""One gradient search for the limits of a problem: warm-up, search, and the network that is derived within the limits.
+"""One search of weights and probabilities for the limits of a problem: warm-up, search, and the network derived within them.
 
 What is trained is kept in the workshop's folder, by epoch, so a search that is run again goes on from there; a search that
 was finished is derived from again, under other limits.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import blake2s
 from pathlib import Path
 from typing import Final, final
@@ -15,8 +14,8 @@ from typing import Final, final
 import numpy as np
 import torch
 
-from hwnas.core.arch import Arch
 from hwnas.core.files import replace_file
+from hwnas.data.dataset import Dataset
 from hwnas.errors import HwnasError
 from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
@@ -27,9 +26,8 @@ from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.relaxation import Relaxation
 from hwnas.strategies.gradient.schedule import Schedule
 from hwnas.strategies.gradient.search import GradientSearch
-from hwnas.strategies.gradient.selection import Selection
+from hwnas.strategies.gradient.selected import MIXING, selected
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
-from hwnas.strategies.gradient.tuning import tuned, validation_loss
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Training, Workshop
 from hwnas.supernet.check import require_mixable, require_partial
@@ -38,9 +36,24 @@ from hwnas.train.weights import save_weights
 
 # Architectures, besides the smallest, that a mixture is compared with before it is trained.
 CHECKED: Final = 3
-# Selectors that run the supernet as a mixture.
-MIXING: Final = ("perturbation", "perturbation-tuned", "zero-shot")
 WARMED: Final = "warmup.pt"
+
+
+def require_mixtures(
+    options: GradientSearchStrategy, supernet: Supernet, relaxation: Relaxation, data: Dataset, seed: int
+) -> None:
+    """Raises SpaceError before anything is trained, unless neither sampler nor selector runs two options at once.
+
+    On the CPU: a GPU by default rounds what it convolves to ten bits, about as much as is tolerated here.
+    """
+    space = supernet.space
+    if options.partial_channels > 1:
+        require_partial(space, options.partial_channels)
+    drawn = relaxation.draw(1.0, torch.Generator().manual_seed(seed))
+    if max(len(draw.options) for draw in drawn.values()) > 1 or options.selector in MIXING:
+        rng = np.random.default_rng(seed)
+        archs = [space.smallest(), *(space.sample(rng) for _ in range(CHECKED))]
+        require_mixable(supernet, data.inputs(data.train.raw[:2]), archs)
 
 
 @final
@@ -55,11 +68,19 @@ class Derivation:
     def evaluate(self) -> None:
         """Evaluates the derived network, with its weights of the search. Raises BudgetError, TrainingError, SpaceError."""
         if not (self._folder / WARMED).exists():
-            self._require_mixable()
+            require_mixtures(self.options, *self._untrained(), self._training.data, self.workshop.seed)
         search = self._search()
         search.warm_up(self._folder / WARMED)
         search = self._searched(self._search())
-        arch = self._derived(search)
+        arch = selected(
+            self.options,
+            self.problem,
+            self._training,
+            self._validation,
+            search.supernet,
+            search.relaxation,
+            self.workshop.seed,
+        )
         path = self.workshop.weights(arch.id)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
@@ -93,20 +114,6 @@ class Derivation:
     def _constraints(self) -> list[Constraint]:
         """The limits that are sums, as they were asked for; the others only limit what is derived."""
         return [constraint for limit in self.problem.asked if (constraint := Constraint.of(limit, self.problem.space))]
-
-    def _require_mixable(self) -> None:
-        """Raises SpaceError before anything is trained, unless neither sampler nor selector runs two options at once.
-
-        On the CPU: a GPU by default rounds what it convolves to ten bits, about as much as is tolerated here.
-        """
-        space, (supernet, relaxation) = self.problem.space, self._untrained()
-        if self.options.partial_channels > 1:
-            require_partial(space, self.options.partial_channels)
-        drawn = relaxation.draw(1.0, torch.Generator().manual_seed(self.workshop.seed))
-        if max(len(draw.options) for draw in drawn.values()) > 1 or self.options.selector in MIXING:
-            rng, data = np.random.default_rng(self.workshop.seed), self._training.data
-            archs = [space.smallest(), *(space.sample(rng) for _ in range(CHECKED))]
-            require_mixable(supernet, data.inputs(data.train.raw[:2]), archs)
 
     def _untrained(self) -> tuple[Supernet, Relaxation]:
         """The same whatever they are trained on, therefore made on the CPU."""
@@ -164,34 +171,3 @@ class Derivation:
         """The name of the files of this search: one for each set of limits."""
         limits = [(limit.cost.name, limit.bound) for limit in self.problem.asked]
         return blake2s(json.dumps(limits).encode(), digest_size=6).hexdigest()
-
-    def _derived(self, search: GradientSearch) -> Arch:
-        """The selector's network within the problem's limits."""
-        training, space = self._training, self.problem.space
-        *_, select = self.options.parts()
-        # A selector that runs the mixture needs the probabilities that it was trained under.
-        mixing = self.options.selector in MIXING
-        tensors = search.relaxation.probabilities() if mixing else search.relaxation.preferences()
-        probabilities = {name: p_K.detach().cpu().double().numpy() for name, p_K in tensors.items()}
-        indices = training.data.calibration_order()[: min(training.recipe.batch_size, len(training.data.train))]
-        x = training.data.inputs(training.data.train.raw[indices])
-        labels = torch.from_numpy(training.data.train.labels[indices])
-        loss = partial(validation_loss, search.supernet, self._validation)
-        return select(
-            Selection(
-                space=space,
-                task=training.task,
-                probabilities=probabilities,
-                limits=[program for limit in self.problem.limits if (program := limit.program()) is not None],
-                supernet=search.supernet,
-                validation=loss,
-                tune=self._tune(search),
-                batch=(x.to(training.device), labels.to(training.device)),
-                seed=self.workshop.seed,
-                evaluations=self.options.evaluations,
-            )
-        )
-
-    def _tune(self, search: GradientSearch) -> Callable[..., None]:
-        training = self._training
-        return partial(tuned, search.supernet, training.data, training.task, training.recipe, seed=self.workshop.seed)

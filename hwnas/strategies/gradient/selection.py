@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
 from hwnas.costs.proxies import MEASURES
 from hwnas.errors import TrainingError
-from hwnas.strategies.gradient.derive import derive, log_scores
+from hwnas.strategies.gradient.derive import choice_factor, derive, log_scores
 from hwnas.supernet.mixture import Drawn
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.task import Task
@@ -31,8 +32,9 @@ class Selection:
 
     `probabilities` has an array (options,) for every choice that is not tied; 0 marks an option that was dropped.
     `validation` is the supernet's loss under probabilities, with batch-norms in train mode as in DARTS-PT; `tune` trains the
-    weights a little under them. `evolution` evaluates `evaluations` networks. `batch` holds inputs and labels for zero-cost
-    scores, which leave the supernet in train mode.
+    weights a little under them. `judge` gives the loss of architectures (N, C), lower is better; None: `validation` does.
+    `factors` and `evolution` evaluate at most `evaluations` networks; `earlier_NC` were evaluated before, and are free.
+    `batch` holds inputs and labels for zero-cost scores, which leave the supernet in train mode.
     """
 
     space: SearchSpace
@@ -44,7 +46,24 @@ class Selection:
     tune: Callable[[Mapping[str, Tensor]], None]
     batch: tuple[Tensor, Tensor]
     seed: int
-    evaluations: int = 200
+    evaluations: int
+    judge: Callable[[IntArray], FloatArray] | None = None
+    earlier_NC: IntArray | None = None
+
+    def losses(self, rows_NC: IntArray) -> FloatArray:
+        """Returns the loss of each architecture, lower is better; shape (N,). Raises TrainingError."""
+        if self.judge is not None:
+            return self.judge(rows_NC)
+        one, columns = torch.ones(1, device=self.batch[0].device), self.space.columns.items()
+        drawn = ({name: Drawn((int(row_C[at]),), one) for name, at in columns} for row_C in rows_NC)
+        return np.array([finite(self.validation(options)) for options in drawn])
+
+    def undropped(self, likeliest_1C: IntArray) -> Sequence[optimum.Limit]:
+        """Returns the limits, and one more: no more dropped options (probability 0) than the likeliest architecture has."""
+        space, known = self.space, self.probabilities.items()
+        dropped = [choice_factor(space, name, np.equal(p_K, 0.0)) for name, p_K in known if np.equal(p_K, 0.0).any()]
+        fewest = total(dropped, likeliest_1C, space.columns)[0]
+        return [*self.limits, (dropped, fewest + 0.5)] if dropped else self.limits
 
     def tensors(self, probabilities: Mapping[str, FloatArray]) -> dict[str, Tensor]:
         """Returns probabilities as tensors on the inputs' device, and of the inputs' type where that is floating."""
@@ -61,10 +80,10 @@ class Selection:
         # Train mode: the running statistics of a supernet belong to no network.
         return finite(measure(network.train(), *self.batch, self.task.loss))
 
-    def within(self, rows_NC: IntArray) -> BoolArray:
-        """Returns True for architectures that meet the space's requirements and all limits; shape (N,)."""
+    def within(self, rows_NC: IntArray, limits: Sequence[optimum.Limit] | None = None) -> BoolArray:
+        """Returns True for architectures that meet the space's requirements and all limits, or others; shape (N,)."""
         result = self.space.meets_requirements(rows_NC)
-        for factors, bound in self.limits:
+        for factors, bound in self.limits if limits is None else limits:
             result = result & (total(factors, rows_NC, self.space.columns) <= bound)
         return result
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from hwnas.errors import UnknownNameError
 from hwnas.strategies.gradient.candidates import evolution, zero_shot_networks
+from hwnas.strategies.gradient.factors import factors
 from hwnas.strategies.gradient.importance import perturbation, perturbation_tuned, zero_shot
 from hwnas.strategies.gradient.selection import Selector, magnitude
 
@@ -19,6 +20,7 @@ SELECTORS: Final[Mapping[str, Selector]] = {
     "zero-shot": zero_shot,
     "zero-shot-networks": zero_shot_networks,
     "evolution": evolution,
+    "factors": factors,
 }
 
 

@@ -1,11 +1,13 @@
-"""Gradient search as a strategy: its options, and how they are made into parts. Knows no torch until it searches."""
+"""Gradient search as a strategy: its options, and the parts that they name. Knows no torch until it searches."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hwnas.core.requests import flag
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
@@ -21,25 +23,56 @@ AUTO: Final = "auto"
 PROGRESSIVE: Final = 0.5
 
 
+# The options that only one way of training the weights uses.
+ONLY: Final = {
+    "frozen": ("steps",),
+    "joint": (
+        "penalty_weight",
+        "warmup_epochs",
+        "progressive",
+        "partial_channels",
+        "unrolled",
+        "mixed_precision",
+        "regulariser",
+    ),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class GradientSearchStrategy:
-    """Trains probabilities of all options with the weights, the expected costs held to their bounds, and derives one network.
+    """Learns probabilities of all options by gradients, and derives one network within the limits.
 
-    The epochs are those of the training recipe, after `warmup_epochs`.
+    On `frozen` weights the run's supernet is trained first, and the probabilities follow in a few `steps` on the task alone.
+    With `joint` weights both are trained in turn, the expected costs held to their bounds: the epochs are those of the
+    training recipe, after `warmup_epochs`.
     """
 
     name: ClassVar[str] = "gradient"
-    trains_weights: ClassVar[bool] = True
+    # The values of options that runs of earlier versions do not store.
+    unstored: ClassVar[Mapping[str, str]] = {"weights": "joint"}
 
+    weights: Annotated[
+        Literal["frozen", "joint"],
+        Field(
+            description="frozen: the supernet is trained first, and all budgets share it; joint: weights and probabilities are "
+            "trained in turn, for each budget (DARTS, DrNAS ...)."
+        ),
+    ] = "frozen"
+    steps: Annotated[int, Field(ge=1, description="Steps of the probabilities on frozen weights.")] = 100
     sampler: Annotated[
-        str, Field(description="drnas, darts, sparsemax, gdas, gumbel (FBNet), gates (ProxylessNAS) or uniform (SPOS).")
-    ] = "drnas"
+        str,
+        Field(
+            description="darts (default), drnas (default of --weights joint), sparsemax, gdas, gumbel (FBNet), gates "
+            "(ProxylessNAS) or uniform (SPOS)."
+        ),
+    ] = AUTO
     penalty: Annotated[
         str,
         Field(
-            description="budget (no weight to tune), fbnet, proxyless-linear, proxyless-log, mnasnet-soft, mnasnet-hard or none."
+            description="With --weights joint: budget (default; no weight to tune), fbnet, proxyless-linear, proxyless-log, "
+            "mnasnet-soft, mnasnet-hard or none."
         ),
-    ] = "budget"
+    ] = AUTO
     penalty_weight: Annotated[
         float | None,
         Field(gt=0, allow_inf_nan=False, description="FBNet's beta, ProxylessNAS's lambda ...; default: as published."),
@@ -47,7 +80,8 @@ class GradientSearchStrategy:
     selector: Annotated[
         str,
         Field(
-            description="magnitude, perturbation (DARTS-PT), perturbation-tuned, zero-shot, zero-shot-networks, evolution, auto."
+            description="factors, magnitude, perturbation (DARTS-PT), perturbation-tuned, zero-shot, zero-shot-networks, "
+            "evolution, auto."
         ),
     ] = AUTO
     warmup_epochs: Annotated[int, Field(ge=0, description="Epochs of weights alone, before --epochs.")] = 5
@@ -63,35 +97,65 @@ class GradientSearchStrategy:
     ] = 1
     unrolled: Annotated[bool, Field(description="Second-order DARTS: three times the time.")] = False
     mixed_precision: Annotated[bool, Field(description="Train in bfloat16 where that is safe.")] = False
-    evaluations: Annotated[int, Field(ge=1, description="Networks that --selector evolution judges.")] = 200
     regulariser: Annotated[
         Literal["l2", "kl"], Field(description="Regulariser of the logits: l2, or kl (DrNAS's paper).")
     ] = "l2"
+    evaluations: Annotated[
+        int, Field(ge=1, description="Networks per budget that --selector factors and evolution evaluate.")
+    ] = 60
+
+    @property
+    def trains_weights(self) -> bool:
+        """True where the weights are the search's own, not the run's supernet's."""
+        return self.weights == "joint"
 
     @model_validator(mode="after")
     def _go_together(self) -> "GradientSearchStrategy":
-        if self.sampler == "uniform" and (self.progressive or self.unrolled):
+        usual = {field.name: field.default for field in fields(self)}
+        for weights, names in ONLY.items():
+            given = [name for name in names if getattr(self, name) != usual[name]]
+            if given and weights != self.weights:
+                raise HwnasError(
+                    f"{flag(given[0])} only applies to --weights {weights}; leave it out with --weights {self.weights}"
+                )
+        if self.weights == "frozen" and self.penalty not in (AUTO, "none"):
             raise HwnasError(
-                "--sampler uniform trains no probabilities: leave out --progressive and --unrolled, or choose another sampler"
+                f"--penalty {self.penalty} only applies to --weights joint: on frozen weights the probabilities learn the task "
+                "alone, and limits hold for the network that is derived"
             )
-        if self.regulariser == "kl" and self.sampler != "drnas":
+        if self.sampler == "uniform" and (self.progressive or self.unrolled or self.steps != usual["steps"]):
+            raise HwnasError(
+                "--sampler uniform trains no probabilities: leave out --progressive, --unrolled and --steps, or choose another "
+                "sampler"
+            )
+        if self.regulariser == "kl" and self.sampler not in (AUTO, "drnas"):
             raise HwnasError(f"--regulariser kl only applies to --sampler drnas, not to {self.sampler}; leave it out")
         if self.penalty == "none" and self.penalty_weight is not None:
             raise HwnasError("--penalty none has no weight; leave --penalty-weight out")
         self.parts()
         return self
 
-    def parts(self) -> "tuple[Sampler, Penalty, Selector]":
-        """Returns the sampler, penalty and selector that the options name. Raises UnknownNameError."""
+    def parts(self, *, ranked: bool = True) -> "tuple[Sampler, Penalty, Selector]":
+        """Returns the sampler, penalty and selector that the options name. Raises UnknownNameError.
+
+        `ranked` is False where the probabilities do not rank networks, which decides the selector that `auto` stands for.
+        """
         from hwnas.strategies.gradient.penalties import penalty
         from hwnas.strategies.gradient.samplers import sampler
         from hwnas.strategies.gradient.selectors import selector
 
-        chosen = penalty(self.penalty)
+        frozen = self.weights == "frozen"
+        draws = sampler(("darts" if frozen else "drnas") if self.sampler == AUTO else self.sampler)
+        chosen = penalty(("none" if frozen else "budget") if self.penalty == AUTO else self.penalty)
         if self.penalty_weight is not None:
             chosen = replace(chosen, weight=self.penalty_weight)
-        usual = "magnitude" if self.sampler != "uniform" else "evolution"
-        return sampler(self.sampler), chosen, selector(usual if self.selector == AUTO else self.selector)
+        return draws, chosen, selector(self._usual_selector(ranked) if self.selector == AUTO else self.selector)
+
+    def _usual_selector(self, ranked: bool) -> str:
+        """Returns the selector that `auto` stands for."""
+        if self.sampler == "uniform":
+            return "evolution"
+        return "magnitude" if ranked or self.weights == "joint" else "factors"
 
     def phases(self) -> "tuple[Phase, ...]":
         """Returns the phases of a search: as options fall out, channels come in.
@@ -108,6 +172,11 @@ class GradientSearchStrategy:
 
     def search(self, problem: "Problem", workshop: "Workshop") -> None:
         """Searches for the limits that were asked for, and evaluates the network derived within the problem's limits."""
-        from hwnas.strategies.gradient.derivation import Derivation
+        if self.weights == "frozen":
+            from hwnas.strategies.gradient.frozen import FrozenDerivation
 
-        Derivation(self, problem, workshop).evaluate()
+            FrozenDerivation(self, problem, workshop).evaluate()
+        else:
+            from hwnas.strategies.gradient.derivation import Derivation
+
+            Derivation(self, problem, workshop).evaluate()

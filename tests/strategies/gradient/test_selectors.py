@@ -79,6 +79,7 @@ def real(name: str, seed: int = 0) -> Selection:
         tune=tune,
         batch=(x, labels),
         seed=seed,
+        evaluations=60,
     )
 
 
@@ -156,7 +157,7 @@ def test_running_statistics_make_no_difference_to_a_proxy(name) -> None:
 
 
 def test_an_unknown_selector_is_named_with_those_there_are() -> None:
-    with pytest.raises(UnknownNameError, match="unknown selector 'argmax'; known: evolution, magnitude"):
+    with pytest.raises(UnknownNameError, match="unknown selector 'argmax'; known: evolution, factors, magnitude"):
         selector("argmax")
     assert selector("magnitude") is SELECTORS["magnitude"]
 
@@ -202,6 +203,7 @@ class Known:
             tune=lambda probabilities: self.tuned.append(dict(probabilities)),
             batch=(torch.tensor([0, 1, 2]) if tokens else hadamard, torch.tensor([0, 1, 1])),
             seed=seed,
+            evaluations=60,
         )
 
 
