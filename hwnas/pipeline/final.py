@@ -24,7 +24,7 @@ from hwnas.train.teacher import Teacher
 from hwnas.train.weights import save_weights
 
 # The share of the recipe's rate at which trained weights are trained further (DARTS-PT, Wang et al. 2021, section 5).
-FINETUNING: Final = 0.1
+FINETUNING: Final = 1.0
 
 
 @final

@@ -6,6 +6,7 @@ resumes exactly.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import final
 
@@ -43,7 +44,8 @@ class Epochs:
     """The epochs of one module's training, from its checkpoint where there is one.
 
     `begin` seeds torch for an epoch (dropout) and returns the generator of its batches. `words` name the training to the
-    person who waits. `ending` is the share of the highest rate below which the rate does not fall.
+    person who waits. `ending` is the share of the highest rate below which the rate does not fall. `passes` is the number of
+    passes over the training examples that make one epoch.
     """
 
     module: nn.Module
@@ -54,6 +56,7 @@ class Epochs:
     reporter: Reporter
     words: str
     ending: float = 0.0
+    passes: int = 1
 
     def trained(self, losses: Losses) -> Iterator[tuple[int, float]]:
         """Trains to the recipe's last epoch; yields each epoch's number, from 1, and mean loss once its checkpoint is saved.
@@ -66,12 +69,13 @@ class Epochs:
         average = averaged(module, recipe.ema) if recipe.ema else None
         parts = {"weights": module, "optimizer": optimizer} | ({"average": average} if average is not None else {})
         epochs = range(restored(self.checkpoint, parts)["epoch"], recipe.epochs)
-        steps = steps_of(len(self.data.train), recipe)
+        steps = self.passes * steps_of(len(self.data.train), recipe)
         ticks = iter(self.reporter.track(range(len(epochs) * steps), self.words))
         module.train()
         for epoch in epochs:
             rng, values = self.begin(epoch), []
-            for number, batch in enumerate(training_batches(self.data, recipe, rng, device)):
+            of_passes = (training_batches(self.data, recipe, rng, device) for _ in range(self.passes))
+            for number, batch in enumerate(chain.from_iterable(of_passes)):
                 set_rate(optimizer, epoch + number / steps, recipe, self.ending)
                 values.append(
                     training_step(module, optimizer, losses(batch, rng, epoch * steps + number), recipe.clip_norm)

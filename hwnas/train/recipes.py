@@ -18,7 +18,8 @@ REGULARISED: Final = ("all", "largest")
 class SupernetRecipe:
     """How the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
 
-    `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random.
+    `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random. An epoch is
+    `passes` over the training examples: as many as make an epoch show every example to four networks, whatever the recipe.
     `distillation` is the share of a student's loss that imitates its teacher, None the optimiser's usual share. `zero_init`
     starts residual blocks as the identity. Label smoothing and dropout are of the networks that `regularised` names: `all`, or
     the `largest` alone. `ending` is the share of the highest rate below which the rate does not fall.
@@ -26,6 +27,7 @@ class SupernetRecipe:
 
     networks: str = "sandwich"
     random_subnets: int = 2
+    passes: int = 1
     distillation: float | None = None
     zero_init: bool = False
     regularised: str = "all"
@@ -36,9 +38,13 @@ class SupernetRecipe:
             raise UnknownNameError("draw of networks", self.networks, list(DRAWS))
         if self.regularised not in REGULARISED:
             raise UnknownNameError("regularised networks", self.regularised, list(REGULARISED))
-        if self.random_subnets < 1 or not 0 <= (self.distillation or 0.0) <= 1 or not 0 <= self.ending < 1:
+        if (
+            min(self.random_subnets, self.passes) < 1
+            or not 0 <= (self.distillation or 0.0) <= 1
+            or not 0 <= self.ending < 1
+        ):
             raise TrainingError(
-                f"cannot train {self.random_subnets} random networks a step, with a share of distillation of "
+                f"cannot train {self.random_subnets} random networks a step in {self.passes} passes, with a share of distillation of "
                 f"{self.distillation} and a rate that ends at {self.ending} of its highest"
             )
 
@@ -98,6 +104,6 @@ RECIPES: Final[Mapping[str, SupernetRecipe]] = {
     "sandwich": SupernetRecipe(),
     "bignas": SupernetRecipe(distillation=1.0, zero_init=True, regularised="largest", ending=0.05),
     "progressive": SupernetRecipe(networks="progressive"),
-    "single-path": SupernetRecipe(networks="single-path"),
-    "alternating": SupernetRecipe(networks="alternating"),
+    "single-path": SupernetRecipe(networks="single-path", passes=4),
+    "alternating": SupernetRecipe(networks="alternating", passes=4),
 }

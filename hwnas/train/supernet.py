@@ -51,7 +51,7 @@ def train_supernet(
         start_as_identity(supernet)
     draw = DRAWS[shared.networks](supernet.space, shared.random_subnets)
     largest = supernet.space.largest()
-    steps = recipe.epochs * steps_of(len(data.train), recipe)
+    steps = recipe.epochs * shared.passes * steps_of(len(data.train), recipe)
     epochs = Epochs(
         module=supernet,
         data=data,
@@ -61,6 +61,7 @@ def train_supernet(
         reporter=reporter,
         words="training",
         ending=shared.ending,
+        passes=shared.passes,
     )
 
     def losses(batch: Batch, rng: np.random.Generator, step: int) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@
 Every arm trains one supernet; the smallest, a median and the largest network are taken from it, their batch-norms are
 recalibrated, and their accuracies on validation and test split are printed. The same networks, each trained alone from new
 weights for the same epochs, are the last arm; `gap` is the mean over the three networks of its test accuracy less the arm's, in
-points. The median network has the FLOPs in the middle of 101 random ones. Seconds are those of training on one thread: of the
+points. `one pass` is `single-path` with one pass over the data in an epoch, not four. The median network has the FLOPs in the middle of 101 random ones. Seconds are those of training on one thread: of the
 supernet, or of all three networks alone. Figures are means over seeds. `+` arms add their switch to those of the arm above.
 """
 
@@ -23,7 +23,7 @@ import torch
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
-from hwnas.data.dataset import Dataset, load_data
+from hwnas.data.dataset import Dataset, Split, load_data
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import AloneSource, SupernetSource, UntrainedSource
 from hwnas.evaluate.split import SplitScore
@@ -42,6 +42,7 @@ SANDWICH: Final = SupernetRecipe(distillation=0.0)
 ZERO: Final = SupernetRecipe(distillation=1.0, zero_init=True)
 # By name: the supernet's recipe, and the decay of the average.
 ARMS: Final[Mapping[str, tuple[SupernetRecipe, float]]] = {
+    "one pass": (replace(RECIPES["single-path"], passes=1), 0.0),
     "single-path": (RECIPES["single-path"], 0.0),
     "sandwich": (SANDWICH, 0.0),
     "+distillation": (replace(SANDWICH, distillation=1.0), 0.0),
@@ -67,6 +68,7 @@ class Setting:
     task: Task
     recipe: Recipe
     archs: tuple[Arch, ...]
+    judged: Split
     seed: int
     folder: Path
     reporter: Reporter
@@ -103,7 +105,7 @@ class Setting:
     def _scores(self, networks: StagedNetworks) -> np.ndarray:
         """Returns the accuracies on validation and test split after recalibration; (3, 2)."""
         calibrated = networks.then(Recalibrate(self.data, CPU))
-        splits = [SplitScore(self.data, self.task, CPU), SplitScore(self.data, self.task, CPU, split=self.data.test)]
+        splits = [SplitScore(self.data, self.task, CPU), SplitScore(self.data, self.task, CPU, split=self.judged)]
         modules = [calibrated.network(arch) for arch in self.archs]
         return np.array([[split.score(module)["accuracy"] for split in splits] for module in modules])
 
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=32)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--limit", type=int, help="examples of the data, the default is all")
+    parser.add_argument("--judge", type=int, help="test examples, the default is those that go with --limit")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=[*ARMS, ALONE], choices=[*ARMS, ALONE])
@@ -147,6 +150,9 @@ def setting(arguments: argparse.Namespace, seed: int) -> Setting:
     options = {"resolution": arguments.resolution, **({"width": arguments.width} if arguments.width else {})}
     space = load_space(arguments.space, options)
     data = load_data(arguments.data, space.input_shape, limit=arguments.limit, seed=seed)
+    most = (
+        arguments.limit if arguments.judge is None else 4 * arguments.judge
+    )  # a quarter of a limit is read for the test
     rows = space.sample_rows(np.random.default_rng(0), 101)
     median = space.decode(rows[np.argsort(space.costs("flops", rows), kind="stable")[len(rows) // 2]])
     return Setting(
@@ -155,6 +161,7 @@ def setting(arguments: argparse.Namespace, seed: int) -> Setting:
         task=load_task(data.task),
         recipe=replace(BY_OPTIMIZER[usual_optimizer(Supernet(space))], epochs=arguments.epochs),
         archs=(space.smallest(), median, space.largest()),
+        judged=load_data(arguments.data, space.input_shape, limit=most, seed=seed).test,
         seed=seed,
         folder=Path(mkdtemp()),
         reporter=TerminalReporter(),
