@@ -1,6 +1,6 @@
 """Compares what a search hands out with the same networks trained alone, in accuracy and in time.
 
-    python scripts/bench/headline.py --data parquet:DIR --limit 2000 --epochs 15 --device amd-epyc --budget 60% --seeds 3 --out DIR
+    python scripts/bench/headline.py --data parquet:DIR --limit 2000 --epochs 15 --device amd-epyc --budget 60% --out DIR
 
 Each seed runs one search at its defaults. Then every network of its front is trained alone, from new weights, for
 --alone-epochs. Both sides train on the same examples and are judged on --judge examples of the test split, which are more
@@ -75,9 +75,8 @@ def main() -> None:
 
 def report(seed: int, run: RunFolder, points: list[Point], seconds: float) -> None:
     """Prints a table of one seed."""
-    print(
-        "| seed | latency, ms | weights of the search | after final training | trained alone | difference |\n|---|---|---|---|---|---|"
-    )
+    print("| seed | latency, ms | the search's weights | after final training | trained alone | difference |")
+    print("|---|---|---|---|---|---|")
     for point in points:
         cells = (f"{share:.1%}" for share in (point.before, point.after, point.alone, point.after - point.alone))
         print(f"| {seed} | {point.latency_ms:.4f} | {' | '.join(cells)} |")

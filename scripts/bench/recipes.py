@@ -3,10 +3,11 @@
     python scripts/bench/recipes.py --data digits --epochs 30 --seeds 3
 
 Every arm trains one supernet; the smallest, a median and the largest network are taken from it, their batch-norms are
-recalibrated, and their accuracies on validation and test split are printed. The same networks, each trained alone from new
-weights for the same epochs, are the last arm; `gap` is the mean over the three networks of its test accuracy less the arm's, in
-points. `one pass` is `single-path` with one pass over the data in an epoch, not four. The median network has the FLOPs in the middle of 101 random ones. Seconds are those of training on one thread: of the
-supernet, or of all three networks alone. Figures are means over seeds. `+` arms add their switch to those of the arm above.
+recalibrated, and their accuracies on validation and test split are printed. The same networks, each trained alone
+from new weights for the same epochs, are the last arm; `gap` is the mean over the three networks of its test accuracy
+less the arm's, in points. `one pass` is `single-path` with one pass over the data in an epoch, not four. The median
+network has the FLOPs in the middle of 101 random ones. Seconds are those of training on one thread: of the supernet,
+or of all three networks alone. Figures are means over seeds. `+` arms add their switch to those of the arm above.
 """
 
 import argparse
