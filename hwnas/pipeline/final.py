@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import final
 
 import torch
 
@@ -22,9 +22,6 @@ from hwnas.tasks.task import Metric, Task
 from hwnas.train.recipes import Recipe
 from hwnas.train.teacher import Teacher
 from hwnas.train.weights import save_weights
-
-# The share of the recipe's rate at which trained weights are trained further (DARTS-PT, Wang et al. 2021, section 5).
-FINETUNING: Final = 1.0
 
 
 @final
@@ -103,10 +100,8 @@ class FinalTraining:
         return self.networks(before).then(*steps), (*before.stages, *(step.name for step in steps))
 
     def _recipe(self) -> Recipe:
-        share = FINETUNING if self.request.final == "finetune" else 1.0
         return replace(
             self.recipe,
             epochs=self.request.final_epochs,
-            learning_rate=share * self.recipe.learning_rate,
             distillation=self.recipe.distillation if self.teacher is not None else 0.0,
         )

@@ -35,8 +35,8 @@ class FinalRequest:
             description="Training of the front's networks before they are handed out: none (the weights of the search), "
             "finetune (from those weights on), or scratch (from new ones)."
         ),
-    ] = "scratch"
-    final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 15
+    ] = "finetune"
+    final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 30
     final_teacher: Annotated[
         Literal["none", "largest", "external"],
         Field(

@@ -18,7 +18,7 @@ from hwnas.spaces import reload_space
 from hwnas.spaces.request import SpaceRequest
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.registry import STRATEGIES, load_strategy_class
-from hwnas.train.request import TrainingRequest
+from hwnas.train.request import USUAL, TrainingRequest
 
 # The parts of a request, each with the options that its owner defines.
 PARTS: Final[Mapping[str, type[Any]]] = {
@@ -88,6 +88,11 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     strategy: Strategy = checked(strategy_class, options)
     if parts["final"].final_teacher == "external" and parts["training"].teacher is None:
         raise HwnasError("--final-teacher external needs --teacher; add it, or give another --final-teacher")
+    if strategy.trains_weights and parts["training"].recipe != USUAL:
+        raise HwnasError(
+            f"--recipe {parts['training'].recipe} is for a supernet that networks share, and --strategy {reference} trains "
+            "weights of its own; leave it out"
+        )
     if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy.trains_weights:
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
@@ -139,12 +144,12 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
 
 
 def _with_optimizer(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a stored request; in those of runs from before `--optimizer`, `--recipe` named the optimiser."""
+    """Returns a stored request; in those of runs from before `--optimizer`, `--recipe` named the optimiser of a sandwich."""
     training = stored["training"]
     if "optimizer" in training:
         return stored
     renamed = {"optimizer" if name == "recipe" else name: value for name, value in training.items()}
-    return {**stored, "training": renamed}
+    return {**stored, "training": {**renamed, "recipe": "sandwich"}}
 
 
 def _as_it_was(data: DataOptions, facts: Mapping[str, Any]) -> DataOptions:

@@ -44,8 +44,8 @@ class SupernetRecipe:
             or not 0 <= self.ending < 1
         ):
             raise TrainingError(
-                f"cannot train {self.random_subnets} random networks a step in {self.passes} passes, with a share of distillation of "
-                f"{self.distillation} and a rate that ends at {self.ending} of its highest"
+                f"cannot train {self.random_subnets} random networks a step in {self.passes} passes, a share of distillation "
+                f"of {self.distillation} and a rate that ends at {self.ending} of its highest"
             )
 
 

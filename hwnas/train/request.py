@@ -11,7 +11,7 @@ from hwnas.errors import UnknownNameError
 from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, Recipe
 
 AUTO = "auto"
-SANDWICH = "sandwich"
+USUAL = "single-path"
 
 
 def _text(value: Any) -> Any:
@@ -26,7 +26,7 @@ class TrainingRequest:
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training, or of a gradient search.")] = 30
     recipe: Annotated[
         str, Field(description=f"How the networks of a supernet share its training: {', '.join(RECIPES)}.")
-    ] = SANDWICH
+    ] = USUAL
     optimizer: Annotated[
         str, Field(description="sgd, adamw, or auto: sgd where the space has batch-norms, adamw where it has none.")
     ] = AUTO

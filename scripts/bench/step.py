@@ -36,7 +36,7 @@ from hwnas.tasks.registry import load_task
 from hwnas.train.devices import placed
 from hwnas.train.recipes import BY_OPTIMIZER
 from hwnas.train.step import Batch, optimizer_of, training_step, usual_optimizer
-from hwnas.train.supernet import sandwich_losses
+from hwnas.train.supernet import supernet_losses
 
 LAYOUTS = {"default": torch.contiguous_format, "channels-last": torch.channels_last}
 SPACES = {"mobilenet": {"resolution": 32}}
@@ -123,7 +123,7 @@ def trained(module: nn.Module, supernet: Supernet, archs: list[Arch], batch: Bat
 
     def step() -> None:
         if module is supernet:
-            losses = sandwich_losses(supernet, batch, task, archs, recipe)
+            losses = supernet_losses(supernet, batch, task, archs, recipe, largest=archs[0])
         else:
             losses = (task.loss(module(x), labels, smoothing=recipe.label_smoothing) for _ in archs)
         with torch.autocast(x.device.type, torch.bfloat16) if precision == "bf16" else nullcontext():

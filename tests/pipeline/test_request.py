@@ -96,7 +96,7 @@ def test_no_option_belongs_to_two_parts() -> None:
             "--penalty none has no weight",
         ),
         (
-            {"strategy": "gradient", "sampler": "gdas", "regulariser": "kl"},
+            {"strategy": "gradient", "weights": "joint", "sampler": "gdas", "regulariser": "kl"},
             HwnasError,
             "--regulariser kl only applies to --sampler drnas, not to gdas",
         ),
@@ -162,7 +162,7 @@ def test_every_option_says_what_it_does() -> None:
 def test_the_defaults_are_a_search_that_can_be_run() -> None:
     request = search_request({})
     assert request.goal.latency_budget is None and request.goal.budget_on == "median"
-    assert asdict(request.final)["final"] == "scratch"
+    assert asdict(request.final)["final"] == "finetune"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_run_from_before_the_option_goes_on_with_its_augmentation(began_with: 
 
 @pytest.mark.parametrize("optimizer", ["auto", "adamw"])
 def test_a_run_from_before_the_optimizer_had_a_flag_goes_on_with_it(optimizer: str) -> None:
-    request = search_request({"optimizer": optimizer, "epochs": 3})
+    request = search_request({"optimizer": optimizer, "recipe": "sandwich", "epochs": 3})
     stored = {"request": json.loads(json.dumps(request.describe()))}
     training = stored["request"]["training"]
     training["recipe"] = training.pop("optimizer")

@@ -30,7 +30,7 @@ from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Training, Workshop
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
-from hwnas.train.recipes import RECIPES
+from hwnas.train.recipes import BY_OPTIMIZER
 
 QUICK: dict[str, Any] = {"steps": 3, "evaluations": 5}
 
@@ -50,7 +50,7 @@ def training(**changes: Any) -> Training:
     made = Training(
         data=load_data("digits", space().input_shape, outputs=10, limit=128),
         task=load_task("classification"),
-        recipe=replace(RECIPES["sgd"], epochs=2),
+        recipe=replace(BY_OPTIMIZER["sgd"], epochs=2),
         device=torch.device("cpu"),
         new_supernet=lambda: Supernet(space()),
         supernet=shared,
