@@ -73,7 +73,7 @@ def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_
     for _ in range(KILLS):
         known = ["--resume"] if (run / "run.json").exists() else again
         process = start(*known, "--out", run)
-        time.sleep(moments.uniform(0.3, 0.9) * seconds)
+        time.sleep(moments.uniform(0.2, 0.6) * seconds)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     finish(*(["--resume"] if (run / "run.json").exists() else again), "--out", run)

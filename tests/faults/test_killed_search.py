@@ -74,7 +74,7 @@ def test_a_search_killed_at_random_moments_comes_to_the_result_of_one_that_was_n
     for _ in range(KILLS):
         known = ["--resume"] if (run / "run.json").exists() else [*OPTIONS, "--predictor", reference / "predictor.json"]
         process = start(*known, "--out", run)
-        time.sleep(moments.uniform(0.4, 1.2) * seconds / KILLS)
+        time.sleep(moments.uniform(0.2, 0.6) * seconds)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     known = ["--resume"] if (run / "run.json").exists() else [*OPTIONS, "--predictor", reference / "predictor.json"]
