@@ -209,12 +209,12 @@ def budgets(arguments: argparse.Namespace) -> None:
         for share in SHARES:
             bound_ms, best = bench.bound_ms(share), float("nan")
             for name, strategy, epochs in searches(arguments):
-                search = Search(bench, bound_ms, earlier_NC)
+                search, known = Search(bench, bound_ms, earlier_NC), len(earlier_NC)
                 loss, used, seconds = search.run(strategy, epochs)
                 best = loss if name == "nsga2" else best
                 if name == "frozen":
                     earlier_NC = np.unique([*earlier_NC, *search.probed], axis=0)
-                new = len(search.probed) or len(search.evaluated)
+                new = len(search.probed) - known if search.probed else len(search.evaluated)
                 cells = (f"{100 * share:.0f} %", name, f"{loss:.4f}", f"{100 * (loss / best - 1):+.1f} %")
                 print(f"| {seed} | {' | '.join(cells)} | {100 * used:.0f} % | {new} | {seconds:.0f} |", flush=True)
 
