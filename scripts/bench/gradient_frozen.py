@@ -216,7 +216,12 @@ def budgets(arguments: argparse.Namespace) -> None:
                 if name == "frozen":
                     earlier_NC = np.unique([*earlier_NC, *search.probed], axis=0)
                 new = len(search.probed) - known if search.probed else len(search.evaluated)
-                cells = (f"{100 * share:.0f} %", name, f"{loss:.4f}", f"{100 * (loss / best - 1):+.1f} %")
+                cells = (
+                    f"{100 * share:.0f} %",
+                    name,
+                    f"{loss:.4f}",
+                    "" if np.isnan(best) else f"{100 * (loss / best - 1):+.1f} %",
+                )
                 print(f"| {seed} | {' | '.join(cells)} | {100 * used:.0f} % | {new} | {seconds:.0f} |", flush=True)
 
 
