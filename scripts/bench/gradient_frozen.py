@@ -1,8 +1,8 @@
 """Gradient search on frozen and on joint weights: `mobilenet` on scikit-learn's digits, amd-epyc's shipped predictor.
 
-    python scripts/bench/gradient_frozen.py budgets --seeds 3 --out DIR           # frozen against 200 evaluations of NSGA-II
-    python scripts/bench/gradient_frozen.py budgets --seeds 2 --joint --out DIR   # weights and probabilities trained in turn, too
-    python scripts/bench/gradient_frozen.py ranking --seeds 3 --out DIR           # do probabilities rank networks?
+    python scripts/bench/gradient_frozen.py budgets --out DIR                     # frozen against 200 evaluations of NSGA-II
+    python scripts/bench/gradient_frozen.py budgets --searches joint --out DIR    # weights and probabilities trained in turn
+    python scripts/bench/gradient_frozen.py ranking --out DIR                     # do probabilities rank networks?
 
 Every seed has one supernet, trained by the default recipe for 30 epochs, and losses are one-shot: of its networks on the
 validation split. Budgets are shares of the largest network's latency; a share of a budget is the upper end of a network's
@@ -62,9 +62,9 @@ JOINT: Final = {"warmup_epochs": 4, "epochs": 12}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=STEPS)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--evaluations", type=int, default=60)
-    parser.add_argument("--joint", action="store_true")
+    parser.add_argument("--searches", nargs="+", default=["nsga2", "frozen"], choices=("nsga2", "frozen", "joint"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -203,38 +203,41 @@ def budgets(arguments: argparse.Namespace) -> None:
         "| seed | budget | search | one-shot loss | over NSGA-II's best | share of the budget | evaluations | seconds |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         bench = Bench(seed, arguments.out / f"seed{seed}")
         earlier_NC = np.zeros((0, len(bench.space.choices)), dtype=np.int64)
         for share in SHARES:
             bound_ms, best = bench.bound_ms(share), float("nan")
-            for name, strategy, epochs in searches(arguments):
-                search = Search(bench, bound_ms, earlier_NC)
+            for name in arguments.searches:
+                strategy, epochs = strategy_of(name, arguments.evaluations)
+                search, known = Search(bench, bound_ms, earlier_NC), len(earlier_NC)
                 loss, used, seconds = search.run(strategy, epochs)
                 best = loss if name == "nsga2" else best
                 if name == "frozen":
                     earlier_NC = np.unique([*earlier_NC, *search.probed], axis=0)
-                new = len(search.probed) or len(search.evaluated)
-                cells = (f"{100 * share:.0f} %", name, f"{loss:.4f}", f"{100 * (loss / best - 1):+.1f} %")
+                new = len(search.probed) - known if search.probed else len(search.evaluated)
+                cells = (
+                    f"{100 * share:.0f} %",
+                    name,
+                    f"{loss:.4f}",
+                    "" if np.isnan(best) else f"{100 * (loss / best - 1):+.1f} %",
+                )
                 print(f"| {seed} | {' | '.join(cells)} | {100 * used:.0f} % | {new} | {seconds:.0f} |", flush=True)
 
 
-def searches(arguments: argparse.Namespace) -> list[tuple[str, Strategy, int]]:
-    """Returns the searches to compare, each with the epochs of its recipe."""
-    known: list[tuple[str, Strategy, int]] = [
-        ("nsga2", Nsga2(evaluations=200), 30),
-        ("frozen", GradientSearchStrategy(evaluations=arguments.evaluations), 30),
-    ]
-    if arguments.joint:
-        joint = GradientSearchStrategy(weights="joint", warmup_epochs=JOINT["warmup_epochs"])
-        known.append(("joint", joint, JOINT["epochs"]))
-    return known
+def strategy_of(name: str, evaluations: int) -> tuple[Strategy, int]:
+    """Returns a search to compare, and the epochs of its recipe."""
+    if name == "nsga2":
+        return Nsga2(evaluations=200), 30
+    if name == "frozen":
+        return GradientSearchStrategy(evaluations=evaluations), 30
+    return GradientSearchStrategy(weights="joint", warmup_epochs=JOINT["warmup_epochs"]), JOINT["epochs"]
 
 
 def ranking(arguments: argparse.Namespace) -> None:
     """Prints Kendall's tau of log-probabilities, and of FLOPs, with minus the one-shot losses of random networks."""
     print("| seed | tau of log-probabilities after 100 steps | of FLOPs | entropy |\n|---|---|---|---|")
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         bench = Bench(seed, arguments.out / f"seed{seed}")
         space, workshop = bench.space, bench.workshop(30)
         supernet = Supernet(space)

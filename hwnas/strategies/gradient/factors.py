@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.core.factors import total
+from hwnas.core.factors import absorbed, total
 from hwnas.core.optimum import minimise
 from hwnas.strategies.gradient.selection import Selection, magnitude
 from hwnas.strategies.loss_factors import LossFactors
@@ -58,7 +58,8 @@ class _Trials:
         self.losses: dict[bytes, float] = {}
         self._selection = selection
         self._likeliest_1C = likeliest_1C
-        self._limits = selection.undropped(likeliest_1C)
+        # Fewer tables make smaller integer programs: 0.12 s instead of 0.20 (mobilenet under a quarter of its latency).
+        self._limits = [(absorbed(cost), bound) for cost, bound in selection.undropped(likeliest_1C)]
         self._rng = np.random.default_rng(selection.seed)
 
     def learn(self, rows_NC: IntArray) -> None:
