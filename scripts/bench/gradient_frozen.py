@@ -47,7 +47,7 @@ from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.workshop import Training, Workshop
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.classification import Classification
-from hwnas.train.recipes import BY_OPTIMIZER
+from hwnas.train.recipes import BY_OPTIMIZER, RECIPES
 from hwnas.train.supernet import train_supernet
 from hwnas.train.weights import load_supernet, save_supernet
 
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--evaluations", type=int, default=60)
+    parser.add_argument("--recipe", default="sandwich", choices=RECIPES, help="how the supernet is trained")
     parser.add_argument("--searches", nargs="+", default=["nsga2", "frozen"], choices=("nsga2", "frozen", "joint"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -78,6 +79,7 @@ class Bench:
 
     seed: int
     folder: Path
+    recipe: str
     losses: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,7 +108,7 @@ class Bench:
             load_supernet(supernet, path)
         else:
             checkpoint = self.folder / "supernet.ckpt"
-            task, recipe = Classification(), BY_OPTIMIZER["sgd"]
+            task, recipe = Classification(), replace(BY_OPTIMIZER["sgd"], supernet=RECIPES[self.recipe])
             train_supernet(supernet, self.data, task, recipe, seed=self.seed, checkpoint=checkpoint, reporter=Silent())
             save_supernet(supernet, path)
         return supernet
@@ -204,7 +206,7 @@ def budgets(arguments: argparse.Namespace) -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     for seed in arguments.seeds:
-        bench = Bench(seed, arguments.out / f"seed{seed}")
+        bench = Bench(seed, arguments.out / f"{arguments.recipe}-{seed}", arguments.recipe)
         earlier_NC = np.zeros((0, len(bench.space.choices)), dtype=np.int64)
         for share in SHARES:
             bound_ms, best = bench.bound_ms(share), float("nan")
@@ -238,7 +240,7 @@ def ranking(arguments: argparse.Namespace) -> None:
     """Prints Kendall's tau of log-probabilities, and of FLOPs, with minus the one-shot losses of random networks."""
     print("| seed | tau of log-probabilities after 100 steps | of FLOPs | entropy |\n|---|---|---|---|")
     for seed in arguments.seeds:
-        bench = Bench(seed, arguments.out / f"seed{seed}")
+        bench = Bench(seed, arguments.out / f"{arguments.recipe}-{seed}", arguments.recipe)
         space, workshop = bench.space, bench.workshop(30)
         supernet = Supernet(space)
         supernet.load_state_dict(bench.supernet.state_dict())
