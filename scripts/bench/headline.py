@@ -5,7 +5,8 @@
 Each seed runs one search at its defaults. Then every network of its front is trained alone, from new weights, for
 --alone-epochs. Both sides train on the same examples and are judged on --judge examples of the test split, which are more
 than a search with --limit reads. `search / alone` is the time of the whole search over the time of training three networks
-of the front alone. Runs stay in --out; a bench that was stopped goes on from there.
+of the front alone, mean over the front. Times are the CPU time of this process, which has one thread: other work on the
+machine does not count. Runs stay in --out; what a bench that was stopped had taken until then is not in its times.
 """
 
 import argparse
@@ -85,13 +86,14 @@ def report(seed: int, run: RunFolder, points: list[Point], seconds: float) -> No
     three = NETWORKS * float(np.mean([point.seconds for point in points]))
     stages = ", ".join(f"{name} {facts['seconds']:.0f} s" for name, facts in run.read()["stages"].items())
     print(
-        f"seed {seed}: search {seconds:.0f} s ({stages}); {NETWORKS} alone {three:.0f} s; search / alone {seconds / three:.2f}"
+        f"seed {seed}: search {seconds:.0f} s (by the clock: {stages}); {NETWORKS} alone {three:.0f} s; search / alone {seconds / three:.2f}"
     )
     print(f"at least as accurate: {sum(point.after >= point.alone for point in points)} of {len(points)}", flush=True)
 
 
 def searched(path: Path, arguments: argparse.Namespace, seed: int) -> tuple[RunFolder, float]:
-    """Returns a finished search, and the seconds of its stages."""
+    """Returns a finished search, and the seconds of CPU time that it took."""
+    began = time.process_time()
     if (path / "run.json").exists():
         run = resume(path, TerminalReporter(), {}).run
     else:
@@ -107,7 +109,7 @@ def searched(path: Path, arguments: argparse.Namespace, seed: int) -> tuple[RunF
         options = {name: value for name, value in options.items() if value is not None}
         request = search_request(options | dict(text.split("=", 1) for text in arguments.option))
         run = start(request, request.space.load(), path, TerminalReporter()).run
-    return run, sum(facts["seconds"] for facts in run.read()["stages"].values())
+    return run, time.process_time() - began
 
 
 def compared(run: RunFolder, arguments: argparse.Namespace) -> Iterator[Point]:
@@ -131,10 +133,10 @@ def compared(run: RunFolder, arguments: argparse.Namespace) -> Iterator[Point]:
             reporter=TerminalReporter(),
             words="training alone",
         )
-        began = time.perf_counter()
+        began = time.process_time()
         alone = StagedNetworks(AloneSource(UntrainedSource(space, request.seed), training), (weights.recalibrate,))
         module = alone.network(before.arch)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         modules = [weights.networks(evaluation).network(evaluation.arch) for evaluation in (before, after)]
         accuracies = [score.score(one.to(weights.device))["accuracy"] for one in (*modules, module)]
         yield Point(row.latency_ms, *accuracies, seconds)
