@@ -86,7 +86,8 @@ def report(seed: int, run: RunFolder, points: list[Point], seconds: float) -> No
     three = NETWORKS * float(np.mean([point.seconds for point in points]))
     stages = ", ".join(f"{name} {facts['seconds']:.0f} s" for name, facts in run.read()["stages"].items())
     print(
-        f"seed {seed}: search {seconds:.0f} s (by the clock: {stages}); {NETWORKS} alone {three:.0f} s; search / alone {seconds / three:.2f}"
+        f"seed {seed}: search {seconds:.0f} s (by the clock: {stages}); {NETWORKS} alone {three:.0f} s; "
+        f"search / alone {seconds / three:.2f}"
     )
     print(f"at least as accurate: {sum(point.after >= point.alone for point in points)} of {len(points)}", flush=True)
 
