@@ -1,9 +1,9 @@
 """Gradient searches of the conv_macro space on CIFAR-10, compared by the table of stand-alone accuracies.
 
-    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 2 --images 5000 --scale 0.1 \
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods drnas uniform --seeds 0 1 --images 5000 --scale 0.1 \
         --warmup 0.5 --rate 1e-3 --evaluations 60 --out DIR
-    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 3 --batch 256 --out DIR
-    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods frozen --seeds 3 --images 5000 --out DIR
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --device cuda --seeds 0 1 2 --batch 256 --out DIR
+    HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods frozen --seeds 0 1 2 --images 5000 --out DIR
     HWNAS_BENCH_DATA=DIR python scripts/bench/conv_macro.py --methods --out DIR    # the baselines alone
 
 Each method trains a supernet of its own and derives one network without a budget. The rank is that of the network's
@@ -83,7 +83,7 @@ def main() -> None:
         "--methods", nargs="*", default=["frozen", "drnas", "darts", "gdas", "uniform"], choices=METHODS
     )
     parser.add_argument("--epochs", type=int, default=30, help="epochs of the supernet of frozen")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the published epochs")
     parser.add_argument("--warmup", type=float, default=0.0, help="share of the epochs that trains weights alone")
@@ -103,12 +103,14 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     print_baselines(benchmark)
+    if not arguments.methods:
+        return
     lines = []
     for method in arguments.methods:
-        for seed in range(arguments.seeds):
+        for seed in arguments.seeds:
             lines.append(searched(benchmark, method, seed, arguments, out))
             print(json.dumps(lines[-1]), flush=True)
-    (out / "conv_macro.json").write_text(json.dumps(lines, indent=1))
+    (out / f"conv_macro-{'-'.join(arguments.methods)}.json").write_text(json.dumps(lines, indent=1))
     print(
         "| method | epochs | accuracy of the derived networks | ranks of 6,561 | median | hours |\n|---|---|---|---|---|---|"
     )
@@ -175,7 +177,7 @@ def searched(
     warmup = round(arguments.warmup * epochs) if relaxation.learns else 0
     recipe = replace(BY_OPTIMIZER["adamw"], epochs=epochs - warmup, batch_size=arguments.batch)
     if not frozen:
-        recipe = replace(recipe, learning_rate=arguments.rate, weight_decay=5e-4)
+        recipe = replace(recipe, optimizer="adam", learning_rate=arguments.rate, weight_decay=5e-4)
     search = GradientSearch(
         supernet=supernet,
         relaxation=relaxation,

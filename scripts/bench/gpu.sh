@@ -48,7 +48,7 @@ run() {
     runtimes_224) within "$bench/runtimes.py" --gpu --options '{"resolution": 224}' ;;
     swap) within "$bench/swap.py" cuda/torch cpu --out "$out/$step" ;;
     entanglement) within "$bench/entanglement.py" --device cuda --batch 256 ;;
-    conv_macro) within "$bench/conv_macro.py" --device cuda --seeds 3 --batch 256 --out "$out/$step" ;;
+    conv_macro) within "$bench/conv_macro.py" --device cuda --seeds 0 1 2 --batch 256 --out "$out/$step" ;;
     ship) within "$bench/../ship_device.py" "${DEVICE_NAME:?name the device that is shipped}" --device cuda --runtime torch --out "$out/$step" ;;
     search)
         local what=(--space mobilenet --data digits --device cuda --runtime torch --latency-budget "60%")
