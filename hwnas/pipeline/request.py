@@ -135,6 +135,8 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
             require_trusted(reference, where)
         strategy_class = load_strategy_class(name)
         strategy = checked(strategy_class, {**getattr(strategy_class, "unstored", {}), **stored["strategy"]["options"]})
+        if strategy.trains_weights:  # a recipe of supernets has no effect, and `search_request` refuses it
+            parts["training"] = replace(parts["training"], recipe=USUAL)
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
     except TrustError:
         raise

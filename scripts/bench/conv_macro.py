@@ -8,8 +8,8 @@
 
 Each method trains a supernet of its own and derives one network without a budget. The rank is that of the network's
 accuracy among all 6,561; the best has rank 1. `uniform` (SPOS) is followed by evolution over the supernet.
-`frozen` is this package's default for the space: a supernet trained by single paths with the default recipe for --epochs,
-then 100 steps of probabilities on its frozen weights.
+`frozen` learns probabilities in 100 steps on the frozen weights of a supernet that single paths have trained for --epochs
+passes over the images; an epoch of `hwnas search` has four passes.
 
 Epochs of the others are the published ones (100 of drnas, 50 of darts, 250 of gdas and uniform) times --scale. A search that was
 killed goes on from its last epoch under the same --out.

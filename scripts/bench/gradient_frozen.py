@@ -4,7 +4,7 @@
     python scripts/bench/gradient_frozen.py budgets --searches joint --out DIR    # weights and probabilities trained in turn
     python scripts/bench/gradient_frozen.py ranking --out DIR                     # do probabilities rank networks?
 
-Every seed has one supernet, trained by the default recipe for 30 epochs, and losses are one-shot: of its networks on the
+Every seed has one supernet, trained by --recipe for 30 epochs, and losses are one-shot: of its networks on the
 validation split. Budgets are shares of the largest network's latency; a share of a budget is the upper end of a network's
 interval over it. Under the same --out nothing is trained or evaluated again.
 """

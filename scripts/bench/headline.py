@@ -4,7 +4,7 @@
 
 Each seed runs one search at its defaults. Then every network of its front is trained alone, from new weights, for
 --alone-epochs. Both sides train on the same examples and are judged on --judge examples of the test split, which are more
-than a search with --limit reads. `search / alone` is the time of the whole search over the time of training three networks
+than a search with --limit reads, so the data must have a test split of its own. `search / alone` is the time of the whole search over the time of training three networks
 of the front alone, mean over the front. Times are the CPU time of this process, which has one thread: other work on the
 machine does not count. Runs stay in --out; what a bench that was stopped had taken until then is not in its times.
 """
@@ -117,7 +117,9 @@ def compared(run: RunFolder, arguments: argparse.Namespace) -> Iterator[Point]:
     """Yields the networks of a front, fastest first."""
     _, request, space = reopen(run.path, {})
     checked = checked_request(request, space, run)
-    judged = load_data(arguments.data, space.input_shape, outputs=checked.data.outputs, limit=4 * arguments.judge).test
+    judged = load_data(
+        arguments.data, space.input_shape, outputs=checked.data.outputs, seed=request.seed, limit=4 * arguments.judge
+    ).test
     with closing(RunDatabase.existing(run.database)) as database:
         final, search = database.evaluations(FINAL), database.evaluations(SEARCH)
     weights = RunWeights(run, checked, Silent())

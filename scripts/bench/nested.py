@@ -6,7 +6,7 @@
 `slices` is the supernet's way: a narrower network has the first rows and columns, and every width runs by itself (sandwich
 rule). `nested` masks the weights so that the first c features depend on the first c
 inputs only, for every width c: one pass of the widest network computes all others exactly, each with a head of its own.
-`labels` teach all widths, or the widest, and it the others (`taught`). `alone` trains every width by
+With `labels`, all widths learn from labels. With `taught`, the widest learns from labels and the others imitate it. `alone` trains every width by
 itself. All run as many epochs. Accuracies are of the best of the learning rates on validation, batch-norm statistics of
 each width computed anew. Time is the least of interleaved steps, in time of the process; memory is the peak of a step.
 """

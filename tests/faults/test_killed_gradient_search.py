@@ -58,7 +58,7 @@ def found(run: Path) -> list[tuple[str, str, tuple[float, ...]]]:
 
 
 @pytest.mark.parametrize("options", [JOINT, FROZEN], ids=["joint", "frozen"])
-@pytest.mark.slow(reason="kills a gradient search ten times and runs it to its end each time")
+@pytest.mark.slow(reason="kills a gradient search several times and then runs it to its end")
 def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_derives(
     tmp_path: Path, options: list[str]
 ) -> None:
@@ -81,4 +81,4 @@ def test_a_gradient_search_killed_again_and_again_derives_what_one_that_was_not_
     curves = [
         [json.loads(path.read_text()) for path in (folder / "searches").glob("*.json")] for folder in (run, reference)
     ]
-    assert len(curves[0]) == (options is JOINT) and curves[0] == curves[1]
+    assert len(curves[0]) == (1 if options is JOINT else 0) and curves[0] == curves[1]

@@ -122,6 +122,11 @@ def test_no_option_belongs_to_two_parts() -> None:
             HwnasError,
             "--sampler uniform trains no probabilities",
         ),
+        (
+            {"strategy": "gradient", "weights": "joint", "recipe": "bignas"},
+            HwnasError,
+            "--recipe bignas is for a supernet that networks share, and --strategy gradient trains weights of its own; leave it out",
+        ),
         ({"strategy": "gradient", "weights": "thawed"}, HwnasError, "--weights must be 'frozen' or 'joint'"),
     ],
 )
@@ -162,7 +167,9 @@ def test_every_option_says_what_it_does() -> None:
 def test_the_defaults_are_a_search_that_can_be_run() -> None:
     request = search_request({})
     assert request.goal.latency_budget is None and request.goal.budget_on == "median"
-    assert asdict(request.final)["final"] == "finetune"
+    assert asdict(request.final)["final"] == "finetune" and request.final.final_epochs == 30
+    assert request.training.recipe == "single-path"
+    assert asdict(search_request({"strategy": "gradient"}).strategy)["weights"] == "frozen"
 
 
 @pytest.mark.parametrize(
@@ -183,6 +190,18 @@ def test_a_run_from_before_the_optimizer_had_a_flag_goes_on_with_it(optimizer: s
     training["recipe"] = training.pop("optimizer")
     for name in ("ema", "teacher"):
         del training[name]
+    assert stored_request(stored, Path("run.json")) == request
+
+
+def test_a_gradient_search_from_before_frozen_weights_goes_on_with_joint_ones() -> None:
+    request = search_request({"strategy": "gradient", "weights": "joint", "epochs": 3})
+    stored = {"request": json.loads(json.dumps(request.describe()))}
+    training, options = stored["request"]["training"], stored["request"]["strategy"]["options"]
+    training["recipe"] = training.pop("optimizer")
+    for name in ("ema", "teacher"):
+        del training[name]
+    for name in ("weights", "steps", "regulariser"):
+        del options[name]
     assert stored_request(stored, Path("run.json")) == request
 
 

@@ -156,6 +156,16 @@ def test_progressive_training_of_batch_norms_with_an_average_resumes_exactly(
     require_resumed(space, few, tmp_path, epochs=2, ema=0.9, supernet=progressive)
 
 
+def test_an_epoch_passes_over_the_examples_as_often_as_the_recipe_says(
+    tokens: SearchSpace, text: TextData, tmp_path: Path
+) -> None:
+    for passes in (1, 3):
+        supernet = SupernetRecipe(networks="single-path", passes=passes)
+        train(tokens, text, tmp_path / f"{passes}.pt", epochs=2, supernet=supernet)
+        optimizer = torch.load(tmp_path / f"{passes}.pt")["optimizer"]["state"]
+        assert max(int(state["step"]) for state in optimizer.values()) == 2 * passes * (len(text.train) // 64)
+
+
 def require_resumed(space: SearchSpace, data: Dataset, folder: Path, *, epochs: int, **changes: Any) -> None:
     """Requires equal weights of a whole training and one that stopped after every epoch, which are those of the average."""
     whole = weights(train(space, data, folder / "whole.pt", epochs, **changes))
@@ -258,7 +268,7 @@ def test_students_of_bignas_see_no_labels(tokens: SearchSpace, text: TextData, r
         torch.testing.assert_close(one, two)
 
 
-def test_label_smoothing_is_of_the_largest_network_alone(tokens: SearchSpace, text: TextData) -> None:
+def test_only_the_largest_network_has_label_smoothing(tokens: SearchSpace, text: TextData) -> None:
     supernet = Supernet(tokens)
     x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
     archs = [tokens.largest(), tokens.smallest()]
@@ -269,7 +279,7 @@ def test_label_smoothing_is_of_the_largest_network_alone(tokens: SearchSpace, te
         torch.testing.assert_close(loss, LANGUAGE.loss(supernet(x, arch), labels, smoothing=smoothing))
 
 
-def test_dropout_is_of_the_largest_network_alone() -> None:
+def test_only_the_largest_network_has_dropout() -> None:
     space = hwnas.space("conv_macro", resolution=16, features=16)
     supernet, x, labels = Supernet(space), torch.randn(8, *space.input_shape), torch.arange(8)
     archs = [space.largest(), space.smallest()]

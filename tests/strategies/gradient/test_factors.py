@@ -95,7 +95,7 @@ def test_of_networks_that_tie_the_one_that_uses_the_limit_up_is_taken(space: Sea
     assert use_N.max() > 0.9
 
 
-def test_networks_evaluated_before_are_free_and_need_no_others_alike(space: SearchSpace) -> None:
+def test_networks_evaluated_before_count_towards_the_evaluations(space: SearchSpace) -> None:
     first = Judge(space)
     made = selection(space, first)
     found = factors(made)
