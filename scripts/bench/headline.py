@@ -3,10 +3,11 @@
     python scripts/bench/headline.py --data parquet:DIR --limit 2000 --epochs 15 --device amd-epyc --budget 60% --out DIR
 
 Each seed runs one search at its defaults. Then every network of its front is trained alone, from new weights, for
---alone-epochs. Both sides train on the same examples and are judged on --judge examples of the test split, which are more
-than a search with --limit reads, so the data must have a test split of its own. `search / alone` is the time of the whole search over the time of training three networks
-of the front alone, mean over the front. Times are the CPU time of this process, which has one thread: other work on the
-machine does not count. Runs stay in --out; what a bench that was stopped had taken until then is not in its times.
+--alone-epochs. Both sides train on the same examples and are judged on --judge examples of the test split, which are
+more than a search with --limit reads, so the data must have a test split of its own. `search / alone` is the time of
+the whole search over the time of training three networks of the front alone, mean over the front. Times are the CPU
+time of this process, which has one thread: other work on the machine does not count. Runs stay in --out; what a bench
+that was stopped had taken until then is not in its times.
 """
 
 import argparse

@@ -3,12 +3,13 @@
     python scripts/bench/nested.py                # digits, 5 seeds: two minutes on one core
     python scripts/bench/nested.py --data clusters
 
-`slices` is the supernet's way: a narrower network has the first rows and columns, and every width runs by itself (sandwich
-rule). `nested` masks the weights so that the first c features depend on the first c
-inputs only, for every width c: one pass of the widest network computes all others exactly, each with a head of its own.
-With `labels`, all widths learn from labels. With `taught`, the widest learns from labels and the others imitate it. `alone` trains every width by
-itself. All run as many epochs. Accuracies are of the best of the learning rates on validation, batch-norm statistics of
-each width computed anew. Time is the least of interleaved steps, in time of the process; memory is the peak of a step.
+`slices` is the supernet's way: a narrower network has the first rows and columns, and every width runs by itself
+(sandwich rule). `nested` masks the weights so that the first c features depend on the first c inputs only, for every
+width c: one pass of the widest network computes all others exactly, each with a head of its own. With `labels`, all
+widths learn from labels. With `taught`, the widest learns from labels and the others imitate it. `alone` trains every
+width by itself. All run as many epochs. Accuracies are of the best of the learning rates on validation, batch-norm
+statistics of each width computed anew. Time is the least of interleaved steps, in time of the process; memory is the
+peak of a step.
 """
 
 import argparse
