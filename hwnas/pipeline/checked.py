@@ -102,10 +102,11 @@ def check_sources(checked: CheckedRequest) -> None:
     """
     require_declared(checked.space.placed_operators().values(), checked.cost_names)
     checked.sources.check()
-    training = checked.request.training
-    teacher_of(training, checked.space, checked.data, training_device(training.train_on))
+    training, run = checked.request.training, checked.sources.run
+    if run is None or not run.supernet.exists() or checked.request.final.final_teacher == "external":
+        teacher_of(training, checked.space, checked.data, training_device(training.train_on))
     folder = training.supernet
-    if folder is not None and checked.sources.run is None:
+    if folder is not None and run is None:
         load_trained(Supernet(checked.space), Path(folder), checked.data, checked.request)
 
 

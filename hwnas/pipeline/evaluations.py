@@ -30,7 +30,7 @@ class Evaluations:
 
     `asked` collects the ids of the architectures that the present search has asked for. `earlier` are the evaluations of
     earlier requests of the run: a front may have them, too. `seen` collects the architectures whose metrics a strategy got,
-    in any search of this process; probed ones are no candidates for the front.
+    in any search of this process, `candidates` the ids of those among them that a front may have: probed ones are none.
     """
 
     space: SearchSpace
@@ -45,6 +45,7 @@ class Evaluations:
     earlier: Mapping[str, Evaluation] = field(default_factory=dict)
     asked: dict[str, None] = field(default_factory=dict)
     seen: dict[str, Arch] = field(default_factory=dict)
+    candidates: set[str] = field(default_factory=set)
 
     def __call__(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
         """Returns every metric of each architecture by name, (N,). Raises TrainingError for what is not a number."""
@@ -53,12 +54,17 @@ class Evaluations:
             next(self.ticks, None)
         metrics = self.probe(rows_NC, evaluator)
         self.asked.update(dict.fromkeys(arch_ids))
+        self.candidates.update(arch_ids)
         return metrics
 
     def earlier_rows(self) -> IntArray:
         """Returns what this run has evaluated before, in the same order however often it was resumed; shape (N, C)."""
         known = {arch_id: evaluation.arch for arch_id, evaluation in self.earlier.items()}
         return self.space.encode((known | self.seen).values())
+
+    def probed(self, before: Iterable[str]) -> list[str]:
+        """Returns the ids of the architectures that no search asked for but to learn from them; `before` are earlier ones."""
+        return sorted({*before, *self.seen} - self.candidates)
 
     def probe(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
         """Returns the same metrics of architectures that are not candidates for the front."""

@@ -93,6 +93,11 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
             f"--recipe {parts['training'].recipe} is for a supernet that networks share, and --strategy {reference} trains "
             "weights of its own; leave it out"
         )
+    if strategy.trains_weights and parts["training"].teacher and parts["final"].final_teacher != "external":
+        raise HwnasError(
+            f"--teacher teaches a supernet that networks share, and --strategy {reference} trains weights of its own; add "
+            "--final-teacher external, or leave it out"
+        )
     if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy.trains_weights:
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "

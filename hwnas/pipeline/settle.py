@@ -119,7 +119,9 @@ class Settling:
 
     def _earlier(self, budget_ms: Mapping[str, float]) -> dict[str, Evaluation]:
         """Returns the evaluations of earlier requests that meet the limits and are predicted to meet the budget."""
-        earlier, job = self.evaluations.earlier, self.deployment
+        job = self.deployment
+        probed = set(job.run.read().get("probed", ()))
+        earlier = {arch_id: one for arch_id, one in self.evaluations.earlier.items() if arch_id not in probed}
         rows_NC = job.space.encode([evaluation.arch for evaluation in earlier.values()])
         within_N = np.ones(len(earlier), dtype=bool)
         for limit in job.goal.limits_under(budget_ms):

@@ -173,6 +173,9 @@ class Stages:
                 chosen |= {evaluation.arch.id: evaluation for evaluation in settling.settle(budget_ms)}
             except BudgetError as error:
                 missed.append(error)
+        facts = self.run.read()
+        if probed := evaluations.probed(facts.get("probed", ())):
+            self.run.write(facts | {"probed": probed})
         return chosen, missed
 
     def _workshop(self) -> Workshop:

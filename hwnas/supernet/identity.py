@@ -24,7 +24,7 @@ def start_as_identity(supernet: Supernet) -> None:
         training = elastic.training
         elastic.eval()
         for operator in _residual(operator for _, operator in layer.cells(supernet.space.by_name)):
-            x = torch.randn(2, *operator.input_shape, generator=generator)
+            x = torch.rand(2, *operator.input_shape, generator=generator)  # positive: a block may end in a ReLU
             _silence(elastic, operator, x.to(next(elastic.parameters(), x).device))
         elastic.train(training)
 
@@ -45,7 +45,7 @@ def _silence(elastic: ElasticLayer, operator: Operator, x: Tensor) -> None:
     """Sets the scale of the last norm to zero whose zero makes the operator the identity, if there is one."""
     slices = elastic.slices(operator)
     norms = [
-        slices[f"{name}.weight"]
+        slices[f"{name}.weight".lstrip(".")]
         for name, module in elastic.template(operator).named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine
     ]

@@ -19,10 +19,11 @@ class SupernetRecipe:
     """How the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
 
     `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random. An epoch is
-    `passes` over the training examples: as many as make an epoch show every example to four networks, whatever the recipe.
+    `passes` over the training examples, so that an epoch of `sandwich`, `single-path` and `alternating` shows every example to
+    four networks.
     `distillation` is the share of a student's loss that imitates its teacher, None the optimiser's usual share. `zero_init`
-    starts residual blocks as the identity. Label smoothing and dropout are of the networks that `regularised` names: `all`, or
-    the `largest` alone. `ending` is the share of the highest rate below which the rate does not fall.
+    starts residual blocks as the identity. `regularised` names the networks that get label smoothing and dropout: `all`, or the
+    `largest` alone. `ending` is the share of the highest rate below which the rate does not fall.
     """
 
     networks: str = "sandwich"

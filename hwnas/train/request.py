@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from hwnas.errors import UnknownNameError
+from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, Recipe
 
 AUTO = "auto"
@@ -55,6 +55,10 @@ class TrainingRequest:
     @field_validator("recipe")
     @classmethod
     def _known(cls, recipe: str) -> str:
+        if recipe in BY_OPTIMIZER:
+            raise HwnasError(
+                f"--recipe says how the networks of a supernet share its training; for the optimiser give --optimizer {recipe}"
+            )
         if recipe not in RECIPES:
             raise UnknownNameError("recipe", recipe, list(RECIPES))
         return recipe

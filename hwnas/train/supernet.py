@@ -105,7 +105,10 @@ def supernet_losses(
 
 
 class _WithoutDropout(TorchFunctionMode):
-    """Passes inputs of dropout on, so that batch-norms of the same network stay in train mode."""
+    """Passes inputs of dropout on, so that batch-norms of the same network stay in train mode.
+
+    Dropout inside PyTorch's attention functions (`dropout_p`) is not covered; no built-in operator uses it.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in DROPOUTS:

@@ -22,7 +22,8 @@ DRAWN: Final = 8192
 TRIES: Final = 3
 # Known networks whose use of the limits differs by at most this factor say as much as new ones would.
 ALIKE: Final = 1.25
-# Losses that differ by less are equal: the factors' fit puts the noise of a loss at 4 % (digits, 359 validation images).
+# Losses that differ by a smaller share are equal: the factors' fit puts the noise of a loss at 4 % (digits, 359 validation
+# images). Metrics that are maximised are negative losses, and have no ties.
 TIE: Final = 0.02
 # The exponent that moves evenly spread places towards the limits.
 NEAR: Final = 0.5
@@ -66,10 +67,12 @@ class _Trials:
         """Evaluates architectures."""
         if len(rows_NC):
             loss_N = self._selection.losses(rows_NC)
-            self.losses.update(zip((row_C.tobytes() for row_C in rows_NC), loss_N.tolist(), strict=True))
+            # Runs of earlier versions lack some metrics.
+            known = zip(rows_NC, loss_N.tolist(), strict=True)
+            self.losses.update((row_C.tobytes(), loss) for row_C, loss in known if np.isfinite(loss))
 
     def alike(self) -> int:
-        """Returns how many of the evaluated architectures cost about as much as the limits allow, whether within or over."""
+        """Returns how many of the evaluated architectures cost about as much as the limits allow, within them or over them."""
         use_N = self._use(self._evaluated()[0])
         return int(np.count_nonzero((use_N < ALIKE) & (use_N > 1 / ALIKE)))
 
@@ -82,7 +85,7 @@ class _Trials:
         # The integer program may exceed a limit by its tolerance.
         within_N = self._selection.within(rows_NC, self._limits) | (rows_NC == self._likeliest_1C).all(axis=1)
         rows_NC, loss_N = rows_NC[within_N], loss_N[within_N]
-        ties_NC = rows_NC[loss_N <= loss_N.min() + TIE * abs(loss_N.min())]
+        ties_NC = rows_NC[loss_N <= loss_N.min() + TIE * max(0.0, loss_N.min())]
         return np.asarray(ties_NC[self._use(ties_NC).argmax()] if self._selection.limits else rows_NC[loss_N.argmin()])
 
     def spread(self, count: int) -> IntArray:

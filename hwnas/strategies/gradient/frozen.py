@@ -93,9 +93,10 @@ class FrozenDerivation:
         return Relaxation(self.problem.space, sampler, generator).to(self._training.device)
 
     def _mixable(self, relaxation: Relaxation) -> bool:
-        """True where the sampler can run the space's operators at once; False where that does not matter.
+        """Returns True if the sampler can run the space's operators together.
 
-        It does not where nobody asked for a sampler, and networks are compared whole. Raises SpaceError where it does.
+        Where the sampler cannot, returns False if neither sampler nor selector needs probabilities, and raises SpaceError
+        otherwise.
         """
         if self._path.exists():
             return True
@@ -121,15 +122,15 @@ class FrozenDerivation:
         """The file of the probabilities: one for each way to learn them."""
         if self.workshop.folder is None:
             raise HwnasError("gradient search keeps what it learnt: give its workshop a folder")
-        way = json.dumps((self.options.sampler, self.options.steps))
+        way = json.dumps((self.options.usual_sampler, self.options.steps))
         return self.workshop.folder / f"frozen-{blake2s(way.encode(), digest_size=6).hexdigest()}.pt"
 
 
 def learn(supernet: Supernet, relaxation: Relaxation, training: Training, steps: int, workshop: Workshop) -> None:
     """Trains the probabilities, in place, by Adam on the task's loss of the mixture; weights stay as they are.
 
-    As in DARTS-PT, batch-norms are in train mode: running statistics of a supernet belong to no mixture. Dropout is off
-    where there are none. Raises TrainingError for a loss that is not a number.
+    As in DARTS-PT, batch-norms are in train mode: running statistics of a supernet belong to no mixture. Without
+    batch-norms the supernet is in eval mode, so dropout is off. Raises TrainingError for a loss that is not a number.
     """
     supernet.train(has_batch_norm(supernet))
     seed, draws = torch_seed(workshop.seed, 5), relaxation.sampler
@@ -138,7 +139,6 @@ def learn(supernet: Supernet, relaxation: Relaxation, training: Training, steps:
     rate, decay = max(draws.training.rate, REACH / steps), draws.training.decay
     optimizer = torch.optim.Adam([relaxation.logits], rate, draws.training.betas, weight_decay=decay)
     batches = _validation_batches(training, workshop.seed)
-    loss = torch.zeros(())
     for step in workshop.reporter.track(range(steps), "learning probabilities"):
         x, labels = next(batches)
         drawn = relaxation.draw(draws.temperature(step / max(1, steps - 1)), generator)

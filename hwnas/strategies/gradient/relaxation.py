@@ -5,7 +5,7 @@ Shapes: K options of a choice, L options of it that were not dropped.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Final, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Relaxation(nn.Module):
         self.register_buffer("alive", torch.ones(count, dtype=torch.bool, device=generator.device))
         self.register_buffer("tilt", torch.zeros_like(self.logits.detach()))
         self._empty = {name: _empty_options(space, name) for name in self._sizes}
+        self.register_load_state_dict_pre_hook(_with_tilt)  # type: ignore[no-untyped-call]
 
     @property
     def learns(self) -> bool:
@@ -176,3 +177,8 @@ def _empty_options(space: SearchSpace, name: str) -> frozenset[int]:
         for index, option in enumerate(options)
         if layer.operator(dict.fromkeys(layer.scope, option)) is None
     )
+
+
+def _with_tilt(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Adds the tilt that states of earlier versions lack."""
+    state.setdefault(f"{prefix}tilt", torch.zeros_like(state[f"{prefix}logits"]))

@@ -81,6 +81,8 @@ class GradientSearch:
         per_epoch = steps_of(len(of_weights), self.recipe)
         steps = self._steps(per_epoch)
         facts = restored(checkpoint, steps.parts())
+        for group in steps.of_arch.param_groups:
+            group["weight_decay"] = 0.0  # states of earlier versions have it; the regulariser is part of the gradient
         steps.multiplier_K.copy_(torch.as_tensor(facts.get("multipliers", [0.0] * len(self.constraints))))
         history = [Progress(**progress) for progress in facts.get("history", ())]
         epochs = range(facts["epoch"], until)

@@ -36,7 +36,8 @@ def selected(
     judge: Callable[[IntArray], FloatArray] | None = None,
     ranked: bool = True,
 ) -> Arch:
-    """Returns the selector's network within the problem's limits; `judge` is `Selection`'s, `ranked` the strategy's.
+    """Returns the selector's network within the problem's limits; `judge` goes to `Selection`, `ranked` to `parts` of the
+    strategy.
 
     Raises BudgetError where no architecture is within the limits, TrainingError.
     """

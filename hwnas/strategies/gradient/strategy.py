@@ -116,24 +116,34 @@ class GradientSearchStrategy:
             given = [name for name in names if getattr(self, name) != usual[name]]
             if given and weights != self.weights:
                 raise HwnasError(
-                    f"{flag(given[0])} only applies to --weights {weights}; leave it out with --weights {self.weights}"
+                    f"{flag(given[0])} only applies to --weights {weights}; add --weights {weights}, or leave it out"
                 )
         if self.weights == "frozen" and self.penalty not in (AUTO, "none"):
             raise HwnasError(
                 f"--penalty {self.penalty} only applies to --weights joint: on frozen weights the probabilities learn the task "
-                "alone, and limits hold for the network that is derived"
+                "alone; add --weights joint, or leave it out"
+            )
+        if self.weights == "frozen" and self.sampler == "gates":
+            raise HwnasError(
+                "--sampler gates (ProxylessNAS) only applies to --weights joint; add it, or choose another sampler"
             )
         if self.sampler == "uniform" and (self.progressive or self.unrolled or self.steps != usual["steps"]):
             raise HwnasError(
                 "--sampler uniform trains no probabilities: leave out --progressive, --unrolled and --steps, or choose another "
                 "sampler"
             )
-        if self.regulariser == "kl" and self.sampler not in (AUTO, "drnas"):
+        if self.regulariser == "kl" and self.usual_sampler != "drnas":
             raise HwnasError(f"--regulariser kl only applies to --sampler drnas, not to {self.sampler}; leave it out")
         if self.penalty == "none" and self.penalty_weight is not None:
             raise HwnasError("--penalty none has no weight; leave --penalty-weight out")
         self.parts()
         return self
+
+    @property
+    def usual_sampler(self) -> str:
+        """The name of the sampler; the one that `auto` stands for depends on the weights."""
+        usual = "darts" if self.weights == "frozen" else "drnas"
+        return usual if self.sampler == AUTO else self.sampler
 
     def parts(self, *, ranked: bool = True) -> "tuple[Sampler, Penalty, Selector]":
         """Returns the sampler, penalty and selector that the options name. Raises UnknownNameError.
@@ -145,7 +155,7 @@ class GradientSearchStrategy:
         from hwnas.strategies.gradient.selectors import selector
 
         frozen = self.weights == "frozen"
-        draws = sampler(("darts" if frozen else "drnas") if self.sampler == AUTO else self.sampler)
+        draws = sampler(self.usual_sampler)
         chosen = penalty(("none" if frozen else "budget") if self.penalty == AUTO else self.penalty)
         if self.penalty_weight is not None:
             chosen = replace(chosen, weight=self.penalty_weight)
