@@ -34,7 +34,6 @@ def test_winners_are_timed_by_the_runtime_that_is_asked_for(strategy: str, preci
         epochs=1,
         evaluations=8,
         final_epochs=1,
-        **({"warmup_epochs": 1} if strategy == "gradient" else {}),
     )
     table = read_table(run / "table.jsonl")
     assert table.conditions["runtime"] == f"torch {torch.__version__}"

@@ -40,7 +40,7 @@ from hwnas.runs.front import read_front
 SHIP = runpy.run_path(str(Path(__file__).parents[2] / "scripts/ship_device.py"))
 MADE = {"command": "python scripts/ship_device.py board", "date": "2026-01-01", "hwnas": "0"}
 QUICK: dict[str, Any] = {"device": ("board",), "limit_images": 128, "epochs": 1, "evaluations": 12, "final_epochs": 1}
-GRADIENT: dict[str, Any] = {"strategy": "gradient", "warmup_epochs": 1}
+GRADIENT: dict[str, Any] = {"strategy": "gradient"}
 
 
 class Notes:

@@ -160,8 +160,15 @@ def test_a_gpu_that_is_not_there_is_refused_before_a_folder_is_made(space: Searc
     "changes",
     [
         {"evaluations": 12},
-        {"strategy": "gradient", "final_epochs": 1, "warmup_epochs": 1},
-        {"strategy": "gradient", "final_epochs": 1, "warmup_epochs": 1, "mixed_precision": True, "sampler": "gates"},
+        {"strategy": "gradient", "weights": "joint", "final_epochs": 1, "warmup_epochs": 1},
+        {
+            "strategy": "gradient",
+            "weights": "joint",
+            "final_epochs": 1,
+            "warmup_epochs": 1,
+            "mixed_precision": True,
+            "sampler": "gates",
+        },
     ],
 )
 def test_a_search_on_a_gpu_leaves_models_of_a_cpu_and_goes_on_there(
