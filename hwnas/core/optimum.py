@@ -108,20 +108,18 @@ class _Program:
 
         rows, columns, coefficients = (np.concatenate(part) for part in zip(*self._entries, strict=True))
         matrix = coo_array((coefficients, (rows, columns)), shape=(len(self._low), self._variables)).tocsr()
-        # HiGHS's presolve can report a feasible program as infeasible (docs/log.md), so infeasibility is trusted only
-        # with presolve off.
-        for presolve in (True, False):
-            result = milp(
-                weights_V / max(np.abs(weights_V).max(), 1e-300),
-                constraints=LinearConstraint(matrix, self._low, self._high),
-                integrality=(np.arange(self._variables) < integers).astype(int),
-                bounds=Bounds(0, 1),
-                options={"mip_rel_gap": 0.0, "presolve": presolve},
-            )
-            if result.x is not None:
-                solution_V: FloatArray = result.x
-                return solution_V
-        raise BudgetError(f"no architecture meets the limits: {result.message}")
+        # HiGHS's presolve can report a feasible program as infeasible, and a solution as the best that is not (docs/log.md).
+        result = milp(
+            weights_V / max(np.abs(weights_V).max(), 1e-300),
+            constraints=LinearConstraint(matrix, self._low, self._high),
+            integrality=(np.arange(self._variables) < integers).astype(int),
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0.0, "presolve": False},
+        )
+        if result.x is None:
+            raise BudgetError(f"no architecture meets the limits: {result.message}")
+        solution_V: FloatArray = result.x
+        return solution_V
 
 
 def _add_look_ups(

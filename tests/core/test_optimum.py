@@ -74,6 +74,21 @@ def test_what_presolving_calls_infeasible_is_found(every_row) -> None:
     require_optimum_among(space, every_row(space), seed=2025329, share=0.5)
 
 
+@pytest.mark.parametrize(("seed", "share"), [(1, 0.0), (1, 0.3), (195, 0.3), (266, 0.3)])
+def test_what_presolving_takes_for_the_optimum_and_is_not_is_found(every_row, seed: int, share: float) -> None:
+    """A drawn example for which HiGHS's presolve gives a worse solution than enumeration."""
+    options = (0, 1, -1, 2)
+    choices = (
+        Choice("choice0", options),
+        Choice("choice1", options, ((("choice0", options),),), tied_to="choice0"),
+        Choice("choice2", (0, 1)),
+        Choice("choice3", (0, 1), tied_to="choice2"),
+    )
+    layer = Layer("layer", tuple(choice.name for choice in choices), lambda options: None)
+    space = SearchSpace("drawn", choices, Chain((layer,)), (1,), 1)
+    require_optimum_among(space, every_row(space), seed, share)
+
+
 def require_optimum_among(space: SearchSpace, rows: np.ndarray, seed: int, share: float) -> None:
     """Of factors that cannot tell some options apart, under a limit that this share of the rows meets."""
     rng = np.random.default_rng(seed)
