@@ -62,7 +62,7 @@ class FrozenDerivation:
         if learnt:
             self._learn(supernet, relaxation)
         validation = SplitScore(training.data, training.task, training.device)
-        # Mixtures of a supernet with batch-norms hardly rank its networks, those of one without do (docs/searching.md).
+        # Mixtures of a supernet with batch-norms hardly rank its networks, those of one without can (docs/searching.md).
         ranked = learnt and not has_batch_norm(supernet)
         arch = selected(
             self.options, problem, training, validation, supernet, relaxation, seed, judge=judge, ranked=ranked
