@@ -62,7 +62,7 @@ CPU: Final = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all arms of one seed share. `archs` are the networks that are scored, smallest first."""
+    """The values that all arms of one seed share. `archs` are the networks that are scored, smallest first."""
 
     space: SearchSpace
     data: Dataset
