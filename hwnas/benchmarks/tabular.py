@@ -195,7 +195,7 @@ def nasbench201(folder: Path) -> TabularBenchmark:
     """Returns NAS-Bench-201 in its own order, with the latencies of HELP and HW-NAS-Bench. Raises DataError."""
     space = load_space("nasbench201")
     written = {choice.name: range(len(choice.options)) for choice in space.choices}
-    return _benchmark(folder / "nasbench201.parquet", space, written, "cifar10_valid_acc")
+    return _benchmark(_file(folder, "nasbench201.parquet"), space, written, "cifar10_valid_acc")
 
 
 def conv_macro(folder: Path) -> TabularBenchmark:
@@ -207,14 +207,19 @@ def conv_macro(folder: Path) -> TabularBenchmark:
     # conv1.channels, conv1.kernel, conv2.channels, ... are channels0, kernel0, channels1, ... in the file.
     names = [f"{part}{number}" for number in range(4) for part in ("channels", "kernel")]
     written = {name: [int(o) for o in choice.options] for name, choice in zip(names, space.choices, strict=True)}
-    return _benchmark(folder / "conv_macro.csv", space, written, "cifar10_test_acc")
+    return _benchmark(_file(folder, "conv_macro.csv"), space, written, "cifar10_test_acc")
 
 
-# Loaders of tables from the folder that holds them.
+# Loaders of tables from the folder that holds them, or from a file of the same layout.
 BENCHMARKS: Final[Mapping[str, Callable[[Path], TabularBenchmark]]] = {
     "nasbench201": nasbench201,
     "conv_macro": conv_macro,
 }
+
+
+def _file(where: Path, name: str) -> Path:
+    """Returns the file of a name in a folder, or the file itself where `where` is one."""
+    return where if where.is_file() else where / name
 
 
 def _benchmark(path: Path, space: SearchSpace, written: Mapping[str, Sequence[int]], accuracy: str) -> TabularBenchmark:

@@ -9,10 +9,12 @@ from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
+from hwnas.strategies.surrogate import Surrogate
 
 STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
     RandomSearch.name: RandomSearch,
+    Surrogate.name: Surrogate,
     GradientSearchStrategy.name: GradientSearchStrategy,
 }
 

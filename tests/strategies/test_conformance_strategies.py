@@ -9,6 +9,7 @@ from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.registry import STRATEGIES
+from hwnas.strategies.surrogate import Surrogate
 from hwnas.strategies.workshop import Workshop
 from hwnas.testing.problems import choices_of, steps
 from hwnas.testing.strategies import OBJECTIVES, LearningStrategySuite, StrategySuite
@@ -24,7 +25,14 @@ class TestNsga2(LearningStrategySuite):
         return Nsga2(evaluations=evaluations)
 
 
-@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2()])
+class TestSurrogate(LearningStrategySuite):
+    evaluations = 40  # a model per few evaluations is slow, and learns from few
+
+    def strategy(self, evaluations: int) -> Strategy:
+        return Surrogate(evaluations=evaluations)
+
+
+@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestSurrogate()])
 @pytest.mark.parametrize("count", OBJECTIVES)
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""

@@ -59,8 +59,8 @@ def test_draws_have_the_posterior_mean_and_its_standard_deviation(space: SearchS
     model = LossFactors.fit(space, rows[:20], loss_N[:20])
     others_NC = rows[20:26]
     drawn_FN = np.array([total(model.drawn(rng), others_NC, space.columns) for _ in range(600)])
-    deviation_N = model.model.deviation(others_NC) * model.model.predict(others_NC)
-    assert drawn_FN.mean(axis=0) == pytest.approx(model.model.predict(others_NC), abs=5 * deviation_N.max() / 600**0.5)
+    deviation_N = model.model.deviation(others_NC) * model.predict(others_NC)
+    assert drawn_FN.mean(axis=0) == pytest.approx(model.predict(others_NC), abs=5 * deviation_N.max() / 600**0.5)
     assert drawn_FN.std(axis=0) == pytest.approx(deviation_N, rel=0.15)
 
 

@@ -1,0 +1,138 @@
+"""Candidates: feasible architectures, not evaluated yet, among which a model of the loss chooses.
+
+Shapes: N architectures, C choices.
+"""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.factors import Factor, absorbed
+from hwnas.core.optimum import minimise
+from hwnas.core.space import SearchSpace
+from hwnas.errors import BudgetError
+from hwnas.strategies.problem import Problem
+
+# Combinations of options up to which a space is listed whole.
+LISTED: Final = 20_000
+# Rows drawn at random, and the most neighbours that are compared at a time.
+DRAWN: Final = 512
+NEIGHBOURS: Final = 4096
+# Steps of local search from the best candidates, and how many are the best.
+STEPS: Final = 2
+BEST: Final = 8
+
+# Scores of rows (N, C), shape (N,): higher is better.
+Score = Callable[[IntArray], FloatArray]
+
+
+def all_rows(space: SearchSpace) -> IntArray:
+    """Returns every architecture of a small space once; shape (N, C)."""
+    sizes = [len(choice.options) for choice in space.choices]
+    rows_NC = np.unique(space.normalise(np.indices(sizes).reshape(len(sizes), -1).T), axis=0)
+    return rows_NC[space.meets_requirements(rows_NC)]
+
+
+def neighbours(space: SearchSpace, rows_NC: IntArray) -> IntArray:
+    """Returns all architectures that differ from one of the rows in one choice; shape (at most so many, C)."""
+    changed = []
+    for column, choice in enumerate(space.choices):
+        for option in range(len(choice.options)):
+            one_NC = rows_NC.copy()
+            one_NC[:, column] = option
+            changed.append(one_NC)
+    near_NC = np.unique(space.normalise(np.concatenate(changed)), axis=0)
+    return near_NC[space.meets_requirements(near_NC)]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The feasible architectures of a problem: listed where the space is small, else found by local search."""
+
+    problem: Problem
+    rng: np.random.Generator
+    _bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @cached_property
+    def listed(self) -> IntArray | None:
+        """All feasible rows (N, C) of a small space, None for a large one."""
+        space = self.problem.space
+        if math.prod(len(choice.options) for choice in space.choices) > LISTED:
+            return None
+        rows_NC = all_rows(space)
+        return rows_NC[self.problem.violation(rows_NC) <= 0]
+
+    @cached_property
+    def sample(self) -> IntArray:
+        """A sample (N, C) of the feasible rows, half of it spread from first to last options; or all of a small space's."""
+        if self.listed is not None:
+            return self.listed
+
+        def draw(count: int) -> IntArray:
+            space, half = self.problem.space, count // 2
+            return np.concatenate([space.spread_rows(self.rng, half), space.sample_rows(self.rng, count - half)])
+
+        return self.problem.feasible(draw, DRAWN, self.rng)
+
+    def unknown(self, known: Collection[bytes], starts_NC: IntArray, score: Score) -> IntArray:
+        """Returns feasible rows, none of them known; shape (N, C).
+
+        In a large space: random ones, `starts_NC` with their neighbours, and neighbours of those with the highest scores.
+        """
+        if self.listed is not None:
+            return _without(self.listed, known)
+        found_NC = _without(self._feasible(np.concatenate([self.sample, self._around(starts_NC)])), known)
+        for _ in range(STEPS):
+            if not len(found_NC):
+                break
+            best_NC = found_NC[np.argsort(-score(found_NC), kind="stable")[:BEST]]
+            near_NC = _without(self._feasible(self._around(best_NC)), known)
+            found_NC = np.unique(np.concatenate([found_NC, near_NC]), axis=0)
+        return found_NC
+
+    def best(self, objective: Sequence[Factor], bounds: Sequence[tuple[str, float]] = ()) -> IntArray | None:
+        """Returns the row with the least sum of factors within the limits and the bounds of costs; shape (C,).
+
+        Limits and costs that are no sums are left out of the integer program. None where the row is infeasible after all,
+        or where no architecture is within the bounds.
+        """
+        programs = [limit.program() for limit in self.problem.limits]
+        limits = [(absorbed(program[0]), program[1]) for program in programs if program is not None]
+        for name, bound in bounds:
+            factors = self.problem.costs[name].factors
+            limits += [] if factors is None else [(absorbed(factors), bound)]
+        try:
+            arch = minimise(self.problem.space.choices, objective, limits)
+        except BudgetError:
+            return None
+        row_1C = self.problem.space.encode([arch])
+        return row_1C[0] if (self.problem.violation(row_1C) <= 0).all() else None
+
+    def bounds(self) -> list[tuple[str, float]]:
+        """Draws a bound for each cost that is an objective, evenly between the least and the greatest of the sample."""
+        if not self._bounds:
+            cheap = self.problem.cheap(self.sample)
+            self._bounds.update({name: (float(cost_N.min()), float(cost_N.max())) for name, cost_N in cheap.items()})
+        return [(name, float(self.rng.uniform(low, high))) for name, (low, high) in self._bounds.items()]
+
+    def _around(self, rows_NC: IntArray) -> IntArray:
+        """Returns rows and their neighbours, at most so many."""
+        near_NC = np.concatenate([rows_NC, neighbours(self.problem.space, rows_NC)])
+        if len(near_NC) > NEIGHBOURS:
+            near_NC = near_NC[np.sort(self.rng.choice(len(near_NC), NEIGHBOURS, replace=False))]
+        return near_NC
+
+    def _feasible(self, rows_NC: IntArray) -> IntArray:
+        rows_NC = np.unique(rows_NC, axis=0)
+        return rows_NC[self.problem.violation(rows_NC) <= 0]
+
+
+def _without(rows_NC: IntArray, known: Collection[bytes]) -> IntArray:
+    """Returns the rows whose bytes are not known."""
+    return rows_NC[[row_C.tobytes() not in known for row_C in rows_NC]]

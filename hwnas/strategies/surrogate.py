@@ -1,0 +1,206 @@
+"""A model of the metrics chooses what to evaluate: loss factors first, and a Gaussian process for what no sum has.
+
+Shapes: N known architectures, M candidates, C choices, D objectives.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Final, final
+
+import numpy as np
+from pydantic.dataclasses import dataclass as options
+
+from hwnas.core.arrays import BoolArray, FloatArray, IntArray
+from hwnas.predict.process import Process, fit_process, known_process
+from hwnas.strategies.candidates import Candidates
+from hwnas.strategies.improvement import Beliefs, expected_improvement
+from hwnas.strategies.loss_factors import LossFactors
+from hwnas.strategies.loss_features import LossFeatures
+from hwnas.strategies.options import STRICT, Evaluations
+from hwnas.strategies.pareto import non_dominated
+from hwnas.strategies.problem import Problem
+from hwnas.strategies.start import spread
+from hwnas.strategies.workshop import Workshop
+
+# Architectures spread over the costs before the first model.
+START: Final = 6
+# One architecture per fit up to so many known ones; later a batch in proportion.
+SINGLE: Final = 20
+# Scales are fitted anew when so many times as many architectures are known.
+GROWTH: Final = 1.1
+
+
+@final
+@options(frozen=True, kw_only=True, config=STRICT)
+class Surrogate:
+    """Evaluates the architectures that a model expects to add most to the front (expected hypervolume improvement).
+
+    The model is that of latencies, a sum of factors, corrected by a Gaussian process over the network's structure. The
+    first architectures are spread over the costs that are objectives.
+    """
+
+    name: ClassVar[str] = "surrogate"
+    trains_weights: ClassVar[bool] = False
+
+    evaluations: Evaluations = 200
+
+    def search(self, problem: Problem, workshop: Workshop) -> None:
+        """Evaluates `evaluations` different architectures, or all where there are fewer."""
+        rng = np.random.default_rng(workshop.seed)
+        search = _Search(problem, Candidates(problem, rng))
+        search.evaluate(spread(problem, START, rng)[: self.evaluations])
+        while (left := self.evaluations - len(search.known)) > 0:
+            rows_NC = search.chosen(max(1, len(search.known) // SINGLE))
+            if not len(rows_NC):
+                break
+            search.evaluate(rows_NC[:left])
+
+
+@final
+@dataclass(eq=False)
+class _Search:
+    """What was evaluated: rows by their bytes, and their objectives (D,), all to be minimised."""
+
+    problem: Problem
+    candidates: Candidates
+    known: dict[bytes, FloatArray] = field(default_factory=dict)
+    models: dict[str, "_Model"] = field(default_factory=dict)
+
+    def evaluate(self, rows_NC: IntArray) -> None:
+        if len(rows_NC):
+            points_ND = self.problem.points(rows_NC, self.problem.evaluate(rows_NC))
+            self.known.update(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
+
+    def chosen(self, count: int) -> IntArray:
+        """Returns at most `count` architectures that together are expected to improve the front most; shape (N, C).
+
+        After each one the front is taken to have the architecture's expected point.
+        """
+        rows_NC = np.array([np.frombuffer(row, dtype=np.int64) for row in self.known])
+        points_ND = _finite(np.array(list(self.known.values())))
+        scale = _Scale.of(points_ND, self._costs(self.candidates.sample), self._is_cost)
+        front_ND = scale.apply(points_ND)
+        for column, name in enumerate(self.problem.objectives):
+            if not self._is_cost[column]:
+                self._model(name).learn(rows_NC, front_ND[:, column])
+        best_NC = rows_NC[non_dominated(points_ND)]
+        starts_NC = np.concatenate([best_NC, self._optima()])
+
+        def gain(rows_NC: IntArray) -> FloatArray:
+            return expected_improvement(front_ND, scale.reference_D, self._beliefs(rows_NC, scale))
+
+        found_NC = self.candidates.unknown(self.known, starts_NC, gain)
+        beliefs = self._beliefs(found_NC, scale) if len(found_NC) else None
+        chosen: list[int] = []
+        while beliefs is not None and len(chosen) < min(count, len(found_NC)):
+            gain_M = expected_improvement(front_ND, scale.reference_D, beliefs)
+            gain_M[chosen] = -np.inf
+            chosen.append(int(gain_M.argmax()))
+            front_ND = np.vstack([front_ND, beliefs.mean_MD[chosen[-1]]])
+        return found_NC[chosen]
+
+    @cached_property
+    def features(self) -> LossFeatures:
+        return LossFeatures(self.problem.space, self.candidates.sample)
+
+    @cached_property
+    def _is_cost(self) -> BoolArray:
+        return np.array([name in self.problem.costs for name in self.problem.objectives])
+
+    def _model(self, name: str) -> "_Model":
+        if name not in self.models:
+            self.models[name] = _Model(self.features)
+        return self.models[name]
+
+    def _costs(self, rows_NC: IntArray) -> FloatArray:
+        """Returns the costs among the objectives, 0 for others; shape (N, D)."""
+        cheap, zero_N = self.problem.cheap(rows_NC), np.zeros(len(rows_NC))
+        return np.stack([cheap.get(name, zero_N) for name in self.problem.objectives], axis=1)
+
+    def _beliefs(self, rows_NC: IntArray, scale: "_Scale") -> Beliefs:
+        mean_MD, deviation_MD = scale.apply_costs(self._costs(rows_NC)), np.zeros((len(rows_NC), len(self._is_cost)))
+        for column, name in enumerate(self.problem.objectives):
+            if name in self.models:
+                mean_MD[:, column], deviation_MD[:, column] = self.models[name].predict(rows_NC)
+        return Beliefs(mean_MD, deviation_MD)
+
+    def _optima(self) -> IntArray:
+        """Returns the exact best architectures of each model's factors, and of a draw of them, under a bound of each cost."""
+        found = []
+        for model in self.models.values():
+            assert model.factors is not None  # `chosen` has taught all models
+            for believed in (model.factors.mean, model.factors.drawn(self.candidates.rng)):
+                row_C = self.candidates.best(believed, self.candidates.bounds())
+                found += [] if row_C is None else [row_C]
+        return np.array(found, dtype=np.int64).reshape(-1, len(self.problem.space.choices))
+
+
+@final
+@dataclass(eq=False)
+class _Model:
+    """A metric as a sum of factors, and a Gaussian process that has the sum as its trend."""
+
+    features: LossFeatures
+    factors: LossFactors | None = None
+    process: Process | None = None
+    centre: float = 0.0
+    fitted: int = 0
+
+    def learn(self, rows_NC: IntArray, target_N: FloatArray) -> None:
+        """Fits the factors, and the process to the same targets, beside what the factors say of each from the others."""
+        self.factors = LossFactors.fit(self.features.space, rows_NC, target_N)
+        self.centre = float(target_N.mean())
+        trend_N = self.factors.held_out(target_N) - self.centre
+        inputs = self.features.inputs(rows_NC, trend_N)
+        if self.process is None or len(rows_NC) >= GROWTH * self.fitted:
+            start_P = None if self.process is None else self.process.logs_P
+            self.process, self.fitted = fit_process(inputs, target_N - self.centre, start_P), len(rows_NC)
+        else:
+            self.process = known_process(inputs, target_N - self.centre, self.process.logs_P)
+
+    def predict(self, rows_NC: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Returns the mean and standard deviation of the targets of other architectures; shape (M,) each."""
+        assert self.factors is not None and self.process is not None  # `learn` came first
+        inputs = self.features.inputs(rows_NC, self.factors.predict(rows_NC) - self.centre)
+        mean_M, deviation_M = self.process.predict(inputs)
+        return mean_M + self.centre, deviation_M
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scale:
+    """Objectives in comparable units: costs from 0 to 1 over a sample; metrics as log(1 + (value - least) / typical).
+
+    The logarithm keeps apart what is near the best, and lets the worst count little. `typical_D` is the median's distance
+    from the least value.
+    """
+
+    least_D: FloatArray
+    typical_D: FloatArray
+    is_cost_D: BoolArray
+    reference_D: FloatArray
+
+    @classmethod
+    def of(cls, points_ND: FloatArray, costs_RD: FloatArray, is_cost_D: BoolArray) -> "_Scale":
+        least_D = np.where(is_cost_D, costs_RD.min(axis=0), points_ND.min(axis=0))
+        typical_D = np.where(is_cost_D, np.ptp(costs_RD, axis=0), np.median(points_ND, axis=0) - least_D)
+        typical_D = np.where(typical_D > 0, typical_D, np.maximum(np.ptp(points_ND, axis=0), 1e-12))
+        one = cls(least_D, typical_D, is_cost_D, np.ones(len(least_D)))
+        worst_D = np.where(is_cost_D, 1.0, one.apply(points_ND).max(axis=0))
+        return cls(least_D, typical_D, is_cost_D, worst_D + 1e-9)
+
+    def apply(self, points_ND: FloatArray) -> FloatArray:
+        scaled_ND = self.apply_costs(points_ND)
+        return np.where(self.is_cost_D, scaled_ND, np.log1p(np.maximum(scaled_ND, 0.0)))
+
+    def apply_costs(self, points_ND: FloatArray) -> FloatArray:
+        return np.asarray((points_ND - self.least_D) / self.typical_D)
+
+
+def _finite(points_ND: FloatArray) -> FloatArray:
+    """Returns the points with the worst finite value of an objective where it is no number; 0 where none is."""
+    result = points_ND.astype(np.float64)
+    for column_N in result.T:
+        finite_N = np.isfinite(column_N)
+        column_N[~finite_N] = column_N[finite_N].max() if finite_N.any() else 0.0
+    return result
