@@ -16,6 +16,7 @@ from hwnas.core.factors import Factor, absorbed
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
+from hwnas.strategies.loss_factors import LossFactors
 from hwnas.strategies.problem import Problem
 
 # Combinations of options up to which a space is listed whole.
@@ -23,6 +24,8 @@ LISTED: Final = 20_000
 # Rows drawn at random, and the most neighbours that are compared at a time.
 DRAWN: Final = 512
 NEIGHBOURS: Final = 4096
+# Rows that costs without factors are fitted to.
+FITTED: Final = 256
 # Steps of local search from the best candidates, and how many are the best.
 STEPS: Final = 2
 BEST: Final = 8
@@ -99,20 +102,28 @@ class Candidates:
     def best(self, objective: Sequence[Factor], bounds: Sequence[tuple[str, float]] = ()) -> IntArray | None:
         """Returns the row with the least sum of factors within the limits and the bounds of costs; shape (C,).
 
-        Limits and costs that are no sums are left out of the integer program. None where the row is infeasible after all,
-        or where no architecture is within the bounds.
+        Limits that are no sums are left out of the integer program, and costs that are no sums are fitted by one. None
+        where the row is infeasible after all, or where no architecture is within the bounds.
         """
         programs = [limit.program() for limit in self.problem.limits]
         limits = [(absorbed(program[0]), program[1]) for program in programs if program is not None]
-        for name, bound in bounds:
-            factors = self.problem.costs[name].factors
-            limits += [] if factors is None else [(absorbed(factors), bound)]
+        limits += [(self._sums[name][0], bound + self._sums[name][1]) for name, bound in bounds]
         try:
             arch = minimise(self.problem.space.choices, objective, limits)
         except BudgetError:
             return None
         row_1C = self.problem.space.encode([arch])
         return row_1C[0] if (self.problem.violation(row_1C) <= 0).all() else None
+
+    @cached_property
+    def _sums(self) -> dict[str, tuple[Sequence[Factor], float]]:
+        """The factors of each cost that is an objective, and what their sum has more than the cost."""
+        sums, rows_NC = {}, self.rng.permutation(self.sample)[:FITTED]
+        for name, cost_N in self.problem.cheap(rows_NC).items():
+            factors = self.problem.costs[name].factors
+            fit = None if factors else LossFactors.fit(self.problem.space, rows_NC, cost_N)
+            sums[name] = (fit.mean, fit.shift) if fit else (absorbed(factors or ()), 0.0)
+        return sums
 
     def bounds(self) -> list[tuple[str, float]]:
         """Draws a bound for each cost that is an objective, evenly between the least and the greatest of the sample."""

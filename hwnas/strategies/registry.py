@@ -5,6 +5,7 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.factors import FactorsSearch
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
@@ -15,6 +16,7 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
     RandomSearch.name: RandomSearch,
     Surrogate.name: Surrogate,
+    FactorsSearch.name: FactorsSearch,
     GradientSearchStrategy.name: GradientSearchStrategy,
 }
 

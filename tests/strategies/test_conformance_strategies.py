@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from hwnas.strategies.factors import FactorsSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -32,7 +33,14 @@ class TestSurrogate(LearningStrategySuite):
         return Surrogate(evaluations=evaluations)
 
 
-@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestSurrogate()])
+class TestFactors(LearningStrategySuite):
+    evaluations = 60
+
+    def strategy(self, evaluations: int) -> Strategy:
+        return FactorsSearch(evaluations=evaluations)
+
+
+@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestSurrogate(), TestFactors()])
 @pytest.mark.parametrize("count", OBJECTIVES)
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""
