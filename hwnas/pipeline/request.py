@@ -30,7 +30,7 @@ PARTS: Final[Mapping[str, type[Any]]] = {
     "training": TrainingRequest,
     "final": FinalRequest,
 }
-DEFAULT_STRATEGY: Final = "nsga2"
+DEFAULT_STRATEGY: Final = "surrogate"
 # The options that may differ where a run is resumed.
 CHANGEABLE: Final = ("train_on",)
 MOST_SEED: Final = 2**32 - 1

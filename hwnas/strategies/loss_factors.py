@@ -8,14 +8,14 @@ Shapes: N architectures, C choices, P features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import final
 
 import numpy as np
 from scipy.linalg import cho_solve
 
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.core.factors import Factor, absorbed
+from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.space import SearchSpace
 from hwnas.core.structure import unread
 from hwnas.errors import TrainingError
@@ -55,7 +55,7 @@ class LossFactors:
 
     def predict(self, rows_NC: IntArray) -> FloatArray:
         """Returns the expected loss of each architecture; shape (N,)."""
-        return self.unit * self.model.predict(rows_NC) - self.shift
+        return total(self.mean, rows_NC, self.model.columns) - self.shift
 
     def held_out(self, loss_N: FloatArray) -> FloatArray:
         """Returns what the other networks say of each one's loss; `loss_N` are those that were fitted; shape (N,).
@@ -70,7 +70,7 @@ class LossFactors:
         error_N = inverse_NN @ (cost_N * relative_N) / np.diag(inverse_NN) / relative_N
         return np.asarray(loss_N - self.unit * error_N)
 
-    @property
+    @cached_property
     def mean(self) -> Sequence[Factor]:
         """The expected factors; their sum is the expected loss up to a constant."""
         return self._losses(self.model.factors)

@@ -83,8 +83,9 @@ class _Search:
         for column, name in enumerate(self.problem.objectives):
             if not self._is_cost[column]:
                 self._model(name).learn(rows_NC, front_ND[:, column])
-        best_NC = rows_NC[non_dominated(points_ND)]
-        starts_NC = np.concatenate([best_NC, self._optima()])
+        starts_NC = rows_NC[non_dominated(points_ND)]
+        if self.candidates.listed is None:
+            starts_NC = np.concatenate([starts_NC, self._optima()])
 
         def gain(rows_NC: IntArray) -> FloatArray:
             return expected_improvement(front_ND, scale.reference_D, self._beliefs(rows_NC, scale))

@@ -1,8 +1,8 @@
-"""Compares the hypervolumes of NSGA-II and random search for loss and latency, with equal evaluations of one trained supernet.
+"""Compares the hypervolumes of strategies for loss and latency, with equal evaluations of one trained supernet.
 
-    python scripts/bench/hypervolume.py runs/demo
+    python scripts/bench/hypervolume.py runs/demo --strategies surrogate nsga2 random
 
-Both strategies search the run's space under its limits and its largest budget. The supernet of the run gives losses on the
+All strategies search the run's space under its limits and its largest budget. The supernet of the run gives losses on the
 validation split, its predictor gives latencies. The reference point is the loss of the fastest architecture and the budget,
 so an architecture that is slower than the budget or worse than the fastest adds no volume.
 """
@@ -24,18 +24,18 @@ from hwnas.pipeline.request import reopen
 from hwnas.pipeline.weights import RunWeights
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.runs.folder import RunFolder
-from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem
-from hwnas.strategies.random import RandomSearch
-
-STRATEGIES = (Nsga2, RandomSearch)  # the strategies that use shared weights
+from hwnas.strategies.registry import load_strategy_class
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--strategies", nargs="+", default=["surrogate", "nsga2", "random"])
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[50, 100, 200], help="evaluations; the last is where searches end"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     run = RunFolder(arguments.run)
@@ -46,15 +46,20 @@ def main() -> None:
     start_loss = float(problem.evaluate(problem.start_C[None])["loss"][0])
     reference = (start_loss, budget_ms)
     print(f"reference point: loss {start_loss:.4f} (fastest architecture), {budget_ms:.4f} ms (budget)")
-    volumes: dict[str, list[float]] = {strategy.name: [] for strategy in STRATEGIES}
+    volumes: dict[str, list[list[float]]] = {name: [] for name in arguments.strategies}
     for seed in range(arguments.seeds):
-        for strategy in STRATEGIES:
-            trace = searched(problem, strategy(evaluations=arguments.evaluations), seed)
-            volumes[strategy.name].append(hypervolume(trace.points_ND, reference))
-        print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.6f}" for name, values in volumes.items()), flush=True)
-    medians = {name: float(np.median(values)) for name, values in volumes.items()}
-    print(f"median of {arguments.seeds} seeds, {arguments.evaluations} evaluations each: {medians}")
-    print(f"ratio nsga2 / random: {medians['nsga2'] / medians['random']:.3f}")
+        for name in arguments.strategies:
+            strategy = load_strategy_class(name)(evaluations=arguments.at[-1])
+            points_ND = searched(problem, strategy, seed).points_ND
+            volumes[name].append([1e3 * hypervolume(points_ND[:count], reference) for count in arguments.at])
+            print(f"seed {seed}: {name} {np.round(volumes[name][-1], 3)}", flush=True)
+    print(f"hypervolume x 1000, median of {arguments.seeds} seeds (least)")
+    print(f"| strategy | {' | '.join(f'after {count}' for count in arguments.at)} |\n|---|{'---|' * len(arguments.at)}")
+    for name, lines in volumes.items():
+        cells = [
+            f"{median:.2f} ({least:.2f})" for median, least in zip(np.median(lines, 0), np.min(lines, 0), strict=True)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def problem_of(run: RunFolder, budget_ms: float) -> Problem:
