@@ -1,0 +1,73 @@
+"""The networks that a population begins with: feasible, and spread over the costs that are searched.
+
+Shapes: N architectures, C choices.
+"""
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.space import SearchSpace
+from hwnas.strategies.problem import Problem
+
+# Rows drawn for each row that is taken. 5 to 50 give equal fronts on NAS-Bench-201, and costs may be slow.
+POOL: Final = 10
+
+
+def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
+    """Returns `problem.start_C` and other feasible rows, evenly spread over the costs; shape (at most `count`, C).
+
+    Rows are distinct and, after the first, in random order. Each cost among the objectives chooses an equal share of them:
+    from ten times as many drawn rows, those closest to evenly spaced values between its lowest and its highest drawn
+    value. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options. Fewer rows
+    than `count` are returned only where no more feasible ones were found.
+    """
+    start_NC = np.asarray(problem.start_C, dtype=np.int64)[None]
+    start_NC = start_NC[problem.violation(start_NC) <= 0][:count]
+    known = {row_C.tobytes() for row_C in start_NC}
+    by_cost = any(name in problem.costs for name in problem.objectives)
+    draw = partial(_mixed if by_cost else _by_options, problem.space, rng)
+    rows_NC = problem.feasible(draw, count - len(start_NC), rng, known=known)
+    if by_cost and len(rows_NC) + len(start_NC) == count:
+        more_NC = draw(POOL * count)
+        pool_NC = np.concatenate([rows_NC, more_NC[problem.violation(more_NC) <= 0]])
+        rows_NC = _spaced(problem, _distinct(pool_NC, known), len(rows_NC))
+    return np.concatenate([start_NC, rng.permutation(rows_NC)])
+
+
+def _by_options(space: SearchSpace, rng: np.random.Generator, count: int) -> IntArray:
+    """Returns rows that spread from first to last options; shape (count, C)."""
+    return space.spread_rows(rng, count)
+
+
+def _mixed(space: SearchSpace, rng: np.random.Generator, count: int) -> IntArray:
+    """Returns rows half of which spread from first to last options, and half have equally likely options; shape (count, C).
+
+    Where options are ordered, the first half reaches the ends of a cost. Where they are not, the second half is the more varied.
+    """
+    return np.concatenate([space.spread_rows(rng, count // 2), space.sample_rows(rng, count - count // 2)])
+
+
+def _distinct(rows_NC: IntArray, known: set[bytes]) -> IntArray:
+    """Returns each row once, in order, without the known ones; shape (at most N, C)."""
+    distinct = {row_C.tobytes(): row_C for row_C in rows_NC if row_C.tobytes() not in known}
+    return np.array(list(distinct.values()), dtype=np.int64).reshape(-1, rows_NC.shape[1])
+
+
+def _spaced(problem: Problem, pool_NC: IntArray, count: int) -> IntArray:
+    """Returns `count` rows of a pool whose costs are closest to evenly spaced values; shape (count, C)."""
+    costs = list(problem.cheap(pool_NC).values())
+    taken: list[int] = []
+    for number, cost_N in enumerate(costs):
+        for value in _places(cost_N, len(range(number, count, len(costs)))):
+            distance_N = np.abs(cost_N - value)
+            distance_N[taken] = np.inf
+            taken.append(int(distance_N.argmin()))
+    return pool_NC[taken]
+
+
+def _places(cost_N: FloatArray, count: int) -> FloatArray:
+    """Returns evenly spaced values from above the lowest cost, where the start often is, to the highest; shape (count,)."""
+    return np.asarray(np.linspace(cost_N.min(), cost_N.max(), count + 1)[1:])
