@@ -120,7 +120,7 @@ def _worth_evaluating(problem: Problem, rows_NC: IntArray, known: dict[bytes, Fl
     evaluated architecture has the best value so far of every metric among the objectives, and none of its costs is higher.
     No such architecture can be proven dominated, because records are possible: a search that evaluated none of them
     would end with the first good architecture as its most accurate one. On NAS-Bench-201 that loses four points of
-    hypervolume in 200 evaluations; to leave out every second one loses nothing (docs/log.md). Rows that are left out
+    hypervolume in 200 evaluations; to leave out every second one loses nothing measurable (docs/log.md). Rows that are left out
     count as dominated. Without a cost or without a metric among the objectives, all rows are returned.
     """
     is_cost_D = np.array([name in problem.costs for name in problem.objectives])

@@ -36,7 +36,8 @@ def test_the_oldest_die_though_they_are_best() -> None:
 
 def test_a_large_tournament_breeds_better_networks_than_none() -> None:
     def lowest(tournament: int) -> float:
-        recorder = steps(choices_of([4] * 30))
+        recorder = steps(choices_of([4] * 20))
+        recorder.loss = lambda rows_NC: np.abs(rows_NC - np.arange(20) % 4).sum(axis=1).astype(float)
         Evolution(evaluations=150, tournament=tournament).search(recorder.problem(("loss",)), Workshop(seed=0))
         return float(recorder.loss(np.array(recorder.asked)).min())
 
