@@ -158,6 +158,28 @@ def undominated(job: Deployment, evaluations: Sequence[Evaluation]) -> list[Eval
     return [evaluation for evaluation in evaluations if evaluation.arch.id in kept]
 
 
+def thinned(job: Deployment, evaluations: Sequence[Evaluation], most: int) -> list[Evaluation]:
+    """Returns at most so many evaluations of a front, spread over it.
+
+    The best of every objective, and of the first objective within every budget, stay in any case. Each further one is the
+    farthest from those that stay, in objectives scaled to 0..1 over the front.
+    """
+    if len(evaluations) <= most:
+        return list(evaluations)
+    measured = job.database.measurements()
+    points_ND = objective_points(job, evaluations, measured, "predicted")
+    scaled_ND = (points_ND - points_ND.min(axis=0)) / np.maximum(np.ptp(points_ND, axis=0), 1e-300)
+    stay = points_ND.argmin(axis=0).tolist()
+    for budget_ms in job.goal.budgets_ms:
+        within_N = _may_be_within(job, evaluations, budget_ms, measured)
+        stay += [int(np.where(within_N, points_ND[:, 0], np.inf).argmin())] if within_N.any() else []
+    stay = list(dict.fromkeys(stay))
+    while len(stay) < most:
+        distance_NK = np.linalg.norm(scaled_ND[:, None] - scaled_ND[stay], axis=2)
+        stay.append(int(distance_NK.min(axis=1).argmax()))
+    return [evaluations[number] for number in sorted(stay)]
+
+
 def measure(job: Deployment, evaluations: Sequence[Evaluation]) -> None:
     """Exports architectures with the weights of the search, and measures what is not known of them: latencies on every device
     that is here, and metrics on the test split."""

@@ -37,6 +37,14 @@ class FinalRequest:
         ),
     ] = "finetune"
     final_epochs: Annotated[int, Field(ge=1, description="Epochs of --final.")] = 30
+    final_networks: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Networks that --final trains at most: the best of every budget and objective, and others spread over "
+            "the front.",
+        ),
+    ] = 8
     final_teacher: Annotated[
         Literal["none", "largest", "external"],
         Field(

@@ -12,7 +12,7 @@ from hwnas.errors import BudgetError
 from hwnas.pipeline.alteration import Alteration
 from hwnas.pipeline.checked import CheckedRequest, teacher_of
 from hwnas.pipeline.costs import made_costs
-from hwnas.pipeline.deploy import Deployment, test, undominated, write_classes
+from hwnas.pipeline.deploy import Deployment, test, thinned, undominated, write_classes
 from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.final import FinalTraining
 from hwnas.pipeline.models import Exporter
@@ -194,7 +194,14 @@ class Stages:
 
     def _deployed(self, deployment: Deployment, chosen: Mapping[str, Evaluation]) -> list[FrontRow]:
         """Finishes the networks that no other beats, exports them, and writes the front."""
-        kept = undominated(deployment, list(chosen.values()))
+        front, final = undominated(deployment, list(chosen.values())), self.checked.request.final
+        kept = front if final.final == "none" else thinned(deployment, front, final.final_networks)
+        left_out = len(front) - len(kept)
+        if left_out:
+            self.reporter.note(
+                f"{len(kept)} of {len(front)} networks are trained further, spread over the front (--final-networks "
+                f"{final.final_networks})"
+            )
         with self.run.stage("final training"):
             finished = self._final(deployment).finished(kept)
         front = undominated(deployment, finished)
@@ -203,7 +210,7 @@ class Stages:
             self.run.write(self.run.read() | self._worth(deployment, front).describe())
             write_classes(deployment, front)
             rows = write_rows(deployment, front)
-        beaten = len(chosen) - len(rows)
+        beaten = len(chosen) - left_out - len(rows)
         if beaten:
             self.reporter.note(
                 f"{beaten} of {len(chosen)} networks within their budgets are beaten by others of the front"

@@ -11,12 +11,14 @@ from typing import Final, final
 
 import numpy as np
 
+from hwnas.core import optimum
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.factors import Factor, absorbed
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import BudgetError
 from hwnas.strategies.loss_factors import LossFactors
+from hwnas.strategies.neighbours import neighbours
 from hwnas.strategies.problem import Problem
 
 # Combinations of options up to which a space is listed whole.
@@ -39,18 +41,6 @@ def all_rows(space: SearchSpace) -> IntArray:
     sizes = [len(choice.options) for choice in space.choices]
     rows_NC = np.unique(space.normalise(np.indices(sizes).reshape(len(sizes), -1).T), axis=0)
     return rows_NC[space.meets_requirements(rows_NC)]
-
-
-def neighbours(space: SearchSpace, rows_NC: IntArray) -> IntArray:
-    """Returns all architectures that differ from one of the rows in one choice; shape (at most so many, C)."""
-    changed = []
-    for column, choice in enumerate(space.choices):
-        for option in range(len(choice.options)):
-            one_NC = rows_NC.copy()
-            one_NC[:, column] = option
-            changed.append(one_NC)
-    near_NC = np.unique(space.normalise(np.concatenate(changed)), axis=0)
-    return near_NC[space.meets_requirements(near_NC)]
 
 
 @final
@@ -106,7 +96,9 @@ class Candidates:
         where the row is infeasible after all, or where no architecture is within the bounds.
         """
         programs = [limit.program() for limit in self.problem.limits]
-        limits = [(absorbed(program[0]), program[1]) for program in programs if program is not None]
+        limits: list[optimum.Limit] = [
+            (absorbed(program[0]), program[1]) for program in programs if program is not None
+        ]
         limits += [(self._sums[name][0], bound + self._sums[name][1]) for name, bound in bounds]
         try:
             arch = minimise(self.problem.space.choices, objective, limits)
@@ -134,7 +126,7 @@ class Candidates:
 
     def _around(self, rows_NC: IntArray) -> IntArray:
         """Returns rows and their neighbours, at most so many."""
-        near_NC = np.concatenate([rows_NC, neighbours(self.problem.space, rows_NC)])
+        near_NC = np.concatenate([rows_NC, *(neighbours(self.problem.space, row_C) for row_C in rows_NC)])
         if len(near_NC) > NEIGHBOURS:
             near_NC = near_NC[np.sort(self.rng.choice(len(near_NC), NEIGHBOURS, replace=False))]
         return near_NC

@@ -3,15 +3,16 @@
 Shapes: N architectures, C choices.
 """
 
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, final
 
 import numpy as np
-from pydantic.dataclasses import dataclass as options
+from pydantic.dataclasses import dataclass
 
-from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.strategies.candidates import Candidates, neighbours
+from hwnas.core.arrays import IntArray
+from hwnas.strategies.candidates import Candidates
+from hwnas.strategies.evaluated import Evaluated, rows_of
 from hwnas.strategies.loss_factors import LossFactors
+from hwnas.strategies.neighbours import neighbours
 from hwnas.strategies.options import STRICT, Evaluations
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.start import spread
@@ -22,10 +23,12 @@ START: Final = 12
 BATCH: Final = 4
 # Programs per architecture that is looked for: late ones often name a known one.
 TRIES: Final = 3
+# Neighbours and random architectures looked at where programs name too few new ones.
+NEAR: Final = 64
 
 
 @final
-@options(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FactorsSearch:
     """Evaluates the exact best architectures of sums of factors that are drawn from what losses say (Thompson sampling).
 
@@ -41,64 +44,44 @@ class FactorsSearch:
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer."""
         rng = np.random.default_rng(workshop.seed)
-        search = _Search(problem, Candidates(problem, rng))
-        search.evaluate(spread(problem, START, rng)[: self.evaluations])
-        while (left := self.evaluations - len(search.known)) > 0:
-            rows_NC = search.chosen(BATCH)
-            if not len(rows_NC):
-                break
-            search.evaluate(rows_NC[:left])
+        evaluated, candidates = Evaluated(problem, self.evaluations), Candidates(problem, rng)
+        rows_NC = spread(problem, START, rng)
+        while len(rows_NC):
+            evaluated.add(rows_NC)
+            rows_NC = _chosen(evaluated, candidates, BATCH) if evaluated.room else rows_NC[:0]
 
 
-@final
-@dataclass(eq=False)
-class _Search:
-    """What was evaluated: rows by their bytes, and their objectives (D,), all to be minimised."""
-
-    problem: Problem
-    candidates: Candidates
-    known: dict[bytes, FloatArray] = field(default_factory=dict)
-
-    def evaluate(self, rows_NC: IntArray) -> None:
-        if len(rows_NC):
-            points_ND = self.problem.points(rows_NC, self.problem.evaluate(rows_NC))
-            self.known.update(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
-
-    def chosen(self, count: int) -> IntArray:
-        """Returns at most `count` new architectures: optima of draws, then neighbours of optima, then random ones; (N, C)."""
-        rng, found, optima = self.candidates.rng, dict[bytes, IntArray](), list[IntArray]()
-        models = self._models()
-        for attempt in range(TRIES * count if models else 0):
-            model = models[attempt % len(models)]
-            row_C = self.candidates.best(model.drawn(rng), self.candidates.bounds())
-            if row_C is not None:
-                optima.append(row_C)
-                if row_C.tobytes() not in self.known:
+def _chosen(evaluated: Evaluated, candidates: Candidates, count: int) -> IntArray:
+    """Returns new architectures: optima of draws, then neighbours of optima, then random ones; shape (at most count, C)."""
+    problem, rng, optima = evaluated.problem, candidates.rng, list[IntArray]()
+    found: dict[bytes, IntArray] = {}
+    models = _models(evaluated)
+    for attempt in range(TRIES * count if models else 0):
+        row_C = candidates.best(models[attempt % len(models)].drawn(rng), candidates.bounds())
+        if row_C is not None:
+            optima.append(row_C)
+            if row_C.tobytes() not in evaluated.points:
+                found.setdefault(row_C.tobytes(), row_C)
+        if len(found) == count:
+            break
+    near = [row_C for optimum_C in optima for row_C in rng.permutation(neighbours(problem.space, optimum_C))]
+    for rows_NC in (np.array(near[:NEAR]), problem.space.sample_rows(rng, NEAR)):
+        if len(found) < count and len(rows_NC):
+            for row_C in rows_NC[problem.violation(rows_NC) <= 0]:
+                if row_C.tobytes() not in evaluated.points and len(found) < count:
                     found.setdefault(row_C.tobytes(), row_C)
-            if len(found) == count:
-                break
-        for rows_NC in (neighbours(self.problem.space, np.array(optima)) if optima else None, None):
-            if len(found) < count:
-                found.update(self._drawn(rows_NC, count - len(found), {*self.known, *found}))
-        return np.array(list(found.values()), dtype=np.int64).reshape(-1, len(self.problem.space.choices))
+    if not found:  # where feasible rows are rare, or nearly all are known
+        known = evaluated.points
+        return problem.feasible(lambda number: problem.space.sample_rows(rng, number), count, rng, known=known)
+    return np.array(list(found.values()))
 
-    def _drawn(self, rows_NC: IntArray | None, count: int, known: set[bytes]) -> dict[bytes, IntArray]:
-        """Returns feasible rows that are not known, drawn from the given ones or from the whole space, by their bytes."""
-        rng, problem = self.candidates.rng, self.problem
-        if rows_NC is None:
-            new_NC = problem.feasible(lambda n: problem.space.sample_rows(rng, n), count, rng, known=known)
-        else:
-            feasible_NC = rows_NC[problem.violation(rows_NC) <= 0]
-            new_NC = feasible_NC[[row_C.tobytes() not in known for row_C in feasible_NC]]
-            new_NC = rng.permutation(new_NC)[:count]
-        return {row_C.tobytes(): row_C for row_C in new_NC}
 
-    def _models(self) -> list[LossFactors]:
-        """Returns the factors of every objective that is a metric; networks without a finite metric teach nothing."""
-        rows_NC = np.array([np.frombuffer(row, dtype=np.int64) for row in self.known])
-        models = []
-        for name, metric_N in zip(self.problem.objectives, np.array(list(self.known.values())).T, strict=True):
-            finite_N = np.isfinite(metric_N)
-            if name not in self.problem.costs and finite_N.any():
-                models.append(LossFactors.fit(self.problem.space, rows_NC[finite_N], metric_N[finite_N]))
-        return models
+def _models(evaluated: Evaluated) -> list[LossFactors]:
+    """Returns the factors of every objective that is a metric; networks without a finite metric teach nothing."""
+    rows_NC, points_ND = rows_of(list(evaluated.points)), np.array(list(evaluated.points.values()))
+    models = []
+    for name, metric_N in zip(evaluated.problem.objectives, points_ND.T, strict=True):
+        finite_N = np.isfinite(metric_N)
+        if name not in evaluated.problem.costs and finite_N.any():
+            models.append(LossFactors.fit(evaluated.problem.space, rows_NC[finite_N], metric_N[finite_N]))
+    return models

@@ -5,7 +5,7 @@ from typing import Any
 import moocore
 import numpy as np
 
-from hwnas.core.arrays import BoolArray, FloatArray
+from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 
 
 def non_dominated(points_ND: FloatArray) -> BoolArray:
@@ -17,6 +17,50 @@ def non_dominated(points_ND: FloatArray) -> BoolArray:
     if len(points_ND) == 0:
         return np.zeros(0, dtype=bool)
     return np.asarray(moocore.is_nondominated(points_ND))
+
+
+def ranks(points_ND: FloatArray) -> IntArray:
+    """Returns the non-dominated rank of each point, 0 for the front, 1 for the front of the others, and so on; shape (N,).
+
+    Equal points have equal ranks. A coordinate that is not a number counts as infinite. Deb et al. 2002, section III-A.
+    """
+    points_ND = np.nan_to_num(np.asarray(points_ND, dtype=float), nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    if len(points_ND) == 0:
+        return np.zeros(0, dtype=np.int64)
+    return np.asarray(moocore.pareto_rank(points_ND), dtype=np.int64)
+
+
+def crowding(points_ND: FloatArray) -> FloatArray:
+    """Returns the crowding distance of each point among points of equal rank; shape (N,).
+
+    The distance is the sum over objectives of the gap between a point's neighbours, as a share of the range. It is infinite
+    for the best and the worst point in an objective. Points must be finite. Deb et al. 2002, section III-B.
+    """
+    points_ND = np.asarray(points_ND, dtype=float)
+    distance_N = np.zeros(len(points_ND))
+    for value_N in points_ND.T if len(points_ND) else ():
+        order_N = np.argsort(value_N, kind="stable")
+        sorted_N = value_N[order_N]
+        distance_N[order_N[1:-1]] += (sorted_N[2:] - sorted_N[:-2]) / ((sorted_N[-1] - sorted_N[0]) or 1.0)
+        distance_N[order_N[[0, -1]]] = np.inf
+    return distance_N
+
+
+def crowded_order(points_ND: FloatArray) -> IntArray:
+    """Returns each point's place, 0 for the best: by rank, then by larger crowding distance, then as given; shape (N,).
+
+    The crowded comparison of Deb et al. 2002, section III-B. A coordinate that is not finite is worse than all that are.
+    """
+    points_ND = np.array(points_ND, dtype=float)
+    for value_N in points_ND.T if len(points_ND) else ():
+        finite_N = np.isfinite(value_N)
+        value_N[~finite_N] = value_N[finite_N].max(initial=0.0) + 1.0
+    rank_N, distance_N = ranks(points_ND), np.zeros(len(points_ND))
+    for rank in np.unique(rank_N):
+        distance_N[rank_N == rank] = crowding(points_ND[rank_N == rank])
+    place_N = np.empty(len(points_ND), dtype=np.int64)
+    place_N[np.lexsort((-distance_N, rank_N))] = np.arange(len(points_ND))
+    return place_N
 
 
 def hypervolume(points_ND: FloatArray, reference_D: Any) -> float:

@@ -5,8 +5,10 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
+from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
@@ -14,6 +16,8 @@ from hwnas.strategies.surrogate import Surrogate
 
 STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
+    Evolution.name: Evolution,
+    LocalSearch.name: LocalSearch,
     RandomSearch.name: RandomSearch,
     Surrogate.name: Surrogate,
     FactorsSearch.name: FactorsSearch,

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as options
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 from hwnas.predict.process import Process, fit_process, known_process
 from hwnas.strategies.candidates import Candidates
+from hwnas.strategies.evaluated import Evaluated, rows_of
 from hwnas.strategies.improvement import Beliefs, expected_improvement
 from hwnas.strategies.loss_factors import LossFactors
 from hwnas.strategies.loss_features import LossFeatures
@@ -47,37 +48,33 @@ class Surrogate:
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer."""
         rng = np.random.default_rng(workshop.seed)
-        search = _Search(problem, Candidates(problem, rng))
-        search.evaluate(spread(problem, START, rng)[: self.evaluations])
-        while (left := self.evaluations - len(search.known)) > 0:
-            rows_NC = search.chosen(max(1, len(search.known) // SINGLE))
-            if not len(rows_NC):
-                break
-            search.evaluate(rows_NC[:left])
+        evaluated = Evaluated(problem, self.evaluations)
+        search, rows_NC = _Search(evaluated, Candidates(problem, rng)), spread(problem, START, rng)
+        while len(rows_NC):
+            evaluated.add(rows_NC)
+            rows_NC = search.chosen(max(1, len(evaluated.points) // SINGLE)) if evaluated.room else rows_NC[:0]
 
 
 @final
 @dataclass(eq=False)
 class _Search:
-    """What was evaluated: rows by their bytes, and their objectives (D,), all to be minimised."""
+    """What was evaluated, what may be, and a model of each objective that is a metric."""
 
-    problem: Problem
+    evaluated: Evaluated
     candidates: Candidates
-    known: dict[bytes, FloatArray] = field(default_factory=dict)
     models: dict[str, "_Model"] = field(default_factory=dict)
 
-    def evaluate(self, rows_NC: IntArray) -> None:
-        if len(rows_NC):
-            points_ND = self.problem.points(rows_NC, self.problem.evaluate(rows_NC))
-            self.known.update(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
+    @property
+    def problem(self) -> Problem:
+        return self.evaluated.problem
 
     def chosen(self, count: int) -> IntArray:
         """Returns at most `count` architectures that together are expected to improve the front most; shape (N, C).
 
         After each one the front is taken to have the architecture's expected point.
         """
-        rows_NC = np.array([np.frombuffer(row, dtype=np.int64) for row in self.known])
-        points_ND = _finite(np.array(list(self.known.values())))
+        rows_NC = rows_of(list(self.evaluated.points))
+        points_ND = _finite(np.array(list(self.evaluated.points.values())))
         scale = _Scale.of(points_ND, self._costs(self.candidates.sample), self._is_cost)
         front_ND = scale.apply(points_ND)
         for column, name in enumerate(self.problem.objectives):
@@ -90,7 +87,7 @@ class _Search:
         def gain(rows_NC: IntArray) -> FloatArray:
             return expected_improvement(front_ND, scale.reference_D, self._beliefs(rows_NC, scale))
 
-        found_NC = self.candidates.unknown(self.known, starts_NC, gain)
+        found_NC = self.candidates.unknown(self.evaluated.points, starts_NC, gain)
         beliefs = self._beliefs(found_NC, scale) if len(found_NC) else None
         chosen: list[int] = []
         while beliefs is not None and len(chosen) < min(count, len(found_NC)):

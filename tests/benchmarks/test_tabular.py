@@ -21,6 +21,8 @@ from hwnas.costs.cost import Limit
 from hwnas.costs.function import FunctionCost
 from hwnas.errors import BudgetError, DataError, UnknownNameError
 from hwnas.spaces.nasbench201 import to_string
+from hwnas.strategies.evolution import Evolution
+from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -43,7 +45,7 @@ KNOWN = {
 }
 
 # Strategies that need no training; `gradient` does.
-STRATEGIES = {strategy.name: strategy for strategy in (Nsga2, RandomSearch)}
+STRATEGIES = {strategy.name: strategy for strategy in (Nsga2, Evolution, LocalSearch, RandomSearch)}
 every_strategy = pytest.mark.parametrize("search", STRATEGIES.values(), ids=STRATEGIES.keys())
 
 

@@ -1,6 +1,7 @@
 """Searches with three objectives, for two devices at once, and for every task, from data to measured models."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,7 @@ from hwnas.pipeline.claims import check_claims
 from hwnas.pipeline.search import SearchResult, resume, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import predictor_path
+from hwnas.runs.database import FINAL, RunDatabase
 from hwnas.runs.front import read_front
 from hwnas.runs.objectives import read_goal
 from hwnas.strategies.pareto import non_dominated
@@ -245,3 +247,19 @@ def test_a_task_that_the_networks_cannot_solve_is_refused(
     with pytest.raises(UnknownNameError, match="unknown task 'guessing'"):
         search(small_space, "digits", out=tmp_path / "run", task="guessing", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_final_training_takes_few_networks_spread_over_the_front_and_goes_on_with_more(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    (tmp_path / "spare.py").write_text(SPARE)  # no network beats another that has other parameters
+    options = QUICK | {"device": "board", "objectives": f"params,{tmp_path / 'spare.py'}:params"}
+    everything = search(small_space, "digits", out=tmp_path / "all", **options | {"final": "none"})
+    few = search(small_space, "digits", out=tmp_path / "few", **options | {"final_networks": 3})
+    with closing(RunDatabase.existing(few.run.database)) as database:
+        assert len(database.evaluations(FINAL)) == 3 < len(everything.front)
+    ends = points(everything)[[points(everything)[:, 0].argmin(), points(everything)[:, 1].argmin()]]
+    assert all((points(few) == end).all(axis=1).any() for end in ends)  # the smallest and the largest are among them
+    more = resume(few.run.path, Silent(), {"final_networks": 4})
+    assert {row.arch_id for row in few.front} < {row.arch_id for row in more.front}
+    assert all(claim["holds"] for claim in check_claims(more.run.path))

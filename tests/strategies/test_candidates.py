@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 
-from hwnas.strategies.candidates import Candidates, neighbours
+from hwnas.strategies.candidates import Candidates
 from hwnas.strategies.loss_factors import LossFactors
 from hwnas.testing.problems import all_rows, choices_of, steps
-
-
-def test_neighbours_differ_in_one_choice_and_none_is_missing() -> None:
-    space = choices_of([3, 4, 2])
-    near_NC = neighbours(space, np.array([[0, 1, 1]]))
-    assert sorted((near_NC != [0, 1, 1]).sum(axis=1)) == [0] + [1] * (2 + 3 + 1)
 
 
 @pytest.mark.parametrize("sizes", [[3, 4, 2, 3], [4] * 9])

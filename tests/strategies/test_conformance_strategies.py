@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
+from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -40,7 +42,20 @@ class TestFactors(LearningStrategySuite):
         return FactorsSearch(evaluations=evaluations)
 
 
-@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestSurrogate(), TestFactors()])
+class TestEvolution(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Evolution(evaluations=evaluations)
+
+
+class TestLocalSearch(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return LocalSearch(evaluations=evaluations)
+
+
+SUITES = [TestRandomSearch, TestNsga2, TestSurrogate, TestFactors, TestEvolution, TestLocalSearch]
+
+
+@pytest.mark.parametrize("suite", [suite() for suite in SUITES])
 @pytest.mark.parametrize("count", OBJECTIVES)
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""

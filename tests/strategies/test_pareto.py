@@ -5,10 +5,11 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
 
-from hwnas.strategies.pareto import hypervolume, knee, non_dominated
+from hwnas.strategies.pareto import crowded_order, crowding, hypervolume, knee, non_dominated, ranks
 
 # Few values, so that ties and duplicates are common; and any finite numbers.
 FEW = st.integers(0, 3).map(float)
@@ -64,6 +65,54 @@ def test_a_front_is_its_own_front_and_leaves_its_argument_alone(points_ND: np.nd
 def test_a_front_of_nothing_is_empty() -> None:
     assert non_dominated(np.zeros((0, 2))).tolist() == []
     assert non_dominated(np.array([])).tolist() == []
+
+
+# ---- ranks and crowding
+
+
+@given(points())
+def test_ranks_are_the_fronts_that_are_left_when_better_fronts_are_taken_away(points_ND: np.ndarray) -> None:
+    expected, rank = np.full(len(points_ND), -1), 0
+    while (expected < 0).any():
+        left = expected < 0
+        beaten = [any(beats(other, point) for other in points_ND[left]) for point in points_ND]
+        expected[left & ~np.array(beaten)] = rank
+        rank += 1
+    assert ranks(points_ND).tolist() == expected.tolist()
+
+
+def test_a_point_with_an_unknown_coordinate_ranks_behind() -> None:
+    points_ND = np.array([[1.0, np.nan], [1.0, 2.0], [np.inf, 2.0]])
+    assert ranks(points_ND).tolist() == [1, 0, 1]
+    assert crowded_order(points_ND)[1] == 0
+
+
+@given(points(values=st.integers(0, 9).map(float), least=3))
+def test_crowding_distances_are_those_of_pymoo(points_ND: np.ndarray) -> None:
+    points_ND = np.unique(points_ND, axis=0)
+    distinct = [len(np.unique(value_N)) == len(points_ND) for value_N in points_ND.T]
+    assume(all(distinct))  # of equal values, either may be taken for the end
+    theirs = get_crowding_function("cd").do(points_ND)
+    assert crowding(points_ND) == pytest.approx(theirs * points_ND.shape[1])
+
+
+def test_crowding_distances_that_are_known() -> None:
+    front = np.array([(0, 10), (1, 3), (5, 2), (10, 0)], dtype=float)
+    assert crowding(front).tolist() == pytest.approx([np.inf, 0.5 + 0.8, 0.9 + 0.3, np.inf])
+    assert crowding(np.zeros((0, 2))).tolist() == [] and crowding(np.array([[1.0, 2.0]])).tolist() == [np.inf]
+
+
+@given(points(least=1))
+def test_the_crowded_order_is_by_rank_and_then_by_distance(points_ND: np.ndarray) -> None:
+    place_N = crowded_order(points_ND)
+    assert sorted(place_N) == list(range(len(points_ND)))
+    sorted_ND = points_ND[place_N.argsort()]
+    rank_N = ranks(sorted_ND)
+    assert (np.diff(rank_N) >= 0).all()
+    for rank in np.unique(rank_N):
+        front = points_ND[ranks(points_ND) == rank]
+        distance_N = np.sort(crowding(front))[::-1]
+        assert crowding(front)[place_N[ranks(points_ND) == rank].argsort()].tolist() == distance_N.tolist()
 
 
 # ---- hypervolume

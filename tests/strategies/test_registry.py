@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[2] / "scripts/examples/regularised_evolution.py
 def test_every_strategy_is_found_by_its_name() -> None:
     assert {name: load_strategy_class(name) for name in STRATEGIES} == dict(STRATEGIES)
     assert all(strategy.name == name for name, strategy in STRATEGIES.items())
-    assert {"nsga2", "random"} <= set(STRATEGIES)
+    assert {"evolution", "local", "nsga2", "random"} <= set(STRATEGIES)
 
 
 def test_an_unknown_strategy_is_answered_with_the_known_ones() -> None:

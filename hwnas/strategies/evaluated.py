@@ -1,0 +1,41 @@
+"""The networks that a strategy has evaluated so far, in order. Shapes: N architectures, C choices, D objectives."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.strategies.problem import Problem
+
+
+@final
+@dataclass(eq=False)
+class Evaluated:
+    """The points (D,) of evaluated rows by the rows' bytes, in the order of evaluation; `most` is how many there may be."""
+
+    problem: Problem
+    most: int
+    points: dict[bytes, FloatArray] = field(default_factory=dict)
+
+    @property
+    def room(self) -> int:
+        """The number of rows that may still be evaluated."""
+        return self.most - len(self.points)
+
+    def add(self, rows_NC: IntArray) -> None:
+        """Evaluates the first rows, as many as there is room for, in one batch. The rows must be new and feasible."""
+        rows_NC = rows_NC[: self.room]
+        if len(rows_NC):
+            points_ND = self.problem.points(rows_NC, self.problem.evaluate(rows_NC))
+            self.points.update(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
+
+    def youngest(self, count: int) -> tuple[IntArray, FloatArray]:
+        """Returns the rows that were evaluated last, oldest first, and their points; shapes (N, C) and (N, D)."""
+        youngest = list(self.points)[-count:]
+        return rows_of(youngest), np.array([self.points[row] for row in youngest])
+
+
+def rows_of(keys: list[bytes]) -> IntArray:
+    """Returns the rows of one or more keys of `Evaluated.points`; shape (N, C)."""
+    return np.array([np.frombuffer(key, dtype=np.int64) for key in keys])

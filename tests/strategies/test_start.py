@@ -1,0 +1,116 @@
+"""Laws of the networks that a population begins with.
+
+Shapes: N architectures, C choices.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.costs.cost import Limit
+from hwnas.costs.function import FunctionCost
+from hwnas.strategies.problem import Problem
+from hwnas.strategies.start import spread
+from hwnas.testing.problems import all_rows, choices_of, steps
+
+SPACE = choices_of([4] * 8)
+
+
+def scrambled(rows_NC: IntArray) -> FloatArray:
+    """A cost in which the number of an option says nothing."""
+    cells_CO = np.array([[0.0, 9.0, 1.0, 3.0], [5.0, 0.0, 7.0, 1.0]] * 4)
+    return np.asarray(cells_CO[np.arange(8), rows_NC].sum(axis=1))
+
+
+def problem(*objectives: str, bound: float | None = None) -> Problem:
+    one = steps(SPACE).problem()
+    costs = {**one.costs, "scrambled": FunctionCost("scrambled", "", scrambled)}
+    limits = () if bound is None else (Limit(costs["scrambled"], bound),)
+    return replace(one, objectives=objectives, costs=costs, limits=limits)
+
+
+def start_of(one: Problem, count: int, seed: int = 0) -> IntArray:
+    return spread(one, count, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 20])
+@pytest.mark.parametrize(
+    "objectives", [("loss",), ("loss", "scrambled"), ("loss", "latency", "size", "energy"), ("loss", "accuracy")]
+)
+@pytest.mark.parametrize("bound", [None, 24.0])
+def test_rows_are_as_many_as_asked_distinct_and_feasible_and_the_start_is_first(
+    count: int, objectives: tuple[str, ...], bound: float | None
+) -> None:
+    one = problem(*objectives, bound=bound)
+    rows_NC = start_of(one, count)
+    assert len(np.unique(rows_NC, axis=0)) == len(rows_NC) == count
+    assert np.array_equal(rows_NC[0], one.start_C)
+    assert (one.violation(rows_NC) <= 0).all() and np.array_equal(SPACE.normalise(rows_NC), rows_NC)
+
+
+def gaps(cost_N: FloatArray) -> FloatArray:
+    return np.diff(np.sort(cost_N))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cost_is_covered_evenly_however_its_options_are_numbered(seed: int) -> None:
+    one = problem("loss", "scrambled")
+    cost_N = scrambled(start_of(one, 20, seed))
+    random_N = scrambled(SPACE.sample_rows(np.random.default_rng(seed), 20))
+    assert np.ptp(cost_N) > np.ptp(random_N)
+    inner = gaps(cost_N[1:])[1:-1]  # few drawn rows are near the ends
+    assert inner.max() <= 2 * inner.mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_cost_is_covered_where_there_are_several(seed: int) -> None:
+    one = problem("loss", "scrambled", "size")
+    rows_NC = start_of(one, 21, seed)
+    for name in ("scrambled", "size"):
+        cost_N = one.costs[name].values(rows_NC)
+        random_N = one.costs[name].values(SPACE.sample_rows(np.random.default_rng(seed), 21))
+        assert np.ptp(cost_N) > np.ptp(random_N)
+
+
+def test_the_spread_lies_within_the_limits() -> None:
+    cost_N = scrambled(start_of(problem("loss", "scrambled", bound=20.0), 12))
+    assert cost_N.max() <= 20 and cost_N.max() > 17 and gaps(cost_N).max() <= 4
+
+
+def test_without_a_cost_small_and_large_options_are_drawn() -> None:
+    """Sums of eight independent options seldom leave 6 to 18; those of a spread do."""
+    sums_N = start_of(problem("loss", "accuracy"), 40)[1:].sum(axis=1)
+    assert np.count_nonzero((sums_N < 6) | (sums_N > 18)) >= 10
+
+
+def test_all_feasible_rows_are_returned_where_there_are_too_few() -> None:
+    space = choices_of([3, 2, 2], conditional=True)
+    rows_NC = spread(steps(space).problem(), 50, np.random.default_rng(0))
+    assert np.array_equal(np.unique(rows_NC, axis=0), all_rows(space))
+
+
+def test_the_same_generator_gives_the_same_rows_and_another_seed_others() -> None:
+    one = problem("loss", "scrambled")
+    assert np.array_equal(start_of(one, 20, 3), start_of(one, 20, 3))
+    assert not np.array_equal(start_of(one, 20, 3), start_of(one, 20, 4))
+
+
+def test_a_start_that_a_limit_rules_out_is_left_out() -> None:
+    one = problem("loss", "latency", bound=20.0)
+    infeasible = replace(one, start_C=np.array([1, 0] * 4))
+    rows_NC = start_of(infeasible, 10)
+    assert len(rows_NC) == 10 and (one.violation(rows_NC) <= 0).all()
+
+
+def test_slow_costs_are_asked_for_few_rows() -> None:
+    asked: list[int] = []
+
+    def slow(rows_NC: IntArray) -> FloatArray:
+        asked.append(len(rows_NC))
+        return scrambled(rows_NC)
+
+    one = problem("loss", "scrambled")
+    start_of(replace(one, costs={**one.costs, "scrambled": FunctionCost("scrambled", "", slow)}), 20)
+    assert sum(asked) <= 250
