@@ -128,7 +128,8 @@ def importance_of(
 def _rows_by_option(space: SearchSpace, choice: Choice, drawn_NC: IntArray) -> list[IntArray]:
     """Returns the drawn networks with each option of a choice put into them: those in which the choice is on.
 
-    Raw draws are needed, not normalised rows: where an option switches other choices on, theirs are drawn, too.
+    Raw draws are needed, not normalised rows: where an option switches other choices on, theirs are drawn, too, and where two
+    choices switch each other off, as edges of a cell do, each is on by what was drawn of the other.
     """
     column, by_option = space.columns[choice.name], []
     kept_N = np.ones(len(drawn_NC), dtype=bool)
@@ -136,7 +137,7 @@ def _rows_by_option(space: SearchSpace, choice: Choice, drawn_NC: IntArray) -> l
         changed_NC = drawn_NC.copy()
         changed_NC[:, column] = option
         rows_NC = space.choices.normalise(changed_NC)
-        drawn = {name: rows_NC[:, at] for name, at in space.columns.items()}
+        drawn = {other.name: changed_NC[:, space.columns[other.tied_to or other.name]] for other in space.choices}
         kept_N &= holds(choice.when, drawn, space.by_name) & space.choices.meets_requirements(rows_NC)
         by_option.append(rows_NC)
     return [rows_NC[kept_N] for rows_NC in by_option]

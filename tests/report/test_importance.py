@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hwnas
 from hwnas.core.factors import Factor, total
 from hwnas.core.space import SearchSpace
 from hwnas.report.figures import save_figure
@@ -90,6 +91,15 @@ def test_a_metric_where_higher_is_better_has_effects_in_its_own_sign(
     assert other.highest
     for effect in other.effects:
         assert effect.metric == pytest.approx(-first[effect.choice, effect.option], abs=0.02)
+
+
+def test_choices_that_switch_each_other_off_have_effects_too() -> None:
+    space = hwnas.space("nasbench201", cells=1, width=4)
+    rows_NC = np.unique(space.sample_rows(np.random.default_rng(0), 60), axis=0)
+    fit = MetricFit.of(LOSS, space, rows_NC, losses(space, rows_NC))
+    found = importance_of("cells", fit, {}, np.random.default_rng(0)).by_choice
+    assert sorted(found) == sorted(choice.name for choice in space.choices)
+    assert all(len(effects) == 5 for effects in found.values())
 
 
 def test_losses_of_noise_alone_are_said_to_be_unexplained(small_space: SearchSpace) -> None:
