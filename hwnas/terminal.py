@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import click
 from rich.console import Console
@@ -11,9 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hwnas.report.front_table import front_table
+from hwnas.report.importance_table import importance_table
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
 from hwnas.runs.objectives import read_goal
+
+if TYPE_CHECKING:
+    from hwnas.pipeline.best import Found
+    from hwnas.report.importance import Importance
+    from hwnas.runs.evaluated import EvaluatedNetworks
 
 Item = TypeVar("Item")
 
@@ -124,6 +130,30 @@ def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool, warnings
     )
     for warning in warnings:
         click.secho(f"warning: {warning}", err=True, bold=True)
+
+
+def print_found(found: Sequence["Found"], networks: "EvaluatedNetworks", as_json: bool) -> None:
+    """Prints the networks that were chosen from a run, with all that is known of each."""
+    if as_json:
+        printed = {"run": str(networks.run.path), "networks": len(networks.rows)}
+        click.echo(json.dumps(printed | {"best": [one.describe() for one in found]}))
+        return
+    for one in found:
+        click.echo("\n".join(one.lines(networks)))
+
+
+def print_importance(importance: "Importance", as_json: bool) -> None:
+    """Prints what each option is worth; an effect within two deviations of 0 has a question mark."""
+    if as_json:
+        facts = {"metric": importance.metric, "networks": importance.networks, "explained": importance.explained}
+        click.echo(json.dumps(facts | {"effects": importance.rows()}))
+        return
+    print_table(importance_table(importance))
+    better = "higher" if importance.highest else "lower"
+    click.echo(
+        f"differences from the mean of the choice's options; {importance.metric}: {better} is better, ± one standard deviation, "
+        f"? where 0 is within two; {importance.reliability}"
+    )
 
 
 def print_report(

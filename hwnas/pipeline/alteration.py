@@ -106,7 +106,9 @@ class Alteration:
         A process that is killed before they are written leaves a run of the old request, which finds again what is missing.
         """
         facts = run.read()
-        for path in (run.front, run.classes, *(run.front.with_suffix(end) for end in (".png", ".html"))):
+        pictures = [run.front.with_suffix(end) for end in (".png", ".html")]
+        pictures += [run.hypervolume, run.importance.with_suffix(".png")]
+        for path in (run.front, run.classes, run.importance, *pictures):
             path.unlink(missing_ok=True)
         if self._changes("device"):
             database.forget_tests()  # the first device's precision decides what they are of

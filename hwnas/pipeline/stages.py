@@ -17,6 +17,7 @@ from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.final import FinalTraining
 from hwnas.pipeline.models import Exporter
 from hwnas.pipeline.preflight import Goal, Preflight
+from hwnas.pipeline.reading import write_reading
 from hwnas.pipeline.rows import write_rows
 from hwnas.pipeline.settle import Settling
 from hwnas.pipeline.sources import Predictors
@@ -210,6 +211,8 @@ class Stages:
             self.run.write(self.run.read() | self._worth(deployment, front).describe())
             write_classes(deployment, front)
             rows = write_rows(deployment, front)
+        with self.run.stage("report"):
+            write_reading(deployment)
         beaten = len(chosen) - left_out - len(rows)
         if beaten:
             self.reporter.note(

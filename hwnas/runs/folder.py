@@ -111,6 +111,16 @@ class RunFolder:
         """The table of what becomes of each class, where the task has classes."""
         return self.path / "classes.csv"
 
+    @property
+    def importance(self) -> Path:
+        """The table of what every option is worth."""
+        return self.path / "importance.csv"
+
+    @property
+    def hypervolume(self) -> Path:
+        """The picture of the hypervolume over evaluations."""
+        return self.path / "hypervolume.png"
+
     def model(self, arch_id: str) -> Path:
         return self.inside(f"models/{arch_id}.onnx")
 

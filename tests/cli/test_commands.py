@@ -147,7 +147,7 @@ def test_an_onnx_file_has_the_accuracy_the_front_says_and_carries_its_provenance
 def test_a_run_folder_has_what_the_documentation_lists(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {"run.json", "run.sqlite", "supernet.safetensors", "front.csv", "table.jsonl", "predictor.json"} <= names
-    assert {"front.png", "front.html", "models"} <= names
+    assert {"front.png", "front.html", "models", "importance.csv", "importance.png", "hypervolume.png"} <= names
     assert {f"models/{path.name}" for path in (finished / "models").iterdir()} == {
         row.onnx for row in read_front(finished / "front.csv")
     }
@@ -519,7 +519,7 @@ def test_a_wrong_profile_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["plot", "--out", "front.png"], ["plot", "--out", "front.csv"], ["verify"], ["export"]]
+    "arguments", [["plot", "--out", "front.png"], ["plot", "--out", "front.csv"], ["verify"], ["export"], ["best"]]
 )
 def test_what_needs_a_front_says_so_before_there_is_one_and_makes_nothing(
     hwnas: Run, tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
@@ -533,7 +533,9 @@ def test_what_needs_a_front_says_so_before_there_is_one_and_makes_nothing(
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"run", "run/run.json"}
 
 
-@pytest.mark.parametrize("arguments", [["plot", "--out", "front.png"], ["export", "--arch", "0123456789"]])
+@pytest.mark.parametrize(
+    "arguments", [["plot", "--out", "front.png"], ["export", "--arch", "0123456789"], ["best"], ["importance"]]
+)
 def test_a_database_that_is_missing_is_named_and_not_made(
     hwnas: Run, copied: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ QUICK: dict[str, Any] = {
     "limit_images": 128,
     "epochs": 1,
     "evaluations": 20,
+    "strategy": "nsga2",
     "population": 8,
     "final": "none",
 }
@@ -53,7 +54,7 @@ def finished(small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path) 
     return search(small_space, "digits", out=tmp_path / "run", **QUICK)
 
 
-@pytest.mark.parametrize("strategy", ["nsga2", "random"])
+@pytest.mark.parametrize("strategy", ["nsga2", "random", "surrogate"])
 def test_a_search_that_is_extended_is_the_search_that_was_started_with_as_many_evaluations(
     small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path, strategy: str
 ) -> None:

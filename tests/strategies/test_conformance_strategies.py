@@ -60,10 +60,8 @@ SUITES = [TestRandomSearch, TestNsga2, TestSurrogate, TestFactors, TestEvolution
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""
     space = choices_of([4] * 8, conditional=True)
-    asked = {
-        most: suite.asked(steps(space), most, seed=3, objectives=OBJECTIVES[count]) for most in (1, 7, 33, 60, 100)
-    }
-    assert all(rows == asked[100][:most] for most, rows in asked.items())
+    asked = {most: suite.asked(steps(space), most, seed=3, objectives=OBJECTIVES[count]) for most in (1, 7, 33, 60)}
+    assert all(rows == asked[60][:most] for most, rows in asked.items())
 
 
 # `gradient` trains a supernet, so its suite runs in tests/strategies/gradient.
