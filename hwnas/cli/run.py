@@ -42,7 +42,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     "--strategy",
     default=DEFAULT_STRATEGY,
     show_default=True,
-    help="nsga2, evolution, local, random, gradient, or FILE.py:NAME.",
+    help="surrogate, factors, nsga2, evolution, local, random, gradient, or FILE.py:NAME.",
 )
 @SEED
 @click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)
