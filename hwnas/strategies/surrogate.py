@@ -5,9 +5,10 @@ Shapes: N known architectures, M candidates, C choices, D objectives.
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Final, final
+from typing import Annotated, ClassVar, Final, final
 
 import numpy as np
+from pydantic import Field
 from pydantic.dataclasses import dataclass as options
 
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
@@ -18,7 +19,7 @@ from hwnas.strategies.improvement import Beliefs, expected_improvement
 from hwnas.strategies.loss_factors import LossFactors
 from hwnas.strategies.loss_features import LossFeatures
 from hwnas.strategies.options import STRICT, Evaluations
-from hwnas.strategies.pareto import non_dominated
+from hwnas.strategies.pareto import hypervolume, non_dominated
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.start import spread
 from hwnas.strategies.workshop import Workshop
@@ -44,25 +45,60 @@ class Surrogate:
     trains_weights: ClassVar[bool] = False
 
     evaluations: Evaluations = 200
+    until_converged: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Ends the search early where the next evaluation is expected to add less than this share of the front's "
+            "hypervolume, such as 0.001; 0 uses all evaluations.",
+        ),
+    ] = 0.0
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
-        """Evaluates `evaluations` different architectures, or all where there are fewer."""
-        rng = np.random.default_rng(workshop.seed)
-        evaluated = Evaluated(problem, self.evaluations)
-        search, rows_NC = _Search(evaluated, Candidates(problem, rng)), spread(problem, START, rng)
+        """Evaluates `evaluations` different architectures, or all where there are fewer.
+
+        Architectures that the run has evaluated before, under other limits, teach the models and are not evaluated again.
+        """
+        rng, evaluated = np.random.default_rng(workshop.seed), Evaluated(problem, self.evaluations)
+        search = _Search(evaluated, Candidates(problem, rng), _earlier(problem))
+        rows_NC = spread(problem, START, rng)
+        rows_NC = rows_NC[[row_C.tobytes() not in search.earlier for row_C in rows_NC]]
+        if not len(rows_NC):
+            rows_NC = search.chosen(1)
         while len(rows_NC):
             evaluated.add(rows_NC)
             rows_NC = search.chosen(max(1, len(evaluated.points) // SINGLE)) if evaluated.room else rows_NC[:0]
+            if len(rows_NC) and search.promise < self.until_converged:
+                workshop.reporter.note(
+                    f"converged after {len(evaluated.points)} evaluations: the next is expected to add "
+                    f"{search.promise:.2g} of the front's hypervolume"
+                )
+                break
+
+
+def _earlier(problem: Problem) -> dict[bytes, FloatArray]:
+    """Returns the points (D,) of rows that the run has evaluated before; none where to probe them is not free."""
+    rows_NC = problem.earlier_NC
+    if problem.probe is None or rows_NC is None or not len(rows_NC):
+        return {}
+    points_ND = problem.points(rows_NC, problem.probe(rows_NC))
+    return dict(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
 
 
 @final
 @dataclass(eq=False)
 class _Search:
-    """What was evaluated, what may be, and a model of each objective that is a metric."""
+    """What was evaluated, now and earlier, what may be, and a model of each objective that is a metric.
+
+    `promise` is the gain that the last choice was expected to make, as a share of the front's hypervolume.
+    """
 
     evaluated: Evaluated
     candidates: Candidates
+    earlier: dict[bytes, FloatArray]
     models: dict[str, "_Model"] = field(default_factory=dict)
+    promise: float = 1.0
 
     @property
     def problem(self) -> Problem:
@@ -73,27 +109,31 @@ class _Search:
 
         After each one the front is taken to have the architecture's expected point.
         """
-        rows_NC = rows_of(list(self.evaluated.points))
-        points_ND = _finite(np.array(list(self.evaluated.points.values())))
+        known = {**self.earlier, **self.evaluated.points}
+        rows_NC, points_ND = rows_of(list(known)), _finite(np.array(list(known.values())))
+        within_N = self.problem.violation(rows_NC) <= 0
         scale = _Scale.of(points_ND, self._costs(self.candidates.sample), self._is_cost)
-        front_ND = scale.apply(points_ND)
+        scaled_ND = scale.apply(points_ND)
         for column, name in enumerate(self.problem.objectives):
             if not self._is_cost[column]:
-                self._model(name).learn(rows_NC, front_ND[:, column])
-        starts_NC = rows_NC[non_dominated(points_ND)]
+                self._model(name).learn(rows_NC, scaled_ND[:, column])
+        front_N = np.flatnonzero(within_N)[non_dominated(points_ND[within_N])]
+        front_ND, starts_NC = scaled_ND[front_N], rows_NC[front_N]
         if self.candidates.listed is None:
             starts_NC = np.concatenate([starts_NC, self._optima()])
 
         def gain(rows_NC: IntArray) -> FloatArray:
             return expected_improvement(front_ND, scale.reference_D, self._beliefs(rows_NC, scale))
 
-        found_NC = self.candidates.unknown(self.evaluated.points, starts_NC, gain)
+        found_NC = self.candidates.unknown(known, starts_NC, gain)
         beliefs = self._beliefs(found_NC, scale) if len(found_NC) else None
-        chosen: list[int] = []
+        volume, chosen = hypervolume(front_ND, scale.reference_D), list[int]()
         while beliefs is not None and len(chosen) < min(count, len(found_NC)):
             gain_M = expected_improvement(front_ND, scale.reference_D, beliefs)
             gain_M[chosen] = -np.inf
             chosen.append(int(gain_M.argmax()))
+            if len(chosen) == 1 and volume > 0:
+                self.promise = float(gain_M[chosen[0]]) / volume
             front_ND = np.vstack([front_ND, beliefs.mean_MD[chosen[-1]]])
         return found_NC[chosen]
 
