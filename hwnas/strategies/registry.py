@@ -5,6 +5,7 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.controller import Controller
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
@@ -13,6 +14,7 @@ from hwnas.strategies.random import RandomSearch
 STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
     RandomSearch.name: RandomSearch,
+    Controller.name: Controller,
     GradientSearchStrategy.name: GradientSearchStrategy,
 }
 

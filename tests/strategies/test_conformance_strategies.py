@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from hwnas.strategies.controller import Controller
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -24,7 +25,17 @@ class TestNsga2(LearningStrategySuite):
         return Nsga2(evaluations=evaluations)
 
 
-@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2()])
+class TestController(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Controller(evaluations=evaluations)
+
+
+class TestRecurrentController(StrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Controller(evaluations=evaluations, policy="recurrent", algorithm="ppo", reward="hard", buffer=5)
+
+
+@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestController(), TestRecurrentController()])
 @pytest.mark.parametrize("count", OBJECTIVES)
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""
