@@ -1,12 +1,13 @@
 """Controllers against random search: best accuracy under a latency limit, and hypervolume, on NAS-Bench-201.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/search/controller.py
+    HWNAS_BENCH_DATA=DIR python scripts/bench/search/controller.py --strategies recurrent    # with random search
     HWNAS_BENCH_DATA=DIR python scripts/bench/search/controller.py states
 
 The first table has, after 200 and 500 evaluations, the accuracy of the best network within a latency that 30 % of all
 architectures meet, and, without a limit, the share of the hypervolume of all architectures: medians over seeds with the
-lowest and highest. The reference point is the median accuracy and the highest latency. The last column counts the seeds with which
-a controller beats random search of as many evaluations.
+lowest and highest. The reference point is the median accuracy and the highest latency. The last column counts, for each
+of the four numbers, the seeds with which a strategy beats random search of as many evaluations.
 
 `states` prints Spearman's correlation between distances of hidden states and edit distances of 200 random architectures,
 before training, and after it with and without a buffer.
@@ -14,7 +15,7 @@ before training, and after it with and without a buffer.
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def main() -> None:
     parser.add_argument("table", choices=("fronts", "states"), nargs="?", default="fronts")
     parser.add_argument("--device", default="titanx_256")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--strategies", default="", help="those whose names begin so, with random search; default: all")
+    parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS, help="of `states`")
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"), help="default: HWNAS_BENCH_DATA"
     )
@@ -49,9 +52,9 @@ def main() -> None:
         parser.error("give the folder of the tables with --data or HWNAS_BENCH_DATA")
     benchmark, cost = nasbench201(arguments.data), f"latency@{arguments.device}"
     if arguments.table == "states":
-        states(benchmark, cost, range(arguments.seeds))
+        states(benchmark, cost, range(arguments.seeds), arguments.evaluations)
     else:
-        fronts(benchmark, cost, range(arguments.seeds))
+        fronts(benchmark, cost, range(arguments.seeds), arguments.strategies)
 
 
 def strategies() -> dict[str, Strategy]:
@@ -69,8 +72,8 @@ def strategies() -> dict[str, Strategy]:
     return {"random": RandomSearch(evaluations=most), "nsga2": Nsga2(evaluations=most)} | controllers | buffered
 
 
-def fronts(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int]) -> None:
-    """Prints the table of accuracies and hypervolumes."""
+def fronts(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int], prefix: str) -> None:
+    """Prints the table of accuracies and hypervolumes, of random search and the strategies whose names begin with `prefix`."""
     free = benchmark.problem([cost])
     points_ND = free.points(benchmark.rows_TC, free.evaluate(benchmark.rows_TC))
     bound = float(np.quantile(points_ND[:, 1], SHARE_WITHIN))
@@ -83,7 +86,8 @@ def fronts(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int]) -> None
     print("|---" * (len(heads) + 2) + "|")
     limited = benchmark.problem([cost], limits={cost: bound})
     random_KS: FloatArray | None = None
-    for name, strategy in strategies().items():
+    chosen = {name: strategy for name, strategy in strategies().items() if name == "random" or name.startswith(prefix)}
+    for name, strategy in chosen.items():
         accuracy_KS = results(limited, strategy, seeds, lambda points_ND: float(-points_ND[:, 0].min()))
         volume_KS = results(free, strategy, seeds, lambda points_ND: hypervolume(points_ND, reference_D) / whole)
         values_KS = np.concatenate([accuracy_KS, volume_KS])
@@ -93,20 +97,22 @@ def fronts(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int]) -> None
         print(f"| {name} | {' | '.join(cells)} | {wins} |", flush=True)
 
 
-def results(problem: Problem, strategy: Strategy, seeds: Sequence[int], judge) -> FloatArray:
+def results(
+    problem: Problem, strategy: Strategy, seeds: Sequence[int], judge: Callable[[FloatArray], float]
+) -> FloatArray:
     """Returns a number for the points after each of EVALUATIONS, for each seed; shape (K, S)."""
     traces = [searched(problem, strategy, seed).points_ND for seed in seeds]
     return np.array([[judge(points_ND[:count]) for points_ND in traces] for count in EVALUATIONS])
 
 
-def states(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int]) -> None:
-    """Prints the correlations of hidden states with architectures, and the hypervolumes' inputs: one line per buffer."""
+def states(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int], counts: Sequence[int]) -> None:
+    """Prints the correlations of hidden states with architectures, one line per buffer."""
     problem = benchmark.problem([cost])
     probed_NC = problem.space.sample_rows(np.random.default_rng(0), PROBED)
     print("| algorithm | evaluations | buffer | before training | after |")
     print("|---" * 5 + "|")
     for algorithm in ("reinforce", "ppo"):
-        for evaluations in EVALUATIONS:
+        for evaluations in counts:
             for buffer in BUFFERS:
                 options = Controller(evaluations=evaluations, policy="recurrent", algorithm=algorithm, buffer=buffer)
                 pairs_S2 = np.array([correlations(problem, options, seed, probed_NC) for seed in seeds])
