@@ -15,7 +15,7 @@ from hwnas.strategies.problem import Problem
 EXPONENTS: Final = {"soft": (-0.07, -0.07), "hard": (0.0, -1.0)}
 # Where nothing limits a cost, `hard` has one aim for each of these targets, as places between the cost's lowest and highest
 # value, and `soft` one for each of these multiples of its exponent. Five aims, and three at places 0.2, 0.5 and 0.8, found
-# fronts of less hypervolume with 200 evaluations (docs/searching.md).
+# fronts of less hypervolume (docs/log.md).
 PLACES: Final = (0.1, 0.25, 0.5)
 MULTIPLES: Final = (1.0, 5.0, 20.0)
 # The smallest cost, as a share of the range of costs, so that there is a ratio to a target.

@@ -30,7 +30,8 @@ UNIFORM: Final = 20
 RANGE: Final = 256
 # Batches without one new feasible architecture after which the rest is drawn uniformly.
 PATIENCE: Final = 30
-# Adam's rates, chosen by fronts after 200 evaluations (docs/searching.md). At ENAS's 3.5e-4 a policy hardly moves in so few.
+# Adam's rates, chosen by fronts after 200 evaluations (docs/log.md). Adam moves a logit by about its rate per step, and 30
+# steps of ENAS's 3.5e-4 are 0.01.
 RATES: Final = {
     ("factorised", "reinforce"): 0.2,
     ("factorised", "ppo"): 0.1,
