@@ -12,6 +12,7 @@ from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, WorthError
 from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
 from hwnas.spaces.request import SpaceRequest
+from hwnas.strategies.registry import STRATEGIES
 from hwnas.terminal import TerminalReporter, print_front, print_path, print_rows
 from hwnas.train.request import TrainingRequest
 
@@ -42,7 +43,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     "--strategy",
     default=DEFAULT_STRATEGY,
     show_default=True,
-    help="surrogate, factors, nsga2, evolution, local, random, gradient, or FILE.py:NAME.",
+    help=f"{', '.join(STRATEGIES)}, or FILE.py:NAME.",
 )
 @SEED
 @click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)

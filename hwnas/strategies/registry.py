@@ -5,6 +5,7 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
@@ -21,6 +22,7 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     RandomSearch.name: RandomSearch,
     Surrogate.name: Surrogate,
     FactorsSearch.name: FactorsSearch,
+    Controller.name: Controller,
     GradientSearchStrategy.name: GradientSearchStrategy,
 }
 

@@ -32,6 +32,7 @@ from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import create_run
 from hwnas.runs.front import read_front
 from hwnas.spaces import load_space
+from hwnas.strategies.registry import STRATEGIES
 
 ROOT = Path(__file__).parents[2]
 OWN_SPACE = f"{ROOT / 'scripts/examples/own_space.py'}:build"
@@ -462,7 +463,7 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--threads", "1000"], "1000 threads on"),
         (
             ["--strategy", "luck"],
-            "unknown strategy 'luck'; known: FILE.py:NAME, evolution, gradient, local, nsga2, random",
+            f"unknown strategy 'luck'; known: {', '.join(sorted(['FILE.py:NAME', *STRATEGIES]))}",
         ),
         (["--latency-budget", "0.4"], "has no unit; write 0.4ms"),
         (["--latency-budget", "fast"], "is not a positive duration"),

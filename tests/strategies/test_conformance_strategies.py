@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
 from hwnas.strategies.local import LocalSearch
@@ -52,7 +53,26 @@ class TestLocalSearch(LearningStrategySuite):
         return LocalSearch(evaluations=evaluations)
 
 
-SUITES = [TestRandomSearch, TestNsga2, TestSurrogate, TestFactors, TestEvolution, TestLocalSearch]
+class TestController(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Controller(evaluations=evaluations)
+
+
+class TestRecurrentController(StrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Controller(evaluations=evaluations, policy="recurrent", algorithm="ppo", reward="hard", buffer=5)
+
+
+SUITES = [
+    TestRandomSearch,
+    TestNsga2,
+    TestSurrogate,
+    TestFactors,
+    TestEvolution,
+    TestLocalSearch,
+    TestController,
+    TestRecurrentController,
+]
 
 
 @pytest.mark.parametrize("suite", [suite() for suite in SUITES])
