@@ -28,6 +28,20 @@ def read_columns(path: Path) -> Columns:
     return READERS[path.suffix](path)
 
 
+def read_texts(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Returns columns of text of a parquet file, by name. Raises DataError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DataError(f"{path}: does not exist; give the folder that has the benchmark's table")
+    try:
+        table = pq.read_table(path, columns=list(names))
+        return {name: [str(value) for value in table[name].to_pylist()] for name in names}
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
 def option_indices(path: Path, columns: Columns, name: str, options: Sequence[float]) -> IntArray:
     """Returns the index in `options` of each row of a column; shape (T,). Raises DataError, naming the file at `path`."""
     if name not in columns:

@@ -13,11 +13,13 @@ from typing import Final, final
 
 import numpy as np
 
-from hwnas.benchmarks.columns import LATENCY_COLUMN, measured, option_indices, read_columns
+from hwnas.benchmarks.columns import LATENCY_COLUMN, measured, option_indices, read_columns, read_texts
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.choice import Choice
 from hwnas.core.choices import Choices
 from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain
 from hwnas.costs.cost import Limit
 from hwnas.costs.function import FunctionCost
 from hwnas.errors import BudgetError, DataError, UnknownNameError
@@ -30,6 +32,8 @@ from hwnas.tasks.task import Metric
 ACCURACY_COLUMN: Final = "_acc"
 ACCURACY: Final = Metric(name="accuracy", unit="share", highest=True)
 FLOPS: Final = "flops"
+# The names of columns of NAS-Bench-Graph's latencies, in seconds, end with it.
+SECONDS_COLUMN: Final = "_latency"
 
 
 @final
@@ -42,9 +46,10 @@ class TabularBenchmark:
 
     `rows_TC` are the rows of `raw` and `results` the columns, both in the table's order. Accuracies (`..._acc`) are
     fractions, `latency_ms_DEVICE` is NaN where the device cannot run the network, other columns are as published.
-    `accuracy` is the column that searches see; `where` is the file, for messages.
+    `accuracy` is the column that searches see; `where` is the file, for messages. A `partial` table has one architecture of
+    each network; the others are infeasible.
 
-    Raises DataError where an architecture is missing or there twice.
+    Raises DataError where an architecture is there twice, or is missing from a table that is not partial.
     """
 
     where: str
@@ -52,10 +57,11 @@ class TabularBenchmark:
     rows_TC: IntArray
     results: Mapping[str, FloatArray]
     accuracy: str
+    partial: bool = False
 
     def __post_init__(self) -> None:
         distinct = len(np.unique(self.rows_TC, axis=0))
-        if not distinct == len(self.rows_TC) == self.raw.size:
+        if distinct != len(self.rows_TC) or (distinct != self.raw.size and not self.partial):
             raise DataError(
                 f"{self.where}: {self.raw.size - distinct} of {self.raw.size} architectures are missing, "
                 f"{len(self.rows_TC) - distinct} rows repeat others; fetch the file again"
@@ -71,8 +77,8 @@ class TabularBenchmark:
 
     @cached_property
     def _position(self) -> IntArray:
-        """The position in the table of every combination of options; one axis per choice."""
-        position = np.zeros([len(choice.options) for choice in self.raw.choices], dtype=np.int64)
+        """The position in the table of every combination of options, -1 where it is missing; one axis per choice."""
+        position = np.full([len(choice.options) for choice in self.raw.choices], -1, dtype=np.int64)
         position[tuple(self.rows_TC.T)] = np.arange(len(self.rows_TC))
         return position
 
@@ -91,7 +97,7 @@ class TabularBenchmark:
         """Returns a column's results for rows of `raw`; shape (N,). Raises UnknownNameError."""
         self._require_column(column)
         numbers_N = self._position[tuple(np.asarray(rows_NC).T)]
-        return np.asarray(self.results[column][numbers_N])
+        return np.where(numbers_N < 0, np.nan, self.results[column][numbers_N])
 
     def latency_ms(self, device: str, rows_NC: IntArray) -> FloatArray:
         """Returns latencies, NaN where the device cannot run the network; shape (N,). Raises UnknownNameError."""
@@ -128,6 +134,7 @@ class TabularBenchmark:
         self._require_column(column)
         by_name = {name: self.cost(name) for name in [*costs, *(limits or {})]}
         bounds = [Limit(by_name[name], bound) for name, bound in (limits or {}).items()]
+        bounds += [Limit(FunctionCost("not in the table", "", self._missing), 0.5)] if self.partial else []
         bounds += [Limit(FunctionCost(f"refused by {name}", "", partial(self._refused, name)), 0.5) for name in by_name]
         within_T = np.all([limit.over(self.rows_TC) <= 0 for limit in bounds], axis=0)
         if not within_T.any():
@@ -148,6 +155,10 @@ class TabularBenchmark:
     def _numbers(self, column: str, rows_NC: IntArray) -> FloatArray:
         """Returns a column's values with its highest in place of NaN; shape (N,)."""
         return np.nan_to_num(self.values(column, rows_NC), nan=float(np.nanmax(self.results[column])))
+
+    def _missing(self, rows_NC: IntArray) -> FloatArray:
+        """Returns 1 for rows that the table lacks, else 0; shape (N,)."""
+        return (self._position[tuple(np.asarray(rows_NC).T)] < 0).astype(np.float64)
 
     def _refused(self, cost: str, rows_NC: IntArray) -> FloatArray:
         """Returns 1 where a device cannot run the network, else 0; shape (N,)."""
@@ -210,10 +221,40 @@ def conv_macro(folder: Path) -> TabularBenchmark:
     return _benchmark(_file(folder, "conv_macro.csv"), space, written, "cifar10_test_acc")
 
 
+def nasbench_graph(folder: Path) -> TabularBenchmark:
+    """Returns NAS-Bench-Graph (Qin et al. 2022): four operators of a graph network, and how they are linked. Raises DataError.
+
+    A link is the operator, from 1, whose output an operator reads; 0 is the network's input. The columns of a graph, such as
+    cora, are `cora_val_acc`, which searches see where it is the table's first, `cora_test_acc`, `cora_params` and
+    `latency_ms_cora`, which is published in seconds. The table has one representative of each network.
+    """
+    path = _file(folder, "nasbench_graph.parquet")
+    names = [f"op{number}" for number in range(4)]
+    texts, numbers = read_texts(path, names), read_columns(path)
+    links_T4 = np.stack([numbers[f"link{number}"].astype(int) for number in range(4)], axis=1)
+    written = {"links": ["".join(map(str, links_4)) for links_4 in links_T4], **texts}
+    operators = tuple(sorted({text for texts_T in texts.values() for text in texts_T}))
+    choices = [Choice("links", tuple(sorted(set(written["links"])))), *(Choice(name, operators) for name in names)]
+    indices = [[choice.options.index(text) for text in written[choice.name]] for choice in choices]
+    results = {name: column for name, column in numbers.items() if not name.startswith(("link", "hash"))}
+    for name in [name for name in results if name.endswith(SECONDS_COLUMN)]:
+        results[LATENCY_COLUMN + name.removesuffix(SECONDS_COLUMN)] = 1e3 * results.pop(name)
+    accuracies = [name for name in results if name.endswith("_val_acc")] or [ACCURACY.name]
+    return TabularBenchmark(
+        where=str(path),
+        space=SearchSpace("nasbench_graph", Choices(choices), Chain(()), (1,), 1),
+        rows_TC=np.array(indices, dtype=np.int64).T,
+        results=results,
+        accuracy=accuracies[0],
+        partial=True,
+    )
+
+
 # Loaders of tables from the folder that holds them, or from a file of the same layout.
 BENCHMARKS: Final[Mapping[str, Callable[[Path], TabularBenchmark]]] = {
     "nasbench201": nasbench201,
     "conv_macro": conv_macro,
+    "nasbench_graph": nasbench_graph,
 }
 
 

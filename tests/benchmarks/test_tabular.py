@@ -297,3 +297,32 @@ def test_the_script_prints_a_line_for_every_strategy(folder: Path) -> None:
     named = [(line[0].partition("-")[0], line) for line in lines]
     volumes = {name: float(line[1].rstrip("%")) for name, line in named if name in STRATEGIES}
     assert volumes.keys() == STRATEGIES.keys() and all(0 < volume <= 100 for volume in volumes.values())
+
+
+# ---- NAS-Bench-Graph: representatives of networks
+
+
+def graph_table(path: Path, rows: list[tuple[tuple[int, ...], str]]) -> None:
+    """Writes a table with links and operators, one letter each; accuracy and latency are made up."""
+    columns = {f"link{place}": [links[place] for links, _ in rows] for place in range(4)}
+    columns |= {f"op{place}": [operators[place] for _, operators in rows] for place in range(4)}
+    numbers = np.arange(1, len(rows) + 1, dtype=float)
+    columns |= {"cora_val_acc": numbers / 100, "cora_latency": numbers / 1000, "cora_params": numbers}
+    pq.write_table(pa.table(columns), path)
+
+
+def test_only_representatives_of_networks_are_searched_and_seconds_become_milliseconds(tmp_path: Path) -> None:
+    rows = [((0, 0, 0, 0), "aabb"), ((0, 1, 1, 2), "abab"), ((0, 1, 2, 3), "bbbb")]
+    graph_table(tmp_path / "other.parquet", rows)
+    table = tabular.nasbench_graph(tmp_path / "other.parquet")
+    problem = table.problem(["latency@cora"])
+    trace = tabular.searched(problem, Nsga2(evaluations=10), 0)
+    assert table.devices == ("cora",) and table.accuracy == "cora_val_acc"
+    assert sorted(map(tuple, trace.points_ND.round(6).tolist())) == [(-0.03, 3.0), (-0.02, 2.0), (-0.01, 1.0)]
+    assert table.raw.size == 3 * 2**4 and np.isnan(table.values("cora_params", np.zeros((1, 5), dtype=int) + 1)).all()
+
+
+def test_the_same_network_twice_is_refused(tmp_path: Path) -> None:
+    graph_table(tmp_path / "nasbench_graph.parquet", [((0, 0, 0, 0), "aabb"), ((0, 0, 0, 0), "aabb")])
+    with pytest.raises(DataError, match="1 rows repeat others"):
+        tabular.nasbench_graph(tmp_path)
