@@ -1,6 +1,6 @@
-"""Which of pymoo's algorithms to use for three and four objectives: hypervolumes on NAS-Bench-201.
+"""Strategies, and pymoo's algorithms, for three and four objectives: hypervolumes on NAS-Bench-201.
 
-    HWNAS_BENCH_DATA=DIR python scripts/bench/search/many_objectives.py --seeds 10
+    HWNAS_BENCH_DATA=DIR python scripts/bench/search/many_objectives.py --seeds 10 --at 100 200
 
 Hypervolumes are shares of the hypervolume of all architectures, medians over seeds with the lowest and highest. The
 reference point is the median accuracy and the greatest value of each cost. AGE-MOEA-II needs numba (`pip install numba`);
@@ -24,9 +24,9 @@ from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.random import RandomSearch
+from hwnas.strategies.surrogate import Surrogate
 from hwnas.strategies.workshop import Workshop
 
-CHECKPOINTS = (100, 200)
 COSTS = (
     ("latency@titanx_256",),
     ("latency@edgegpu", "energy_mj_edgegpu"),
@@ -43,11 +43,11 @@ class Genetic:
     name = "genetic"
     trains_weights = False
 
-    def __init__(self, algorithm: Callable[..., Any], population: int) -> None:
-        self.algorithm, self.population = algorithm, population
+    def __init__(self, algorithm: Callable[..., Any], population: int, evaluations: int) -> None:
+        self.algorithm, self.population, self.evaluations = algorithm, population, evaluations
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
-        most = CHECKPOINTS[-1]
+        most = self.evaluations
         evolve(problem, self.algorithm, evaluations=most, population=self.population, seed=workshop.seed)
 
 
@@ -61,6 +61,7 @@ def agemoea2(objectives: int, size: int, **operators: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--at", type=int, nargs="+", default=[50, 100, 200], help="evaluations; the last ends a search")
     parser.add_argument("--population", type=int, default=Nsga2.population)
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("HWNAS_BENCH_DATA"), help="default: HWNAS_BENCH_DATA"
@@ -69,23 +70,24 @@ def main() -> None:
     if arguments.data is None:
         parser.error("give the folder of the tables with --data or HWNAS_BENCH_DATA")
 
-    benchmark, size = nasbench201(arguments.data), arguments.population
+    benchmark, size, most = nasbench201(arguments.data), arguments.population, arguments.at[-1]
     strategies = {
-        "random": RandomSearch(evaluations=CHECKPOINTS[-1]),
-        "NSGA-II": Genetic(nsga2, size),
-        "U-NSGA-III": Genetic(unsga3, size),
+        "random": RandomSearch(evaluations=most),
+        "NSGA-II": Genetic(nsga2, size, most),
+        "U-NSGA-III": Genetic(unsga3, size, most),
+        "surrogate": Surrogate(evaluations=most),
     }
     if find_spec("numba") is not None:
-        strategies["AGE-MOEA-II"] = Genetic(agemoea2, size)
-    print("| objectives | strategy |" + "".join(f" {count} evaluations |" for count in CHECKPOINTS))
-    print("|---|---|" + "---|" * len(CHECKPOINTS))
+        strategies["AGE-MOEA-II"] = Genetic(agemoea2, size, most)
+    print("| objectives | strategy |" + "".join(f" {count} evaluations |" for count in arguments.at))
+    print("|---|---|" + "---|" * len(arguments.at))
     of_many: dict[str, list[list[list[float]]]] = {}
     for costs in COSTS:
         problem = benchmark.problem(costs)
         volume = share_of_all(benchmark, problem)
         for name, strategy in strategies.items():
             traces = [searched(problem, strategy, seed).points_ND for seed in range(arguments.seeds)]
-            volumes_KS = [[volume(points_ND[:count]) for points_ND in traces] for count in CHECKPOINTS]
+            volumes_KS = [[volume(points_ND[:count]) for points_ND in traces] for count in arguments.at]
             print(row(f"accuracy, {', '.join(costs)}", name, volumes_KS), flush=True)
             if len(costs) > 1:
                 of_many.setdefault(name, []).append(volumes_KS)
