@@ -163,13 +163,12 @@ class _Search:
         return Beliefs(mean_MD, deviation_MD)
 
     def _optima(self) -> IntArray:
-        """Returns the exact best architectures of each model's factors, and of a draw of them, under a bound of each cost."""
+        """Returns the exact best architecture of a draw of each model's factors, under a random bound of every cost."""
         found = []
         for model in self.models.values():
             assert model.factors is not None  # `chosen` has taught all models
-            for believed in (model.factors.mean, model.factors.drawn(self.candidates.rng)):
-                row_C = self.candidates.best(believed, self.candidates.bounds())
-                found += [] if row_C is None else [row_C]
+            row_C = self.candidates.best(model.factors.drawn(self.candidates.rng), self.candidates.bounds())
+            found += [] if row_C is None else [row_C]
         return np.array(found, dtype=np.int64).reshape(-1, len(self.problem.space.choices))
 
 
