@@ -5,7 +5,9 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.gbdt import Gbdt
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
@@ -14,6 +16,8 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
     RandomSearch.name: RandomSearch,
     GradientSearchStrategy.name: GradientSearchStrategy,
+    Gbdt.name: Gbdt,
+    Linas.name: Linas,
 }
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.benchmarks.tabular import BENCHMARKS, TabularBenchmark, searched
+from hwnas.strategies.gbdt import Gbdt
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem, Strategy
@@ -72,7 +74,8 @@ def main() -> None:
 def strategies(evaluations: int, populations: Sequence[int]) -> dict[str, Strategy]:
     """Returns the strategies that train no weights, NSGA-II with each population, by name."""
     bred = {f"nsga2-{size}": Nsga2(evaluations=evaluations, population=size) for size in populations}
-    return {**bred, "random": RandomSearch(evaluations=evaluations)}
+    others = {strategy.name: strategy(evaluations=evaluations) for strategy in (Gbdt, Linas, RandomSearch)}
+    return {**bred, **others}
 
 
 def true_front(benchmark: TabularBenchmark, problem: Problem) -> Truth:

@@ -21,6 +21,8 @@ from hwnas.costs.cost import Limit
 from hwnas.costs.function import FunctionCost
 from hwnas.errors import BudgetError, DataError, UnknownNameError
 from hwnas.spaces.nasbench201 import to_string
+from hwnas.strategies.gbdt import Gbdt
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -42,9 +44,11 @@ KNOWN = {
     ),
 }
 
-# Strategies that need no training; `gradient` does.
-STRATEGIES = {strategy.name: strategy for strategy in (Nsga2, RandomSearch)}
+# Strategies that need no training; `gradient` does. Tests of thousands of evaluations leave out those that fit predictors.
+QUICK = {strategy.name: strategy for strategy in (Nsga2, RandomSearch)}
+STRATEGIES = {**QUICK, Gbdt.name: Gbdt, Linas.name: Linas}
 every_strategy = pytest.mark.parametrize("search", STRATEGIES.values(), ids=STRATEGIES.keys())
+every_quick_strategy = pytest.mark.parametrize("search", QUICK.values(), ids=QUICK.keys())
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +195,7 @@ def test_every_strategy_searches_a_table_for_different_rows(
     assert len(np.unique(asked, axis=0)) == len(asked) == 60
 
 
-@every_strategy
+@every_quick_strategy
 def test_cells_that_are_one_network_may_all_be_asked_for(cells: TabularBenchmark, search: type[Strategy]) -> None:
     asked = asked_of(cells.problem(["latency@titanx_256"]), search, 2000)
     assert len(np.unique(cells.space.normalise(asked), axis=0)) < len(np.unique(asked, axis=0)) == 2000

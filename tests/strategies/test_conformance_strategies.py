@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from hwnas.strategies.gbdt import Gbdt
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -24,7 +26,22 @@ class TestNsga2(LearningStrategySuite):
         return Nsga2(evaluations=evaluations)
 
 
-@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2()])
+class TestGbdt(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Gbdt(evaluations=evaluations)
+
+
+class TestGbdtThatPrunes(StrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Gbdt(evaluations=evaluations, per_round=30, prune="first-order")
+
+
+class TestLinas(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Linas(evaluations=evaluations, predictions=500)
+
+
+@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestGbdt(), TestLinas()])
 @pytest.mark.parametrize("count", OBJECTIVES)
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""
