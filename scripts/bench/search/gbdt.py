@@ -42,7 +42,7 @@ def perceptron(features_NF: FloatArray, target_N: FloatArray, seed: int) -> Pred
     from sklearn.neural_network import MLPRegressor
 
     mean, deviation = target_N.mean(), target_N.std() or 1.0
-    model = MLPRegressor((64, 64), max_iter=300, random_state=seed)
+    model = MLPRegressor(hidden_layer_sizes=(64, 64), max_iter=300, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features_NF, (target_N - mean) / deviation)
