@@ -97,7 +97,8 @@ class TabularBenchmark:
         """Returns a column's results for rows of `raw`; shape (N,). Raises UnknownNameError."""
         self._require_column(column)
         numbers_N = self._position[tuple(np.asarray(rows_NC).T)]
-        return np.asarray(np.where(numbers_N < 0, np.nan, self.results[column][numbers_N]))
+        found: FloatArray = np.where(numbers_N < 0, np.nan, self.results[column][numbers_N])
+        return found
 
     def latency_ms(self, device: str, rows_NC: IntArray) -> FloatArray:
         """Returns latencies, NaN where the device cannot run the network; shape (N,). Raises UnknownNameError."""

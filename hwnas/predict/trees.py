@@ -1,16 +1,17 @@
-"""Boosted trees on the residual of an additive model (Chen and Guestrin 2016, XGBoost), and their form as factors.
+"""Boosted trees (Chen and Guestrin 2016, XGBoost): on the residual of an additive model, as factors; and by themselves.
 
 A leaf of a shallow tree is a constant on a box: options of the few choices on its path. So an ensemble is a sum of
 factors, with a breakdown, an expectation and a budget like any other. xgboost only fits; its JSON is read here, so that
-predicting needs no xgboost.
+predicting needs no xgboost. `RegressionTrees` predict and explain by themselves, with larger trees; these need it.
 
-Shapes: N networks, C choices, T candidate numbers of trees.
+Shapes: N networks, C choices, T candidate numbers of trees, F features.
 """
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from hwnas.core.factors import Factor, absorbed
 from hwnas.predict.additive import relative
 
 if TYPE_CHECKING:
-    from xgboost import Booster
+    from xgboost import Booster, DMatrix
 
 # The prefix of the names of trees' factors.
 TREES: Final = "trees"
@@ -40,6 +41,19 @@ LEAF_NETWORKS: Final = 3.0
 PRIOR_NETWORKS: Final = 1.0
 # Each tree is fitted to other networks, or all would follow the same few.
 SUBSAMPLE: Final = 0.8
+
+# The settings of `RegressionTrees`: those of GBDT-NAS (Luo et al. 2020); `reg_lambda` is LightGBM's default.
+REGRESSION_TREES: Final = 100
+REGRESSION: Final[Mapping[str, Any]] = {
+    "max_leaves": 31,
+    "learning_rate": 0.05,
+    "colsample_bytree": 0.9,
+    "subsample": SUBSAMPLE,
+    "reg_lambda": 0.0,
+}
+# The fewest networks in a leaf are 20 in GBDT-NAS, which has 1,000 networks or more; fewer networks have smaller leaves.
+FULL_LEAF: Final = 20
+NETWORKS_PER_LEAF_NETWORK: Final = 50
 
 
 def fit_trees(rows_NC: IntArray, residual_N: FloatArray, weight_N: FloatArray, trees: int) -> dict[str, Any]:
@@ -158,3 +172,55 @@ def _leaf_factor(box: Mapping[int, BoolArray], leaf: float, choices: Sequence[Ch
     values = np.zeros([len(choices[column].options) for column in columns])
     values[cells] = leaf
     return Factor(f"{TREES}: {' x '.join(names)}", names, values)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class RegressionTrees:
+    """Boosted trees that predict a number from features (N, F), with the settings of GBDT-NAS (Luo et al. 2020).
+
+    They explain their predictions by SHAP values, which are those of the target divided by its standard deviation
+    (Lundberg et al. 2020, TreeSHAP). XGBoost draws networks anew for each tree; LightGBM does so in GBDT-NAS for every fifth.
+    """
+
+    booster: "Booster"
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, features_NF: FloatArray, target_N: FloatArray, seed: int) -> Self:
+        """Returns trees with the least squared error of finite targets. The same inputs give the same trees."""
+        from xgboost import DMatrix, train
+
+        mean, deviation = float(target_N.mean()), float(target_N.std()) or 1.0
+        options = {
+            **REGRESSION,
+            "objective": "reg:squarederror",
+            "base_score": 0.0,
+            "tree_method": "hist",
+            "grow_policy": "lossguide",
+            "max_depth": 0,
+            "min_child_weight": min(FULL_LEAF, max(1, len(target_N) // NETWORKS_PER_LEAF_NETWORK)),
+            "seed": seed,
+            "nthread": 1,
+        }
+        networks = DMatrix(features_NF.astype(np.float32), (target_N - mean) / deviation, nthread=1)
+        return cls(train(options, networks, REGRESSION_TREES), mean, deviation)
+
+    def predict(self, features_NF: FloatArray) -> FloatArray:
+        """Returns predictions in the unit of the target; shape (N,)."""
+        return self.mean + self.deviation * self.booster.predict(_matrix(features_NF)).astype(np.float64)
+
+    def contributions(self, features_NF: FloatArray) -> FloatArray:
+        """Returns the SHAP value of every feature; they sum to a prediction up to a constant; shape (N, F)."""
+        return np.asarray(self.booster.predict(_matrix(features_NF), pred_contribs=True)[:, :-1])
+
+    def interactions(self, features_NF: FloatArray) -> FloatArray:
+        """Returns the SHAP interaction value of every pair of features, half of it in each order; shape (N, F, F)."""
+        return np.asarray(self.booster.predict(_matrix(features_NF), pred_interactions=True)[:, :-1, :-1])
+
+
+def _matrix(features_NF: FloatArray) -> "DMatrix":
+    from xgboost import DMatrix
+
+    return DMatrix(features_NF.astype(np.float32), nthread=1)

@@ -56,24 +56,28 @@ def reference_directions(objectives: int, most: int) -> FloatArray:
     return np.asarray(get_reference_directions("das-dennis", objectives, n_partitions=partitions))
 
 
-def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, population: int, seed: int) -> None:
+def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, population: int, seed: int) -> IntArray:
     """Evaluates the feasible offspring of each generation in one batch, then draws at random where offspring run out.
 
     Infeasible offspring are never evaluated: their violation alone ranks them (constrained domination). Every second of the
-    offspring that only a record can save is not evaluated either: see `_worth_evaluating`.
+    offspring that only a record can save is not evaluated either: see `_worth_evaluating`. Returns the last population, which
+    may have infeasible rows, or no rows where nothing was bred; shape (N, C).
     """
     rng = np.random.default_rng(seed)
     start_NC = spread(problem, population, rng)
     known: dict[bytes, FloatArray] = {}
+    population_NC = start_NC[:0]
     if len(start_NC) == population and problem.space.size > evaluations:
         breeding = algorithm(len(problem.objectives), population, **_operators(problem, start_NC))
         _breed(problem, breeding, known, evaluations, seed)
+        population_NC = breeding.pop.get("X").astype(np.int64)
     else:  # all that is feasible is evaluated anyway
         _evaluate_new(problem, start_NC, known, evaluations)
     missing = evaluations - len(known)
     if missing:
         rest_NC = problem.feasible(partial(problem.space.sample_rows, rng), missing, rng, known=known)
         _evaluate_new(problem, rest_NC, known, missing)
+    return population_NC
 
 
 def _operators(problem: Problem, start_NC: IntArray) -> dict[str, Any]:

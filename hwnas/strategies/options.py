@@ -11,3 +11,10 @@ Evaluations = Annotated[int, Field(ge=1, description="Architectures evaluated on
 Population = Annotated[
     int, Field(ge=4, description="Architectures that are kept as parents; as many are evaluated before any is bred.")
 ]
+PerRound = Annotated[
+    int,
+    Field(
+        ge=4,
+        description="Architectures evaluated per round: the first round is drawn at random, predictors choose the others.",
+    ),
+]

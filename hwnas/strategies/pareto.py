@@ -84,3 +84,12 @@ def knee(points_ND: FloatArray) -> int:
     points_ND = np.asarray(points_ND, dtype=float)
     span_D = np.ptp(points_ND, axis=0)
     return int(((points_ND - points_ND.min(axis=0)) / np.where(span_D > 0, span_D, 1.0)).sum(axis=1).argmin())
+
+
+def best(points_ND: FloatArray, count: int) -> IntArray:
+    """Returns the indices of the `count` best points by `crowded_order`, better ones first; fewer where there are fewer points.
+
+    >>> best(np.array([[2, 2], [1, 1], [0, 2], [2, 0]]), 3).tolist()
+    [2, 3, 1]
+    """
+    return crowded_order(points_ND).argsort()[:count]

@@ -8,7 +8,9 @@ from hwnas.errors import HwnasError
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
+from hwnas.strategies.gbdt import Gbdt
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
@@ -24,6 +26,8 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     FactorsSearch.name: FactorsSearch,
     Controller.name: Controller,
     GradientSearchStrategy.name: GradientSearchStrategy,
+    Gbdt.name: Gbdt,
+    Linas.name: Linas,
 }
 
 

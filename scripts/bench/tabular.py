@@ -18,6 +18,8 @@ import numpy as np
 
 from hwnas.benchmarks.tabular import BENCHMARKS, TabularBenchmark, searched
 from hwnas.strategies.evolution import Evolution
+from hwnas.strategies.gbdt import Gbdt
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
@@ -74,7 +76,8 @@ def main() -> None:
 def strategies(evaluations: int, populations: Sequence[int]) -> dict[str, Strategy]:
     """Returns the strategies that train no weights, NSGA-II with each population, by name."""
     bred = {f"nsga2-{size}": Nsga2(evaluations=evaluations, population=size) for size in populations}
-    others = {strategy.name: strategy(evaluations=evaluations) for strategy in (Evolution, LocalSearch, RandomSearch)}
+    kinds = (Evolution, LocalSearch, Gbdt, Linas, RandomSearch)
+    others = {strategy.name: strategy(evaluations=evaluations) for strategy in kinds}
     return {**bred, **others}
 
 

@@ -22,6 +22,8 @@ from hwnas.costs.function import FunctionCost
 from hwnas.errors import BudgetError, DataError, UnknownNameError
 from hwnas.spaces.nasbench201 import to_string
 from hwnas.strategies.evolution import Evolution
+from hwnas.strategies.gbdt import Gbdt
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
@@ -44,9 +46,11 @@ KNOWN = {
     ),
 }
 
-# Strategies that need no training; `gradient` does.
-STRATEGIES = {strategy.name: strategy for strategy in (Nsga2, Evolution, LocalSearch, RandomSearch)}
+# Strategies that need no training; `gradient` does. Tests of thousands of evaluations leave out those that fit predictors.
+QUICK = {strategy.name: strategy for strategy in (Nsga2, Evolution, LocalSearch, RandomSearch)}
+STRATEGIES = {**QUICK, Gbdt.name: Gbdt, Linas.name: Linas}
 every_strategy = pytest.mark.parametrize("search", STRATEGIES.values(), ids=STRATEGIES.keys())
+every_quick_strategy = pytest.mark.parametrize("search", QUICK.values(), ids=QUICK.keys())
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +197,7 @@ def test_every_strategy_searches_a_table_for_different_rows(
     assert len(np.unique(asked, axis=0)) == len(asked) == 60
 
 
-@every_strategy
+@every_quick_strategy
 def test_cells_that_are_one_network_may_all_be_asked_for(cells: TabularBenchmark, search: type[Strategy]) -> None:
     asked = asked_of(cells.problem(["latency@titanx_256"]), search, 2000)
     assert len(np.unique(cells.space.normalise(asked), axis=0)) < len(np.unique(asked, axis=0)) == 2000

@@ -21,7 +21,15 @@ from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError
 from hwnas.predict.expected import ExpectedLatency
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.trees import DEPTH, ENSEMBLE_SIZES, FEWEST_FOR_TREES, chosen_trees, fit_trees, tree_factors
+from hwnas.predict.trees import (
+    DEPTH,
+    ENSEMBLE_SIZES,
+    FEWEST_FOR_TREES,
+    RegressionTrees,
+    chosen_trees,
+    fit_trees,
+    tree_factors,
+)
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = {
     "depths switch off": lambda: hwnas.space("mobilenet", resolution=16, width=0.25, squeeze_excite="choice"),
@@ -343,3 +351,43 @@ def test_what_is_added_to_a_network_does_not_depend_on_its_own_measurement(monke
 def test_the_choice_is_the_same_every_time() -> None:
     one, other = (chosen_trees(*networks_with(0.3, 100)) for _ in range(2))
     assert one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+# ---- trees by themselves
+
+
+def regression(unit: float = 1.0, networks: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, F) of 0 and 1, and a target with an interaction."""
+    features = np.random.default_rng(0).integers(0, 2, (networks, 8)).astype(float)
+    return features, unit * (5 + features @ np.arange(8) + 6 * features[:, 0] * features[:, 1])
+
+
+@pytest.mark.parametrize("unit", [2.0**-20, 1.0, 2.0**20])
+def test_trees_predict_networks_that_they_were_not_fitted_to_in_any_unit(unit: float) -> None:
+    features, target = regression(unit)
+    predicted = RegressionTrees.fit(features[:200], target[:200], 0).predict(features[200:])
+    assert np.corrcoef(predicted, target[200:])[0, 1] > 0.97
+    assert np.abs(predicted - target[200:]).mean() < 2 * unit
+
+
+def test_shap_values_sum_to_predictions_and_interactions_to_shap_values() -> None:
+    features, target = regression()
+    trees = RegressionTrees.fit(features, target, 0)
+    contributions, interactions = trees.contributions(features), trees.interactions(features)
+    assert np.ptp(contributions.sum(axis=1) - trees.predict(features) / target.std()) < 1e-4
+    assert interactions.sum(axis=2) == pytest.approx(contributions, abs=1e-4)
+    both = np.abs(interactions).mean(axis=0)
+    np.fill_diagonal(both, 0)
+    assert np.unravel_index(both.argmax(), both.shape) in [(0, 1), (1, 0)]
+
+
+def test_equal_targets_are_predicted_and_few_networks_are_enough() -> None:
+    features, _ = regression()
+    assert RegressionTrees.fit(features, np.full(300, 7.0), 0).predict(features) == pytest.approx(7)
+    assert np.isfinite(RegressionTrees.fit(features[:1], np.array([3.0]), 0).predict(features)).all()
+
+
+def test_the_seed_decides_the_trees() -> None:
+    features, target = regression()
+    first, again, other = (RegressionTrees.fit(features, target, seed).predict(features) for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)

@@ -8,6 +8,8 @@ import pytest
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
+from hwnas.strategies.gbdt import Gbdt
+from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
@@ -63,6 +65,21 @@ class TestRecurrentController(StrategySuite):
         return Controller(evaluations=evaluations, policy="recurrent", algorithm="ppo", reward="hard", buffer=5)
 
 
+class TestGbdt(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Gbdt(evaluations=evaluations)
+
+
+class TestGbdtThatPrunes(StrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Gbdt(evaluations=evaluations, per_round=30, prune="first-order")
+
+
+class TestLinas(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Linas(evaluations=evaluations, predictions=500)
+
+
 SUITES = [
     TestRandomSearch,
     TestNsga2,
@@ -72,6 +89,8 @@ SUITES = [
     TestLocalSearch,
     TestController,
     TestRecurrentController,
+    TestGbdt,
+    TestLinas,
 ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
 
-from hwnas.strategies.pareto import crowded_order, crowding, hypervolume, knee, non_dominated, ranks
+from hwnas.strategies.pareto import best, crowded_order, crowding, hypervolume, knee, non_dominated, ranks
 
 # Few values, so that ties and duplicates are common; and any finite numbers.
 FEW = st.integers(0, 3).map(float)
@@ -187,3 +187,28 @@ def test_the_knee_of_two_objectives_is_furthest_below_the_line_between_the_ends(
 
 def test_an_objective_in_which_all_are_equal_does_not_decide_the_knee() -> None:
     assert knee(np.array([(0, 7, 10), (1, 7, 3), (10, 7, 0)], dtype=float)) == 1
+
+
+# ---- the best points
+
+
+@given(points(least=1), st.integers(1, 20))
+def test_the_best_points_are_different_and_no_other_beats_one_of_them(points_ND: np.ndarray, count: int) -> None:
+    chosen = best(points_ND, count).tolist()
+    assert len(set(chosen)) == len(chosen) == min(count, len(points_ND))
+    others = points_ND[[number for number in range(len(points_ND)) if number not in chosen]]
+    assert not any(beats(other, points_ND[number]) for other in others for number in chosen)
+
+
+@given(points(least=1), st.integers(1, 10))
+def test_more_of_the_best_begin_with_fewer(points_ND: np.ndarray, count: int) -> None:
+    assert best(points_ND, count).tolist() == best(points_ND, len(points_ND)).tolist()[:count]
+
+
+def test_of_one_front_the_ends_come_first_then_the_loneliest() -> None:
+    points_ND = np.array([[0, 10], [1, 9], [2, 8], [6, 4], [10, 0]])
+    assert best(points_ND, 3).tolist() == [0, 4, 3]
+
+
+def test_with_one_objective_the_order_is_that_of_values() -> None:
+    assert best(np.array([[3.0], [1.0], [2.0], [1.0]]), 3).tolist() == [1, 3, 2]

@@ -1,0 +1,107 @@
+"""The parts that strategies with predictors share: features, evaluated architectures, and problems with predicted metrics.
+
+Shapes: N architectures, C choices, F one-hot features (one per option of every choice), D objectives.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import final
+
+import numpy as np
+
+from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.space import SearchSpace
+from hwnas.strategies.problem import Problem
+from hwnas.tasks.task import Metric
+
+# From features (N, F) to predictions (N,).
+Predict = Callable[[FloatArray], FloatArray]
+# From features (N, F), targets (N,) that are finite, and a seed to a fitted predictor.
+Fit = Callable[[FloatArray, FloatArray, int], Predict]
+
+
+def one_hot(space: SearchSpace, rows_NC: IntArray) -> FloatArray:
+    """Returns 1 for each option that an architecture has, else 0; shape (N, F).
+
+    The features of a choice are consecutive, in the order of its options. A choice that others switch off is at its first
+    option.
+    """
+    rows_NC = space.normalise(rows_NC)
+    blocks = [np.eye(len(choice.options))[rows_NC[:, column]] for column, choice in enumerate(space.choices)]
+    return np.concatenate(blocks, axis=1)
+
+
+@final
+@dataclass(kw_only=True)
+class Evaluated:
+    """The architectures that a strategy has evaluated, in order.
+
+    `points` maps the bytes of a row to its objectives (D,), all to be minimised.
+    """
+
+    problem: Problem
+    points: dict[bytes, FloatArray] = field(default_factory=dict)
+
+    def evaluate(self, rows_NC: IntArray) -> None:
+        """Evaluates rows that were not evaluated before, and adds them."""
+        points_ND = self.problem.points(rows_NC, self.problem.evaluate(rows_NC))
+        self.points.update(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
+
+    @property
+    def rows(self) -> IntArray:
+        """The rows in the order of their evaluation; shape (N, C)."""
+        return np.frombuffer(b"".join(self.points), dtype=np.int64).reshape(len(self.points), -1)
+
+    @property
+    def finite_points(self) -> FloatArray:
+        """The objectives of each row, with the worst finite value in place of one that is not finite; shape (N, D)."""
+        points_ND = np.array(list(self.points.values()))
+        finite_ND = np.isfinite(points_ND)
+        worst_D = np.max(points_ND, axis=0, where=finite_ND, initial=-np.inf)
+        return np.where(finite_ND, points_ND, np.where(np.isfinite(worst_D), worst_D, 0.0))
+
+
+def predicted(evaluated: Evaluated, fit: Fit, seed: int) -> Problem:
+    """Returns the problem with predictions in place of evaluations; its metrics are minimised, its costs are exact.
+
+    One predictor per objective that is a metric is fitted to all evaluated architectures.
+    """
+    problem = evaluated.problem
+    features_NF, points_ND = one_hot(problem.space, evaluated.rows), evaluated.finite_points
+    predictors = {
+        name: fit(features_NF, points_ND[:, number], seed)
+        for number, name in enumerate(problem.objectives)
+        if name not in problem.costs
+    }
+
+    def evaluate(rows_NC: IntArray) -> Mapping[str, FloatArray]:
+        features_NF = one_hot(problem.space, rows_NC)
+        return {name: predict(features_NF) for name, predict in predictors.items()}
+
+    return replace(problem, metrics=tuple(Metric(name=name) for name in predictors), evaluate=evaluate)
+
+
+def search_in_rounds(
+    problem: Problem,
+    propose: Callable[[Evaluated], IntArray],
+    *,
+    evaluations: int,
+    per_round: int,
+    rng: np.random.Generator,
+) -> None:
+    """Evaluates `per_round` random architectures, then what `propose` returns, round after round.
+
+    `propose` returns new feasible rows, at most `per_round`. Random rows take their place where it returns none. Whole
+    rounds are proposed, so that more evaluations begin with the same architectures.
+    """
+    evaluated = Evaluated(problem=problem)
+    draw = partial(problem.space.sample_rows, rng)
+    rows_NC = problem.feasible(draw, per_round, rng)
+    while len(rows_NC):
+        evaluated.evaluate(rows_NC[: evaluations - len(evaluated.points)])
+        if len(evaluated.points) >= evaluations:
+            return
+        rows_NC = propose(evaluated)
+        if len(rows_NC) == 0:
+            rows_NC = problem.feasible(draw, per_round, rng, known=evaluated.points)
