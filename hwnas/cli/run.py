@@ -39,7 +39,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 @click.command(cls=StrategyCommand)
 @with_options(*PARTS.values())
 @click.option(
-    "--strategy", default=DEFAULT_STRATEGY, show_default=True, help="random, nsga2, gradient, or FILE.py:NAME."
+    "--strategy", default=DEFAULT_STRATEGY, show_default=True, help="random, nsga2, gradient, robot, or FILE.py:NAME."
 )
 @SEED
 @click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)

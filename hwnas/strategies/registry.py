@@ -9,11 +9,13 @@ from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
+from hwnas.strategies.robot import Robot
 
 STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
     RandomSearch.name: RandomSearch,
     GradientSearchStrategy.name: GradientSearchStrategy,
+    Robot.name: Robot,
 }
 
 

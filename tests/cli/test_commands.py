@@ -460,7 +460,7 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--data", "parquet:/nowhere"], "/nowhere"),
         (["--device", "tpu"], "unknown device 'tpu'; known: amd-epyc, cpu, cuda"),
         (["--threads", "1000"], "1000 threads on"),
-        (["--strategy", "luck"], "unknown strategy 'luck'; known: FILE.py:NAME, gradient, nsga2, random"),
+        (["--strategy", "luck"], "unknown strategy 'luck'; known: FILE.py:NAME, gradient, nsga2, random, robot"),
         (["--latency-budget", "0.4"], "has no unit; write 0.4ms"),
         (["--latency-budget", "fast"], "is not a positive duration"),
         (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),

@@ -9,6 +9,7 @@ from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.registry import STRATEGIES
+from hwnas.strategies.robot import Robot
 from hwnas.strategies.workshop import Workshop
 from hwnas.testing.problems import choices_of, steps
 from hwnas.testing.strategies import OBJECTIVES, LearningStrategySuite, StrategySuite
@@ -24,7 +25,12 @@ class TestNsga2(LearningStrategySuite):
         return Nsga2(evaluations=evaluations)
 
 
-@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2()])
+class TestRobot(StrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Robot(evaluations=evaluations, scores="latency,size,energy", pool=60, weightings=5)
+
+
+@pytest.mark.parametrize("suite", [TestRandomSearch(), TestNsga2(), TestRobot()])
 @pytest.mark.parametrize("count", OBJECTIVES)
 def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
     """A finished run is so extended by what a longer one would have evaluated."""
