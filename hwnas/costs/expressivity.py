@@ -108,6 +108,8 @@ def _zen_of_a_draw(model: nn.Module, x: Tensor, runs: list[tuple[float, Tensor]]
             nn.init.normal_(module.get_parameter("weight"))
             if module.bias is not None:
                 nn.init.zeros_(module.get_parameter("bias"))
+        elif isinstance(module, _BatchNorm):
+            module.reset_parameters()
     inputs, noise = torch.randn_like(x), torch.randn_like(x)
     runs.clear()
     model(inputs)
