@@ -39,7 +39,7 @@ def test_a_score_that_is_no_cost_is_refused_before_a_folder_is_made(
 def test_a_score_that_the_networks_cannot_have_is_refused_with_the_costs_before_training() -> None:
     small = {"resolution": 8, "embeddings": (8, 12), "depths": (1, 2), "heads": (1, 3), "ratios": (1, 1.5)}
     options = {"strategy": "robot", "space": "vit", "space_options": small, "data": "digits", "limit_images": 128}
-    request = search_request(options | {"scores": "naswot,params"})
+    request = search_request(options | {"scores": "naswot,params", "objectives": "loss,params"})
     with pytest.raises(HwnasError, match="'naswot' needs ReLUs, and the network has none; use 'jacobian'"):
         made_costs(checked_request(request, request.space.load()), {})
 
