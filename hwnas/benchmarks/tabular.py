@@ -97,8 +97,7 @@ class TabularBenchmark:
         """Returns a column's results for rows of `raw`; shape (N,). Raises UnknownNameError."""
         self._require_column(column)
         numbers_N = self._position[tuple(np.asarray(rows_NC).T)]
-        found: FloatArray = np.where(numbers_N < 0, np.nan, self.results[column][numbers_N])
-        return found
+        return np.asarray(np.where(numbers_N < 0, np.nan, self.results[column][numbers_N]), dtype=np.float64)
 
     def latency_ms(self, device: str, rows_NC: IntArray) -> FloatArray:
         """Returns latencies, NaN where the device cannot run the network; shape (N,). Raises UnknownNameError."""
@@ -159,7 +158,7 @@ class TabularBenchmark:
 
     def _missing(self, rows_NC: IntArray) -> FloatArray:
         """Returns 1 for rows that the table lacks, else 0; shape (N,)."""
-        return (self._position[tuple(np.asarray(rows_NC).T)] < 0).astype(np.float64)
+        return np.asarray(self._position[tuple(np.asarray(rows_NC).T)] < 0, dtype=np.float64)
 
     def _refused(self, cost: str, rows_NC: IntArray) -> FloatArray:
         """Returns 1 where a device cannot run the network, else 0; shape (N,)."""

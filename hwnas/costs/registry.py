@@ -45,6 +45,12 @@ COSTS: Final[Mapping[str, CostKind]] = {
     "peak": CostKind(origin="space", words="MiB of activations", unit="MiB", suffixes=MEMORY),
     "jacobian": CostKind(origin="batch", words="in jacobian score"),
     "grad-norm": CostKind(origin="batch", words="in gradient norm"),
+    "snip": CostKind(origin="batch", words="in SNIP score"),
+    "grasp": CostKind(origin="batch", words="in GraSP score"),
+    "fisher": CostKind(origin="batch", words="in Fisher score"),
+    "synflow": CostKind(origin="batch", words="in SynFlow score"),
+    "naswot": CostKind(origin="batch", words="in NASWOT score"),
+    "zen": CostKind(origin="batch", words="in Zen score"),
 }
 # A user's own cost, whose words and unit are its own.
 OWN: Final = CostKind(origin="space", words="")

@@ -31,6 +31,7 @@ from hwnas.pipeline.request import SearchRequest
 from hwnas.pipeline.sources import Sources
 from hwnas.pipeline.target import Target, targets_of
 from hwnas.runs.folder import RunFolder
+from hwnas.strategies.problem import costs_read
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
 from hwnas.tasks.task import CLASS_ROW, Balancing, ByClass, Guessing, Task
@@ -49,7 +50,7 @@ UNWEIGHTED: Final = "none"
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request with what it refers to. `cost_names` are the costs that its objectives and limits name."""
+    """A request with what it refers to. `cost_names` are the costs that its objectives, limits and strategy name."""
 
     request: SearchRequest
     space: SearchSpace
@@ -221,7 +222,10 @@ def _differing(stored: Mapping[str, Any], request: Mapping[str, Any]) -> str:
 
 
 def _cost_names(request: SearchRequest, task: Task, latencies: Sequence[str]) -> tuple[str, ...]:
-    """The costs that objectives and limits name. Raises UnknownNameError for a name that is no metric and no cost."""
+    """The costs that objectives, limits and the strategy name.
+
+    Raises UnknownNameError for a name that is no metric and no cost, or for a metric that a strategy reads as a cost.
+    """
     metrics = [metric.name for metric in task.metrics]
     objectives = request.goal.objectives_of(metrics[0], latencies)
     limited = [cost for cost, _ in request.goal.bounds()]
@@ -233,4 +237,8 @@ def _cost_names(request: SearchRequest, task: Task, latencies: Sequence[str]) ->
     for name in costs:
         if name not in known and not is_reference(name):
             raise UnknownNameError("objective or cost", name, [*metrics, *known, IN_A_FILE])
+    for name in costs_read(request.strategy):
+        if name not in known and not is_reference(name):
+            raise UnknownNameError("cost", name, [*known, IN_A_FILE])
+        costs.append(name)
     return tuple(dict.fromkeys(costs))

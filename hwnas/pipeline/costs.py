@@ -41,4 +41,8 @@ def _made(checked: CheckedRequest, name: str) -> Cost:
     """A cost that is not predicted: of the space's operators, or of untrained networks."""
     if name not in COSTS or COSTS[name].origin == "space":
         return space_cost(name, checked.space)
-    return ProxyCost(space=checked.space, name=name, batch=checked.proxy_batch(), loss=checked.task.loss)
+    score = ProxyCost(space=checked.space, name=name, batch=checked.proxy_batch(), loss=checked.task.loss)
+    score.values(
+        checked.space.encode([checked.space.largest()])
+    )  # raises before any training where there is no such score
+    return score

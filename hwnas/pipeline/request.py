@@ -16,7 +16,7 @@ from hwnas.profiler.request import DevicesRequest
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces import reload_space
 from hwnas.spaces.request import SpaceRequest
-from hwnas.strategies.problem import Strategy
+from hwnas.strategies.problem import Strategy, costs_read
 from hwnas.strategies.registry import STRATEGIES, load_strategy_class
 from hwnas.train.request import USUAL, TrainingRequest
 
@@ -140,6 +140,8 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
             require_trusted(reference, where)
         strategy_class = load_strategy_class(name)
         strategy = checked(strategy_class, {**getattr(strategy_class, "unstored", {}), **stored["strategy"]["options"]})
+        for reference in costs_read(strategy):
+            require_trusted(reference, where)
         if strategy.trains_weights:  # a recipe of supernets has no effect, and `search_request` refuses it
             parts["training"] = replace(parts["training"], recipe=USUAL)
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])

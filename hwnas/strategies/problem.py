@@ -6,7 +6,7 @@ Shapes: N architectures, C choices, D objectives.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -133,3 +133,18 @@ class Strategy(Protocol):
     def search(self, problem: Problem, workshop: "Workshop") -> None:
         """Calls `problem.evaluate` with batches of rows."""
         ...
+
+
+@runtime_checkable
+class ReadsCosts(Protocol):
+    """A strategy that reads costs which may be neither objectives nor limits: `problem.costs` then has them."""
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The names of these costs, as `--objectives` takes them: `snip`, `params`, `FILE.py:NAME`."""
+        ...
+
+
+def costs_read(strategy: Strategy) -> tuple[str, ...]:
+    """Returns the names of the costs that a strategy reads by itself; none for most strategies."""
+    return strategy.costs if isinstance(strategy, ReadsCosts) else ()

@@ -15,6 +15,7 @@ from hwnas.strategies.local import LocalSearch
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
+from hwnas.strategies.robot import Robot
 from hwnas.strategies.surrogate import Surrogate
 
 STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
@@ -28,6 +29,7 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     GradientSearchStrategy.name: GradientSearchStrategy,
     Gbdt.name: Gbdt,
     Linas.name: Linas,
+    Robot.name: Robot,
 }
 
 

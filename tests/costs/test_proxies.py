@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import hwnas
-from hwnas.costs.proxies import MEASURES, gradient_norm, jacobian_score
+from hwnas.costs.expressivity import jacobian_score, naswot, zen
+from hwnas.costs.proxies import MEASURES
+from hwnas.costs.saliency import fisher, gradient_norm, grasp, snip, synflow
 from hwnas.errors import HwnasError
 
 LABELS = torch.tensor([0, 1, 1, 0, 1, 0])
@@ -125,18 +127,141 @@ def test_weights_that_the_output_does_not_depend_on_count_nothing() -> None:
     assert gradient_norm(network, images(), LABELS, loss) == expected
 
 
-# ---- both
+# ---- snip, grasp, fisher, synflow: a linear network has known derivatives
+
+
+def squared(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (outputs**2).sum() / 2
+
+
+def line(*weights: float) -> nn.Module:
+    """A network that multiplies a number by each weight in turn."""
+    layers = [nn.Linear(1, 1, bias=False) for _ in weights]
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.weight.data.fill_(weight)
+    return nn.Sequential(*layers)
+
+
+ONE, NO_LABELS = torch.ones(1, 1), torch.zeros(1)
+
+
+def test_snip_sums_the_sensitivities_of_all_weights() -> None:
+    # L = (a b)^2 / 2, so |a dL/da| = |b dL/db| = (a b)^2.
+    assert snip(line(2, -3), ONE, NO_LABELS, squared) == pytest.approx(72)
+
+
+def test_grasp_is_the_product_of_weights_hessian_and_gradient() -> None:
+    # L = (a b)^2 / 2 is homogeneous of degree 4, so H w = 3 g, and -w H g = -3 |g|^2.
+    a, b = 2.0, -3.0
+    gradient = np.array([a * b**2, a**2 * b])
+    assert grasp(line(a, b), ONE, NO_LABELS, squared) == pytest.approx(-3 * float(gradient @ gradient))
+
+
+def test_fisher_squares_the_sum_over_positions_and_not_over_channels_or_examples() -> None:
+    network = nn.Conv2d(1, 2, 1, bias=False)
+    network.weight.data = torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1)
+    x = torch.arange(8.0).reshape(2, 1, 2, 2)
+    products_NC = (network(x).detach() ** 2).sum((2, 3))  # a * dL/da = a^2
+    expected = float((products_NC**2).mean(0).sum() / 2)
+    assert fisher(network, x, NO_LABELS, squared) == pytest.approx(expected)
+
+
+def test_fisher_sees_activations_before_what_follows_works_in_place() -> None:
+    conv = nn.Conv2d(1, 1, 1, bias=False)
+    x = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    scores = [fisher(nn.Sequential(conv, nn.ReLU(inplace=inplace)), x, NO_LABELS, squared) for inplace in (True, False)]
+    assert scores[0] == scores[1] > 0
+
+
+def test_synflow_is_the_flow_through_absolute_weights_without_norms() -> None:
+    # R = |a b| for an input of 1, and each weight passes on all of it.
+    assert synflow(line(2, -3), ONE, NO_LABELS, squared) == pytest.approx(math.log1p(12))
+    norm = nn.BatchNorm1d(1)
+    norm.running_var.fill_(100.0)
+    first, second = line(2, -3)
+    assert synflow(nn.Sequential(first, norm, second), ONE, NO_LABELS, squared) == pytest.approx(math.log1p(12))
+
+
+def test_synflow_is_finite_where_single_precision_would_overflow() -> None:
+    assert synflow(line(*[1e10] * 6), ONE, NO_LABELS, squared) == pytest.approx(math.log(6e60))
+
+
+# ---- naswot, zen
+
+
+def test_naswot_is_the_log_determinant_of_the_agreements_of_relus() -> None:
+    x = torch.tensor([[1.0, -1, 1], [1, 1, -1]])  # codes 101 and 110 agree on one of three units
+    assert naswot(Function(torch.relu), x, NO_LABELS, loss) == pytest.approx(math.log(3 * 3 - 1 * 1), abs=1e-4)
+    assert naswot(Function(F.relu6), x, NO_LABELS, loss) == naswot(Function(torch.relu), x, NO_LABELS, loss)
+
+
+def test_examples_with_equal_codes_have_a_finite_naswot_score_below_others() -> None:
+    alike, apart = (naswot(Function(torch.relu), x, NO_LABELS, loss) for x in (torch.ones(2, 3), torch.eye(2)))
+    assert math.isfinite(alike) and alike < apart
+
+
+def test_zen_does_not_depend_on_the_weights_or_the_batch_and_grows_with_depth() -> None:
+    def deep(layers: int) -> nn.Module:
+        blocks = [[nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(inplace=True)] for _ in range(layers)]
+        return nn.Sequential(*[module for block in blocks for module in block])
+
+    def score(network: nn.Module, x: Tensor) -> float:
+        torch.manual_seed(0)
+        return zen(network, x, LABELS, loss)
+
+    network = deep(2)
+    before = score(network, images())
+    for parameter in network.parameters():
+        parameter.data.mul_(7)
+    assert score(network, 100 * images(seed=1)) == before
+    assert score(deep(1), images()) < before < score(deep(4), images())
+
+
+# ---- all
+
+
+TOKENS = torch.tensor([[1, 2], [3, 0]])
+
+
+@pytest.mark.parametrize(
+    ("proxy", "network", "x", "message"),
+    [
+        (snip, nn.Embedding(5, 2), TOKENS, "'snip' needs convolutions or linear layers, .*; use 'grad-norm'"),
+        (grasp, nn.Embedding(5, 2), TOKENS, "'grasp' needs convolutions or linear layers"),
+        (fisher, nn.Embedding(5, 2), TOKENS, "'fisher' needs convolutions or linear layers"),
+        (synflow, nn.Embedding(5, 2), TOKENS, "'synflow' needs an input of ones, and token ids have none; use"),
+        (synflow, nn.LayerNorm(2), torch.ones(2, 2), "'synflow' needs a network without layer norms, .*; use 'snip'"),
+        (naswot, nn.Linear(2, 2), torch.ones(2, 2), "'naswot' needs ReLUs, .*; use 'jacobian' or 'grad-norm'"),
+        (zen, nn.Embedding(5, 2), TOKENS, "'zen' needs normal inputs, and token ids have none; use 'grad-norm'"),
+        (zen, nn.Linear(2, 2), torch.ones(2, 2), "'zen' needs batch-norms, .*; use 'snip' or 'grad-norm'"),
+    ],
+)
+def test_a_network_that_a_score_is_not_for_is_refused_and_another_score_named(proxy, network, x, message) -> None:
+    with pytest.raises(HwnasError, match=message):
+        proxy(network, x, LABELS, loss)
+
+
+def test_attention_has_a_second_derivative_for_grasp() -> None:
+    space = hwnas.space("vit", resolution=8, embeddings=(8, 12), depths=(1, 2), heads=(1, 3), ratios=(1, 1.5))
+    x = torch.randn(6, *space.input_shape, generator=torch.Generator().manual_seed(0))
+    assert grasp(hwnas.Supernet(space).extract(space.largest()), x, LABELS, loss) != 0
 
 
 @pytest.mark.parametrize("proxy", MEASURES.values(), ids=MEASURES.keys())
-def test_gradients_that_parameters_hold_and_the_inputs_stay_as_they_are(proxy) -> None:
-    network, x = small_network(), images()
+def test_gradients_that_parameters_hold_the_weights_and_the_inputs_stay_as_they_are(proxy) -> None:
+    network, x = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), small_network()), images()
     F.cross_entropy(network(x), LABELS).backward()
-    before = [parameter.grad.clone() for parameter in network.parameters()]
-    score = proxy(network, x, LABELS, loss)
-    assert all(torch.equal(p.grad, was) for p, was in zip(network.parameters(), before, strict=True))
+    before = [(parameter.grad.clone(), parameter.detach().clone()) for parameter in network.parameters()]
+
+    def score() -> float:
+        torch.manual_seed(0)
+        return proxy(network, x, LABELS, loss)
+
+    first = score()
+    for parameter, (gradient, weights) in zip(network.parameters(), before, strict=True):
+        assert torch.equal(parameter.grad, gradient) and torch.equal(parameter, weights)
     assert not x.requires_grad and torch.equal(x, images())
-    assert proxy(network, x, LABELS, loss) == score and math.isfinite(score)
+    assert score() == first and math.isfinite(first)
 
 
 @pytest.mark.parametrize("proxy", MEASURES.values(), ids=MEASURES.keys())

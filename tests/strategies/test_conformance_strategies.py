@@ -15,6 +15,7 @@ from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.registry import STRATEGIES
+from hwnas.strategies.robot import Robot
 from hwnas.strategies.surrogate import Surrogate
 from hwnas.strategies.workshop import Workshop
 from hwnas.testing.problems import choices_of, steps
@@ -80,6 +81,11 @@ class TestLinas(LearningStrategySuite):
         return Linas(evaluations=evaluations, predictions=500)
 
 
+class TestRobot(StrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return Robot(evaluations=evaluations, scores="latency,size,energy", pool=60, weightings=5)
+
+
 SUITES = [
     TestRandomSearch,
     TestNsga2,
@@ -91,6 +97,7 @@ SUITES = [
     TestRecurrentController,
     TestGbdt,
     TestLinas,
+    TestRobot,
 ]
 
 
