@@ -21,6 +21,8 @@ from hwnas.runs.database import SEARCH, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.strategies.registry import load_strategy_class
 
+# The options of final training that a trained network depends on.
+HOW_FINAL: Final = tuple(name for name in option_names(FinalRequest) if name != "final_networks")
 # The options that may differ when a run goes on, whatever its strategy, and those that may not where the strategy trains weights.
 ALTERABLE: Final = ("device", *option_names(GoalRequest), *option_names(SourcesRequest), *option_names(FinalRequest))
 FIXED_BY_WEIGHTS: Final = ("budget_on",)
@@ -112,7 +114,7 @@ class Alteration:
             path.unlink(missing_ok=True)
         if self._changes("device"):
             database.forget_tests()  # the first device's precision decides what they are of
-        if self._changes(*option_names(FinalRequest)) or _first_metric(facts) != goal.first_metric.name:
+        if self._changes(*HOW_FINAL) or _first_metric(facts) != goal.first_metric.name:
             database.forget_final()  # the first metric decides which networks keep the weights of the search
             shutil.rmtree(run.final, ignore_errors=True)
             shutil.rmtree(run.path / "models", ignore_errors=True)

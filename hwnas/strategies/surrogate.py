@@ -44,7 +44,7 @@ class Surrogate:
     name: ClassVar[str] = "surrogate"
     trains_weights: ClassVar[bool] = False
 
-    evaluations: Evaluations = 200
+    evaluations: Evaluations = 100
     until_converged: Annotated[
         float,
         Field(

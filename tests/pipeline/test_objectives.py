@@ -260,6 +260,8 @@ def test_final_training_takes_few_networks_spread_over_the_front_and_goes_on_wit
         assert len(database.evaluations(FINAL)) == 3 < len(everything.front)
     ends = points(everything)[[points(everything)[:, 0].argmin(), points(everything)[:, 1].argmin()]]
     assert all((points(few) == end).all(axis=1).any() for end in ends)  # the smallest and the largest are among them
+    trained = {path: path.stat().st_mtime_ns for path in few.run.final.glob("*.safetensors")}
     more = resume(few.run.path, Silent(), {"final_networks": 4})
+    assert trained and {path: path.stat().st_mtime_ns for path in trained} == trained  # none is trained again
     assert {row.arch_id for row in few.front} < {row.arch_id for row in more.front}
     assert all(claim["holds"] for claim in check_claims(more.run.path))
