@@ -203,6 +203,12 @@ class Stages:
             self.run.write(self.run.read() | self._worth(deployment, front).describe())
             write_classes(deployment, front)
             rows = write_rows(deployment, front)
+        close = sum(row.within_noise for row in rows)
+        if close:
+            self.reporter.note(
+                f"{close} of {len(rows)} networks are within their budgets by less than the noise of a measurement (± in the "
+                f"table): `hwnas verify` measures them again"
+            )
         beaten = len(chosen) - len(rows)
         if beaten:
             self.reporter.note(
