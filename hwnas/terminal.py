@@ -207,8 +207,10 @@ def _fit_lines(report: Mapping[str, Any], interval: tuple[float, float]) -> Iter
         yield "repeat noise unknown: no network was measured twice"
     else:
         yield f"repeat noise {100 * report['repeat_noise']:.2f} %: how far two measurements of one network differ"
+    if "session_noise" in report:  # older predictors have none
+        yield f"session noise {100 * report['session_noise']:.2f} %: how far two sessions differ on all networks alike"
     low, high = (100 * (end - 1) for end in interval)
     yield (
-        f"interval {low:+.1f} % to {high:+.1f} %: promised for {100 * report['interval_coverage']:.0f} % of networks, "
+        f"interval {low:+.1f} % to {high:+.1f} %: meant for {100 * report['interval_coverage']:.0f} % of networks, "
         f"kept for {100 * report['covered']:.0f} % of the held-out ones"
     )

@@ -39,7 +39,7 @@ def test_a_report_of_little_says_what_is_not_known(capsys: pytest.CaptureFixture
     assert lines[-4:] == [
         "8 networks, each predicted by a fit to others",
         "repeat noise unknown: no network was measured twice",
-        "interval -3.0 % to +4.0 %: promised for 78 % of networks, kept for 75 % of the held-out ones",
+        "interval -3.0 % to +4.0 %: meant for 78 % of networks, kept for 75 % of the held-out ones",
         "predictor p.json",
     ]
 

@@ -65,7 +65,9 @@ def _of_the_front(run: RunFolder, budget_on: str, rows: list[FrontRow]) -> Itera
         for row in rows
         for latency in row.latencies
     )
-    yield _claim(f"all are within their budgets ({budget_on})", over == 0, f"{over} are over")
+    close = sum(row.within_noise for row in rows)
+    words = f"{over} are over, {close} within by less than the noise of a measurement"
+    yield _claim(f"all are within their budgets ({budget_on})", over == 0, words)
     errors = [abs(latency.error) for row in rows for latency in row.latencies if latency.error is not None]
     if errors:
         inside = sum(latency.in_interval for row in rows for latency in row.latencies if latency.error is not None)

@@ -17,6 +17,7 @@ from hwnas.predict.cold import cold_predictor
 from hwnas.predict.fit import fit
 from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
 from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.sessions import session_noise
 from hwnas.profiler.device import differences
 from hwnas.profiler.profile import operators_digest
 from hwnas.profiler.table import Row, Table, read_table, require_conditions
@@ -40,12 +41,14 @@ def measurements(table: Table, space: SearchSpace) -> Measurements:
         )
         for statistic in ("p10", "median", "p90")
     }
+    sessions = [[(row["reference_ms"], corrected_ms(row)) for row in rows] for rows in networks.values()]
     return Measurements(
         isolated={row["key"]: corrected_ms(row) for row in table.rows if row["kind"] == "operator"},
         rows_NC=space.encode(networks),
         networks_N=mean_ms.pop("p10"),
         other=mean_ms,
         repeat_noise=_repeat_noise([[corrected_ms(row) for row in rows] for rows in networks.values()]),
+        session_noise=session_noise(sessions),
         # The reference was the largest network of the space that was profiled.
         reference=reference_ms if table.space["fingerprint"] == space.fingerprint else None,
     )
@@ -57,14 +60,15 @@ def energies(table: Table, space: SearchSpace) -> Measurements:
     The reference's time says nothing of them: on a slower clock a call takes longer, and less power.
     """
     measured = [row for row in table.rows if "energy_mj" in row]
-    networks_mj = {
-        arch: [float(row["energy_mj"]) for row in rows] for arch, rows in _own_networks(measured, space).items()
-    }
+    networks = _own_networks(measured, space)
+    networks_mj = {arch: [float(row["energy_mj"]) for row in rows] for arch, rows in networks.items()}
+    sessions = [[(row["reference_ms"], float(row["energy_mj"])) for row in rows] for rows in networks.values()]
     return Measurements(
         isolated={row["key"]: row["energy_mj"] for row in measured if row["kind"] == "operator"},
         rows_NC=space.encode(networks_mj),
         networks_N=np.array([np.mean(found_mj) for found_mj in networks_mj.values()]),
         repeat_noise=_repeat_noise(networks_mj.values()),
+        session_noise=session_noise(sessions),
         cost=ENERGY,
     )
 

@@ -93,6 +93,7 @@ def _latency(
         measured_p90_ms=latencies.p90_ms if latencies else None,
         budget_ms=None if budget_ms == inf else budget_ms,
         within_budget=bool(met_ms),
+        within_noise=latencies is not None and cost.predictor.within_noise(judged_ms, budget_ms),
     )
 
 

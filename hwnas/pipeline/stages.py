@@ -213,6 +213,12 @@ class Stages:
             rows = write_rows(deployment, front)
         with self.run.stage("report"):
             write_reading(deployment)
+        close = sum(row.within_noise for row in rows)
+        if close:
+            self.reporter.note(
+                f"{close} of {len(rows)} networks are within their budgets by less than the noise of a measurement (± in the "
+                f"table): `hwnas verify` measures them again"
+            )
         beaten = len(chosen) - left_out - len(rows)
         if beaten:
             self.reporter.note(

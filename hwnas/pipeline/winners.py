@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -83,12 +84,16 @@ def _exported(run_path: Path, arch_id: str, batch: Batch | None) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """A row of the front, measured again on one device."""
+    """A row of the front, measured again on one device.
+
+    `within_noise` is True where the budget is nearer than the half width of a measurement, on either side.
+    """
 
     row: FrontRow
     latency: DeviceLatency
     timing: Timing
     within_budget: bool
+    within_noise: bool
 
     def describe(self) -> dict[str, Any]:
         """Returns what was predicted, what was measured then, and what is measured now; fit for JSON."""
@@ -102,6 +107,7 @@ class Verification:
             "measured_p90_ms": self.timing.p90_ms,
             "error": self.latency.predicted_ms / self.timing.p10_ms - 1,
             "within_budget": self.within_budget,
+            "within_noise": self.within_noise,
         }
 
 
@@ -147,15 +153,20 @@ class _Verifying:
         predictor = LatencyPredictor.load(self.run.predictor_of(LATENCY, target.name))
         session = timed_models(self.space, here, models, predictor, seed=self.request.seed, reporter=self.reporter)
         statistic = self.request.goal.budget_on
-        return [
-            Verification(
-                row=row,
-                latency=row.latency_of(name),
-                timing=timing,
-                within_budget=_is_within(timing.statistic_ms(statistic), row.latency_of(name).budget_ms),
+        verified = []
+        for row, timing in zip(rows, session.timings, strict=True):
+            latency, measured_ms = row.latency_of(name), timing.statistic_ms(statistic)
+            budget_ms = inf if latency.budget_ms is None else latency.budget_ms
+            verified.append(
+                Verification(
+                    row=row,
+                    latency=latency,
+                    timing=timing,
+                    within_budget=measured_ms <= budget_ms,
+                    within_noise=predictor.within_noise(measured_ms, budget_ms),
+                )
             )
-            for row, timing in zip(rows, session.timings, strict=True)
-        ]
+        return verified
 
     def _model(self, row: FrontRow, target: Target, here: Conditions) -> Model:
         path = _model(model_path(self.run, row.arch_id, target, self.targets), row.arch_id)
@@ -164,10 +175,6 @@ class _Verifying:
     def _network(self, row: FrontRow) -> Any:
         evaluation = Evaluation(self.space.arch(options_of(row, self.run.path)), tuple(row.stages.split(" > ")), {})
         return self.weights().networks(evaluation).network(evaluation.arch)
-
-
-def _is_within(measured_ms: float, budget_ms: float | None) -> bool:
-    return budget_ms is None or measured_ms <= budget_ms
 
 
 def _model(path: Path, arch_id: str) -> Path:

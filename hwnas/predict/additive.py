@@ -76,6 +76,13 @@ class AdditiveModel:
         result: FloatArray = np.sqrt(np.maximum(np.diag(self.relative_covariance(rows_NC)), 0.0))
         return result
 
+    def uncertainty(self, rows_NC: IntArray) -> FloatArray:
+        """Returns the standard deviation of a measurement around the prediction, relative to the prediction; shape (N,).
+
+        Raises PredictorError before any network.
+        """
+        return np.hypot(self.deviation(rows_NC), self.noise)
+
 
 def fit_additive(
     basis: Basis,

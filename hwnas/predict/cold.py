@@ -25,9 +25,10 @@ from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError
 from hwnas.predict.features import description
+from hwnas.predict.interval import Scale, cross_validation_interval, upper_ends
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor, identity_factors
-from hwnas.predict.report import COVERAGE, conformal_interval, cross_validated, held_out_report
+from hwnas.predict.report import cross_validated, held_out_report
 
 # Twice the number of rates that are learned.
 FEWEST_OPERATORS: Final = 10
@@ -71,12 +72,14 @@ def cold_predictor(
     isolated = estimated_costs(known, space.operators().values())
     held_out_N = _held_out(source, measurements, known)
     everything = np.arange(len(held_out_N))
+    scale = Scale(networks_N=np.ones(len(held_out_N)), session=measurements.session_noise)
     return LatencyPredictor(
         choices=space.choices,
         additive=_factors(space, isolated, _in_networks(source, measurements, everything)),
-        interval=conformal_interval(measurements.networks_N / held_out_N, COVERAGE),
+        interval=cross_validation_interval(measurements.networks_N / held_out_N, scale),
         statistics=measurements.statistics(),
-        report=held_out_report(source, measurements, held_out_N)
+        uppers=upper_ends(measurements, held_out_N, scale),
+        report=held_out_report(source, measurements, held_out_N, scale)
         | {"reference_ms": None, "cold": True, "source": source.name}
         | _what_is_new(space, known),
         conditions=dict(conditions),

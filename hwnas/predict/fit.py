@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.arrays import IntArray
+from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.predict.additive import LEAST, AdditiveModel, fit_additive, relative
 from hwnas.predict.basis import Basis
 from hwnas.predict.bayes import LogScales
 from hwnas.predict.features import space_basis
+from hwnas.predict.interval import Scale, cross_validation_interval, upper_ends
 from hwnas.predict.known import known_basis
 from hwnas.predict.measurements import FEWEST_AMONG_KNOWN, FEWEST_NETWORKS, Measurements
 from hwnas.predict.predictor import LatencyPredictor, identity_factors
-from hwnas.predict.report import COVERAGE, conformal_interval, cross_validated, held_out_report
+from hwnas.predict.report import cross_validated, held_out_report
 from hwnas.predict.trees import chosen_trees, fit_trees
 
 
@@ -41,7 +42,10 @@ def fit(
         return fit_additive(basis, space.columns, rows_NC[networks], cost_N[networks], believed)
 
     least = LEAST * cost_N.min()
-    held_out_N = cross_validated(lambda train, rest: additive(train).predict(rows_NC[rest]), len(rows_NC))
+    held_out_N, uncertainty_N = cross_validated(
+        lambda train, rest: _prediction(additive(train), rows_NC[rest]), len(rows_NC)
+    ).T
+    scale = Scale.of_uncertainty(uncertainty_N, measurements.session_noise)
     held_out_N = np.maximum(held_out_N, least)
     left_N = cost_N - held_out_N
     trees, added_N = chosen_trees(rows_NC, left_N, held_out_N)
@@ -50,15 +54,21 @@ def fit(
     return LatencyPredictor(
         choices=space.choices,
         additive=additive(np.arange(len(rows_NC))).factors,
-        interval=conformal_interval(cost_N / held_out_N, COVERAGE),
+        interval=cross_validation_interval(cost_N / held_out_N, scale),
         statistics=measurements.statistics(),
-        report=held_out_report(space, measurements, held_out_N) | {"trees": trees, "known_devices": len(known)},
+        uppers=upper_ends(measurements, held_out_N, scale),
+        report=held_out_report(space, measurements, held_out_N, scale) | {"trees": trees, "known_devices": len(known)},
         conditions=dict(conditions),
         space=space.describe(),
         identity=identity_factors(space),
         booster=booster,
         cost=measurements.cost,
     )
+
+
+def _prediction(model: AdditiveModel, rows_NC: IntArray) -> FloatArray:
+    """Returns the cost of each architecture, and the uncertainty relative to it; shape (N, 2)."""
+    return np.stack([model.predict(rows_NC), model.uncertainty(rows_NC)], axis=1)
 
 
 def _prior(

@@ -22,6 +22,12 @@ UNIT_OF: Final[Mapping[str, str]] = {LATENCY: "ms", ENERGY: "mJ"}
 # The statistic that is predicted.
 STATISTIC_OF: Final[Mapping[str, str]] = {LATENCY: "p10", ENERGY: "mean"}
 
+# The standard deviation of the relative difference between two sessions, where a table does not tell its own: the root mean
+# square of the shipped tables (`scripts/bench/coverage.py --spaces`), less their standard errors.
+SESSION_NOISE: Final = 0.01
+# The quantile of the normal distribution that leaves 5 % above.
+NORMAL_95: Final = 1.645
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Measurements:
@@ -29,7 +35,8 @@ class Measurements:
 
     `isolated` holds operators by key, `networks_N` the networks of `rows_NC` (option indices), and `other` further
     statistics of these networks by name (`median`, `p90`), (N,) each. `repeat_noise` is the mean relative difference
-    between two measurements of one network. `reference` is the cost of the network that is measured along with everything,
+    between two measurements of one network. `session_noise` is the standard deviation of the relative difference that all
+    networks have in common between two sessions. `reference` is the cost of the network that is measured along with everything,
     by which a later session can tell how far the device has drifted.
     """
 
@@ -38,6 +45,7 @@ class Measurements:
     networks_N: FloatArray
     other: Mapping[str, FloatArray] = field(default_factory=dict)
     repeat_noise: float | None = None
+    session_noise: float = SESSION_NOISE
     reference: float | None = None
     cost: str = LATENCY
 

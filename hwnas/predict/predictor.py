@@ -1,4 +1,4 @@
-"""The predictor of latency or energy: factors, held-out error, and a calibrated interval. Files are JSON.
+"""The predictor of latency or energy: factors, held-out error, and an interval. Files are JSON.
 
 Shapes: N architectures, C choices.
 """
@@ -22,7 +22,7 @@ from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.files import json_of, replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError, SpaceError
-from hwnas.predict.measurements import LATENCY, STATISTIC_OF, UNIT_OF
+from hwnas.predict.measurements import LATENCY, NORMAL_95, SESSION_NOISE, STATISTIC_OF, UNIT_OF
 from hwnas.predict.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
@@ -36,9 +36,11 @@ class LatencyPredictor:
     `cost` says which. The prediction is the sum of the `additive` factors and, where trees proved themselves on held-out
     networks, of a `booster` in XGBoost's own JSON over `choices`.
 
-    `interval` holds the factors from a prediction to the ends of its interval, which covers 90 % (fewer where few networks
-    were measured: `report["interval_coverage"]`). `statistics` holds, by name, the factors from a prediction to each
-    statistic that three in four networks stay below. `report` holds the errors on held-out networks; its `reference_ms`
+    `interval` holds the factors from a prediction to the ends of its interval, which is made to cover 90 % (fewer where few
+    networks were measured: `report["interval_coverage"]`; `predict/interval.py`). `uppers` holds, by statistic, the factors to
+    the upper end of its interval; files of earlier builds have none, and then it is the product of `interval` and
+    `statistics`. `statistics` holds, by name, the factors from a prediction to each statistic that three in four networks
+    stay below. `report` holds the errors on held-out networks; its `reference_ms`
     belongs to this very space's largest network. `provenance` names the measurements. `identity` names the operator of each
     cell of the factors, where it is known.
     """
@@ -54,6 +56,7 @@ class LatencyPredictor:
     identity: tuple[Factor, ...] = ()
     booster: Mapping[str, Any] | None = None
     cost: str = LATENCY
+    uppers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -108,7 +111,21 @@ class LatencyPredictor:
             raise PredictorError(
                 f"the predictor of {self.cost} has no statistic {statistic!r}; ask for {', '.join(self.statistics)}"
             )
-        return self.interval[1] * self.statistics[statistic]
+        return self.uppers.get(statistic, self.interval[1] * self.statistics[statistic])
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 90 % interval of one measurement, relative to it: how far another session may be from it.
+
+        The report's `repeat_noise` is the mean distance of two measurements, which is 2 / sqrt(pi) standard deviations of one
+        where these are normal.
+        """
+        noise = self.report.get("repeat_noise") or SESSION_NOISE
+        return NORMAL_95 * math.sqrt(math.pi) / 2 * float(noise)
+
+    def within_noise(self, measured_ms: float, bound_ms: float) -> bool:
+        """True where a measurement cannot tell if a network is within a bound: they are less than the half width apart."""
+        return abs(measured_ms - bound_ms) < self.half_width * measured_ms
 
     def breakdown(self, row_C: IntArray) -> dict[str, float]:
         """Returns the summands of one architecture's prediction by layer, in `unit`; all trees are one entry."""
@@ -144,6 +161,7 @@ class LatencyPredictor:
             additive=tuple(factors),
             interval=self.interval,
             statistics=self.statistics,
+            uppers=self.uppers,
             report=self.report if self.space == space.describe() else {**self.report, "reference_ms": None},
             conditions=self.conditions,
             provenance=self.provenance,
@@ -163,6 +181,7 @@ class LatencyPredictor:
             "report": dict(self.report),
             "interval": self.interval,
             "statistics": dict(self.statistics),
+            "uppers": dict(self.uppers),
             "choices": [asdict(choice) for choice in self.choices],
             "factors": [_factor_json(factor) for factor in self.additive],
             "booster": self.booster,
@@ -266,6 +285,9 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         raise ValueError(f"interval {low} to {high}")
     cost = content.get("cost", LATENCY)  # older files have none
     statistics = {name: float(ratio) for name, ratio in content["statistics"].items()}
+    uppers = {name: float(ratio) for name, ratio in content.get("uppers", {}).items()}  # older files have none
+    if not all(1 <= ratio < math.inf for ratio in uppers.values()):
+        raise ValueError(f"upper ends {uppers}")
     if STATISTIC_OF[cost] not in statistics:
         raise ValueError(f"no {STATISTIC_OF[cost]} of {cost}")
     _ = float(content["report"]["held_out"]["mape"])  # what predictors of other devices rely on
@@ -275,6 +297,7 @@ def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:
         identity=tuple(_factor(factor, sizes) for factor in content["identity"]),
         interval=(low, high),
         statistics=statistics,
+        uppers=uppers,
         report=dict(content["report"]),
         conditions=dict(content["conditions"]),
         provenance=dict(content["provenance"]),

@@ -13,17 +13,20 @@ from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.costs import layer_factors
 from hwnas.core.factors import total
 from hwnas.core.space import SearchSpace
+from hwnas.predict.interval import COVERAGE, Scale, coverage_across_folds
 from hwnas.predict.measurements import UNIT_OF, Measurements
 
 FOLDS: Final = 10
-COVERAGE: Final = 0.9
 
 
-def held_out_report(space: SearchSpace, measurements: Measurements, held_out_N: FloatArray) -> dict[str, Any]:
+def held_out_report(
+    space: SearchSpace, measurements: Measurements, held_out_N: FloatArray, scale: Scale
+) -> dict[str, Any]:
     """Returns the report that `hwnas fit` prints, from predictions by `cross_validated` fits. Fit for JSON.
 
     Points are in the networks' order. `interval_coverage` is the promised coverage, `covered` the share of networks inside
-    the intervals of the other folds. `reference_ms` is in the unit of the cost; files keep the name.
+    the intervals of the other folds. `session_noise` is the standard deviation of the relative difference between two sessions.
+    `reference_ms` is in the unit of the cost; files keep the name.
     """
     measured_N = measurements.networks_N
     count, unit = len(measured_N), UNIT_OF[measurements.cost].lower()
@@ -33,8 +36,9 @@ def held_out_report(space: SearchSpace, measurements: Measurements, held_out_N: 
         "held_out": errors(held_out_N, measured_N),
         "baselines": {name: errors(baseline_N, measured_N) for name, baseline_N in simpler.items()},
         "interval_coverage": min(COVERAGE, (count - 1) / (count + 1)),
-        "covered": cross_conformal_coverage(measured_N / held_out_N, COVERAGE),
+        "covered": coverage_across_folds(measured_N / held_out_N, scale, folds(count)),
         "repeat_noise": measurements.repeat_noise,
+        "session_noise": scale.session,
         "reference_ms": measurements.reference,
         "points": {f"predicted_{unit}": held_out_N.tolist(), f"measured_{unit}": measured_N.tolist()},
     }
@@ -70,11 +74,12 @@ def held_out_line(cost_N: FloatArray, measured_N: FloatArray) -> FloatArray:
 
 
 def cross_validated(fit_and_predict: Callable[[IntArray, IntArray], FloatArray], count: int) -> FloatArray:
-    """Returns each network's prediction by a fit that never saw the network; shape (count,)."""
-    result = np.empty(count)
+    """Returns each network's prediction by a fit that never saw the network; shape (count,), or (count, D) of D numbers each."""
+    order, predictions = [], []
     for train, rest in folds(count):
-        result[rest] = fit_and_predict(train, rest)
-    return result
+        order.append(rest)
+        predictions.append(fit_and_predict(train, rest))
+    return np.concatenate(predictions)[np.argsort(np.concatenate(order))]
 
 
 def folds(count: int) -> list[tuple[IntArray, IntArray]]:
@@ -97,27 +102,3 @@ def errors(predicted_N: FloatArray, measured_N: FloatArray) -> dict[str, float |
         "spearman": float(spearmanr(predicted_N, measured_N).statistic) if ordered else None,
         "kendall": float(kendalltau(predicted_N, measured_N).statistic) if ordered else None,
     }
-
-
-def conformal_interval(ratio_N: FloatArray, coverage: float) -> tuple[float, float]:
-    """Returns the ends of the interval of measured / predicted that covers a new network with probability `coverage`.
-
-    Split-conformal quantiles with the finite-sample correction (Angelopoulos and Bates 2021, section 1); both ends
-    include 1, so that the prediction itself is never outside its interval. Of fewer than 19 networks even the extremes
-    cover less: (N - 1) / (N + 1).
-    """
-    count = len(ratio_N)
-    tail = (1 - coverage) / 2
-    ordered = np.sort(ratio_N)
-    low = ordered[max(0, int(np.floor((count + 1) * tail)) - 1)]
-    high = ordered[min(count - 1, int(np.ceil((count + 1) * (1 - tail))) - 1)]
-    return min(1.0, float(low)), max(1.0, float(high))
-
-
-def cross_conformal_coverage(ratio_N: FloatArray, coverage: float) -> float:
-    """Returns the share of networks inside the `conformal_interval` of the other folds' measured / predicted."""
-    inside = 0
-    for others, fold in folds(len(ratio_N)):
-        low, high = conformal_interval(ratio_N[others], coverage)
-        inside += int(np.count_nonzero((low <= ratio_N[fold]) & (ratio_N[fold] <= high)))
-    return inside / len(ratio_N)

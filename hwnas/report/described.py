@@ -14,7 +14,10 @@ def described(point: FrontRow, metrics: Sequence[Metric]) -> list[str]:
     for latency in point.latencies:
         lines += _latency_lines(latency, f" on {latency.device}" if len(point.latencies) > 1 else "")
     lines.append(", ".join(_cost_text(column, value) for column, value in point.costs.items()))
-    return [*(line for line in lines if line), f"within budget: {'yes' if point.within_budget else 'no'}", point.stages]
+    verdict = "yes" if point.within_budget else "no"
+    if point.within_noise:
+        verdict += ", by less than the noise of a measurement"
+    return [*(line for line in lines if line), f"within budget: {verdict}", point.stages]
 
 
 def _latency_lines(latency: DeviceLatency, on: str) -> list[str]:

@@ -102,7 +102,9 @@ def _device(latencies: Sequence[DeviceLatency], several: bool) -> list[_Column]:
 def _verdict(latency: DeviceLatency) -> str:
     if latency.budget_ms is None:
         return ""
-    return "yes" if latency.within_budget else "NO"
+    if not latency.within_budget:
+        return "NO"
+    return "yes ±" if latency.within_noise else "yes"
 
 
 def _cost(rows: Sequence[FrontRow], column: str, needed: bool) -> _Column:

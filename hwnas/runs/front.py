@@ -27,7 +27,8 @@ class DeviceLatency:
     """Latencies of one model on one device, in milliseconds. `measured_ms` is the p10, `budget_ms` of the budget's statistic.
 
     Measurements are None where the device was not at hand; `within_budget` then holds the upper end of the interval against
-    the budget. Without a budget, which is None then, every model is within it.
+    the budget. Without a budget, which is None then, every model is within it. `within_noise` is True where the measurement
+    is nearer to the budget than another one may be to it: then another session may find the model over it.
     """
 
     device: str
@@ -39,6 +40,7 @@ class DeviceLatency:
     measured_p90_ms: float | None
     within_budget: bool
     budget_ms: float | None
+    within_noise: bool = False
 
     @property
     def latency_ms(self) -> float:
@@ -57,6 +59,7 @@ class DeviceLatency:
 
 
 _TIMES: Final = tuple(one.name for one in fields(DeviceLatency) if one.name != "device")
+_LATER: Final = "within_noise"  # files of earlier builds have no such column
 
 
 @final
@@ -126,6 +129,11 @@ class FrontRow:
     def within_budget(self) -> bool:
         """True where the model is within the budgets of all devices; the column of that name is of the first device."""
         return all(latency.within_budget for latency in self.latencies)
+
+    @property
+    def within_noise(self) -> bool:
+        """True where a measurement on any device cannot tell if the model is within the budget."""
+        return any(latency.within_noise for latency in self.latencies)
 
     @property
     def latency_ms(self) -> float:
@@ -244,7 +252,7 @@ def _require(columns: Sequence[str]) -> None:
     found = set(columns)
     devices = {name.partition("@")[2] for name in columns if "@" in name and name.partition("@")[0] in _TIMES}
     for name in (*_WORDS, *_TIMES, *(f"{name}@{device}" for device in sorted(devices) for name in _TIMES)):
-        if name not in found:
+        if name not in found and name.partition("@")[0] != _LATER:
             raise ValueError(f"no column {name}")
     if not any(name.endswith("_val") for name in columns):
         raise ValueError("no column of a metric on the validation split")
@@ -276,7 +284,8 @@ def _row(line: Mapping[str, str], devices: Iterable[str], costs: Iterable[str]) 
 
 
 def _latency(line: Mapping[str, str], device: str, end: str) -> DeviceLatency:
-    cells = {name: _PARSE[str(_TYPES[name])](line[f"{name}{end}"]) for name in _TIMES}
+    known = [name for name in _TIMES if f"{name}{end}" in line]
+    cells = {name: _PARSE[str(_TYPES[name])](line[f"{name}{end}"]) for name in known}
     return DeviceLatency(device=device, **cells)
 
 

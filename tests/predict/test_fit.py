@@ -20,7 +20,7 @@ CALIBRATIONS = 12
 @pytest.fixture(scope="module")
 def calibrated(tiny_space, measured) -> list[LatencyPredictor]:
     """Of other networks each."""
-    return [fit(tiny_space, measured(60, 0.01, seed), {}) for seed in range(CALIBRATIONS)]
+    return [fit(tiny_space, replace(measured(60, 0.01, seed), session_noise=0.0), {}) for seed in range(CALIBRATIONS)]
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,13 @@ def coverage(predictor: LatencyPredictor, rows: np.ndarray, measured_ms: np.ndar
     return float(np.mean((low <= ratio) & (ratio <= high)))
 
 
-# Nine in ten on average over calibrations; a single one of 60 networks scatters by 4 %, the mean of 12 by 1.2 %.
+# Nine in ten on average over calibrations, and more, because the interval is for networks that the predictor is uncertain
+# about; a single calibration by 60 networks scatters by 4 %, the mean of 12 by 1.2 %.
 def test_intervals_cover_networks_that_were_never_measured(tiny_space, calibrated, true_ms) -> None:
     rows = tiny_space.sample_rows(np.random.default_rng(99), 500)
     true_N, rng = true_ms(rows), np.random.default_rng(1_000)
     covered = [coverage(predictor, rows, true_N * rng.lognormal(0, 0.01, len(rows))) for predictor in calibrated]
-    assert 0.85 <= np.mean(covered) <= 0.95
+    assert 0.89 <= np.mean(covered) <= 0.98
     assert all(high - low < 0.08 for low, high in (predictor.interval for predictor in calibrated))
 
 
@@ -94,7 +95,23 @@ def test_intervals_cover_networks_of_a_real_device_that_were_never_measured(benc
         train, rest = np.split(np.random.default_rng(seed).permutation(len(rows))[:1060], [60])
         measurements = Measurements(isolated={}, rows_NC=rows[train], networks_N=latency_ms[train])
         covered.append(coverage(fit(table.space, measurements, {}), rows[rest], latency_ms[rest]))
-    assert 0.85 <= np.mean(covered) <= 0.95
+    assert 0.89 <= np.mean(covered) <= 0.98
+
+
+def test_intervals_cover_another_session(tiny_space, measured, true_ms) -> None:
+    """Its networks are all slower or faster, by what two sessions differ."""
+    rows = tiny_space.sample_rows(np.random.default_rng(99), 300)
+    true_N, rng = true_ms(rows), np.random.default_rng(1_000)
+    covered = {}
+    for session_noise in (0.0, 0.02):
+        predictor = fit(tiny_space, replace(measured(60, 0.01), session_noise=session_noise), {})
+        low, high = predictor.interval
+        drift_S1, noise_SN = rng.normal(0, 0.02, (1_000, 1)), rng.normal(0, 0.01, (1_000, len(rows)))
+        ratio_SN = true_N / predictor.predict_ms(rows) * np.exp(drift_S1 + noise_SN)
+        covered[session_noise] = ((low <= ratio_SN) & (ratio_SN <= high)).mean(axis=1)
+    standard_error = np.std(covered[0.02]) / np.sqrt(1_000)
+    assert np.mean(covered[0.0]) < 0.8
+    assert np.mean(covered[0.02]) > 0.9 - 3 * standard_error
 
 
 def test_networks_slower_than_predicted_move_the_upper_end_only(tiny_space, measured) -> None:
@@ -126,7 +143,7 @@ def test_the_points_of_a_report_are_the_held_out_predictions_of_the_networks_in_
 
 
 def test_the_interval_kept_what_it_promises_on_held_out_networks(calibrated) -> None:
-    assert np.mean([predictor.report["covered"] for predictor in calibrated]) == pytest.approx(0.92, abs=0.03)
+    assert np.mean([predictor.report["covered"] for predictor in calibrated]) == pytest.approx(0.94, abs=0.04)
 
 
 def test_networks_that_all_take_the_same_time_are_fitted_and_stored_as_valid_json(

@@ -81,7 +81,7 @@ def test_a_saved_predictor_is_read_back_exactly(any_predictor, tmp_path, rows) -
     any_predictor.save(tmp_path / "predictor.json")
     again = LatencyPredictor.load(tmp_path / "predictor.json")
     assert np.array_equal(again.predict_ms(rows), any_predictor.predict_ms(rows))
-    for name in ("choices", "interval", "statistics", "report", "conditions", "space", "booster"):
+    for name in ("choices", "interval", "statistics", "uppers", "report", "conditions", "space", "booster"):
         assert getattr(again, name) == getattr(any_predictor, name), name
     for one, other in zip(again.factors, any_predictor.factors, strict=True):
         assert (one.name, one.scope) == (other.name, other.scope)
@@ -168,6 +168,7 @@ def _replace_somewhere(value: Any, data: st.DataObject) -> None:
         ({"choices": [{"name": "a", "options": [], "when": []}]}, r"damaged \(SpaceError: choice 'a' has no options"),
         ({"interval": [0.9]}, r"damaged \(ValueError: not enough values to unpack"),
         ({"statistics": 3}, r"damaged \(AttributeError: "),
+        ({"uppers": {"p90": 0.9}}, r"damaged \(ValueError: upper ends \{'p90': 0.9\}"),
         (
             {"factors": [{"name": "a", "scope": [], "values": [1.0]}]},
             r"damaged \(ValueError: factor a has shape \(1,\)",
@@ -322,9 +323,38 @@ def test_one_architecture_is_predicted_as_in_a_batch(any_predictor, rows) -> Non
     assert any_predictor.predict_ms(rows[:0]).shape == (0,)
 
 
-def test_the_upper_end_is_the_prediction_times_interval_and_statistic(predictor, rows) -> None:
+def test_a_measurement_cannot_tell_what_is_nearer_than_its_half_width(predictor) -> None:
+    noisy = replace(predictor, report={**predictor.report, "repeat_noise": 0.02})
+    assert noisy.half_width == pytest.approx(1.645 * 0.02 * np.sqrt(np.pi) / 2)
+    assert noisy.within_noise(1.0, 1.01) and noisy.within_noise(1.0, 0.99)
+    assert not noisy.within_noise(1.0, 1.05) and not noisy.within_noise(1.0, 0.95)
+    assert not noisy.within_noise(1.0, np.inf)
+    unknown = replace(predictor, report={**predictor.report, "repeat_noise": None})
+    assert 0 < unknown.half_width < noisy.half_width
+
+
+def test_half_of_a_measurements_interval_is_made_of_the_distance_of_two(predictor) -> None:
+    first, second = np.random.default_rng(0).normal(1, 0.01, (2, 100_000))
+    noisy = replace(predictor, report={**predictor.report, "repeat_noise": float(np.abs(first - second).mean())})
+    assert np.mean(np.abs(first - 1) < noisy.half_width) == pytest.approx(0.9, abs=0.005)
+
+
+def test_files_of_earlier_builds_have_the_upper_ends_that_they_had(predictor, rows, tmp_path) -> None:
+    path = tmp_path / "predictor.json"
+    predictor.save(path)
+    content = json.loads(path.read_text())
+    del content["uppers"]
+    path.write_text(json.dumps(content))
+    earlier = LatencyPredictor.load(path)
     for statistic, ratio in predictor.statistics.items():
         expected = predictor.predict_ms(rows) * predictor.interval[1] * ratio
+        assert earlier.upper(rows, statistic) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_upper_end_is_the_prediction_times_that_of_its_statistic(predictor, rows) -> None:
+    assert predictor.uppers["p10"] == predictor.interval[1]
+    for statistic in predictor.statistics:
+        expected = predictor.predict_ms(rows) * predictor.uppers[statistic]
         assert predictor.upper(rows, statistic) == pytest.approx(expected, rel=1e-12)
         assert (predictor.upper(rows, statistic) >= predictor.predict_ms(rows)).all()
 

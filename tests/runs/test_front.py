@@ -21,7 +21,7 @@ from hwnas.runs.front import METRIC_ENDS, DeviceLatency, FrontRow, options_of, r
 # Classification on one device: the contract that programs of others read.
 HEADER = (
     "arch_id,arch,loss_val,accuracy_val,accuracy_test,predicted_ms,interval_low_ms,interval_high_ms,measured_ms,"
-    "measured_median_ms,measured_p90_ms,within_budget,budget_ms,params,flops,model_mib,peak_mib,device,stages,onnx"
+    "measured_median_ms,measured_p90_ms,within_budget,budget_ms,within_noise,params,flops,model_mib,peak_mib,device,stages,onnx"
 )
 METRICS = {"loss_val": 0.5, "accuracy_val": 0.9, "accuracy_test": 0.8}
 
@@ -124,7 +124,7 @@ def test_every_column_of_a_row_is_an_attribute(rows: list[FrontRow]) -> None:
     for name, value in row.cells.items():
         written = "" if value is None else str(value)
         assert line[name] == written
-        if name != "within_budget":
+        if name not in ("within_budget", "within_noise"):
             assert getattr(row, name) == value
 
 
@@ -145,7 +145,7 @@ def test_further_devices_follow_the_first_under_their_names(tmp_path: Path) -> N
     with path.open(newline="") as file:
         (line,) = csv.DictReader(file)
     at = list(line).index("predicted_ms@amd-epyc")
-    assert list(line)[at - 1] == "budget_ms" and list(line)[at + 8] == "params"
+    assert list(line)[at - 1] == "within_noise" and list(line)[at + 9] == "params"
     assert (line["measured_ms@amd-epyc"], line["budget_ms@amd-epyc"], line["budget_ms"]) == ("", "", "0.5")
     assert read_front(path)[0].latency_of("latency@amd-epyc") == elsewhere
 
@@ -384,3 +384,20 @@ def test_a_damaged_architecture_is_named_with_the_path_of_its_run() -> None:
         RunError, match=r"^runs/x/front\.csv: the architecture of a is damaged .* --resume --out runs/x` "
     ):
         options_of(damaged, Path("runs/x"))
+
+
+def test_a_front_of_an_earlier_build_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "front.csv"
+    write_front(path, [front_row(), front_row(0.4)])
+    lines = [
+        line.split(",") for line in path.read_text().replace('"{""kernel"":3,""name"":""a, b""}"', "{}").splitlines()
+    ]
+    place = lines[0].index("within_noise")
+    path.write_text("\n".join(",".join(cells[:place] + cells[place + 1 :]) for cells in lines) + "\n")
+    assert [row.within_noise for row in read_front(path)] == [False, False]
+
+
+@pytest.mark.parametrize("verdicts", [[True], [False], [False, True], [False, False]])
+def test_a_row_is_within_the_noise_where_it_is_on_any_device(verdicts: list[bool]) -> None:
+    latencies = tuple(latency(device=f"device{i}", within_noise=verdict) for i, verdict in enumerate(verdicts))
+    assert front_row(latencies=latencies).within_noise == any(verdicts)
