@@ -79,7 +79,7 @@ def test_no_option_belongs_to_two_parts() -> None:
         (
             {"sampler": "gdas"},
             HwnasError,
-            "--sampler only applies to --strategy gradient; leave it out with --strategy nsga2",
+            "--sampler only applies to --strategy gradient; leave it out with --strategy surrogate",
         ),
         ({"strategy": "best"}, UnknownNameError, "unknown strategy 'best'; known: "),
         ({"nonsense": 1}, UnknownNameError, "unknown option 'nonsense'; known: "),
