@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-# Of every strategy's dataclass: an option that does not exist is an error.
+# The configuration of every strategy's dataclass: an option that does not exist is an error.
 STRICT: Final = ConfigDict(extra="forbid")
 
 Evaluations = Annotated[int, Field(ge=1, description="Architectures evaluated on the validation split.")]

@@ -149,7 +149,7 @@ class _Rewards:
 def _scaled(problem: Problem, names: Sequence[str], rows_NC: IntArray) -> FloatArray:
     """Returns the scores, each from 0 to 1 over the pool; shape (N, M). Raises UnknownNameError.
 
-    On NAS-Bench-201 logarithms or ranks in their place were worse for four and six scores (docs/searching.md).
+    On NAS-Bench-201 logarithms or ranks in their place were worse for four and six scores (docs/strategies.md).
     """
     for name in names:
         if name not in problem.costs:

@@ -1,4 +1,4 @@
-"""A model of the metrics chooses what to evaluate: loss factors first, and a Gaussian process for what no sum has.
+"""The strategy `surrogate`: a model of the metrics, loss factors and a Gaussian process, chooses what to evaluate.
 
 Shapes: N known architectures, M candidates, C choices, D objectives.
 """
@@ -83,13 +83,15 @@ def _earlier(problem: Problem) -> dict[bytes, FloatArray]:
     if problem.probe is None or rows_NC is None or not len(rows_NC):
         return {}
     points_ND = problem.points(rows_NC, problem.probe(rows_NC))
-    return dict(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
+    known = zip(rows_NC, points_ND, strict=True)
+    # Runs of earlier versions lack some metrics.
+    return {row_C.tobytes(): point_D for row_C, point_D in known if np.isfinite(point_D).all()}
 
 
 @final
 @dataclass(eq=False)
 class _Search:
-    """What was evaluated, now and earlier, what may be, and a model of each objective that is a metric.
+    """The evaluated architectures, the candidates, and a model of each objective that is a metric.
 
     `promise` is the gain that the last choice was expected to make, as a share of the front's hypervolume.
     """

@@ -1,6 +1,6 @@
 """Random search's hypervolume as a fit predicts it, against the hypervolume of a random search on the same supernet.
 
-    hwnas search --device amd-epyc --epochs 3 --evaluations 100 --limit-images 600 --final none --out runs/nsga2
+    hwnas search --strategy nsga2 --device amd-epyc --epochs 3 --evaluations 100 --limit-images 600 --final none --out runs/nsga2
     hwnas search --device amd-epyc --supernet runs/nsga2 --strategy random --evaluations 100 --limit-images 600 --final none \
         --out runs/random
     python scripts/bench/random_predicted.py runs/nsga2 runs/random

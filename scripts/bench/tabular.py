@@ -1,4 +1,4 @@
-"""Every strategy against the true front of a tabular benchmark, in seconds.
+"""NSGA-II, evolution, local search, GBDT-NAS, LINAS and random search against the true front of a tabular benchmark.
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/tabular.py nasbench201 --devices titanx_256 edgegpu
 

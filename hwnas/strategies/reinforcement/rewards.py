@@ -78,7 +78,9 @@ def rewards_of(problem: Problem, kind: Literal["soft", "hard"], points_ND: Float
     low_K, high_K = costs_NK.min(axis=0), costs_NK.max(axis=0)
     span_K = np.where(high_K > low_K, high_K - low_K, 1.0)
     shift_K = np.where(low_K > 0, 0.0, SMALLEST * span_K - low_K)
-    bounds = {limit.cost.name: limit.bound for limit in problem.limits}
+    bounds: dict[str, float] = {}
+    for limit in problem.limits:
+        bounds[limit.cost.name] = min(bounds.get(limit.cost.name, np.inf), limit.bound)
     bound_K = np.array([bounds.get(name, np.nan) for name in names])
     target_AK, factor_AK = _spread(kind, bound_K, low_K, high_K)
     below, above = EXPONENTS[kind]

@@ -23,12 +23,19 @@ from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.registry import STRATEGIES, load_strategy_class
 
 NEAR = (0.99, 0.999)
+# Strategies that need a supernet, or zero-cost scores, which tables lack.
+GRADIENT = ("gradient",)
+SCORED = ("robot",)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", choices=BENCHMARKS)
-    usual = [name for name, strategy in STRATEGIES.items() if not strategy.trains_weights and name != "gradient"]
+    usual = [
+        name
+        for name, strategy in STRATEGIES.items()
+        if not strategy.trains_weights and name not in (*GRADIENT, *SCORED)
+    ]
     parser.add_argument("--strategies", nargs="+", default=usual)
     parser.add_argument("--devices", nargs="+")
     parser.add_argument("--accuracy", nargs="+", help="columns of the table; default: the one that searches see")
