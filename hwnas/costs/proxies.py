@@ -6,7 +6,7 @@ Higher measures promise better networks, so a `ProxyCost` is negated. Shapes: N 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class ProxyCost:
     `batch` holds inputs and labels, `loss` is the task's. Raises UnknownNameError for a measure that does not exist,
     HwnasError where a network's score is not finite.
     """
+
+    slow: ClassVar[bool] = True  # strategies ask for few architectures
 
     space: SearchSpace
     name: str

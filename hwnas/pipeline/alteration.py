@@ -121,7 +121,12 @@ class Alteration:
         if self._changes("device"):
             shutil.rmtree(run.path / "models", ignore_errors=True)
         known = self._expected(database, goal, space)
-        only_longer = set(self.differing) <= {"evaluations", *option_names(FinalRequest), *CHANGEABLE}
+        only_longer = set(self.differing) <= {
+            "evaluations",
+            "until_converged",
+            *option_names(FinalRequest),
+            *CHANGEABLE,
+        }
         earlier = {"request": facts["request"], "until": datetime.now(UTC).isoformat(timespec="seconds")}
         return {name: value for name, value in facts.items() if name not in OF_THE_SEARCH} | {
             "request": self.after.describe(),

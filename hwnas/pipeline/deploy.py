@@ -159,15 +159,15 @@ def undominated(job: Deployment, evaluations: Sequence[Evaluation]) -> list[Eval
 
 
 def thinned(job: Deployment, evaluations: Sequence[Evaluation], most: int) -> list[Evaluation]:
-    """Returns at most so many evaluations of a front, spread over it.
+    """Returns `most` evaluations of a front, spread over it; all where there are fewer.
 
-    The best of every objective, and of the first objective within every budget, stay in any case. Each further one is the
-    farthest from those that stay, in objectives scaled to 0..1 over the front.
+    The best of every objective, and of the first objective within every budget, stay in any case, even where these are more
+    than `most`. Each further one is the farthest from those that stay, in objectives scaled to 0..1 over the front.
     """
     if len(evaluations) <= most:
         return list(evaluations)
     measured = job.database.measurements()
-    points_ND = objective_points(job, evaluations, measured, "predicted")
+    points_ND = np.nan_to_num(objective_points(job, evaluations, measured, "predicted"), nan=np.finfo(float).max)
     scaled_ND = (points_ND - points_ND.min(axis=0)) / np.maximum(np.ptp(points_ND, axis=0), 1e-300)
     stay = points_ND.argmin(axis=0).tolist()
     for budget_ms in job.goal.budgets_ms:
@@ -175,8 +175,9 @@ def thinned(job: Deployment, evaluations: Sequence[Evaluation], most: int) -> li
         stay += [int(np.where(within_N, points_ND[:, 0], np.inf).argmin())] if within_N.any() else []
     stay = list(dict.fromkeys(stay))
     while len(stay) < most:
-        distance_NK = np.linalg.norm(scaled_ND[:, None] - scaled_ND[stay], axis=2)
-        stay.append(int(distance_NK.min(axis=1).argmax()))
+        distance_N = np.linalg.norm(scaled_ND[:, None] - scaled_ND[stay], axis=2).min(axis=1)
+        distance_N[stay] = -1.0
+        stay.append(int(distance_N.argmax()))
     return [evaluations[number] for number in sorted(stay)]
 
 

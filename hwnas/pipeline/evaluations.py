@@ -64,7 +64,7 @@ class Evaluations:
 
     def probed(self, before: Iterable[str]) -> list[str]:
         """Returns the ids of the architectures that no search asked for but to learn from them; `before` are earlier ones."""
-        return sorted({*before, *self.seen} - self.candidates)
+        return sorted({*before, *(self.seen.keys() - self.earlier.keys())} - self.candidates)
 
     def probe(self, rows_NC: IntArray, evaluator: Evaluator | None = None) -> Mapping[str, FloatArray]:
         """Returns the same metrics of architectures that are not candidates for the front."""

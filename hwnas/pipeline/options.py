@@ -41,7 +41,7 @@ class FinalRequest:
         int,
         Field(
             ge=1,
-            description="Networks that --final trains at most: the best of every budget and objective, and others spread over "
+            description="Networks that --final trains: the best of every budget and objective, and others spread over "
             "the front.",
         ),
     ] = 8

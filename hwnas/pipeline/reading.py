@@ -89,7 +89,12 @@ def importance_of_run(path: Path) -> Importance:
         name: LatencyPredictor.load(run.predictor_of(LATENCY, target.name)).for_space(space)
         for name, target in zip(latency_names(targets), targets, strict=True)
     }
-    return importance_of(run.read("title")["title"], fit, predictors, np.random.default_rng(0))
+    importance = importance_of(run.read("title")["title"], fit, predictors, np.random.default_rng(request.seed))
+    if not importance.effects:
+        raise RunError(
+            f"{path}: no choice is free in the networks that are drawn to compare options; free some choices"
+        )
+    return importance
 
 
 def write_reading(job: Deployment) -> None:
@@ -113,6 +118,9 @@ def write_reading(job: Deployment) -> None:
         return
     predictors = {name: cost.predictor for name, (_, cost) in job.latencies.items()}
     importance = importance_of(title, fits[job.goal.first_metric.name], predictors, np.random.default_rng(job.seed))
+    if not importance.effects:
+        job.reporter.note("importance of choices: no choice is free in the networks that are drawn to compare options")
+        return
     replace_file(job.run.importance, importance.csv())
     save_figure(draw_importance(importance), job.run.importance.with_suffix(".png"))
 

@@ -56,7 +56,7 @@ class Process:
     def predict(self, others: Inputs) -> tuple[FloatArray, FloatArray]:
         """Returns the mean and the standard deviation, with noise, of other architectures' targets; shape (M,) each.
 
-        Noise is what an architecture has of its own, which nothing known tells: it counts where targets have no error.
+        The noise is the part of a target that no feature explains, so it is part of the prediction although targets are exact.
         """
         covariance_NM = _covariance(self.known, others, self.logs_P)
         explained_NM = solve_triangular(self.lower_NN, covariance_NM, lower=True)

@@ -26,6 +26,8 @@ LISTED: Final = 20_000
 # Rows drawn at random, and the most neighbours that are compared at a time.
 DRAWN: Final = 512
 NEIGHBOURS: Final = 4096
+# Both where an objective or a limit is slow.
+DRAWN_SLOWLY: Final = 48
 # Rows that costs without factors are fitted to.
 FITTED: Final = 256
 # Steps of local search from the best candidates, and how many are the best.
@@ -56,7 +58,7 @@ class Candidates:
     def listed(self) -> IntArray | None:
         """All feasible rows (N, C) of a small space, None for a large one."""
         space = self.problem.space
-        if math.prod(len(choice.options) for choice in space.choices) > LISTED:
+        if self._slow or math.prod(len(choice.options) for choice in space.choices) > LISTED:
             return None
         rows_NC = all_rows(space)
         return rows_NC[self.problem.violation(rows_NC) <= 0]
@@ -71,7 +73,13 @@ class Candidates:
             space, half = self.problem.space, count // 2
             return np.concatenate([space.spread_rows(self.rng, half), space.sample_rows(self.rng, count - half)])
 
-        return self.problem.feasible(draw, DRAWN, self.rng)
+        return self.problem.feasible(draw, DRAWN_SLOWLY if self._slow else DRAWN, self.rng)
+
+    @cached_property
+    def _slow(self) -> bool:
+        """True where an objective or a limit builds every network that it is asked for, as zero-cost scores do."""
+        costs = [self.problem.costs.get(name) for name in self.problem.objectives]
+        return any(getattr(cost, "slow", False) for cost in [*costs, *(limit.cost for limit in self.problem.limits)])
 
     def unknown(self, known: Collection[bytes], starts_NC: IntArray, score: Score) -> IntArray:
         """Returns feasible rows, none of them known; shape (N, C).
@@ -81,7 +89,7 @@ class Candidates:
         if self.listed is not None:
             return _without(self.listed, known)
         found_NC = _without(self._feasible(np.concatenate([self.sample, self._around(starts_NC)])), known)
-        for _ in range(STEPS):
+        for _ in range(0 if self._slow else STEPS):
             if not len(found_NC):
                 break
             best_NC = found_NC[np.argsort(-score(found_NC), kind="stable")[:BEST]]
@@ -125,10 +133,11 @@ class Candidates:
         return [(name, float(self.rng.uniform(low, high))) for name, (low, high) in self._bounds.items()]
 
     def _around(self, rows_NC: IntArray) -> IntArray:
-        """Returns rows and their neighbours, at most so many."""
+        """Returns rows and their neighbours, at most `NEIGHBOURS`; at most `DRAWN_SLOWLY` where costs are slow."""
         near_NC = np.concatenate([rows_NC, *(neighbours(self.problem.space, row_C) for row_C in rows_NC)])
-        if len(near_NC) > NEIGHBOURS:
-            near_NC = near_NC[np.sort(self.rng.choice(len(near_NC), NEIGHBOURS, replace=False))]
+        most = DRAWN_SLOWLY if self._slow else NEIGHBOURS
+        if len(near_NC) > most:
+            near_NC = near_NC[np.sort(self.rng.choice(len(near_NC), most, replace=False))]
         return near_NC
 
     def _feasible(self, rows_NC: IntArray) -> IntArray:

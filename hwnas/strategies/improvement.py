@@ -62,7 +62,7 @@ def _drawn(front_ND: FloatArray, reference_D: FloatArray, beliefs: Beliefs) -> F
     normal_SD = qmc.MultivariateNormalQMC(np.zeros(len(reference_D)), seed=0).random(DRAWS)
     known = hypervolume(front_ND, reference_D)
     gain_M = np.zeros(len(beliefs.mean_MD))
-    for candidate in _promising(front_ND, beliefs):
+    for candidate in _promising(beliefs):
         points_SD = beliefs.mean_MD[candidate] + normal_SD * beliefs.deviation_MD[candidate]
         distinct_SD = points_SD if beliefs.deviation_MD[candidate].any() else points_SD[:1]
         volumes = [hypervolume(np.vstack([front_ND, point_D]), reference_D) for point_D in distinct_SD]
@@ -70,7 +70,7 @@ def _drawn(front_ND: FloatArray, reference_D: FloatArray, beliefs: Beliefs) -> F
     return gain_M
 
 
-def _promising(front_ND: FloatArray, beliefs: Beliefs) -> IntArray:
+def _promising(beliefs: Beliefs) -> IntArray:
     """Returns the candidates whose objectives, each a standard deviation better than its mean, are best: layers of fronts."""
     hopeful_MD = beliefs.mean_MD - beliefs.deviation_MD
     left = np.arange(len(hopeful_MD))

@@ -45,7 +45,7 @@ class LossFactors:
         The evidence decides how much features matter, so few networks give flat factors. Losses may be negative. Raises
         TrainingError for a loss that is not a number.
         """
-        if not np.isfinite(loss_N).all():
+        if not len(loss_N) or not np.isfinite(loss_N).all():
             raise TrainingError(
                 f"the losses {loss_N.tolist()} cannot be fitted; train again with a lower learning rate"
             )

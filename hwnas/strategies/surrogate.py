@@ -4,7 +4,7 @@ Shapes: N known architectures, M candidates, C choices, D objectives.
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, ClassVar, Final, final
 
 import numpy as np
@@ -30,6 +30,10 @@ START: Final = 6
 SINGLE: Final = 20
 # Scales are fitted anew when so many times as many architectures are known.
 GROWTH: Final = 1.1
+# Networks that a model is fitted to.
+MOST: Final = 1000
+# The reference point is farther than the highest cost by this share of the range, or the front's slow end would add nothing.
+BEYOND: Final = 0.1
 
 
 @final
@@ -64,28 +68,34 @@ class Surrogate:
         search = _Search(evaluated, Candidates(problem, rng), _earlier(problem))
         rows_NC = spread(problem, START, rng)
         rows_NC = rows_NC[[row_C.tobytes() not in search.earlier for row_C in rows_NC]]
-        if not len(rows_NC):
+        if not len(rows_NC) and search.earlier:
             rows_NC = search.chosen(1)
         while len(rows_NC):
             evaluated.add(rows_NC)
             rows_NC = search.chosen(max(1, len(evaluated.points) // SINGLE)) if evaluated.room else rows_NC[:0]
-            if len(rows_NC) and search.promise < self.until_converged:
+            if self.until_converged and len(rows_NC) and search.promise < self.until_converged:
                 workshop.reporter.note(
-                    f"converged after {len(evaluated.points)} evaluations: the next is expected to add "
-                    f"{search.promise:.2g} of the front's hypervolume"
+                    f"converged after {len(evaluated.points)} evaluations: the next is expected to add {search.promise:.2g} of "
+                    f"the front's hypervolume (--until-converged {self.until_converged}; 0 uses all evaluations)"
                 )
                 break
 
 
 def _earlier(problem: Problem) -> dict[bytes, FloatArray]:
-    """Returns the points (D,) of rows that the run has evaluated before; none where to probe them is not free."""
+    """Returns the points (D,) of rows that the run has evaluated before; none where to ask for them again is not free.
+
+    Feasible ones are asked for, so that they may be on the front; the others only teach the models.
+    """
     rows_NC = problem.earlier_NC
     if problem.probe is None or rows_NC is None or not len(rows_NC):
         return {}
-    points_ND = problem.points(rows_NC, problem.probe(rows_NC))
-    known = zip(rows_NC, points_ND, strict=True)
+    within_N = problem.violation(rows_NC) <= 0
+    known: dict[bytes, FloatArray] = {}
+    for part_NC, ask in ((rows_NC[within_N], problem.evaluate), (rows_NC[~within_N], problem.probe)):
+        points_ND = problem.points(part_NC, ask(part_NC)) if len(part_NC) else part_NC
+        known.update(zip((row_C.tobytes() for row_C in part_NC), points_ND, strict=True))
     # Runs of earlier versions lack some metrics.
-    return {row_C.tobytes(): point_D for row_C, point_D in known if np.isfinite(point_D).all()}
+    return {row: point_D for row, point_D in known.items() if np.isfinite(point_D).all()}
 
 
 @final
@@ -128,6 +138,9 @@ class _Search:
             return expected_improvement(front_ND, scale.reference_D, self._beliefs(rows_NC, scale))
 
         found_NC = self.candidates.unknown(known, starts_NC, gain)
+        if not len(found_NC):
+            space, rng = self.problem.space, self.candidates.rng
+            found_NC = self.problem.feasible(partial(space.sample_rows, rng), count, rng, known=known)
         beliefs = self._beliefs(found_NC, scale) if len(found_NC) else None
         volume, chosen = hypervolume(front_ND, scale.reference_D), list[int]()
         while beliefs is not None and len(chosen) < min(count, len(found_NC)):
@@ -186,7 +199,13 @@ class _Model:
     fitted: int = 0
 
     def learn(self, rows_NC: IntArray, target_N: FloatArray) -> None:
-        """Fits the factors, and the process to the same targets, beside what the factors say of each from the others."""
+        """Fits the factors, and the process with the factors' leave-one-out predictions as its trend.
+
+        Of more than `MOST` networks, as many are drawn: both fits are cubic in their number.
+        """
+        if len(rows_NC) > MOST:
+            kept_N = np.sort(np.random.default_rng(0).permutation(len(rows_NC))[:MOST])
+            rows_NC, target_N = rows_NC[kept_N], target_N[kept_N]
         self.factors = LossFactors.fit(self.features.space, rows_NC, target_N)
         self.centre = float(target_N.mean())
         trend_N = self.factors.held_out(target_N) - self.centre
@@ -225,7 +244,7 @@ class _Scale:
         typical_D = np.where(is_cost_D, np.ptp(costs_RD, axis=0), np.median(points_ND, axis=0) - least_D)
         typical_D = np.where(typical_D > 0, typical_D, np.maximum(np.ptp(points_ND, axis=0), 1e-12))
         one = cls(least_D, typical_D, is_cost_D, np.ones(len(least_D)))
-        worst_D = np.where(is_cost_D, 1.0, one.apply(points_ND).max(axis=0))
+        worst_D = np.where(is_cost_D, 1.0 + BEYOND, one.apply(points_ND).max(axis=0))
         return cls(least_D, typical_D, is_cost_D, worst_D + 1e-9)
 
     def apply(self, points_ND: FloatArray) -> FloatArray:

@@ -91,6 +91,20 @@ def test_another_budget_uses_what_was_evaluated_and_nothing_is_over_it(
     assert back.latency_budget_ms is None and reaches(back.front, finished.front, back)
 
 
+def test_what_a_surrogate_search_took_from_earlier_ones_stays_on_the_front(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    options = {name: value for name, value in QUICK.items() if name != "population"} | {"strategy": "surrogate"}
+    first = search(small_space, "digits", out=tmp_path / "run", **options)
+    within_ms = float(np.median([row.predicted_ms * board.upper_ratio("median") for row in first.front]))
+    tight = resume(first.run.path, Silent(), {"latency_budget": f"{within_ms}ms", "evaluations": 8})
+    kept = [row for row in first.front if row.predicted_ms * board.upper_ratio("median") <= within_ms]
+    assert kept and reaches(tight.front, tuple(kept), tight)
+    assert resume(first.run.path, Silent(), {}).front == tight.front
+    longer = resume(first.run.path, Silent(), {"evaluations": 12})
+    assert reaches(longer.front, tight.front, longer)
+
+
 def test_a_budget_that_cannot_be_met_leaves_the_run_as_it_was(finished: SearchResult) -> None:
     before = finished.run.read()["request"]
     with pytest.raises(BudgetError, match="cannot be met"):
