@@ -23,6 +23,16 @@ class Evaluated:
         """The number of rows that may still be evaluated."""
         return self.most - len(self.points)
 
+    @property
+    def rows(self) -> IntArray:
+        """The rows in the order of evaluation; shape (N, C)."""
+        return rows_of(list(self.points)).reshape(len(self.points), -1)
+
+    @property
+    def finite_points(self) -> FloatArray:
+        """The points, with an objective's worst finite value in place of one that is not finite; shape (N, D)."""
+        return finite(np.array(list(self.points.values())))
+
     def add(self, rows_NC: IntArray) -> None:
         """Evaluates the first rows, as many as there is room for, in one batch. The rows must be new and feasible."""
         rows_NC = rows_NC[: self.room]
@@ -39,3 +49,10 @@ class Evaluated:
 def rows_of(keys: list[bytes]) -> IntArray:
     """Returns the rows of one or more keys of `Evaluated.points`; shape (N, C)."""
     return np.array([np.frombuffer(key, dtype=np.int64) for key in keys])
+
+
+def finite(points_ND: FloatArray) -> FloatArray:
+    """Returns points with the worst finite value of an objective in place of one that is not finite; 0 where none is finite."""
+    finite_ND = np.isfinite(points_ND)
+    worst_D = np.max(points_ND, axis=0, where=finite_ND, initial=-np.inf)
+    return np.where(finite_ND, points_ND, np.where(np.isfinite(worst_D), worst_D, 0.0))

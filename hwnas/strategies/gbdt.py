@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.predict.trees import RegressionTrees
-from hwnas.strategies.learned import Evaluated, Fit, Predict, one_hot, predicted, search_in_rounds
+from hwnas.strategies.evaluated import Evaluated
+from hwnas.strategies.learned import Fit, Predict, one_hot, predicted, search_in_rounds
 from hwnas.strategies.options import STRICT, Evaluations, PerRound
 from hwnas.strategies.pareto import best
 from hwnas.strategies.problem import Problem

@@ -1,17 +1,17 @@
-"""The parts that strategies with predictors share: features, evaluated architectures, and problems with predicted metrics.
+"""The parts that strategies with predictors share: features, problems with predicted metrics, and rounds.
 
 Shapes: N architectures, C choices, F one-hot features (one per option of every choice), D objectives.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import final
 
 import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
+from hwnas.strategies.evaluated import Evaluated
 from hwnas.strategies.problem import Problem
 from hwnas.tasks.task import Metric
 
@@ -30,36 +30,6 @@ def one_hot(space: SearchSpace, rows_NC: IntArray) -> FloatArray:
     rows_NC = space.normalise(rows_NC)
     blocks = [np.eye(len(choice.options))[rows_NC[:, column]] for column, choice in enumerate(space.choices)]
     return np.concatenate(blocks, axis=1)
-
-
-@final
-@dataclass(kw_only=True)
-class Evaluated:
-    """The architectures that a strategy has evaluated, in order.
-
-    `points` maps the bytes of a row to its objectives (D,), all to be minimised.
-    """
-
-    problem: Problem
-    points: dict[bytes, FloatArray] = field(default_factory=dict)
-
-    def evaluate(self, rows_NC: IntArray) -> None:
-        """Evaluates rows that were not evaluated before, and adds them."""
-        points_ND = self.problem.points(rows_NC, self.problem.evaluate(rows_NC))
-        self.points.update(zip((row_C.tobytes() for row_C in rows_NC), points_ND, strict=True))
-
-    @property
-    def rows(self) -> IntArray:
-        """The rows in the order of their evaluation; shape (N, C)."""
-        return np.frombuffer(b"".join(self.points), dtype=np.int64).reshape(len(self.points), -1)
-
-    @property
-    def finite_points(self) -> FloatArray:
-        """The objectives of each row, with the worst finite value in place of one that is not finite; shape (N, D)."""
-        points_ND = np.array(list(self.points.values()))
-        finite_ND = np.isfinite(points_ND)
-        worst_D = np.max(points_ND, axis=0, where=finite_ND, initial=-np.inf)
-        return np.where(finite_ND, points_ND, np.where(np.isfinite(worst_D), worst_D, 0.0))
 
 
 def predicted(evaluated: Evaluated, fit: Fit, seed: int) -> Problem:
@@ -95,12 +65,12 @@ def search_in_rounds(
     `propose` returns new feasible rows, at most `per_round`. Random rows take their place where it returns none. Whole
     rounds are proposed, so that more evaluations begin with the same architectures.
     """
-    evaluated = Evaluated(problem=problem)
+    evaluated = Evaluated(problem, evaluations)
     draw = partial(problem.space.sample_rows, rng)
     rows_NC = problem.feasible(draw, per_round, rng)
     while len(rows_NC):
-        evaluated.evaluate(rows_NC[: evaluations - len(evaluated.points)])
-        if len(evaluated.points) >= evaluations:
+        evaluated.add(rows_NC)
+        if not evaluated.room:
             return
         rows_NC = propose(evaluated)
         if len(rows_NC) == 0:

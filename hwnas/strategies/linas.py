@@ -13,7 +13,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.strategies.learned import Evaluated, Predict, predicted, search_in_rounds
+from hwnas.strategies.evaluated import Evaluated
+from hwnas.strategies.learned import Predict, predicted, search_in_rounds
 from hwnas.strategies.options import STRICT, Evaluations, PerRound
 from hwnas.strategies.pareto import best
 from hwnas.strategies.problem import Problem

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as options
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 from hwnas.predict.process import Process, fit_process, known_process
 from hwnas.strategies.candidates import Candidates
-from hwnas.strategies.evaluated import Evaluated, rows_of
+from hwnas.strategies.evaluated import Evaluated, finite, rows_of
 from hwnas.strategies.improvement import Beliefs, expected_improvement
 from hwnas.strategies.loss_factors import LossFactors
 from hwnas.strategies.loss_features import LossFeatures
@@ -122,7 +122,7 @@ class _Search:
         After each one the front is taken to have the architecture's expected point.
         """
         known = {**self.earlier, **self.evaluated.points}
-        rows_NC, points_ND = rows_of(list(known)), _finite(np.array(list(known.values())))
+        rows_NC, points_ND = rows_of(list(known)), finite(np.array(list(known.values())))
         within_N = self.problem.violation(rows_NC) <= 0
         scale = _Scale.of(points_ND, self._costs(self.candidates.sample), self._is_cost)
         scaled_ND = scale.apply(points_ND)
@@ -253,12 +253,3 @@ class _Scale:
 
     def apply_costs(self, points_ND: FloatArray) -> FloatArray:
         return np.asarray((points_ND - self.least_D) / self.typical_D)
-
-
-def _finite(points_ND: FloatArray) -> FloatArray:
-    """Returns the points with the worst finite value of an objective where it is no number; 0 where none is."""
-    result = points_ND.astype(np.float64)
-    for column_N in result.T:
-        finite_N = np.isfinite(column_N)
-        column_N[~finite_N] = column_N[finite_N].max() if finite_N.any() else 0.0
-    return result

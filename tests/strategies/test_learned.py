@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hwnas.strategies.learned import Evaluated, Predict, one_hot, predicted
+from hwnas.strategies.evaluated import Evaluated
+from hwnas.strategies.learned import Predict, one_hot, predicted
 from hwnas.testing.problems import all_rows, choices_of, steps
 
 
@@ -30,10 +31,10 @@ def test_features_of_rows_that_are_one_network_are_equal() -> None:
 
 def test_what_was_evaluated_is_kept_in_order() -> None:
     recorder = steps(choices_of([4] * 5))
-    evaluated = Evaluated(problem=recorder.problem())
+    evaluated = Evaluated(most=1000, problem=recorder.problem())
     rows_NC = all_rows(recorder.space)[[70, 3, 500]]
     for part_NC in (rows_NC[:1], rows_NC[1:]):
-        evaluated.evaluate(part_NC)
+        evaluated.add(part_NC)
     assert np.array_equal(evaluated.rows, rows_NC)
     assert np.array_equal(evaluated.finite_points[:, 0], recorder.loss(rows_NC))
 
@@ -41,12 +42,12 @@ def test_what_was_evaluated_is_kept_in_order() -> None:
 def test_the_worst_value_stands_for_one_that_is_not_finite() -> None:
     recorder = steps(choices_of([4] * 5))
     recorder.loss = lambda rows_NC: np.array([1.0, np.nan, 3.0, np.inf])
-    evaluated = Evaluated(problem=recorder.problem())
-    evaluated.evaluate(all_rows(recorder.space)[:4])
+    evaluated = Evaluated(most=1000, problem=recorder.problem())
+    evaluated.add(all_rows(recorder.space)[:4])
     assert evaluated.finite_points[:, 0].tolist() == [1.0, 3.0, 3.0, 3.0]
     recorder.loss = lambda rows_NC: np.full(len(rows_NC), np.nan)
-    nothing = Evaluated(problem=recorder.problem())
-    nothing.evaluate(all_rows(recorder.space)[4:6])
+    nothing = Evaluated(most=1000, problem=recorder.problem())
+    nothing.add(all_rows(recorder.space)[4:6])
     assert nothing.finite_points[:, 0].tolist() == [0.0, 0.0]
 
 
@@ -54,9 +55,9 @@ def test_the_worst_value_stands_for_one_that_is_not_finite() -> None:
 def test_a_predicted_problem_minimises_predictions_and_has_exact_costs(metric: str) -> None:
     recorder = steps(choices_of([4] * 5))
     problem = recorder.problem((metric, "latency", "size"))
-    evaluated = Evaluated(problem=problem)
+    evaluated = Evaluated(most=1000, problem=problem)
     rows_NC = all_rows(recorder.space)
-    evaluated.evaluate(np.random.default_rng(0).permutation(rows_NC)[:60])
+    evaluated.add(np.random.default_rng(0).permutation(rows_NC)[:60])
     guess = predicted(evaluated, least_squares, 0)
     points_ND = guess.points(rows_NC, guess.evaluate(rows_NC))
     # The loss is a sum over choices, so a linear fit to enough architectures is exact.
