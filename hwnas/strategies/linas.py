@@ -52,7 +52,7 @@ class Linas:
 
     def _bred(self, rng: np.random.Generator, evaluated: Evaluated) -> IntArray:
         """Returns the new rows of the last population, filled up with the best predicted others; shape (N, C)."""
-        from hwnas.strategies.genetic import evolve, nsga2, unsga3
+        from hwnas.strategies.genetic import last_population, nsga2, unsga3
 
         seed, points = int(rng.integers(2**31)), dict[bytes, FloatArray]()
         guess = predicted(evaluated, ridge_or_svr, seed)
@@ -62,10 +62,10 @@ class Linas:
             points.update(zip((row_C.tobytes() for row_C in rows_NC), guess.points(rows_NC, metrics), strict=True))
             return metrics
 
-        population_NC = evolve(
+        population_NC = last_population(
             replace(guess, evaluate=evaluate),
             nsga2 if len(guess.objectives) <= 2 else unsga3,
-            evaluations=self.predictions,
+            generations=max(1, self.predictions // self.per_round),
             population=self.per_round,
             seed=seed,
         )
