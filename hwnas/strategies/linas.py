@@ -40,7 +40,7 @@ class Linas:
     evaluations: Evaluations = 200
     per_round: PerRound = 50
     predictions: Annotated[int, Field(ge=1, description="Architectures that are bred and predicted in each round.")] = (
-        10_000
+        5_000
     )
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
