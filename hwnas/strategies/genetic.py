@@ -30,6 +30,11 @@ PATIENCE: Final = 10
 # Stands for a metric that was not evaluated: pymoo sorts finite numbers only, and this one loses against every other.
 NOT_EVALUATED: Final = 1e9
 
+# More generations and evaluations than any search has.
+ENDLESS: Final = 10**9
+
+# From a problem, new feasible rows and the known points to the rows to evaluate.
+Worth = Callable[[Problem, IntArray, dict[bytes, FloatArray]], IntArray]
 # The number of objectives, the size of the population, and pymoo's operators, to one of pymoo's algorithms.
 Algorithm = Callable[..., Any]
 
@@ -56,28 +61,42 @@ def reference_directions(objectives: int, most: int) -> FloatArray:
     return np.asarray(get_reference_directions("das-dennis", objectives, n_partitions=partitions))
 
 
-def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, population: int, seed: int) -> IntArray:
+def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, population: int, seed: int) -> None:
     """Evaluates the feasible offspring of each generation in one batch, then draws at random where offspring run out.
 
     Infeasible offspring are never evaluated: their violation alone ranks them (constrained domination). Every second of the
-    offspring that only a record can save is not evaluated either: see `_worth_evaluating`. Returns the last population, which
-    may have infeasible rows, or no rows where nothing was bred; shape (N, C).
+    offspring that only a record can save is not evaluated either: see `_worth_evaluating`.
     """
     rng = np.random.default_rng(seed)
     start_NC = spread(problem, population, rng)
     known: dict[bytes, FloatArray] = {}
-    population_NC = start_NC[:0]
     if len(start_NC) == population and problem.space.size > evaluations:
         breeding = algorithm(len(problem.objectives), population, **_operators(problem, start_NC))
         _breed(problem, breeding, known, evaluations, seed)
-        population_NC = breeding.pop.get("X").astype(np.int64)
     else:  # all that is feasible is evaluated anyway
         _evaluate_new(problem, start_NC, known, evaluations)
     missing = evaluations - len(known)
     if missing:
         rest_NC = problem.feasible(partial(problem.space.sample_rows, rng), missing, rng, known=known)
         _evaluate_new(problem, rest_NC, known, missing)
-    return population_NC
+
+
+def last_population(
+    problem: Problem, algorithm: Algorithm, *, generations: int, population: int, seed: int
+) -> IntArray:
+    """Returns the population after so many generations, for problems whose evaluation is free; shape (N, C).
+
+    Every feasible offspring is evaluated. Breeding ends early where `PATIENCE` generations bring no new feasible
+    architecture. The population may have infeasible rows; where few rows are feasible, it is these.
+    """
+    start_NC = spread(problem, population, np.random.default_rng(seed))
+    known: dict[bytes, FloatArray] = {}
+    if len(start_NC) < population:
+        _evaluate_new(problem, start_NC, known, population)
+        return start_NC
+    breeding = algorithm(len(problem.objectives), population, **_operators(problem, start_NC))
+    _breed(problem, breeding, known, ENDLESS, seed, generations=generations, worth=_all)
+    return np.asarray(breeding.pop.get("X").astype(np.int64))
 
 
 def _operators(problem: Problem, start_NC: IntArray) -> dict[str, Any]:
@@ -91,19 +110,32 @@ def _operators(problem: Problem, start_NC: IntArray) -> dict[str, Any]:
     }
 
 
-def _breed(problem: Problem, breeding: Any, known: dict[bytes, FloatArray], evaluations: int, seed: int) -> None:
-    """Breeds generations until so many architectures are known, or no new ones are feasible for a while."""
+def _breed(
+    problem: Problem,
+    breeding: Any,
+    known: dict[bytes, FloatArray],
+    evaluations: int,
+    seed: int,
+    *,
+    generations: int = ENDLESS,
+    worth: Worth | None = None,
+) -> None:
+    """Breeds generations until so many architectures are known, or no new ones are feasible for a while.
+
+    `worth` chooses the new feasible offspring to evaluate; by default, `_worth_evaluating`.
+    """
+    worth = worth or _worth_evaluating
     last_C = np.array([len(choice.options) - 1 for choice in problem.space.choices])
     bounds = PymooProblem(n_var=len(last_C), n_obj=len(problem.objectives), n_ieq_constr=1, xl=0, xu=last_C, vtype=int)
-    breeding.setup(bounds, termination=("n_gen", 10**9), seed=seed, verbose=False)
+    breeding.setup(bounds, termination=("n_gen", generations), seed=seed, verbose=False)
     idle = 0
-    while len(known) < evaluations and idle < PATIENCE:
+    while len(known) < evaluations and idle < PATIENCE and breeding.has_next():
         offspring = breeding.ask()
         if offspring is None or len(offspring) == 0:
             break
         rows_NC = problem.space.normalise(offspring.get("X").astype(np.int64))
         violation_N = problem.violation(rows_NC)
-        feasible_NC = _worth_evaluating(problem, _unknown(rows_NC[violation_N <= 0], known), known)
+        feasible_NC = worth(problem, _unknown(rows_NC[violation_N <= 0], known), known)
         evaluated = _evaluate_new(problem, feasible_NC, known, evaluations - len(known))
         idle = 0 if evaluated else idle + 1
         static = StaticProblem(bounds, F=_told(problem, rows_NC, known), G=np.maximum(violation_N, 0.0)[:, None])
@@ -115,6 +147,11 @@ def _unknown(rows_NC: IntArray, known: dict[bytes, FloatArray]) -> IntArray:
     """Returns the rows that are not known, each once; shape (at most N, C)."""
     unknown = {row_C.tobytes(): row_C for row_C in rows_NC if row_C.tobytes() not in known}
     return np.array(list(unknown.values()), dtype=np.int64).reshape(-1, rows_NC.shape[1])
+
+
+def _all(problem: Problem, rows_NC: IntArray, known: dict[bytes, FloatArray]) -> IntArray:
+    """Returns all rows."""
+    return rows_NC
 
 
 def _worth_evaluating(problem: Problem, rows_NC: IntArray, known: dict[bytes, FloatArray]) -> IntArray:

@@ -41,7 +41,7 @@ class Linas:
     evaluations: Evaluations = 200
     per_round: PerRound = 50
     predictions: Annotated[int, Field(ge=1, description="Architectures that are bred and predicted in each round.")] = (
-        10_000
+        5_000
     )
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
@@ -53,7 +53,7 @@ class Linas:
 
     def _bred(self, rng: np.random.Generator, evaluated: Evaluated) -> IntArray:
         """Returns the new rows of the last population, filled up with the best predicted others; shape (N, C)."""
-        from hwnas.strategies.genetic import evolve, nsga2, unsga3
+        from hwnas.strategies.genetic import last_population, nsga2, unsga3
 
         seed, points = int(rng.integers(2**31)), dict[bytes, FloatArray]()
         guess = predicted(evaluated, ridge_or_svr, seed)
@@ -63,10 +63,10 @@ class Linas:
             points.update(zip((row_C.tobytes() for row_C in rows_NC), guess.points(rows_NC, metrics), strict=True))
             return metrics
 
-        population_NC = evolve(
+        population_NC = last_population(
             replace(guess, evaluate=evaluate),
             nsga2 if len(guess.objectives) <= 2 else unsga3,
-            evaluations=self.predictions,
+            generations=max(1, self.predictions // self.per_round),
             population=self.per_round,
             seed=seed,
         )

@@ -232,7 +232,7 @@ def test_a_row_that_the_space_does_not_allow_is_infeasible_by_at_least_one(every
         assert np.array_equal(violation[met] <= 0, few[met])
 
 
-@every_strategy
+@every_quick_strategy
 def test_no_strategy_asks_for_what_the_space_does_not_allow(search: type[Strategy]) -> None:
     problem = by_size()
     asked = asked_of(problem, search, 400)

@@ -57,3 +57,17 @@ def test_losses_that_are_no_numbers_do_not_end_a_search() -> None:
     recorder.loss = lambda rows_NC: np.where(rows_NC[:, 0] == 3, np.nan, loss(rows_NC))
     Linas(evaluations=80, per_round=40, predictions=400).search(recorder.problem(), Workshop(seed=0))
     assert len(recorder.asked) == 80
+
+
+def test_a_space_that_is_nearly_exhausted_ends_after_the_predictions_asked_for() -> None:
+    """Breeding goes on by generations, not until so many different architectures are predicted."""
+    recorder = steps(choices_of([4] * 6))
+    latency, predicted_rows = recorder.costs["latency"], []
+
+    def counted(rows_NC: np.ndarray) -> np.ndarray:
+        predicted_rows.append(len(rows_NC))
+        return latency(rows_NC)
+
+    recorder.costs = {**recorder.costs, "latency": counted}
+    Linas(evaluations=80, per_round=40, predictions=4000).search(recorder.problem(), Workshop(seed=0))
+    assert len(recorder.asked) == 80 and sum(predicted_rows) < 4 * 4000
