@@ -1,4 +1,4 @@
-"""What the evaluations of a run say beyond its front: the importance of choices, and hypervolume over evaluations.
+"""Reads the evaluations of a run: the importance of choices, and hypervolume over evaluations.
 
 Shapes: N architectures, C choices, D objectives.
 """
@@ -37,7 +37,7 @@ _POOL: Final = 4
 
 @final
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class SearchEvaluations:
     """The networks that a run has evaluated, in the order in which it did, with the weights of the search."""
 
     space: SearchSpace
@@ -74,7 +74,7 @@ def importance_of_run(path: Path) -> Importance:
     """
     run, request, space = reopen(path, {})
     with closing(RunDatabase.existing(run.database)) as database:
-        evaluated = Evaluated(space, database.evaluations(SEARCH))
+        evaluated = SearchEvaluations(space, database.evaluations(SEARCH))
     goal = read_goal(run)
     metric = next((one.metric for one in goal.objectives if one.metric is not None), goal.metrics[0])
     fit = evaluated.fit(metric)
@@ -102,7 +102,7 @@ def write_reading(job: Deployment) -> None:
     from hwnas.report.figures import save_figure
     from hwnas.report.run_figures import draw_hypervolume, draw_importance
 
-    evaluated, title = Evaluated(job.space, job.database.evaluations(SEARCH)), job.run.read("title")["title"]
+    evaluated, title = SearchEvaluations(job.space, job.database.evaluations(SEARCH)), job.run.read("title")["title"]
     fits: dict[str, MetricFit] = {}
     for metric in job.goal.metrics:
         if metric.name in job.goal.objectives or metric == job.goal.first_metric:
@@ -126,7 +126,7 @@ def write_reading(job: Deployment) -> None:
 
 
 def _hypervolume(
-    job: Deployment, evaluated: Evaluated, fits: Mapping[str, MetricFit], title: str
+    job: Deployment, evaluated: SearchEvaluations, fits: Mapping[str, MetricFit], title: str
 ) -> HypervolumePlot | None:
     """Returns the curves of what was evaluated within the limits, by the costs as predicted, and of random search.
 
@@ -161,7 +161,7 @@ def _hypervolume(
 
 
 def _random_pool(
-    job: Deployment, evaluated: Evaluated, fits: Mapping[str, MetricFit], count: int, rng: np.random.Generator
+    job: Deployment, evaluated: SearchEvaluations, fits: Mapping[str, MetricFit], count: int, rng: np.random.Generator
 ) -> tuple[IntArray, str]:
     """Returns random networks within the limits, and how good the fit of their metrics is; none, and why, where it cannot be."""
     goal, nothing_NC = job.goal, np.zeros((0, len(job.space.choices)), dtype=np.int64)

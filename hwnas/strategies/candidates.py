@@ -6,7 +6,7 @@ Shapes: N architectures, C choices.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, final
 
 import numpy as np
@@ -20,6 +20,7 @@ from hwnas.errors import BudgetError
 from hwnas.strategies.loss_factors import LossFactors
 from hwnas.strategies.neighbours import neighbours
 from hwnas.strategies.problem import Problem
+from hwnas.strategies.start import mixed_rows
 
 # Combinations of options up to which a space is listed whole.
 LISTED: Final = 20_000
@@ -69,10 +70,7 @@ class Candidates:
         if self.listed is not None:
             return self.listed
 
-        def draw(count: int) -> IntArray:
-            space, half = self.problem.space, count // 2
-            return np.concatenate([space.spread_rows(self.rng, half), space.sample_rows(self.rng, count - half)])
-
+        draw = partial(mixed_rows, self.problem.space, self.rng)
         return self.problem.feasible(draw, DRAWN_SLOWLY if self._slow else DRAWN, self.rng)
 
     @cached_property

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.predict.trees import RegressionTrees
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.evaluated import Evaluated
 from hwnas.strategies.learned import Fit, Predict, one_hot, predicted, search_in_rounds
 from hwnas.strategies.options import STRICT, Evaluations, PerRound
@@ -112,10 +113,9 @@ class _Rounds:
     def _whole(self) -> IntArray | None:
         """Every feasible architecture of a small space; None for a large one."""
         space = self.problem.space
-        sizes = [len(choice.options) for choice in space.choices]
-        if prod(sizes) > WHOLE:
+        if prod(len(choice.options) for choice in space.choices) > WHOLE:
             return None
-        rows_NC = np.unique(space.normalise(np.indices(sizes).reshape(len(sizes), -1).T), axis=0)
+        rows_NC = all_rows(space)
         return rows_NC[self.problem.violation(rows_NC) <= 0]
 
     def _draw(self, count: int) -> IntArray:

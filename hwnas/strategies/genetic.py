@@ -49,6 +49,11 @@ def unsga3(objectives: int, size: int, **operators: Any) -> Any:
     return UNSGA3(reference_directions(objectives, size), pop_size=size, **operators)
 
 
+def usual_algorithm(objectives: int) -> Algorithm:
+    """Returns NSGA-II for two objectives or fewer, U-NSGA-III for more."""
+    return nsga2 if objectives <= 2 else unsga3
+
+
 def reference_directions(objectives: int, most: int) -> FloatArray:
     """Returns evenly spread weights of the objectives (Das and Dennis 1998), at most so many; shape (R, D).
 

@@ -53,7 +53,7 @@ class Linas:
 
     def _bred(self, rng: np.random.Generator, evaluated: Evaluated) -> IntArray:
         """Returns the new rows of the last population, filled up with the best predicted others; shape (N, C)."""
-        from hwnas.strategies.genetic import last_population, nsga2, unsga3
+        from hwnas.strategies.genetic import last_population, usual_algorithm
 
         seed, points = int(rng.integers(2**31)), dict[bytes, FloatArray]()
         guess = predicted(evaluated, ridge_or_svr, seed)
@@ -65,7 +65,7 @@ class Linas:
 
         population_NC = last_population(
             replace(guess, evaluate=evaluate),
-            nsga2 if len(guess.objectives) <= 2 else unsga3,
+            usual_algorithm(len(guess.objectives)),
             generations=max(1, self.predictions // self.per_round),
             population=self.per_round,
             seed=seed,

@@ -26,7 +26,7 @@ class Nsga2:
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer, one batch per generation."""
-        from hwnas.strategies.genetic import evolve, nsga2, unsga3
+        from hwnas.strategies.genetic import evolve, usual_algorithm
 
-        algorithm = nsga2 if len(problem.objectives) <= 2 else unsga3
+        algorithm = usual_algorithm(len(problem.objectives))
         evolve(problem, algorithm, evaluations=self.evaluations, population=self.population, seed=workshop.seed)

@@ -28,7 +28,7 @@ def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
     start_NC = start_NC[problem.violation(start_NC) <= 0][:count]
     known = {row_C.tobytes() for row_C in start_NC}
     by_cost = any(name in problem.costs for name in problem.objectives)
-    draw = partial(_mixed if by_cost else _by_options, problem.space, rng)
+    draw = partial(mixed_rows if by_cost else _by_options, problem.space, rng)
     rows_NC = problem.feasible(draw, count - len(start_NC), rng, known=known)
     if by_cost and len(rows_NC) + len(start_NC) == count:
         more_NC = draw(POOL * count)
@@ -42,7 +42,7 @@ def _by_options(space: SearchSpace, rng: np.random.Generator, count: int) -> Int
     return space.spread_rows(rng, count)
 
 
-def _mixed(space: SearchSpace, rng: np.random.Generator, count: int) -> IntArray:
+def mixed_rows(space: SearchSpace, rng: np.random.Generator, count: int) -> IntArray:
     """Returns rows half of which spread from first to last options, and half have equally likely options; shape (count, C).
 
     Where options are ordered, the first half reaches the ends of a cost. Where they are not, the second half is the more varied.

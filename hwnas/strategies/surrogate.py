@@ -124,7 +124,7 @@ class _Search:
         known = {**self.earlier, **self.evaluated.points}
         rows_NC, points_ND = rows_of(list(known)), finite(np.array(list(known.values())))
         within_N = self.problem.violation(rows_NC) <= 0
-        scale = _Scale.of(points_ND, self._costs(self.candidates.sample), self._is_cost)
+        scale = _Scale.of(points_ND, self._sample_costs, self._is_cost)
         scaled_ND = scale.apply(points_ND)
         for column, name in enumerate(self.problem.objectives):
             if not self._is_cost[column]:
@@ -155,6 +155,10 @@ class _Search:
     @cached_property
     def features(self) -> LossFeatures:
         return LossFeatures(self.problem.space, self.candidates.sample)
+
+    @cached_property
+    def _sample_costs(self) -> FloatArray:
+        return self._costs(self.candidates.sample)
 
     @cached_property
     def _is_cost(self) -> BoolArray:

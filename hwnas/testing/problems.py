@@ -36,13 +36,6 @@ def choices_of(sizes: Iterable[int], *, conditional: bool = False, requires: Con
     return SearchSpace("synthetic", Choices(choices), Chain(()), (1,), 1, requires=requires)
 
 
-def all_rows(space: SearchSpace) -> IntArray:
-    """Returns every architecture of a small space once; shape (N, C)."""
-    sizes = [len(choice.options) for choice in space.choices]
-    rows_NC = np.unique(space.normalise(np.indices(sizes).reshape(len(sizes), -1).T), axis=0)
-    return rows_NC[space.meets_requirements(rows_NC)]
-
-
 @dataclass(kw_only=True)
 class Recorder:
     """A space with its true losses and costs, and the rows that were evaluated so far."""

@@ -19,11 +19,12 @@ from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.costs.cost import Limit
 from hwnas.costs.sizes import SizeCost
 from hwnas.evaluate.evaluator import Evaluator
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.pareto import hypervolume
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.workshop import Training, Workshop
-from hwnas.testing.problems import Recorder, all_rows, choices_of, steps, uneven
+from hwnas.testing.problems import Recorder, choices_of, steps, uneven
 
 OBJECTIVES: Final = {
     2: ("loss", "latency"),

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hwnas.strategies.candidates import Candidates
+from hwnas.strategies.candidates import Candidates, all_rows
 from hwnas.strategies.loss_factors import LossFactors
-from hwnas.testing.problems import all_rows, choices_of, steps
+from hwnas.testing.problems import choices_of, steps
 
 
 @pytest.mark.parametrize("sizes", [[3, 4, 2, 3], [4] * 9])

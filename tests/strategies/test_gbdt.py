@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.gbdt import Gbdt
 from hwnas.strategies.learned import Predict, one_hot
 from hwnas.strategies.workshop import Workshop
-from hwnas.testing.problems import Recorder, all_rows, choices_of, steps
+from hwnas.testing.problems import Recorder, choices_of, steps
 
 
 def truth(recorder: Recorder) -> object:

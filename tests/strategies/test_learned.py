@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.evaluated import Evaluated
 from hwnas.strategies.learned import Predict, one_hot, predicted
-from hwnas.testing.problems import all_rows, choices_of, steps
+from hwnas.testing.problems import choices_of, steps
 
 
 def least_squares(features_NF: np.ndarray, target_N: np.ndarray, seed: int) -> Predict:

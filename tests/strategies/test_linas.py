@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.learned import one_hot
 from hwnas.strategies.linas import Linas, ridge_or_svr
 from hwnas.strategies.workshop import Workshop
-from hwnas.testing.problems import all_rows, choices_of, steps
+from hwnas.testing.problems import choices_of, steps
 
 
 @pytest.mark.parametrize("kind", ["sum", "product"])

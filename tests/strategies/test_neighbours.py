@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.neighbours import mutated, neighbours
-from hwnas.testing.problems import all_rows, choices_of
+from hwnas.testing.problems import choices_of
 
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=5)
 

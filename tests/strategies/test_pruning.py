@@ -11,9 +11,10 @@ import pytest
 from hwnas.core.operations import tie
 from hwnas.core.space import SearchSpace
 from hwnas.predict.trees import RegressionTrees
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.learned import one_hot
 from hwnas.strategies.pruning import ORDERS, SHARE, Kept, first_order, pruned, second_order
-from hwnas.testing.problems import all_rows, choices_of
+from hwnas.testing.problems import choices_of
 
 every_order = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 

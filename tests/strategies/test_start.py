@@ -11,9 +11,10 @@ import pytest
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.costs.cost import Limit
 from hwnas.costs.function import FunctionCost
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.start import spread
-from hwnas.testing.problems import all_rows, choices_of, steps
+from hwnas.testing.problems import choices_of, steps
 
 SPACE = choices_of([4] * 8)
 

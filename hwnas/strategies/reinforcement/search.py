@@ -44,7 +44,7 @@ INFEASIBLE: Final = -1.0
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
+class EvaluatedDraws:
     """The points (D,) of evaluated rows by the rows' bytes, in order; at most `most`."""
 
     problem: Problem
@@ -80,7 +80,7 @@ class Evaluated:
 def control(problem: Problem, options: "Controller", workshop: Workshop) -> None:
     """Evaluates uniform draws, then what a policy draws that learns from every draw; the rest uniformly, if it runs dry."""
     rng = np.random.default_rng(workshop.seed)
-    evaluated = Evaluated(problem=problem, most=options.evaluations)
+    evaluated = EvaluatedDraws(problem=problem, most=options.evaluations)
     uniform_NC = evaluated.add_uniform(rng)
     if evaluated.left and len(uniform_NC) == UNIFORM:
         search = Search(problem, options, evaluated, uniform_NC, workshop.seed)
@@ -96,7 +96,7 @@ class Search:
     """A policy and its learner, which draw architectures until nothing is left or nothing new comes."""
 
     def __init__(
-        self, problem: Problem, options: "Controller", evaluated: Evaluated, uniform_NC: IntArray, seed: int
+        self, problem: Problem, options: "Controller", evaluated: EvaluatedDraws, uniform_NC: IntArray, seed: int
     ) -> None:
         self._problem, self._options, self._evaluated, self._uniform_NC = problem, options, evaluated, uniform_NC
         spread_NC = problem.space.spread_rows(np.random.default_rng(seed), RANGE)

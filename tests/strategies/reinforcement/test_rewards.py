@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwnas.strategies.candidates import all_rows
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.reinforcement.rewards import MULTIPLES, PLACES, Rewards, rewards_of
-from hwnas.testing.problems import all_rows, choices_of, steps
+from hwnas.testing.problems import choices_of, steps
 
 SPACE = choices_of([4] * 4)
 
