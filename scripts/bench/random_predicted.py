@@ -20,7 +20,7 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.factors import total
-from hwnas.pipeline.reading import Evaluated
+from hwnas.pipeline.reading import SearchEvaluations
 from hwnas.pipeline.request import reopen
 from hwnas.predict.additive import relative
 from hwnas.predict.predictor import LatencyPredictor
@@ -63,10 +63,10 @@ def main() -> None:
         print(f"{name:<10}", " ".join(f"{share:.2f}" for share in shares_RE.mean(axis=0)))
 
 
-def evaluated(path: Path) -> Evaluated:
+def evaluated(path: Path) -> SearchEvaluations:
     run, _, space = reopen(path, {})
     with closing(RunDatabase.existing(run.database)) as database:
-        return Evaluated(space, database.evaluations())
+        return SearchEvaluations(space, database.evaluations())
 
 
 def points(latency: LatencyPredictor, rows_NC: IntArray, loss_N: FloatArray) -> FloatArray:

@@ -182,15 +182,20 @@ def test_what_final_training_kept_by_another_metric_is_trained_anew(
 
 
 @pytest.mark.slow(reason="goes on with a copy of a run for every moment at which it may be killed")
-@pytest.mark.parametrize("options", [{"latency_budget": "80%"}, {"device": ("board", "cpu")}])
+@pytest.mark.parametrize("altered", ["budget", "device"])
 def test_a_run_that_is_killed_at_any_write_of_its_facts_comes_to_the_same_result(
     finished: SearchResult,
+    board: LatencyPredictor,
     small_predictor: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, Any],
+    altered: str,
 ) -> None:
-    options = options | ({"predictor": (str(small_predictor),)} if "device" in options else {})
+    within_ms = float(np.median([row.predicted_ms * board.upper_ratio("median") for row in finished.front]))
+    options: dict[str, Any] = {
+        "budget": {"latency_budget": f"{within_ms}ms"},
+        "device": {"device": ("board", "cpu"), "predictor": (str(small_predictor),)},
+    }[altered]
     whole = branch(finished.run.path, tmp_path / "whole", Silent(), options).run
     written, write = 0, RunFolder.write
 
