@@ -8,6 +8,7 @@ Shapes: N architectures, C choices, L layers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final, final
 
 import numpy as np
@@ -73,6 +74,11 @@ class _Paths:
     through_NL: FloatArray
     depth_N: FloatArray
 
+    def joined(self, other: "_Paths") -> "_Paths":
+        """Returns the paths of either, which end at the same place."""
+        depth_N = np.maximum(self.depth_N, other.depth_N)
+        return _Paths(self.count_N + other.count_N, self.through_NL + other.through_NL, depth_N)
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,10 +114,7 @@ class _PathFlow(Flow[_Paths]):
 
     def total(self, graph: str, source: _Paths, terms: Sequence[_Paths]) -> _Paths:
         none = _Paths(0 * source.count_N, 0 * source.through_NL, np.full_like(source.depth_N, -np.inf))
-        terms = [none, *terms]
-        count_N = np.sum([term.count_N for term in terms], axis=0)
-        through_NL = np.sum([term.through_NL for term in terms], axis=0)
-        return _Paths(count_N, through_NL, np.max([term.depth_N for term in terms], axis=0))
+        return reduce(_Paths.joined, terms, none)
 
     def _passed(self, layer: Layer, value: _Paths) -> _Paths:
         """Returns the paths that end behind the layer's operator."""

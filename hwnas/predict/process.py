@@ -77,7 +77,7 @@ def fit_process(known: Inputs, target_N: FloatArray, start_P: FloatArray | None 
     solution = minimize(
         _negative_evidence,
         prior_P if start_P is None else start_P,
-        (known, target_N, prior_P),
+        (known, target_N, prior_P, _alike(known, known)),
         jac=True,
         bounds=bounds,
         method="L-BFGS-B",
@@ -127,14 +127,17 @@ def _alike(some: Inputs, others: Inputs) -> FloatArray:
 
 
 def _negative_evidence(
-    logs_P: FloatArray, known: Inputs, target_N: FloatArray, prior_P: FloatArray
+    logs_P: FloatArray, known: Inputs, target_N: FloatArray, prior_P: FloatArray, alike_NN: FloatArray
 ) -> tuple[float, FloatArray]:
-    """Returns minus the log of marginal likelihood times prior, up to a constant, and its gradient (P,)."""
+    """Returns minus the log of marginal likelihood times prior, up to a constant, and its gradient (P,).
+
+    `alike_NN` is the kernel of options, which no scale changes.
+    """
     matern, options, trend, constant, noise = np.exp(2 * logs_P[-len(PARTS) :])
     scaled_NF, _, distance_NN = _distance(known, known, logs_P)
     decay_NN = np.exp(-SQRT5 * distance_NN)
     matern_NN = (1 + SQRT5 * distance_NN + 5 * distance_NN**2 / 3) * decay_NN
-    alike_NN, trend_NN = _alike(known, known), np.outer(known.trend_N, known.trend_N)
+    trend_NN = np.outer(known.trend_N, known.trend_N)
     covariance_NN = (
         matern * matern_NN + options * alike_NN + trend * trend_NN + constant + noise * np.eye(len(target_N))
     )

@@ -16,6 +16,8 @@ from hwnas.strategies.pareto import hypervolume, non_dominated
 # Draws of the objectives where no closed form is known, and the candidates that are compared by them.
 DRAWS: Final = 16
 COMPARED: Final = 64
+# Standard deviations by which a mean is worse than the front where the expected improvement is taken for 0.
+HOPELESS: Final = 30.0
 
 
 @final
@@ -53,8 +55,10 @@ def _staircase(front_ND: FloatArray, reference_D: FloatArray, beliefs: Beliefs, 
     for left, right, level in zip(edges, edges[1:], best, strict=False):
         width_M = np.maximum(0.0, min(right, end) - np.maximum(left, cost_M))
         score_M = (level - mean_M) / deviation_M
+        some = np.flatnonzero((width_M > 0) & (score_M > -HOPELESS))
+        score_M = score_M[some]
         density_M = np.exp(-0.5 * score_M**2) / np.sqrt(2 * np.pi)
-        gain_M += width_M * deviation_M * (score_M * ndtr(score_M) + density_M)
+        gain_M[some] += width_M[some] * deviation_M[some] * (score_M * ndtr(score_M) + density_M)
     return gain_M
 
 

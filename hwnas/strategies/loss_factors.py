@@ -23,6 +23,7 @@ from hwnas.predict.additive import AdditiveModel, fit_additive, relative
 from hwnas.predict.basis import Basis, Feature, Table
 from hwnas.predict.bayes import Posterior
 from hwnas.predict.features import space_tables
+from hwnas.strategies.threads import one_blas_thread
 
 
 @final
@@ -39,6 +40,7 @@ class LossFactors:
     unit: float
 
     @classmethod
+    @one_blas_thread
     def fit(cls, space: SearchSpace, rows_NC: IntArray, loss_N: FloatArray) -> "LossFactors":
         """Returns the factors that the losses of one evaluated network or more make likely; lower losses are better.
 

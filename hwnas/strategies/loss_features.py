@@ -3,8 +3,8 @@
 Shapes: N architectures, C choices, F features, R reference architectures.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, final
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
-from hwnas.core.structure import Structure, structure
+from hwnas.core.structure import structure
 from hwnas.predict.features import role_of
 from hwnas.predict.process import Inputs
 
@@ -36,41 +36,26 @@ class LossFeatures:
 
     def inputs(self, rows_NC: IntArray, trend_N: FloatArray) -> Inputs:
         """Returns features, used options and a trend, as a Gaussian process takes them."""
-        new = {row_C.tobytes(): row_C for row_C in rows_NC if row_C.tobytes() not in self._known}
+        known, keys = self._known, [row_C.tobytes() for row_C in rows_NC]
+        new = {key: row_C for key, row_C in zip(keys, rows_NC, strict=True) if key not in known.index}
         if new:
-            self._known.update(zip(new, self._computed(np.array(list(new.values()))), strict=True))
-        known = [self._known[row_C.tobytes()] for row_C in rows_NC]
-        features, used = zip(*known, strict=True) if known else ((), ())
-        count = len(self._scaling[0])
-        used_NC = np.array(used, dtype=np.int64).reshape(rows_NC.shape)
-        return Inputs(np.array(features, dtype=np.float64).reshape(len(rows_NC), count), used_NC, trend_N)
+            raw_NF, used_NC = self._raw(np.array(list(new.values())))
+            known.add(list(new), raw_NF, used_NC)
+        at_N = [known.index[key] for key in keys]
+        return Inputs(known.features_NF[at_N], known.used_NC[at_N], trend_N)
 
     @cached_property
-    def _known(self) -> dict[bytes, tuple[FloatArray, IntArray]]:
-        """The features and used options of rows that were asked for before: the same candidates are asked for again."""
-        return {}
+    def _known(self) -> "_Known":
+        """The features of the reference and of the rows that were asked for: the same candidates are asked for again."""
+        raw_RF, used_RC = self._raw(self.rows_RC)
+        scaling = _Scaling.of(raw_RF)
+        known = _Known(scaling, np.zeros((0, len(scaling.kept_F))), used_RC[:0])
+        known.add([row_C.tobytes() for row_C in self.rows_RC], raw_RF, used_RC)
+        return known
 
-    def _computed(self, rows_NC: IntArray) -> Iterator[tuple[FloatArray, IntArray]]:
-        """Yields the features (F,) and the used options (C,) of each row."""
-        built = structure(self.space, rows_NC)
-        mean_F, deviation_F, kept_F = self._scaling
-        features_NF = (self._raw(built, rows_NC)[:, kept_F] - mean_F) / deviation_F
-        return zip(features_NF, built.used_rows(self.space, rows_NC), strict=True)
-
-    @cached_property
-    def _scaling(self) -> tuple[FloatArray, FloatArray, IntArray]:
-        """The means, standard deviations and columns of the features that are kept."""
-        raw_RF = self._raw(structure(self.space, self.rows_RC), self.rows_RC)
-        mean_F, deviation_F = raw_RF.mean(axis=0), raw_RF.std(axis=0)
-        varied_F = np.flatnonzero(deviation_F > CONSTANT * np.maximum(1.0, np.abs(mean_F)))
-        scaled_RF = (raw_RF[:, varied_F] - mean_F[varied_F]) / deviation_F[varied_F]
-        _, first = np.unique(np.round(scaled_RF / EQUAL).astype(np.int64), axis=1, return_index=True)
-        kept_F = varied_F[np.sort(first)]
-        return mean_F[kept_F], deviation_F[kept_F], kept_F
-
-    def _raw(self, built: Structure, rows_NC: IntArray) -> FloatArray:
-        """Returns all features in their own units; shape (N, F)."""
-        space, columns = self.space, self.space.columns
+    def _raw(self, rows_NC: IntArray) -> tuple[FloatArray, IntArray]:
+        """Returns all features in their own units (N, F), and the used options (N, C)."""
+        space, columns, built = self.space, self.space.columns, structure(self.space, rows_NC)
         by_option: dict[tuple[str, str], FloatArray] = {}
         for number, layer in enumerate(space.layers):
             for name in layer.scope:
@@ -84,4 +69,45 @@ class LossFeatures:
             cells = [factor.at(rows_NC, columns) for factor in space.cost_factors(cost)]
             costs.append(np.log1p(np.sum(np.stack(cells, axis=1) * live_NL, axis=1)) if cells else 0 * built.depth_N)
         counted = [live_NL.sum(axis=1), built.depth_N, np.log1p(built.paths_N)]
-        return np.stack([*by_option.values(), *costs, *counted], axis=1)
+        raw_NF = np.stack([*by_option.values(), *costs, *counted], axis=1)
+        return raw_NF, built.used_rows(space, rows_NC)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaling:
+    """The columns of the features that are kept, with their means and standard deviations; shape (F,) each."""
+
+    kept_F: IntArray
+    mean_F: FloatArray
+    deviation_F: FloatArray
+
+    @classmethod
+    def of(cls, raw_RF: FloatArray) -> "_Scaling":
+        mean_F, deviation_F = raw_RF.mean(axis=0), raw_RF.std(axis=0)
+        varied_F = np.flatnonzero(deviation_F > CONSTANT * np.maximum(1.0, np.abs(mean_F)))
+        scaled_RF = (raw_RF[:, varied_F] - mean_F[varied_F]) / deviation_F[varied_F]
+        _, first = np.unique(np.round(scaled_RF / EQUAL).astype(np.int64), axis=1, return_index=True)
+        kept_F = varied_F[np.sort(first)]
+        return cls(kept_F, mean_F[kept_F], deviation_F[kept_F])
+
+    def apply(self, raw_NF: FloatArray) -> FloatArray:
+        return np.asarray((raw_NF[:, self.kept_F] - self.mean_F) / self.deviation_F)
+
+
+@final
+@dataclass(eq=False)
+class _Known:
+    """Scaled features (N, F) and used options (N, C) of rows; `index` has each row's place by its bytes."""
+
+    scaling: _Scaling
+    features_NF: FloatArray
+    used_NC: IntArray
+    index: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, rows_NC: Sequence[bytes], raw_NF: FloatArray, used_NC: IntArray) -> None:
+        """Adds rows, by their bytes."""
+        begin = len(self.used_NC)
+        self.index.update(zip(rows_NC, range(begin, begin + len(rows_NC)), strict=True))
+        self.features_NF = np.concatenate([self.features_NF, self.scaling.apply(raw_NF)])
+        self.used_NC = np.concatenate([self.used_NC, used_NC])

@@ -22,6 +22,7 @@ from hwnas.strategies.options import STRICT, Evaluations
 from hwnas.strategies.pareto import hypervolume, non_dominated
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.start import spread
+from hwnas.strategies.threads import one_blas_thread
 from hwnas.strategies.workshop import Workshop
 
 # Architectures spread over the costs before the first model.
@@ -116,6 +117,7 @@ class _Search:
     def problem(self) -> Problem:
         return self.evaluated.problem
 
+    @one_blas_thread
     def chosen(self, count: int) -> IntArray:
         """Returns at most `count` architectures that together are expected to improve the front most; shape (N, C).
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwnas.predict.process import PARTS, Inputs, _negative_evidence, _prior, fit_process
+from hwnas.predict.process import PARTS, Inputs, _alike, _negative_evidence, _prior, fit_process
 
 
 def inputs(count: int, seed: int = 0) -> Inputs:
@@ -13,12 +13,12 @@ def inputs(count: int, seed: int = 0) -> Inputs:
 
 def test_the_gradient_of_the_evidence_is_that_of_finite_differences() -> None:
     known, target_N = inputs(12), np.random.default_rng(1).standard_normal(12)
-    prior_P = _prior(known)
+    prior_P, alike_NN = _prior(known), _alike(known, known)
     logs_P = prior_P + 0.3 * np.random.default_rng(2).standard_normal(len(prior_P))
-    _, gradient_P = _negative_evidence(logs_P, known, target_N, prior_P)
+    _, gradient_P = _negative_evidence(logs_P, known, target_N, prior_P, alike_NN)
     for number in range(len(logs_P)):
         step_P = np.eye(len(logs_P))[number] * 1e-5
-        sides = [_negative_evidence(logs_P + sign * step_P, known, target_N, prior_P)[0] for sign in (1, -1)]
+        sides = [_negative_evidence(logs_P + sign * step_P, known, target_N, prior_P, alike_NN)[0] for sign in (1, -1)]
         assert gradient_P[number] == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-4, abs=1e-5)
 
 
