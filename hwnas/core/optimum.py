@@ -28,10 +28,11 @@ from hwnas.errors import BudgetError
 Limit = tuple[Sequence[Factor], float]
 
 
-def minimise(choices: Choices, objective: Sequence[Factor], limits: Sequence[Limit] = ()) -> Arch:
+def minimise(choices: Choices, objective: Sequence[Factor], limits: Sequence[Limit] = (), *, gap: float = 0.0) -> Arch:
     """Returns the architecture with the least sum of `objective` whose sum is at most the bound of each of `limits`.
 
-    Only architectures that meet the requirements of the choices count. Raises BudgetError where none meets the limits.
+    With a `gap` the search ends at an architecture whose sum is proven to be within this share of the least sum, which takes
+    less time. Only architectures that meet the requirements of the choices count. Raises BudgetError where none meets the limits.
     """
     tables = _tables([objective, *(limit for limit, _ in limits)])
     offsets = np.cumsum([0] + [len(choice.options) for choice in choices])
@@ -49,7 +50,7 @@ def minimise(choices: Choices, objective: Sequence[Factor], limits: Sequence[Lim
         # The solver's tolerance is absolute, so a limit is stated relative to its bound.
         scale = abs(bound) or np.abs(weights_V).max() or 1.0
         program.add(np.flatnonzero(weights_V), weights_V[weights_V != 0] / scale, -np.inf, bound / scale)
-    solution_V = program.solution(_weights(tables, 0, cells), integers=int(offsets[-1]))
+    solution_V = program.solution(_weights(tables, 0, cells), integers=int(offsets[-1]), gap=gap)
     return choices.decode([int(solution_V[start:end].argmax()) for start, end in pairwise(offsets)])
 
 
@@ -97,8 +98,8 @@ class _Program:
         self._low.append(low)
         self._high.append(high)
 
-    def solution(self, weights_V: FloatArray, integers: int) -> FloatArray:
-        """Returns the variables (V,) with the least `weights @ variables`, the first `integers` of them integer.
+    def solution(self, weights_V: FloatArray, integers: int, gap: float) -> FloatArray:
+        """Returns the variables (V,) with the least `weights @ variables` up to `gap`, the first `integers` of them integer.
 
         Raises BudgetError where no solution is feasible.
         """
@@ -114,7 +115,7 @@ class _Program:
             constraints=LinearConstraint(matrix, self._low, self._high),
             integrality=(np.arange(self._variables) < integers).astype(int),
             bounds=Bounds(0, 1),
-            options={"mip_rel_gap": 0.0, "presolve": False},
+            options={"mip_rel_gap": gap, "presolve": False},
         )
         if result.x is None:
             raise BudgetError(f"no architecture meets the limits: {result.message}")

@@ -6,15 +6,16 @@ structure is that of the network which is left.
 Shapes: N architectures, C choices, L layers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Final, final
 
 import numpy as np
 
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 from hwnas.core.costs import layer_factors
+from hwnas.core.factors import Factor
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
@@ -94,13 +95,13 @@ class _PathFlow(Flow[_Paths]):
 
     @classmethod
     def of(cls, space: SearchSpace, rows_NC: IntArray) -> "_PathFlow":
-        def stacked(value: Callable[[Operator], float]) -> FloatArray:
-            factors = layer_factors(space.layers, space.choices, value)
+        def stacked(factors: Sequence[Factor]) -> FloatArray:
             columns = [factor.at(rows_NC, space.columns) for factor in factors]
             return np.stack(columns, axis=1) if columns else np.zeros((len(rows_NC), 0))
 
         number = {layer.name: position for position, layer in enumerate(space.layers)}
-        return cls(number, stacked(_one), stacked(_has_weights))
+        full, weights = _layer_factors(space)
+        return cls(number, stacked(full), stacked(weights))
 
     def layer(self, layer: Layer, value: _Paths) -> _Paths:
         full_N, passed = self.full_NL[:, self.number[layer.name]] > 0, self._passed(layer, value)
@@ -122,6 +123,13 @@ class _PathFlow(Flow[_Paths]):
         through_NL = value.through_NL.copy()
         through_NL[:, number] = value.count_N
         return _Paths(value.count_N, through_NL, value.depth_N + self.weights_NL[:, number])
+
+
+@lru_cache(maxsize=4)
+def _layer_factors(space: SearchSpace) -> tuple[Sequence[Factor], Sequence[Factor]]:
+    """Returns factors that are 1 where a layer has an operator, and where the operator has weights: slow to make."""
+    full = layer_factors(space.layers, space.choices, _one)
+    return full, layer_factors(space.layers, space.choices, _has_weights)
 
 
 def _one(operator: Operator) -> float:

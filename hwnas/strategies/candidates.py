@@ -95,8 +95,10 @@ class Candidates:
             found_NC = np.unique(np.concatenate([found_NC, near_NC]), axis=0)
         return found_NC
 
-    def best(self, objective: Sequence[Factor], bounds: Sequence[tuple[str, float]] = ()) -> IntArray | None:
-        """Returns the row with the least sum of factors within the limits and the bounds of costs; shape (C,).
+    def best(
+        self, objective: Sequence[Factor], bounds: Sequence[tuple[str, float]] = (), *, gap: float = 0.0
+    ) -> IntArray | None:
+        """Returns the row with the least sum of factors, up to `gap`, within the limits and the bounds of costs; shape (C,).
 
         Limits that are no sums are left out of the integer program, and costs that are no sums are fitted by one. None
         where the row is infeasible after all, or where no architecture is within the bounds.
@@ -107,7 +109,7 @@ class Candidates:
         ]
         limits += [(self._sums[name][0], bound + self._sums[name][1]) for name, bound in bounds]
         try:
-            arch = minimise(self.problem.space.choices, objective, limits)
+            arch = minimise(self.problem.space.choices, objective, limits, gap=gap)
         except BudgetError:
             return None
         row_1C = self.problem.space.encode([arch])

@@ -189,6 +189,19 @@ def test_a_bound_of_zero_is_kept_in_every_unit(unit) -> None:
     assert minimise(space.choices, [cost], [([balance], 0.0)])["a"] == 2
 
 
+def test_a_gap_allows_a_sum_that_is_so_much_larger(tiny_space) -> None:
+    rng, factors = np.random.default_rng(0), tiny_space.cost_factors("flops")
+    for _ in range(20):
+        objective = [replace(factor, values=rng.random(factor.values.shape)) for factor in factors]
+        sums = [
+            total(objective, tiny_space.encode([minimise(tiny_space.choices, objective, gap=gap)]), tiny_space.columns)[
+                0
+            ]
+            for gap in (0.0, 0.1)
+        ]
+        assert sums[0] <= sums[1] <= sums[0] + 0.1 * abs(sums[1]) + 1e-9
+
+
 def test_a_tight_limit_on_a_real_space_is_used_up(tiny_space) -> None:
     params = tiny_space.cost_factors("params")
     bound = tiny_space.cost("params", tiny_space.smallest()) * 1.2
