@@ -231,7 +231,7 @@ def nasbench_graph(folder: Path) -> TabularBenchmark:
     path = _file(folder, "nasbench_graph.parquet")
     names = [f"op{number}" for number in range(4)]
     texts, numbers = read_texts(path, names), read_columns(path)
-    links_T4 = np.stack([numbers[f"link{number}"].astype(int) for number in range(4)], axis=1)
+    links_T4 = np.stack([option_indices(path, numbers, f"link{number}", range(5)) for number in range(4)], axis=1)
     written = {"links": ["".join(map(str, links_4)) for links_4 in links_T4], **texts}
     operators = tuple(sorted({text for texts_T in texts.values() for text in texts_T}))
     choices = [Choice("links", tuple(sorted(set(written["links"])))), *(Choice(name, operators) for name in names)]

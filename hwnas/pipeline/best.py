@@ -1,5 +1,6 @@
 """The best of all networks that a run has evaluated, within limits that are asked for after the search."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class Found:
     @property
     def export(self) -> str:
         """The command that writes the network's ONNX file."""
-        return f"hwnas export {self.run} --arch {self.row.arch_id}"
+        return shlex.join(["hwnas", "export", str(self.run), "--arch", self.row.arch_id])
 
     def describe(self) -> dict[str, Any]:
         """Returns all that is known of the network; fit for JSON."""
@@ -86,9 +87,8 @@ def best_of_run(path: Path, options: Mapping[str, Any]) -> tuple[list[Found], Ev
     """
     networks = EvaluatedNetworks.of(RunFolder(path))
     goal: GoalRequest = checked(GoalRequest, {**networks.run.read()["request"]["goal"], **options})
-    objectives = networks.goal.objectives
-    if goal.objectives is not None:
-        objectives = tuple(map(networks.goal.objective, goal.objectives.replace(" ", "").split(",")))
+    first, *others = (one.name for one in networks.goal.objectives)
+    objectives = tuple(map(networks.goal.objective, goal.objectives_of(first, others)))
     _require_known(networks, [one.name for one in objectives])
     choosing = _Choosing(networks=networks, goal=goal, objectives=objectives)
     if "latency_budget" not in options:
@@ -191,8 +191,9 @@ class _Choosing:
 
 
 def _require_known(networks: EvaluatedNetworks, names: Sequence[str]) -> None:
-    """Raises UnknownNameError for a metric or cost that the run's networks do not have."""
-    known = known_names(next(iter(networks.front.values())), networks.goal.metrics)
+    """Raises UnknownNameError for a metric or cost that some of the run's networks do not have."""
+    metrics = [metric for metric in networks.goal.metrics if networks.all_have(metric.name)]
+    known = known_names(next(iter(networks.front.values())), metrics)
     for name in names:
         if name not in known:
             raise UnknownNameError(f"metric or cost of {networks.run.path}", name, known)

@@ -59,6 +59,10 @@ class EvaluatedNetworks:
         """Returns the metrics of a network with the weights of the search, by column, such as `loss_val`."""
         return {f"{name}_val": value for name, value in self.searched[arch_id].metrics.items()}
 
+    def all_have(self, metric: str) -> bool:
+        """Returns True where every network was evaluated by a metric; earlier versions evaluated fewer metrics."""
+        return all(metric in evaluation.metrics for evaluation in self.searched.values())
+
     def judged(self, row: FrontRow, name: str, statistic: str) -> float:
         """Returns the number that a limit on a cost is held against.
 

@@ -44,12 +44,13 @@ class LossFactors:
     def fit(cls, space: SearchSpace, rows_NC: IntArray, loss_N: FloatArray) -> "LossFactors":
         """Returns the factors that the losses of one evaluated network or more make likely; lower losses are better.
 
-        The evidence decides how much features matter, so few networks give flat factors. Losses may be negative. Raises
-        TrainingError for a loss that is not a number.
+        The evidence decides how much features matter, so few networks give flat factors. Losses may be negative, and may be
+        other numbers that are to be predicted. Raises TrainingError for a loss that is not finite.
         """
         if not len(loss_N) or not np.isfinite(loss_N).all():
             raise TrainingError(
-                f"the losses {loss_N.tolist()} cannot be fitted; train again with a lower learning rate"
+                f"{np.count_nonzero(~np.isfinite(loss_N))} of {len(loss_N)} numbers to be fitted are not finite; losses are "
+                "finite after training with a lower --learning-rate"
             )
         shift = 0.0 if loss_N.min() > 0 else float((np.ptp(loss_N) or 1.0) - loss_N.min())
         unit = float(np.median(loss_N)) + shift

@@ -330,3 +330,10 @@ def test_the_same_network_twice_is_refused(tmp_path: Path) -> None:
     graph_table(tmp_path / "nasbench_graph.parquet", [((0, 0, 0, 0), "aabb"), ((0, 0, 0, 0), "aabb")])
     with pytest.raises(DataError, match="1 rows repeat others"):
         tabular.nasbench_graph(tmp_path)
+
+
+def test_a_table_without_a_link_is_refused(tmp_path: Path) -> None:
+    graph_table(tmp_path / "whole.parquet", [((0, 1, 1, 2), "abab")])
+    pq.write_table(pq.read_table(tmp_path / "whole.parquet").drop_columns(["link2"]), tmp_path / "less.parquet")
+    with pytest.raises(DataError, match="has no column 'link2'"):
+        tabular.nasbench_graph(tmp_path / "less.parquet")

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -138,6 +139,7 @@ def test_several_budgets_have_a_network_each_and_json_has_all_that_is_known(
         ({"latency_budget": "40%"}, HwnasError, "a share would need the largest network's latency; give milliseconds"),
         ({"limit": ("jacobian<=1",)}, UnknownNameError, "'jacobian'; known: .*flops, latency, loss"),
         ({"objectives": "f1,latency"}, UnknownNameError, "'f1'; known: accuracy"),
+        ({"objectives": "loss,loss"}, HwnasError, "give two to four different names"),
     ],
 )
 def test_what_no_network_has_or_meets_is_said(
@@ -145,6 +147,15 @@ def test_what_no_network_has_or_meets_is_said(
 ) -> None:
     with pytest.raises(error, match=message):
         best_of_run(finished.run.path, options)
+
+
+def test_a_metric_that_an_earlier_version_did_not_evaluate_is_no_objective(copied: Path) -> None:
+    with closing(sqlite3.connect(RunFolder(copied).database)) as connection, connection:
+        of_one = "phase = 'search' AND arch_id = (SELECT MIN(arch_id) FROM evaluations)"
+        connection.execute(f"UPDATE evaluations SET metrics = json_remove(metrics, '$.accuracy') WHERE {of_one}")
+    assert best_of_run(copied, {"objectives": "loss,latency"})[0]
+    with pytest.raises(UnknownNameError, match="'accuracy'; known: "):
+        best_of_run(copied, {"objectives": "accuracy,latency"})
 
 
 def test_a_run_folder_has_the_importance_of_its_choices_and_its_hypervolume(

@@ -18,7 +18,7 @@ from hwnas.strategies.reinforcement.policies import RecurrentPolicy
 @final
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Evaluated rows (N, C) and their rewards (N,)."""
+    """Evaluated rows (N, C) and their rewards (N,), in standard deviations of uniform draws under the same aim."""
 
     rows_NC: IntArray
     reward_N: FloatArray
@@ -48,6 +48,7 @@ def twin_note(last: Sample, uniform: Sample) -> str:
     Uniform draws are the random-search twin that Li and Talwalkar (2019) and Adam and Lorraine (2019) ask for.
     """
     return (
-        f"controller: mean reward {last.reward_N.mean():.4g} of the last {len(last.reward_N)} new networks that the policy drew, "
-        f"{uniform.reward_N.mean():.4g} of {len(uniform.reward_N)} that were drawn uniformly (random search)"
+        f"controller: the last {len(last.reward_N)} new networks that the policy drew have a mean reward "
+        f"{last.reward_N.mean():+.2f} standard deviations from that of {len(uniform.reward_N)} that were drawn uniformly "
+        f"(random search), the best of them {last.reward_N.max():+.2f}, the best uniform one {uniform.reward_N.max():+.2f}"
     )

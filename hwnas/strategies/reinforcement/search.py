@@ -163,7 +163,8 @@ class Search:
 
     def notes(self) -> Iterator[str]:
         """Yields what people are told of the finished search."""
-        uniform = Sample(self._uniform_NC, self._rewards.of(self._evaluated.of(self._uniform_NC)).mean(axis=1))
+        reward_NA = self._rewards.of(self._evaluated.of(self._uniform_NC))
+        uniform = Sample(self._uniform_NC, ((reward_NA - self._mean_A) / self._std_A).mean(axis=1))
         last = self._last(UNIFORM)
         if len(last.reward_N):
             yield twin_note(last, uniform)
@@ -188,8 +189,7 @@ class Search:
     def _last(self, count: int) -> Sample:
         """Returns the last architectures that the policy drew and that were evaluated, at most so many."""
         rows_NC, aims_N = (np.concatenate(parts)[-count:] for parts in zip(*self._new, strict=True))
-        reward_NA = self._rewards.of(self._evaluated.of(rows_NC)) if len(rows_NC) else np.zeros((0, self._aims))
-        return Sample(rows_NC, reward_NA[np.arange(len(aims_N)), aims_N])
+        return Sample(rows_NC, self._standardised(rows_NC, aims_N))
 
 
 def decided(space: SearchSpace, drawn_NC: IntArray) -> BoolArray:

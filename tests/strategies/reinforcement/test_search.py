@@ -1,5 +1,6 @@
 """A controller's search: what it tells, what switched-off choices count, and every combination of its options."""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 
@@ -44,8 +45,8 @@ def test_the_end_of_a_search_tells_the_rewards_of_the_random_search_twin_and_the
     recorder = uneven(choices_of([4] * 10))
     Controller(evaluations=150, policy=policy).search(recorder.problem(), Workshop(seed=0, reporter=notes))
     twin, entropy, *states = notes.texts
-    learned, uniform = (float(words.split()[0]) for words in (twin.split("mean reward ")[1], twin.split("drew, ")[1]))
-    assert learned > uniform and f"of {UNIFORM} that were drawn uniformly" in twin
+    mean, best, best_uniform = map(float, re.findall(r"[+-][0-9.]+", twin))
+    assert 0 < mean < best and 0 < best_uniform < best and f"of {UNIFORM} that were drawn uniformly" in twin
     now, most = (float(text.split()[-1].rstrip(".")) for text in entropy.replace(" nats", "").split(", "))
     assert 0 < now < most == pytest.approx(10 * np.log(4), abs=0.01)
     assert [("Spearman" in text) for text in states] == [True] * (policy == "recurrent")
