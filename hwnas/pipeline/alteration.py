@@ -114,8 +114,8 @@ class Alteration:
             path.unlink(missing_ok=True)
         if self._changes("device"):
             database.forget_tests()  # the first device's precision decides what they are of
-        if self._changes(*HOW_FINAL) or _first_metric(facts) != goal.first_metric.name:
-            database.forget_final()  # the first metric decides which networks keep the weights of the search
+        if self._changes(*HOW_FINAL):
+            database.forget_final()
             shutil.rmtree(run.final, ignore_errors=True)
             shutil.rmtree(run.path / "models", ignore_errors=True)
         if self._changes("device"):
@@ -189,12 +189,3 @@ def in_words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _first_metric(facts: Mapping[str, Any]) -> str | None:
-    """Returns the first metric among a run's objectives, or the task's first; None before a run knows its goal."""
-    goal = facts.get("goal")
-    if goal is None:
-        return None
-    metrics: list[str] = [metric["name"] for metric in goal["metrics"]]
-    return next((name for name in goal["objectives"] if name in metrics), metrics[0])

@@ -1,6 +1,6 @@
 """Final training: the front's networks are trained further before they are handed out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -29,8 +29,7 @@ from hwnas.train.weights import save_weights
 class FinalTraining:
     """Trains networks further, one by one; each is kept in the run folder and its validation metrics in the database.
 
-    `networks` gives the network of an evaluation with the weights of the search, `teacher` outputs to imitate. `metric` says
-    whether a network has become worse.
+    `networks` gives the network of an evaluation with the weights of the search, `teacher` outputs to imitate.
     """
 
     run: RunFolder
@@ -41,7 +40,6 @@ class FinalTraining:
     recipe: Recipe
     networks: Callable[[Evaluation], StagedNetworks]
     teacher: Teacher | None
-    metric: Metric
     database: RunDatabase
     validation: SplitScore
     recalibrate: Recalibrate
@@ -50,8 +48,11 @@ class FinalTraining:
     reporter: Reporter
 
     def finished(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Returns the evaluations after final training. A network that final training makes worse on the validation split
-        keeps the weights of the search."""
+        """Returns the evaluations after final training.
+
+        A network that becomes worse by every metric of the task on the validation split keeps the weights of the search. One
+        metric would not do: networks were chosen because their loss on this very split is low.
+        """
         if self.request.final == "none":
             return list(evaluations)
         self.run.final.mkdir(exist_ok=True)
@@ -73,8 +74,7 @@ class FinalTraining:
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
         metrics = dict(self.validation.score(module))
-        name, minimised = self.metric.name, self.metric.minimised
-        if not minimised(metrics[name]) <= minimised(before.metrics[name]):
+        if not any(_as_good(metric, metrics, before.metrics) for metric in self.task.metrics):
             self.run.final_weights(arch.id).unlink()
             return before
         return Evaluation(arch, stages, metrics)
@@ -105,3 +105,8 @@ class FinalTraining:
             epochs=self.request.final_epochs,
             distillation=self.recipe.distillation if self.teacher is not None else 0.0,
         )
+
+
+def _as_good(metric: Metric, after: Mapping[str, float], before: Mapping[str, float]) -> bool:
+    """Returns True where a metric did not become worse; earlier versions evaluated fewer metrics."""
+    return metric.name in before and metric.minimised(after[metric.name]) <= metric.minimised(before[metric.name])

@@ -264,7 +264,6 @@ class Stages:
             recipe=recipe_of(request.training, checked.space),
             networks=self.weights.networks,
             teacher=self._teacher() if request.final.is_taught else None,
-            metric=deployment.goal.first_metric,
             database=deployment.database,
             validation=self.weights.validation,
             recalibrate=self.weights.recalibrate,
