@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from hwnas.strategies.coarse_to_fine import CoarseToFine
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
@@ -56,6 +57,11 @@ class TestLocalSearch(LearningStrategySuite):
         return LocalSearch(evaluations=evaluations)
 
 
+class TestCoarseToFine(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return CoarseToFine(evaluations=evaluations)
+
+
 class TestController(LearningStrategySuite):
     def strategy(self, evaluations: int) -> Strategy:
         return Controller(evaluations=evaluations)
@@ -93,6 +99,7 @@ SUITES = [
     TestFactors,
     TestEvolution,
     TestLocalSearch,
+    TestCoarseToFine,
     TestController,
     TestRecurrentController,
     TestGbdt,
