@@ -1,8 +1,9 @@
-"""Options of a search that its pipeline owns: sources of predictors, and final training. Loads no torch."""
+"""Options of a search that its pipeline owns: sources of predictors, the start, and final training. Loads no torch."""
 
-from typing import Annotated, Literal
+from os import PathLike, fspath
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.requests import Texts
@@ -23,6 +24,24 @@ class SourcesRequest:
             description="A predictor fitted before, of latency or energy, or DEVICE/SPACE of a shipped one, instead of profiling."
         ),
     ] = ()
+
+
+def _text(value: Any) -> Any:
+    """Returns a path as a text."""
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRequest:
+    """Options for what a search begins with."""
+
+    warm_start: Annotated[
+        str | None,
+        BeforeValidator(_text),
+        Field(
+            description="A run of the same space, or a file of architectures (JSON lines), whose best are evaluated first."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from hwnas.strategies.neighbours import mutated
 from hwnas.strategies.options import STRICT, Evaluations
 from hwnas.strategies.pareto import non_dominated
 from hwnas.strategies.problem import Problem
+from hwnas.strategies.start import first_rows
 from hwnas.strategies.workshop import Workshop
 
 # Points of a grid that are looked at; those of a larger grid are drawn at random.
@@ -78,7 +79,7 @@ def kinds(space: SearchSpace) -> IntArray:
 
 
 def grid(space: SearchSpace, rng: np.random.Generator) -> IntArray:
-    """Returns different normalised rows in which choices of one kind have one option, in random order; shape (at most GRID, C)."""
+    """Returns normalised rows in which choices of one kind have one option, each once, at random; shape (at most GRID, C)."""
     kind_C = kinds(space)
     sizes = [len(space.choices[kind_C.tolist().index(kind)].options) for kind in range(kind_C.max(initial=-1) + 1)]
     if math.prod(sizes) <= GRID:
@@ -89,11 +90,9 @@ def grid(space: SearchSpace, rng: np.random.Generator) -> IntArray:
 
 
 def _coarse(problem: Problem, most: int, rng: np.random.Generator) -> IntArray:
-    """Returns `problem.start_C` and feasible rows of the grid, each once; shape (at most `most`, C)."""
-    rows_NC = np.concatenate([np.asarray(problem.start_C, dtype=np.int64)[None], grid(problem.space, rng)])
-    feasible_NC = rows_NC[problem.violation(rows_NC) <= 0]
-    _, first_N = np.unique(feasible_NC, axis=0, return_index=True)
-    return np.asarray(feasible_NC[np.sort(first_N)][:most])
+    """Returns the given rows, `problem.start_C` and feasible rows of the grid, each once; shape (at most `most`, C)."""
+    start_NC = np.asarray(problem.start_C, dtype=np.int64)[None]
+    return first_rows(problem, np.concatenate([start_NC, grid(problem.space, rng)]), most)
 
 
 def _children(evaluated: Evaluated, rng: np.random.Generator) -> Callable[[int], IntArray]:

@@ -56,7 +56,7 @@ def test_the_whole_grid_comes_first_where_it_is_small() -> None:
 
 
 def test_a_large_grid_is_sampled() -> None:
-    space = named(**{letter: 4 for letter in "abcdefghij"})
+    space = named(**dict.fromkeys("abcdefghij", 4))
     rows_NC = grid(space, np.random.default_rng(0))
     assert 900 < len(rows_NC) <= GRID
     assert not np.array_equal(rows_NC, grid(space, np.random.default_rng(1)))
