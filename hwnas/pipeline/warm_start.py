@@ -26,8 +26,8 @@ from hwnas.runs.objectives import read_goal
 from hwnas.strategies.pareto import crowded_order
 from hwnas.strategies.problem import Problem
 
-# Networks of another run that are evaluated again, the best of those within the limits.
-MOST: Final = 20
+# Networks of another run that are evaluated again, the best of those within the limits. 5, 10, 15 and 20: docs/log.md.
+MOST: Final = 10
 
 
 @final

@@ -45,8 +45,7 @@ class FactorsSearch:
         """Evaluates `evaluations` different architectures, or all where there are fewer."""
         rng = np.random.default_rng(workshop.seed)
         evaluated, candidates = Evaluated(problem, self.evaluations), Candidates(problem, rng)
-        given = 0 if problem.given_NC is None else len(problem.given_NC)
-        rows_NC = spread(problem, max(START, given), rng)
+        rows_NC = spread(problem, START, rng)
         while len(rows_NC):
             evaluated.add(rows_NC)
             rows_NC = _chosen(evaluated, candidates, BATCH) if evaluated.room else rows_NC[:0]

@@ -17,9 +17,13 @@ POOL: Final = 10
 
 
 def first_rows(problem: Problem, rows_NC: IntArray, count: int) -> IntArray:
-    """Returns given rows, then other feasible rows, each once, in their order; shape (at most `count`, C)."""
+    """Returns given rows, then other feasible rows, each once, in their order; shape (at most `count`, C).
+
+    Given rows are at most half of them. Those of another device may lack one end of this problem's front, so a population of
+    nothing else was worse than none at first (NAS-Bench-201, docs/log.md).
+    """
     if problem.given_NC is not None:
-        rows_NC = np.concatenate([problem.given_NC, rows_NC])
+        rows_NC = np.concatenate([problem.given_NC[: (count + 1) // 2], rows_NC])
     return _distinct(rows_NC[problem.violation(rows_NC) <= 0], set())[:count]
 
 

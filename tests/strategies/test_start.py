@@ -59,6 +59,8 @@ def test_given_rows_are_first_and_the_start_follows(objectives: tuple[str, ...])
     assert np.array_equal(rows_NC[:3], [*given_NC, one.start_C])
     assert len(np.unique(rows_NC, axis=0)) == len(rows_NC) == 6
     assert np.array_equal(start_of(replace(one, given_NC=given_NC), 1), given_NC[:1])
+    halved_NC = start_of(replace(one, given_NC=given_NC), 2)
+    assert np.array_equal(halved_NC, [given_NC[0], one.start_C])
     assert np.array_equal(start_of(replace(one, given_NC=given_NC[:0]), 6), start_of(one, 6))
     again = replace(one, given_NC=np.stack([given_NC[0], one.start_C]))
     assert len(np.unique(start_of(again, 6), axis=0)) == 6
