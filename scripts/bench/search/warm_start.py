@@ -2,10 +2,11 @@
 
     HWNAS_BENCH_DATA=DIR python scripts/bench/search/warm_start.py --strategies random nsga2 evolution local --seeds 5
 
-The earlier search, 200 evaluations of NSGA-II, is for CIFAR-10's validation accuracy and the latency of one device; the later one is for
-CIFAR-100's test accuracy and the latency of another. As in `hwnas search --warm-start`, the best networks of the earlier one are
-evaluated again before the strategy begins, and count. Printed: the share of the true front's hypervolume after so many
-evaluations, both objectives scaled to 0..1, reference point (1, 1); median of the seeds, with and without the warm start.
+The earlier search, 200 evaluations of NSGA-II, is for CIFAR-10's validation accuracy and the latency of one device; the later
+one is for CIFAR-100's test accuracy and the latency of another. As in `hwnas search --warm-start`, the best networks of the
+earlier one are evaluated again before the strategy begins, and count. Printed: the share of the true front's hypervolume after
+so many evaluations, both objectives scaled to 0..1, reference point (1, 1); median of the seeds, with and without the warm
+start.
 """
 
 import argparse
