@@ -1,12 +1,11 @@
 """Options of a search that its pipeline owns: sources of predictors, the start, and final training. Loads no torch."""
 
-from os import PathLike, fspath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from hwnas.core.requests import Texts
+from hwnas.core.requests import Texts, path_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +25,13 @@ class SourcesRequest:
     ] = ()
 
 
-def _text(value: Any) -> Any:
-    """Returns a path as a text."""
-    return fspath(value) if isinstance(value, PathLike) else value
-
-
 @dataclass(frozen=True, kw_only=True)
 class StartRequest:
     """Options for what a search begins with."""
 
     warm_start: Annotated[
         str | None,
-        BeforeValidator(_text),
+        BeforeValidator(path_text),
         Field(
             description="A run of the same space, or a file of architectures (JSON lines), whose best are evaluated first."
         ),
