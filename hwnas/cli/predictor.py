@@ -11,7 +11,7 @@ import click
 
 from hwnas.cli.generated import option_of, parsed
 from hwnas.cli.options import JSON, OUT_FILE, PATH, OutputOption, made_space
-from hwnas.core.files import decoded, encoding_of, json_of
+from hwnas.core.files import encoding_of
 from hwnas.errors import HwnasError
 from hwnas.spaces.request import SpaceRequest
 from hwnas.terminal import TerminalReporter, cold_note, print_report
@@ -99,12 +99,13 @@ def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "Se
 @click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: the output is JSON lines either way.")
 def predict(predictor: Path, arch: str) -> None:
     """Predict latencies, or energies, as the predictor does: one JSON line per architecture."""
+    from hwnas.pipeline.architectures import lines_of
     from hwnas.pipeline.predict import predictions
     from hwnas.predict.predictor import LatencyPredictor
     from hwnas.predict.shipped import predictor_file, shipped_devices
 
     path = predictor_file(predictor, shipped_devices())
-    lines = _piped() if arch == "-" else [arch] if arch.lstrip().startswith("{") else _lines(Path(arch))
+    lines = _piped() if arch == "-" else [arch] if arch.lstrip().startswith("{") else lines_of(Path(arch), "--arch")
     for answer in predictions(LatencyPredictor.load(path), lines, path):
         click.echo(json.dumps(answer))
 
@@ -116,15 +117,3 @@ def _piped() -> Iterator[str]:
         yield from TextIOWrapper(stream, encoding=encoding_of(stream.peek(4)))
     except UnicodeDecodeError as error:
         raise HwnasError(f"--arch -: standard input is no {error.encoding.upper()}; give JSON lines in UTF-8") from None
-
-
-def _lines(path: Path) -> list[str]:
-    """One line per architecture, also where the file is one object over several lines."""
-    try:
-        text = decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError):
-        raise HwnasError(f"--arch {path}: neither a JSON object nor a readable file of them") from None
-    try:
-        return [json.dumps(json_of(text))]
-    except ValueError:
-        return text.splitlines()

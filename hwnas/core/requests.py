@@ -16,10 +16,15 @@ from hwnas.errors import HwnasError, UnknownNameError
 Request = TypeVar("Request")
 
 
+def path_text(value: Any) -> Any:
+    """Returns a path as a text, and any other value as it is."""
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
 def _texts(value: Any) -> Any:
     """Returns one text or path as a tuple, and paths as texts."""
     values = (value,) if isinstance(value, str | PathLike) else value
-    return tuple(fspath(item) if isinstance(item, PathLike) else item for item in values)
+    return tuple(map(path_text, values))
 
 
 # Several texts; one text alone will do, and paths, too.

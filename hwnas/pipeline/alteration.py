@@ -10,6 +10,7 @@ from typing import Any, Final, final
 from hwnas.core.requests import flag, option_names
 from hwnas.core.space import SearchSpace
 from hwnas.errors import RunError
+from hwnas.pipeline.evaluations import expected_costs
 from hwnas.pipeline.goal import GoalRequest
 from hwnas.pipeline.options import FinalRequest, SourcesRequest
 from hwnas.pipeline.preflight import Goal
@@ -140,16 +141,9 @@ class Alteration:
 
     def _expected(self, database: RunDatabase, goal: Goal, space: SearchSpace) -> int:
         """Stores the costs of all evaluated architectures as the new goal has them. Returns how many there are."""
-        known = database.evaluations(SEARCH)
-        rows_NC = space.encode([evaluation.arch for evaluation in known.values()])
-        columns = {name: cost.values(rows_NC) for name, cost in goal.costs.items()} if known else {}
-        database.add_costs(
-            {
-                arch_id: {name: float(values_N[number]) for name, values_N in columns.items()}
-                for number, arch_id in enumerate(known)
-            }
-        )
-        return len(known)
+        archs = {arch_id: evaluation.arch for arch_id, evaluation in database.evaluations(SEARCH).items()}
+        database.add_costs(expected_costs(space, goal.costs, archs))
+        return len(archs)
 
     def _changes(self, *names: str) -> bool:
         return any(name in self.differing for name in names)

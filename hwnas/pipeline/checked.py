@@ -30,6 +30,7 @@ from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
 from hwnas.pipeline.sources import Sources
 from hwnas.pipeline.target import Target, targets_of
+from hwnas.pipeline.warm_start import WarmStart
 from hwnas.runs.folder import RunFolder
 from hwnas.strategies.problem import costs_read
 from hwnas.supernet.network import Supernet
@@ -97,13 +98,16 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
 
 
 def check_sources(checked: CheckedRequest) -> None:
-    """Raises where an operator, predictor, table, supernet or teacher that is to be used cannot be, before any work.
+    """Raises where an operator, predictor, table, supernet, warm start or teacher that is to be used cannot be, before any work.
 
     A run that goes on has a supernet of its own.
     """
     require_declared(checked.space.placed_operators().values(), checked.cost_names)
     checked.sources.check()
     training, run = checked.request.training, checked.sources.run
+    warm_start = checked.request.start.warm_start
+    if warm_start is not None and run is None:
+        WarmStart.gathered(warm_start, checked.space)
     if run is None or not run.supernet.exists() or checked.request.final.final_teacher == "external":
         teacher_of(training, checked.space, checked.data, training_device(training.train_on))
     folder = training.supernet

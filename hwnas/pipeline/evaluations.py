@@ -23,6 +23,20 @@ from hwnas.tasks.task import Metric
 from hwnas.train.weights import save_weights
 
 
+def expected_costs(
+    space: SearchSpace, costs: Mapping[str, Cost], archs: Mapping[str, Arch]
+) -> dict[str, dict[str, float]]:
+    """Returns the costs of architectures as expected, by id and name, for `RunDatabase.add_costs`."""
+    if not archs:
+        return {}
+    rows_NC = space.encode(archs.values())
+    columns = {name: cost.values(rows_NC) for name, cost in costs.items()}
+    return {
+        arch_id: {name: float(values_N[number]) for name, values_N in columns.items()}
+        for number, arch_id in enumerate(archs)
+    }
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluations:
@@ -94,7 +108,7 @@ class Evaluations:
             if evaluator is not None:
                 self._keep_weights(arch, evaluator)
             self.database.add_evaluations(SEARCH, [evaluation])
-            self.database.add_costs({arch.id: self._costs(arch)})
+            self.database.add_costs(expected_costs(self.space, self.costs, {arch.id: arch}))
             self.known[arch.id] = evaluation
             next(self.ticks, None)
 
@@ -111,8 +125,3 @@ class Evaluations:
         path.parent.mkdir(exist_ok=True)
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(networks.network(arch), path, facts)
-
-    def _costs(self, arch: Arch) -> dict[str, float]:
-        """The costs of an architecture as expected, for plots of all that was evaluated."""
-        row_1C = self.space.encode([arch])
-        return {name: float(cost.values(row_1C)[0]) for name, cost in self.costs.items()}

@@ -1,11 +1,11 @@
-"""Options of a search that its pipeline owns: sources of predictors, and final training. Loads no torch."""
+"""Options of a search that its pipeline owns: sources of predictors, the start, and final training. Loads no torch."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from hwnas.core.requests import Texts
+from hwnas.core.requests import Texts, path_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,19 @@ class SourcesRequest:
             description="A predictor fitted before, of latency or energy, or DEVICE/SPACE of a shipped one, instead of profiling."
         ),
     ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRequest:
+    """Options for what a search begins with."""
+
+    warm_start: Annotated[
+        str | None,
+        BeforeValidator(path_text),
+        Field(
+            description="A run of the same space, or a file of architectures (JSON lines), whose best are evaluated first."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from hwnas.core.arch import Arch
 from hwnas.core.files import json_of
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, HwnasError, PredictorError, TableError, UnknownNameError
+from hwnas.pipeline.architectures import architectures
 from hwnas.predict.cold import cold_predictor
 from hwnas.predict.fit import fit
 from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
@@ -207,16 +208,7 @@ def predictions(
     `where` is the predictor's file, for messages.
     """
     space, unit = reload_space(predictor.space, where), predictor.unit.lower()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            options = json_of(line)
-            if not isinstance(options, dict):
-                raise ArchError(f"{line.strip()} is not a JSON object of option by choice name")
-            arch = space.arch(options)
-        except (ValueError, TypeError, ArchError) as error:
-            raise ArchError(f"architecture {number}: {error}") from None
+    for arch in architectures(space, lines):
         row = space.encode([arch])[0]
         predicted = float(predictor.predict(row[None])[0])
         low, high = (predicted * end for end in predictor.interval)

@@ -11,7 +11,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, RunError, TrustError, UnknownNameError
 from hwnas.pipeline.goal import GoalRequest
-from hwnas.pipeline.options import FinalRequest, SourcesRequest
+from hwnas.pipeline.options import FinalRequest, SourcesRequest, StartRequest
 from hwnas.profiler.request import DevicesRequest
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces import reload_space
@@ -28,6 +28,7 @@ PARTS: Final[Mapping[str, type[Any]]] = {
     "goal": GoalRequest,
     "sources": SourcesRequest,
     "training": TrainingRequest,
+    "start": StartRequest,
     "final": FinalRequest,
 }
 DEFAULT_STRATEGY: Final = "surrogate"
@@ -47,6 +48,7 @@ class SearchRequest:
     goal: GoalRequest
     sources: SourcesRequest
     training: TrainingRequest
+    start: StartRequest
     final: FinalRequest
     strategy: Strategy
     strategy_reference: str = DEFAULT_STRATEGY
@@ -98,6 +100,11 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
             f"--teacher teaches a supernet that networks share, and --strategy {reference} trains weights of its own; add "
             "--final-teacher external, or leave it out"
         )
+    if strategy.trains_weights and parts["start"].warm_start is not None:
+        raise HwnasError(
+            f"--warm-start needs a supernet that networks share, and --strategy {reference} trains weights of its own; leave it "
+            "out"
+        )
     if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy.trains_weights:
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
@@ -132,7 +139,7 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     Raises RunError where this version cannot read it, TrustError where a Python file would run that this user has not allowed.
     """
     try:
-        stored = _with_optimizer(facts["request"])
+        stored = {"start": {}, **_with_optimizer(facts["request"])}  # runs from before `--warm-start` lack this part
         parts = {part: checked(request, stored[part]) for part, request in PARTS.items()}
         parts["data"] = _as_it_was(parts["data"], facts)
         name = stored["strategy"]["name"]

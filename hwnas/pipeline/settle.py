@@ -1,7 +1,7 @@
 """The loop that every strategy shares: search, measure, replace what misses a budget, search again under a tighter bound."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Final, final
 
@@ -11,6 +11,7 @@ from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.deploy import Deployment, candidates, measure
 from hwnas.pipeline.evaluations import Evaluations
 from hwnas.pipeline.preflight import fastest
+from hwnas.pipeline.warm_start import GivenRows
 from hwnas.runs.database import SEARCH, Evaluation
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.workshop import Workshop
@@ -32,6 +33,7 @@ class Settling:
     strategy: Strategy
     workshop: Workshop
     evaluations: Evaluations
+    given: GivenRows | None = None
 
     def settle(self, budget_ms: Mapping[str, float]) -> list[Evaluation]:
         """Returns the measured candidates of a budget, none of them over it; an empty budget limits nothing.
@@ -45,7 +47,7 @@ class Settling:
             self.evaluations.asked.clear()
             try:
                 with self.deployment.run.stage("search"):
-                    self.strategy.search(self._problem(budget_ms, bounds_ms), self.workshop)
+                    self.strategy.search(self._begun(self._problem(budget_ms, bounds_ms)), self.workshop)
             except BudgetError:
                 if not tried:
                     raise
@@ -102,6 +104,15 @@ class Settling:
             asked=goal.limits_under(budget_ms),
             start_C=job.space.encode([fastest(job.space, first, limits)])[0],
         )
+
+    def _begun(self, problem: Problem) -> Problem:
+        """Evaluates what the search was given, as far as it is within the limits. Returns the problem that knows of it."""
+        if self.given is None:
+            return problem
+        given_NC = self.given.within(problem)
+        if len(given_NC):
+            self.evaluations(given_NC)
+        return replace(problem, given_NC=given_NC, earlier_NC=self.evaluations.earlier_rows())
 
     def _measured(self, budget_ms: Mapping[str, float]) -> list[Evaluation]:
         """Measures what is on the predicted front, and what takes the place of what misses the budget."""

@@ -13,7 +13,7 @@ from hwnas.pipeline.alteration import Alteration
 from hwnas.pipeline.checked import CheckedRequest, teacher_of
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, thinned, undominated, write_classes
-from hwnas.pipeline.evaluations import Evaluations
+from hwnas.pipeline.evaluations import Evaluations, expected_costs
 from hwnas.pipeline.final import FinalTraining
 from hwnas.pipeline.models import Exporter
 from hwnas.pipeline.preflight import Goal, Preflight
@@ -23,6 +23,7 @@ from hwnas.pipeline.settle import Settling
 from hwnas.pipeline.sources import Predictors
 from hwnas.pipeline.supernet import new_supernet, recipe_of
 from hwnas.pipeline.trained_on import record_threads, record_training
+from hwnas.pipeline.warm_start import MOST, GivenRows, WarmStart
 from hwnas.pipeline.weights import RunWeights
 from hwnas.pipeline.worth import FrontScores, Worth, worth_of
 from hwnas.runs.database import FINAL, SEARCH, Evaluation, RunDatabase
@@ -58,6 +59,7 @@ class Stages:
     def finish(self) -> SearchResult:
         """Goes through all stages. Raises HwnasError; BudgetError where a budget cannot be met."""
         with self.run.locked(), closing(RunDatabase(self.run.database)) as database:
+            self._keep_warm_start()
             goal, deployment = self._preflight(database)
             if not self.run.front.exists():
                 record_threads(self.run, self.reporter)
@@ -148,10 +150,39 @@ class Stages:
             again = " ".join(f"--predictor {path}" for path in files if path.exists())
             self.reporter.note(f"what was measured is kept: search again with {again}")
 
+    def _keep_warm_start(self) -> None:
+        """Copies what the search was given: it is not needed again."""
+        source = self.checked.request.start.warm_start
+        if source is not None and not self.run.warm_start.exists():
+            WarmStart.gathered(source, self.checked.space).save(self.run.warm_start)
+
+    def _given(self, goal: Goal, database: RunDatabase) -> GivenRows | None:
+        """Returns what the search begins with. Metrics that hold for the run's own weights become evaluations of the run."""
+        if self.checked.request.start.warm_start is None:
+            return None
+        warm, space = WarmStart.load(self.run.warm_start), self.checked.space
+        rows_NC, known = space.encode([one.arch for one in warm.evaluations]), database.evaluations(SEARCH)
+        if not warm.holds_for(self.run, tuple(self.weights.evaluator.stages)):
+            most = MOST if warm.is_run else len(rows_NC)
+            if not known:
+                self.reporter.note(
+                    f"--warm-start {warm.source}: {min(len(rows_NC), most)} networks, or those of them within the limits, are "
+                    "evaluated first"
+                )
+            return GivenRows(rows_NC, most)
+        new = [one for one in warm.evaluations if one.arch.id not in known]
+        # Costs first: a process that is killed in between finds both to be missing.
+        database.add_costs(expected_costs(space, goal.costs, {one.arch.id: one.arch for one in new}))
+        database.add_evaluations(SEARCH, new)
+        if new:
+            self.reporter.note(f"--warm-start {warm.source}: has the same weights, so its {len(new)} evaluations hold")
+        return GivenRows(rows_NC, len(rows_NC))
+
     def _searched(self, goal: Goal, deployment: Deployment) -> tuple[dict[str, Evaluation], list[BudgetError]]:
         """Architectures within the budgets, by id, and the budgets that none was within: the others are worth having."""
         strategy = self.checked.request.strategy
         wanted = getattr(strategy, "evaluations", 0) * max(1, len(goal.budgets_ms))
+        given = self._given(goal, deployment.database)
         known = deployment.database.evaluations(SEARCH)
         evaluations = Evaluations(
             space=self.checked.space,
@@ -166,7 +197,11 @@ class Stages:
             ticks=iter(self.reporter.track(range(wanted), "evaluating architectures")),
         )
         settling = Settling(
-            deployment=deployment, strategy=strategy, workshop=self._workshop(), evaluations=evaluations
+            deployment=deployment,
+            strategy=strategy,
+            workshop=self._workshop(),
+            evaluations=evaluations,
+            given=given,
         )
         chosen, missed = dict[str, Evaluation](), list[BudgetError]()
         for budget_ms in goal.budgets_ms or ({},):

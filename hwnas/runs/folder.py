@@ -81,6 +81,11 @@ class RunFolder:
         return self.path / "supernet.safetensors"
 
     @property
+    def warm_start(self) -> Path:
+        """The networks that the search begins with, copied from another run or a file."""
+        return self.path / "warm_start.json"
+
+    @property
     def searches(self) -> Path:
         """The records of gradient searches so far."""
         return self.path / "searches"

@@ -10,7 +10,7 @@ from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
 
 # A pattern has as many parts as the path inside the run folder.
-_RESUMED: Final = ("predictor*.json", "energy*.json", "table*.jsonl")
+_RESUMED: Final = ("predictor*.json", "energy*.json", "table*.jsonl", "warm_start.json")
 _OWN: Final = (
     *("run.json", "run.sqlite*", "front.csv", "classes.csv", "*.safetensors", "*.pt", "searches/*", "final/*"),
     *_RESUMED,

@@ -13,6 +13,7 @@ from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
 from hwnas.strategies.evaluated import Evaluated
 from hwnas.strategies.problem import Problem
+from hwnas.strategies.start import first_rows
 from hwnas.tasks.task import Metric
 
 # From features (N, F) to predictions (N,).
@@ -60,14 +61,14 @@ def search_in_rounds(
     per_round: int,
     rng: np.random.Generator,
 ) -> None:
-    """Evaluates `per_round` random architectures, then what `propose` returns, round after round.
+    """Evaluates `per_round` given and random architectures, then what `propose` returns, round after round.
 
     `propose` returns new feasible rows, at most `per_round`. Random rows take their place where it returns none. Whole
     rounds are proposed, so that more evaluations begin with the same architectures.
     """
     evaluated = Evaluated(problem, evaluations)
     draw = partial(problem.space.sample_rows, rng)
-    rows_NC = problem.feasible(draw, per_round, rng)
+    rows_NC = first_rows(problem, problem.feasible(draw, per_round, rng), per_round)
     while len(rows_NC):
         evaluated.add(rows_NC)
         if not evaluated.room:

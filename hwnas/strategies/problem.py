@@ -41,6 +41,10 @@ class Problem:
     evaluated networks. None where there is no such difference. Rows of `earlier_NC` were evaluated before, under other
     limits; to probe them is free.
 
+    `given_NC` are different feasible rows that the search was given, best first (`--warm-start`); None where there are none.
+    A run has evaluated them by then, so to ask for them is free. A strategy with a first population takes some of them into it
+    (`start.first_rows`).
+
     Raises HwnasError, UnknownNameError for objectives that cannot be.
     """
 
@@ -51,6 +55,7 @@ class Problem:
     evaluate: Callable[..., Mapping[str, FloatArray]]
     probe: Callable[[IntArray], Mapping[str, FloatArray]] | None = None
     earlier_NC: IntArray | None = None
+    given_NC: IntArray | None = None
     limits: tuple[Limit, ...] = ()
     asked: tuple[Limit, ...] = ()
     start_C: IntArray

@@ -5,6 +5,7 @@ from typing import Final
 
 from hwnas.core.references import resolve
 from hwnas.errors import HwnasError
+from hwnas.strategies.coarse_to_fine import CoarseToFine
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
@@ -22,6 +23,7 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Nsga2.name: Nsga2,
     Evolution.name: Evolution,
     LocalSearch.name: LocalSearch,
+    CoarseToFine.name: CoarseToFine,
     RandomSearch.name: RandomSearch,
     Surrogate.name: Surrogate,
     FactorsSearch.name: FactorsSearch,

@@ -16,21 +16,31 @@ from hwnas.strategies.problem import Problem
 POOL: Final = 10
 
 
-def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
-    """Returns `problem.start_C` and other feasible rows, evenly spread over the costs; shape (at most `count`, C).
+def first_rows(problem: Problem, rows_NC: IntArray, count: int) -> IntArray:
+    """Returns given rows, then other feasible rows, each once, in their order; shape (at most `count`, C).
 
-    Rows are distinct and, after the first, in random order. Each cost among the objectives chooses an equal share of them:
-    from ten times as many drawn rows, those closest to evenly spaced values between its lowest and its highest drawn
-    value. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options. Fewer rows
+    Given rows are at most half of them. Those of another device may lack one end of this problem's front, so a population of
+    nothing else was worse than none at first (NAS-Bench-201, docs/log.md).
+    """
+    if problem.given_NC is not None:
+        rows_NC = np.concatenate([problem.given_NC[: (count + 1) // 2], rows_NC])
+    return _distinct(rows_NC[problem.violation(rows_NC) <= 0], set())[:count]
+
+
+def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
+    """Returns given rows, `problem.start_C` and other feasible rows, evenly spread over the costs; shape (at most `count`, C).
+
+    Rows are distinct and, after the given ones and the start, in random order. Each cost among the objectives chooses an equal
+    share of them: from ten times as many drawn rows, those closest to evenly spaced values between its lowest and its highest
+    drawn value. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options. Fewer rows
     than `count` are returned only where no more feasible ones were found.
     """
-    start_NC = np.asarray(problem.start_C, dtype=np.int64)[None]
-    start_NC = start_NC[problem.violation(start_NC) <= 0][:count]
+    start_NC = first_rows(problem, np.asarray(problem.start_C, dtype=np.int64)[None], count)
     known = {row_C.tobytes() for row_C in start_NC}
     by_cost = any(name in problem.costs for name in problem.objectives)
     draw = partial(mixed_rows if by_cost else _by_options, problem.space, rng)
     rows_NC = problem.feasible(draw, count - len(start_NC), rng, known=known)
-    if by_cost and len(rows_NC) + len(start_NC) == count:
+    if by_cost and len(rows_NC) and len(rows_NC) + len(start_NC) == count:
         more_NC = draw(POOL * count)
         pool_NC = np.concatenate([rows_NC, more_NC[problem.violation(more_NC) <= 0]])
         rows_NC = _spaced(problem, _distinct(pool_NC, known), len(rows_NC))

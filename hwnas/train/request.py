@@ -1,22 +1,17 @@
 """The training of a request: how the shared weights are trained, and where."""
 
 from dataclasses import replace
-from os import PathLike, fspath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic.dataclasses import dataclass
 
+from hwnas.core.requests import path_text
 from hwnas.errors import HwnasError, UnknownNameError
 from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, Recipe
 
 AUTO = "auto"
 USUAL = "single-path"
-
-
-def _text(value: Any) -> Any:
-    """Returns a path as a text."""
-    return fspath(value) if isinstance(value, PathLike) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +35,7 @@ class TrainingRequest:
     ] = 0.0
     teacher: Annotated[
         str | None,
-        BeforeValidator(_text),
+        BeforeValidator(path_text),
         Field(description="Network whose outputs all networks of the supernet imitate: FILE.onnx or FILE.py:NAME."),
     ] = None
     class_weights: Annotated[
@@ -49,7 +44,7 @@ class TrainingRequest:
     ] = "none"
     train_on: Annotated[str, Field(description="cpu, cuda, or auto: a GPU where PyTorch finds one.")] = AUTO
     supernet: Annotated[
-        str | None, BeforeValidator(_text), Field(description="Folder of `hwnas train`, instead of training.")
+        str | None, BeforeValidator(path_text), Field(description="Folder of `hwnas train`, instead of training.")
     ] = None
 
     @field_validator("recipe")

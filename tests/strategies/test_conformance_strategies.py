@@ -1,10 +1,12 @@
 """The installed suite on every built-in strategy, and on wrong ones, which it must refuse."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from hwnas.strategies.coarse_to_fine import CoarseToFine
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
 from hwnas.strategies.factors import FactorsSearch
@@ -56,6 +58,11 @@ class TestLocalSearch(LearningStrategySuite):
         return LocalSearch(evaluations=evaluations)
 
 
+class TestCoarseToFine(LearningStrategySuite):
+    def strategy(self, evaluations: int) -> Strategy:
+        return CoarseToFine(evaluations=evaluations)
+
+
 class TestController(LearningStrategySuite):
     def strategy(self, evaluations: int) -> Strategy:
         return Controller(evaluations=evaluations)
@@ -93,6 +100,7 @@ SUITES = [
     TestFactors,
     TestEvolution,
     TestLocalSearch,
+    TestCoarseToFine,
     TestController,
     TestRecurrentController,
     TestGbdt,
@@ -108,6 +116,26 @@ def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, cou
     space = choices_of([4] * 8, conditional=True)
     asked = {most: suite.asked(steps(space), most, seed=3, objectives=OBJECTIVES[count]) for most in (1, 7, 33, 60)}
     assert all(rows == asked[60][:most] for most, rows in asked.items())
+
+
+BEGIN_WITH_WHAT_IS_GIVEN = [
+    TestNsga2,
+    TestSurrogate,
+    TestFactors,
+    TestEvolution,
+    TestLocalSearch,
+    TestCoarseToFine,
+    TestGbdt,
+    TestLinas,
+]
+
+
+@pytest.mark.parametrize("suite", [suite() for suite in BEGIN_WITH_WHAT_IS_GIVEN])
+def test_strategies_with_a_first_population_begin_with_what_the_search_was_given(suite: StrategySuite) -> None:
+    recorder = steps(choices_of([4] * 8))
+    given_NC = np.array([[3, 3, 3, 3, 0, 0, 0, 0], [2] * 8, [0, 1, 2, 3, 0, 1, 2, 3]])
+    suite.strategy(20).search(replace(recorder.problem(), given_NC=given_NC), Workshop(seed=0))
+    assert np.array_equal(recorder.asked[:3], given_NC) and len(recorder.asked) == 20
 
 
 # `gradient` trains a supernet, so its suite runs in tests/strategies/gradient.

@@ -51,6 +51,26 @@ def test_rows_are_as_many_as_asked_distinct_and_feasible_and_the_start_is_first(
     assert (one.violation(rows_NC) <= 0).all() and np.array_equal(SPACE.normalise(rows_NC), rows_NC)
 
 
+@pytest.mark.parametrize("objectives", [("loss",), ("loss", "scrambled")])
+def test_given_rows_are_first_and_the_start_follows(objectives: tuple[str, ...]) -> None:
+    one = problem(*objectives)
+    given_NC = np.array([[3] * 8, [1, 2] * 4])
+    rows_NC = start_of(replace(one, given_NC=given_NC), 6)
+    assert np.array_equal(rows_NC[:3], [*given_NC, one.start_C])
+    assert len(np.unique(rows_NC, axis=0)) == len(rows_NC) == 6
+    assert np.array_equal(start_of(replace(one, given_NC=given_NC), 1), given_NC[:1])
+    halved_NC = start_of(replace(one, given_NC=given_NC), 2)
+    assert np.array_equal(halved_NC, [given_NC[0], one.start_C])
+    assert np.array_equal(start_of(replace(one, given_NC=given_NC[:0]), 6), start_of(one, 6))
+    again = replace(one, given_NC=np.stack([given_NC[0], one.start_C]))
+    assert len(np.unique(start_of(again, 6), axis=0)) == 6
+
+
+def test_a_single_row_under_a_limit_that_few_meet_is_the_start() -> None:
+    one = steps(SPACE, bounds={"latency": 1.0}).problem()
+    assert np.array_equal(start_of(one, 1), one.start_C[None])
+
+
 def gaps(cost_N: FloatArray) -> FloatArray:
     return np.diff(np.sort(cost_N))
 

@@ -1,0 +1,111 @@
+"""Coarse to fine: a grid in which choices of one kind are alike, then small changes of the best networks.
+
+Shapes: N architectures, C choices, K kinds of choices, G points of the grid, P parents, D objectives.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import count
+from typing import Annotated, ClassVar, Final, final
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hwnas.core.arrays import IntArray
+from hwnas.core.space import SearchSpace
+from hwnas.strategies.evaluated import Evaluated
+from hwnas.strategies.neighbours import mutated
+from hwnas.strategies.options import STRICT, Evaluations
+from hwnas.strategies.pareto import non_dominated
+from hwnas.strategies.problem import Problem
+from hwnas.strategies.start import first_rows
+from hwnas.strategies.workshop import Workshop
+
+# Points of a grid that are looked at; those of a larger grid are drawn at random.
+GRID: Final = 1000
+# Children in one call.
+BATCH: Final = 5
+
+
+@final
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CoarseToFine:
+    """Evaluates a coarse grid, then mutates the non-dominated networks (Yu et al. 2020, coarse-to-fine architecture selection).
+
+    In the grid, choices of one kind have one option: one kernel for all stages, one depth, one width. The paper keeps the most
+    accurate network under a budget and accepts a mutated one that is better. Here the non-dominated networks are the parents, and
+    a child that none dominates becomes one, too.
+    """
+
+    name: ClassVar[str] = "coarse-to-fine"
+    trains_weights: ClassVar[bool] = False
+
+    evaluations: Evaluations = 200
+    coarse: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="The most architectures of the coarse grid, in which choices of one kind, such as all kernels, have one "
+            "option; the other evaluations are small changes of the best.",
+        ),
+    ] = 25
+
+    def search(self, problem: Problem, workshop: Workshop) -> None:
+        """Evaluates `evaluations` different architectures, or all where there are fewer.
+
+        Whole batches are bred, so that more evaluations begin with the same architectures.
+        """
+        rng = np.random.default_rng(workshop.seed)
+        evaluated = Evaluated(problem, self.evaluations)
+        evaluated.add(_coarse(problem, self.coarse, rng))
+        while evaluated.room:
+            draw = _children(evaluated, rng)
+            children_NC = problem.feasible(draw, BATCH, rng, known=evaluated.points)
+            if not len(children_NC):
+                break
+            evaluated.add(children_NC)
+
+
+def kinds(space: SearchSpace) -> IntArray:
+    """Returns the number of each choice's kind, from 0 in the order of first choices; shape (C,).
+
+    Choices are of one kind where the last parts of their names are equal but for a number at the end, and they have as many
+    options: `stage1.block2.kernel` and `stage3.block1.kernel`, `edge0` and `edge5`.
+    """
+    names = [(choice.name.rpartition(".")[2].rstrip("0123456789"), len(choice.options)) for choice in space.choices]
+    order = list(dict.fromkeys(names))
+    return np.array([order.index(name) for name in names], dtype=np.int64)
+
+
+def grid(space: SearchSpace, rng: np.random.Generator) -> IntArray:
+    """Returns normalised rows in which choices of one kind have one option, each once, at random; shape (at most GRID, C)."""
+    kind_C = kinds(space)
+    sizes = [len(space.choices[kind_C.tolist().index(kind)].options) for kind in range(kind_C.max(initial=-1) + 1)]
+    if math.prod(sizes) <= GRID:
+        options_GK = np.indices(sizes).reshape(len(sizes), -1).T
+    else:
+        options_GK = rng.integers(0, sizes, size=(GRID, len(sizes)))
+    return rng.permutation(np.unique(space.normalise(options_GK[:, kind_C]), axis=0))
+
+
+def _coarse(problem: Problem, most: int, rng: np.random.Generator) -> IntArray:
+    """Returns the given rows, `problem.start_C` and feasible rows of the grid, each once; shape (at most `most`, C)."""
+    start_NC = np.asarray(problem.start_C, dtype=np.int64)[None]
+    return first_rows(problem, np.concatenate([start_NC, grid(problem.space, rng)]), most)
+
+
+def _children(evaluated: Evaluated, rng: np.random.Generator) -> Callable[[int], IntArray]:
+    """Returns the draw of children of non-dominated networks.
+
+    Children of the first draw differ from a parent in one choice. Each later draw, needed where few such children are new and
+    feasible, changes one choice more.
+    """
+    parents_PC = evaluated.rows[non_dominated(np.array(list(evaluated.points.values())))]
+    choices = count(1)
+
+    def children(number: int) -> IntArray:
+        places_N = rng.integers(len(parents_PC), size=number)
+        return mutated(evaluated.problem.space, parents_PC[places_N], next(choices), rng)
+
+    return children
