@@ -69,8 +69,9 @@ def _drawn(front_ND: FloatArray, reference_D: FloatArray, beliefs: Beliefs) -> F
     for candidate in _promising(beliefs):
         points_SD = beliefs.mean_MD[candidate] + normal_SD * beliefs.deviation_MD[candidate]
         distinct_SD = points_SD if beliefs.deviation_MD[candidate].any() else points_SD[:1]
-        volumes = [hypervolume(np.vstack([front_ND, point_D]), reference_D) for point_D in distinct_SD]
-        gain_M[candidate] = np.mean(volumes) - known
+        adds_S = ~(front_ND <= distinct_SD[:, None]).all(axis=2).any(axis=1)
+        gains = [hypervolume(np.vstack([front_ND, point_D]), reference_D) - known for point_D in distinct_SD[adds_S]]
+        gain_M[candidate] = sum(gains) / len(distinct_SD)
     return gain_M
 
 
