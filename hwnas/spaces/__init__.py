@@ -10,7 +10,8 @@
         ])
 
 Spaces from parts: `compose`, `place`, `pick`, `stage`, `cell`. Spaces from layers: `SearchSpace`, `Choice`, `Layer` and a
-wiring of `Chain`, `Stage`, `Graph`. Choices of the training recipe: `with_recipe`. Operators of one's own: `Operator`, `OperatorCost` and the costs of common layers.
+wiring of `Chain`, `Stage`, `Graph`. Choices of the training recipe: `with_recipe`. Operators of one's own: `Operator`,
+`OperatorCost` and the costs of common layers.
 """
 
 from hwnas.core.choice import Choice, only_if

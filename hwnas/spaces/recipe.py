@@ -38,7 +38,9 @@ def with_recipe(space: SearchSpace, **options: Sequence[Option]) -> SearchSpace:
             raise UnknownNameError("part of a recipe", part, list(PARTS))
         for value in values:
             if not isinstance(value, PARTS[part]) or isinstance(value, bool) is not (bool in PARTS[part]):
-                raise SpaceError(f"{RECIPE}{part}: {value!r} is no {' or '.join(kind.__name__ for kind in PARTS[part])}")
+                raise SpaceError(
+                    f"{RECIPE}{part}: {value!r} is no {' or '.join(kind.__name__ for kind in PARTS[part])}"
+                )
     return add(space, {f"{RECIPE}{part}": values for part, values in options.items()}) if options else space
 
 
@@ -48,7 +50,9 @@ def varied(space: SearchSpace, texts: Sequence[str]) -> SearchSpace:
     for text in texts:
         part, equals, written = text.partition("=")
         if not equals or part in options:
-            raise SpaceError(f"--vary {text!r} is not PART=OPTION,OPTION for a part of its own; write --vary rate=0.3,1,3")
+            raise SpaceError(
+                f"--vary {text!r} is not PART=OPTION,OPTION for a part of its own; write --vary rate=0.3,1,3"
+            )
         options[part] = [_option(word) for word in written.split(",")]
     return with_recipe(space, **options)
 

@@ -1,0 +1,33 @@
+"""The evaluator of strategies that train every network by itself. Loads torch."""
+
+from hwnas.core.space import SearchSpace
+from hwnas.errors import HwnasError
+from hwnas.evaluate.network_evaluator import NetworkEvaluator
+from hwnas.evaluate.networks import StagedNetworks
+from hwnas.evaluate.sources import AloneSource, UntrainedSource
+from hwnas.evaluate.split import SplitScore
+from hwnas.evaluate.stages import Recalibrate
+from hwnas.evaluate.training import NetworkTraining
+from hwnas.strategies.workshop import Workshop
+
+
+def alone(space: SearchSpace, workshop: Workshop) -> NetworkEvaluator:
+    """Returns the evaluator that trains each network from random weights, by the recipe that its choices name.
+
+    A network that was stopped goes on from its checkpoint in the workshop's folder. Raises HwnasError for a workshop without
+    a folder or without a Training.
+    """
+    training, folder = workshop.training, workshop.folder
+    if training is None or folder is None:
+        raise HwnasError("networks are trained one by one: give the workshop a Training and a folder")
+    trainer = NetworkTraining(
+        data=training.data,
+        task=training.task,
+        recipe=training.recipe,
+        seed=workshop.seed,
+        device=training.device,
+        folder=folder / "alone",
+    )
+    source = AloneSource(UntrainedSource(space, workshop.seed), trainer)
+    networks = StagedNetworks(source, (Recalibrate(training.data, training.device),))
+    return NetworkEvaluator(networks, SplitScore(training.data, training.task, training.device))
