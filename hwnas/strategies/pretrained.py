@@ -29,7 +29,7 @@ PRETRAINING_BATCH: Final = 64
 # So many epochs on a frozen encoder, and as many of all weights with a rate that decays to zero.
 EPOCHS: Final = 50
 BATCH: Final = 8
-RATE: Final = 1e-3
+RATE: Final = 3e-3
 
 
 @final
