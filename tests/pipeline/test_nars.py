@@ -9,7 +9,9 @@ import pytest
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError, TrainingError, UnknownNameError
+from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import resume, search
+from hwnas.pipeline.train import train
 from hwnas.runs.database import RunDatabase
 
 Item = TypeVar("Item")
@@ -84,4 +86,11 @@ def test_recipes_that_would_have_no_effect_or_cannot_be_are_refused_before_a_fol
         options = {name: value for name, value in options.items() if name not in ("per_round", "predictions")}
     with pytest.raises(error, match=words):
         search(small_space, "digits", out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_supernet_has_one_recipe(tmp_path: Path) -> None:
+    request = search_request({"space": "conv_macro", "vary": "rate=0.3,1", "data": "digits"})
+    with pytest.raises(SpaceError, match="a supernet has one recipe; leave out --vary"):
+        train(request, request.space.load(), tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()

@@ -1,8 +1,10 @@
 """Laws of NARS: its suite as a strategy that trains networks alone, its predictor, its draws and its rounds."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -24,6 +26,9 @@ from hwnas.tasks.registry import load_task
 from hwnas.testing.problems import choices_of, steps
 from hwnas.testing.strategies import WeightTrainingSuite
 from hwnas.train.recipes import BY_OPTIMIZER
+
+
+Item = TypeVar("Item")
 
 
 @cache
@@ -62,6 +67,29 @@ def test_every_choice_of_the_recipe_changes_the_weights(tmp_path: Path) -> None:
     name = next(name for name, tensor in weights[0].items() if tensor.dim() > 1)
     different = {weight[name].numpy().tobytes() for weight in weights}
     assert len({each.id for each in archs}) == len(different) == 4
+
+
+class Notes:
+    """A reporter that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
+        return items
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_recipe_by_which_a_network_diverges_does_not_end_the_search(tmp_path: Path) -> None:
+    wild = with_recipe(hwnas.space("scripts/examples/own_space.py:build", resolution=16, blocks=2), rate=(1.0, 1e30))
+    reporter = Notes()
+    workshop = Workshop(seed=0, folder=tmp_path, training=training(), reporter=reporter)
+    archs = [wild.decode([0, 0, option]) for option in (0, 1)]
+    losses = [metrics["loss"] for metrics in alone(wild, workshop).evaluate(archs)]
+    assert np.isfinite(losses).all()
+    assert reporter.notes == [f"network {archs[1].id} diverges by its recipe, and is judged untrained"]
 
 
 def ranked(predictor: Pretrained, over: SearchSpace, metric_T: np.ndarray, count: int) -> float:
