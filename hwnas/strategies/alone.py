@@ -22,8 +22,8 @@ def alone(space: SearchSpace, workshop: Workshop) -> NetworkEvaluator:
     """Returns the evaluator that trains each network from random weights, by the recipe that its choices name.
 
     A network whose training diverges is judged untrained, because a recipe that is searched may be one by which networks
-    diverge. A network that was stopped goes on from its checkpoint in the workshop's folder. Raises HwnasError for a workshop without
-    a folder or without a Training.
+    diverge. A network that was stopped goes on from its checkpoint in the workshop's folder. Raises HwnasError for a workshop
+    without a folder or without a Training.
     """
     training, folder = workshop.training, workshop.folder
     if training is None or folder is None:

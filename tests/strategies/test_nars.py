@@ -27,7 +27,6 @@ from hwnas.testing.problems import choices_of, steps
 from hwnas.testing.strategies import WeightTrainingSuite
 from hwnas.train.recipes import BY_OPTIMIZER
 
-
 Item = TypeVar("Item")
 
 
@@ -159,10 +158,10 @@ def test_any_number_of_rows_is_drawn(count: int) -> None:
 
 
 def test_later_rounds_are_better_than_the_first_and_bred_ones_best() -> None:
-    recorder = steps(choices_of([4] * 20))
-    Nars(evaluations=120, per_round=20, predictions=1000, weights_from="supernet").search(
+    recorder = steps(choices_of([4] * 12))
+    Nars(evaluations=48, per_round=8, predictions=160, weights_from="supernet").search(
         recorder.problem(("loss",)), Workshop(seed=0)
     )
     loss_N = recorder.loss(np.array(recorder.asked))
-    first, chosen, bred = np.median(loss_N[:20]), np.median(loss_N[20:80]), np.median(loss_N[80:])
-    assert bred < chosen < first and loss_N[80:].min() < loss_N[:80].min()
+    first, chosen, bred = np.median(loss_N[:8]), np.median(loss_N[8:32]), np.median(loss_N[32:])
+    assert bred < chosen < first and loss_N[32:].min() < loss_N[:32].min()
