@@ -1,6 +1,6 @@
 """The evaluator of strategies that train every network by itself. Loads torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from torch import nn
@@ -44,17 +44,23 @@ def alone(space: SearchSpace, workshop: Workshop) -> NetworkEvaluator:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class AloneOrUntrained:
-    """Trains every network by itself; gives the untrained network, and a note, where the loss stops being a number."""
+    """Trains every network by itself; gives the untrained network, and one note, where the loss stops being a number.
+
+    `diverged` are the ids of networks that were noted.
+    """
 
     name: ClassVar[str] = "alone"
 
     source: AloneSource
     reporter: Reporter
+    diverged: set[str] = field(default_factory=set)
 
     def network(self, arch: Arch) -> nn.Module:
         """Returns the network in eval mode. Raises RunError for a damaged checkpoint."""
         try:
             return self.source.network(arch)
         except TrainingError:
-            self.reporter.note(f"network {arch.id} diverges by its recipe, and is judged untrained")
+            if arch.id not in self.diverged:
+                self.diverged.add(arch.id)
+                self.reporter.note(f"network {arch.id} diverges by its recipe, and is judged untrained")
             return self.source.untrained.network(arch)
