@@ -19,6 +19,7 @@ METAVARS: Final[Mapping[str, str]] = {
     "fix": "PATTERN=OPTION",
     "drop": "PATTERN=OPTION",
     "tie": "PATTERN",
+    "vary": "PART=OPTION,...",
 }
 
 

@@ -16,16 +16,17 @@ from hwnas.terminal import TerminalReporter, print_rows
 @option_of(SpaceRequest, "fix")
 @option_of(SpaceRequest, "drop")
 @option_of(SpaceRequest, "tie")
+@option_of(SpaceRequest, "vary")
 @JSON
 def spaces(space: str | None, as_json: bool, **written: Any) -> None:
     """List the built-in search spaces, and one of your own, or a part of one."""
     from hwnas.spaces import SPACES, load_space
 
     if any(written.values()) and not space:
-        raise click.UsageError("--space-option, --fix, --drop and --tie need a --space that they are about.")
+        raise click.UsageError("--space-option, --fix, --drop, --tie and --vary need a --space that they are about.")
     listed = {name: load_space(name) for name in SPACES}
     if space:
-        told = [f"--{name} {text}" for name in ("fix", "drop", "tie") for text in written[name]]
+        told = [f"--{name} {text}" for name in ("fix", "drop", "tie", "vary") for text in written[name]]
         listed[" ".join([space, *written["space_options"], *told])] = made_space(parsed({"space": space, **written}))
     rows = [
         {

@@ -1,4 +1,4 @@
-"""Operations that return a new space: keep, fix or drop options, tie choices, make choices conditional, split.
+"""Operations that return a new space: keep, fix or drop options, tie choices, make choices conditional, split, add.
 
 Every choice keeps its name, so tables and predictors of the original space work for the new one. `SearchSpace.operations`
 records the operations, so that files can make the space again. Names of choices are patterns such as `stage*.kernel`.
@@ -61,6 +61,11 @@ def condition(space: SearchSpace, pattern: str, when: Mapping[str, Sequence[Opti
     Raises SpaceError where other choices depend on a matching choice.
     """
     return _conditional(space, [choice.name for choice in _matching(space, pattern)], when)
+
+
+def add(space: SearchSpace, choices: Mapping[str, Sequence[Option]]) -> SearchSpace:
+    """Returns the space with further choices, by name, that no layer reads. Raises SpaceError for a name that it has."""
+    return _added(space, choices)
 
 
 def restricted(
@@ -216,4 +221,15 @@ def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Se
     return _made(space, choices, space.requires, (operation,))
 
 
-REPLAY: Final[Mapping[str, Callable[..., SearchSpace]]] = {"keep": _kept, "tie": _tied, "condition": _conditional}
+def _added(space: SearchSpace, choices: Mapping[str, Sequence[Option]]) -> SearchSpace:
+    new = [Choice(name, tuple(options)) for name, options in choices.items()]
+    operation = ("add", {choice.name: list(choice.options) for choice in new})
+    return _made(space, (*space.choices, *new), space.requires, (operation,))
+
+
+REPLAY: Final[Mapping[str, Callable[..., SearchSpace]]] = {
+    "keep": _kept,
+    "tie": _tied,
+    "condition": _conditional,
+    "add": _added,
+}

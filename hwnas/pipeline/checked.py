@@ -32,11 +32,13 @@ from hwnas.pipeline.sources import Sources
 from hwnas.pipeline.target import Target, targets_of
 from hwnas.pipeline.warm_start import WarmStart
 from hwnas.runs.folder import RunFolder
-from hwnas.strategies.problem import costs_read
+from hwnas.spaces.recipe import recipe_choices
+from hwnas.strategies.problem import Strategy, costs_read, trains_alone
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
 from hwnas.tasks.task import CLASS_ROW, Balancing, ByClass, Guessing, Task
 from hwnas.train.devices import training_device
+from hwnas.train.recipes import BY_OPTIMIZER, recipe_of_arch
 from hwnas.train.request import AUTO, TrainingRequest
 from hwnas.train.teacher import Teacher, external_teacher
 from hwnas.train.weights import load_supernet
@@ -80,6 +82,7 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     """
     if space.size < 2:
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
+    _require_trained_by_recipes(space, request.strategy, request.strategy_reference)
     training_device(request.training.train_on)
     targets = targets_of(request.devices.devices(), run)
     request.goal.budgets_of([target.name for target in targets])
@@ -95,6 +98,19 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     return CheckedRequest(
         request=request, space=space, data=data, task=task, targets=targets, sources=sources, cost_names=names
     )
+
+
+def _require_trained_by_recipes(space: SearchSpace, strategy: Strategy, reference: str) -> None:
+    """Raises where choices of the recipe would have no effect, or where an option cannot be."""
+    names = recipe_choices(space)
+    if names and not trains_alone(strategy):
+        raise SpaceError(
+            f"{names[0]} is a choice of how a network is trained, and --strategy {reference} does not train every network by "
+            "itself; give --strategy nars, or leave out --vary"
+        )
+    for name in names:
+        for option in space.choice(name).options:
+            recipe_of_arch(BY_OPTIMIZER["sgd"], {name: option})
 
 
 def check_sources(checked: CheckedRequest) -> None:

@@ -88,6 +88,7 @@ class FinalTraining:
             seed=self.seed,
             device=self.device,
             folder=self.run.final,
+            epochs=self.request.final_epochs,
             teacher=self.teacher,
             reporter=self.reporter,
             words=words,

@@ -7,12 +7,14 @@ from typing import Any
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
+from hwnas.errors import SpaceError
 from hwnas.modules.declared import require_declared
 from hwnas.pipeline.checked import data_facts, load_for, teacher_of
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
 from hwnas.runs.folder import RunFolder, create_run, require_free
+from hwnas.spaces.recipe import recipe_choices
 from hwnas.tasks.task import Task
 from hwnas.train.devices import training_device
 
@@ -20,6 +22,10 @@ from hwnas.train.devices import training_device
 def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> Path:
     """Trains a supernet into a new folder; returns the path of its weights."""
     require_free(out)
+    for name in recipe_choices(space):
+        raise SpaceError(
+            f"{name} is a choice of how one network is trained, and a supernet has one recipe; leave out --vary"
+        )
     device = training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)

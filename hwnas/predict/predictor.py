@@ -21,6 +21,7 @@ from hwnas.core.costs import layer_factors
 from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.files import json_of, replace_file
 from hwnas.core.space import SearchSpace
+from hwnas.core.structure import unread
 from hwnas.errors import PredictorError, SpaceError
 from hwnas.predict.measurements import LATENCY, NORMAL_95, SESSION_NOISE, STATISTIC_OF, UNIT_OF
 from hwnas.predict.trees import TREES, tree_factors
@@ -143,10 +144,14 @@ class LatencyPredictor:
     def for_space(self, space: SearchSpace) -> "LatencyPredictor":
         """Returns the same predictor over a space's own choices, matched by choice names and option values.
 
-        The space may lack options. Raises PredictorError where it has a choice or option the predictor does not know.
+        The space may lack options, and may have further choices that no layer reads. Raises PredictorError where it has another
+        choice or option that the predictor does not know.
         """
         ours = {choice.name: choice for choice in self.choices}
+        further = set(unread(space)) - ours.keys()
         for choice in space.choices:
+            if choice.name in further:
+                continue
             known = ours[choice.name].options if choice.name in ours else ()
             strange = [option for option in choice.options if option not in known]
             if strange:

@@ -10,7 +10,8 @@
         ])
 
 Spaces from parts: `compose`, `place`, `pick`, `stage`, `cell`. Spaces from layers: `SearchSpace`, `Choice`, `Layer` and a
-wiring of `Chain`, `Stage`, `Graph`. Operators of one's own: `Operator`, `OperatorCost` and the costs of common layers.
+wiring of `Chain`, `Stage`, `Graph`. Choices of the training recipe: `with_recipe`. Operators of one's own: `Operator`,
+`OperatorCost` and the costs of common layers.
 """
 
 from hwnas.core.choice import Choice, only_if
@@ -41,6 +42,7 @@ from hwnas.operators.transformer import (
 )
 from hwnas.spaces.compose import Blocks, Cell, Place, cell, compose, pick, place, stage
 from hwnas.spaces.loading import SPACES, load_space, reload_space
+from hwnas.spaces.recipe import with_recipe
 
 __all__ = [
     "SPACES",
@@ -90,4 +92,5 @@ __all__ = [
     "stage",
     "strided",
     "widened",
+    "with_recipe",
 ]

@@ -64,7 +64,8 @@ def reload_space(description: Mapping[str, Any], where: str | Path = "the space'
         raise SpaceError(f"{where}: damaged: its space is {reference!r}, not a name; make it again")
     require_trusted(reference, where)
     made = load_space(reference, description["options"])
-    space = replayed(made, description.get("operations", ()))
+    # A user's function may apply operations of its own: the first of those that are stored.
+    space = replayed(made, description.get("operations", ())[len(made.operations) :])
     if space.fingerprint != description["fingerprint"]:
         raise SpaceError(
             f"space {space.reference} has changed since this file was made (fingerprint {space.fingerprint}, "

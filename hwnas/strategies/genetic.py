@@ -87,14 +87,22 @@ def evolve(problem: Problem, algorithm: Algorithm, *, evaluations: int, populati
 
 
 def last_population(
-    problem: Problem, algorithm: Algorithm, *, generations: int, population: int, seed: int
+    problem: Problem,
+    algorithm: Algorithm,
+    *,
+    generations: int,
+    population: int,
+    seed: int,
+    start_NC: IntArray | None = None,
 ) -> IntArray:
     """Returns the population after so many generations, for problems whose evaluation is free; shape (N, C).
 
+    The first population is `start_NC`, by default rows spread over the costs.
     Every feasible offspring is evaluated. Breeding ends early where `PATIENCE` generations bring no new feasible
     architecture. The population may have infeasible rows; where few rows are feasible, it is these.
     """
-    start_NC = spread(problem, population, np.random.default_rng(seed))
+    if start_NC is None:
+        start_NC = spread(problem, population, np.random.default_rng(seed))
     known: dict[bytes, FloatArray] = {}
     if len(start_NC) < population:
         _evaluate_new(problem, start_NC, known, population)

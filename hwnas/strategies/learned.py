@@ -20,6 +20,8 @@ from hwnas.tasks.task import Metric
 Predict = Callable[[FloatArray], FloatArray]
 # From features (N, F), targets (N,) that are finite, and a seed to a fitted predictor.
 Fit = Callable[[FloatArray, FloatArray, int], Predict]
+# From a number to so many rows (N, C).
+Draw = Callable[[int], IntArray]
 
 
 def one_hot(space: SearchSpace, rows_NC: IntArray) -> FloatArray:
@@ -60,14 +62,16 @@ def search_in_rounds(
     evaluations: int,
     per_round: int,
     rng: np.random.Generator,
+    draw: Draw | None = None,
 ) -> None:
     """Evaluates `per_round` given and random architectures, then what `propose` returns, round after round.
 
     `propose` returns new feasible rows, at most `per_round`. Random rows take their place where it returns none. Whole
-    rounds are proposed, so that more evaluations begin with the same architectures.
+    rounds are proposed, so that more evaluations begin with the same architectures. `draw` draws the random rows, by default
+    with equal probabilities.
     """
     evaluated = Evaluated(problem, evaluations)
-    draw = partial(problem.space.sample_rows, rng)
+    draw = draw or partial(problem.space.sample_rows, rng)
     rows_NC = first_rows(problem, problem.feasible(draw, per_round, rng), per_round)
     while len(rows_NC):
         evaluated.add(rows_NC)

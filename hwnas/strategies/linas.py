@@ -3,20 +3,16 @@
 Shapes: N architectures, C choices, F one-hot features.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
-from typing import Annotated, ClassVar, Final, final
+from typing import ClassVar, Final, final
 
 import numpy as np
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.strategies.bred import bred
 from hwnas.strategies.evaluated import Evaluated
-from hwnas.strategies.learned import Predict, predicted, search_in_rounds
-from hwnas.strategies.options import STRICT, Evaluations, PerRound
-from hwnas.strategies.pareto import best
+from hwnas.strategies.learned import Predict, search_in_rounds
+from hwnas.strategies.options import STRICT, Evaluations, PerRound, Predictions
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.workshop import Workshop
 
@@ -40,43 +36,17 @@ class Linas:
 
     evaluations: Evaluations = 200
     per_round: PerRound = 50
-    predictions: Annotated[int, Field(ge=1, description="Architectures that are bred and predicted in each round.")] = (
-        5_000
-    )
+    predictions: Predictions = 5_000
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer."""
         rng = np.random.default_rng(workshop.seed)
-        search_in_rounds(
-            problem, partial(self._bred, rng), evaluations=self.evaluations, per_round=self.per_round, rng=rng
-        )
 
-    def _bred(self, rng: np.random.Generator, evaluated: Evaluated) -> IntArray:
-        """Returns the new rows of the last population, filled up with the best predicted others; shape (N, C)."""
-        from hwnas.strategies.genetic import last_population, usual_algorithm
+        def propose(evaluated: Evaluated) -> IntArray:
+            seed = int(rng.integers(2**31))
+            return bred(evaluated, ridge_or_svr, self.per_round, self.predictions, seed)
 
-        seed, points = int(rng.integers(2**31)), dict[bytes, FloatArray]()
-        guess = predicted(evaluated, ridge_or_svr, seed)
-
-        def evaluate(rows_NC: IntArray) -> Mapping[str, FloatArray]:
-            metrics = guess.evaluate(rows_NC)
-            points.update(zip((row_C.tobytes() for row_C in rows_NC), guess.points(rows_NC, metrics), strict=True))
-            return metrics
-
-        population_NC = last_population(
-            replace(guess, evaluate=evaluate),
-            usual_algorithm(len(guess.objectives)),
-            generations=max(1, self.predictions // self.per_round),
-            population=self.per_round,
-            seed=seed,
-        )
-        new = {row: point for row, point in points.items() if row not in evaluated.points}
-        last = [row for row in dict.fromkeys(row_C.tobytes() for row_C in population_NC) if row in new]
-        others = [row for row in new if row not in set(last)]
-        if others:
-            order = best(np.array([new[row] for row in others]), self.per_round - len(last))
-            last += [others[number] for number in order]
-        return np.frombuffer(b"".join(last), dtype=np.int64).reshape(len(last), len(guess.space.choices))
+        search_in_rounds(problem, propose, evaluations=self.evaluations, per_round=self.per_round, rng=rng)
 
 
 def ridge_or_svr(features_NF: FloatArray, target_N: FloatArray, _seed: int) -> Predict:

@@ -18,3 +18,4 @@ PerRound = Annotated[
         description="Architectures evaluated per round: the first round is drawn at random, predictors choose the others.",
     ),
 ]
+Predictions = Annotated[int, Field(ge=1, description="Architectures that are bred and predicted in each round.")]

@@ -150,6 +150,21 @@ class ReadsCosts(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainsAlone(Protocol):
+    """A strategy that may train every network by itself, by the recipe that the network's choices name."""
+
+    @property
+    def trains_alone(self) -> bool:
+        """True where it does: then the space may have choices of the recipe (`spaces.with_recipe`)."""
+        ...
+
+
+def trains_alone(strategy: Strategy) -> bool:
+    """Returns True for a strategy that trains every network by its own recipe; False for most strategies."""
+    return isinstance(strategy, TrainsAlone) and strategy.trains_alone
+
+
 def costs_read(strategy: Strategy) -> tuple[str, ...]:
     """Returns the names of the costs that a strategy reads by itself; none for most strategies."""
     return strategy.costs if isinstance(strategy, ReadsCosts) else ()

@@ -13,6 +13,7 @@ from hwnas.strategies.gbdt import Gbdt
 from hwnas.strategies.gradient.strategy import GradientSearchStrategy
 from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
+from hwnas.strategies.nars import Nars
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Strategy
 from hwnas.strategies.random import RandomSearch
@@ -32,6 +33,7 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     Gbdt.name: Gbdt,
     Linas.name: Linas,
     Robot.name: Robot,
+    Nars.name: Nars,
 }
 
 

@@ -5,10 +5,12 @@ share the steps, one field per published switch: an ablation is `dataclasses.rep
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from hwnas.core.choice import Option
 from hwnas.errors import TrainingError, UnknownNameError
+from hwnas.spaces.recipe import RECIPE
 from hwnas.train.draws import DRAWS
 
 REGULARISED: Final = ("all", "largest")
@@ -56,7 +58,7 @@ class Recipe:
 
     `distillation` is the share of a student's loss that imitates its teacher; the labels' loss has the rest. `weight_decay`
     applies to matrices, kernels and embedding tables, not to norms and biases. `ema` is the decay of the moving average of
-    the weights, 0 without one.
+    the weights, 0 without one. `augmented` is False where training examples are shown as they are.
     """
 
     optimizer: str
@@ -69,12 +71,17 @@ class Recipe:
     batch_size: int = 64
     warmup_epochs: int = 2
     ema: float = 0.0
+    augmented: bool = True
     supernet: SupernetRecipe = field(default_factory=SupernetRecipe)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or not 0 <= self.ema < 1:
             raise TrainingError(
                 f"cannot train for {self.epochs} epochs, batch {self.batch_size}, rate {self.learning_rate}, average {self.ema}"
+            )
+        if self.weight_decay < 0 or not 0 <= self.label_smoothing < 1:
+            raise TrainingError(
+                f"cannot train with a weight decay of {self.weight_decay} and a label smoothing of {self.label_smoothing}"
             )
 
 
@@ -108,3 +115,29 @@ RECIPES: Final[Mapping[str, SupernetRecipe]] = {
     "single-path": SupernetRecipe(networks="single-path", passes=4),
     "alternating": SupernetRecipe(networks="alternating", passes=4),
 }
+
+# The parts of a recipe that belong to its optimiser.
+OF_OPTIMIZER: Final = ("optimizer", "learning_rate", "weight_decay", "label_smoothing", "distillation", "clip_norm")
+
+
+def recipe_of_arch(recipe: Recipe, arch: Mapping[str, Option]) -> Recipe:
+    """Returns the recipe with what an architecture's choices of the recipe say (`spaces.with_recipe`).
+
+    An optimiser other than the recipe's brings its usual rate, decay, smoothing, share of distillation and clipping. Raises
+    UnknownNameError for an unknown optimiser, TrainingError for values that cannot be.
+    """
+    said = {name.removeprefix(RECIPE): option for name, option in arch.items() if name.startswith(RECIPE)}
+    optimizer = str(said.get("optimizer", recipe.optimizer))
+    if optimizer != recipe.optimizer:
+        if optimizer not in BY_OPTIMIZER:
+            raise UnknownNameError("optimizer", optimizer, list(BY_OPTIMIZER))
+        recipe = replace(recipe, **{name: getattr(BY_OPTIMIZER[optimizer], name) for name in OF_OPTIMIZER})
+    return replace(
+        recipe,
+        learning_rate=recipe.learning_rate * float(said.get("rate", 1.0)),
+        weight_decay=recipe.weight_decay * float(said.get("decay", 1.0)),
+        label_smoothing=float(said.get("smoothing", recipe.label_smoothing)),
+        ema=float(said.get("ema", recipe.ema)),
+        epochs=int(said.get("epochs", recipe.epochs)),
+        augmented=bool(said.get("augmentation", recipe.augmented)),
+    )

@@ -74,10 +74,16 @@ def training_batch(data: Dataset, indices: IntArray, rng: np.random.Generator, d
     return placed(x, device), labels.to(device)
 
 
+def plain_batch(data: Dataset, indices: IntArray, device: torch.device) -> Batch:
+    """Returns inputs and labels of training examples as they are, on a device."""
+    x, labels = data.inputs(data.train.raw[indices]), torch.from_numpy(data.train.labels[indices])
+    return placed(x, device), labels.to(device)
+
+
 def training_batches(data: Dataset, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> Iterator[Batch]:
     """Yields the batches of one epoch over all training examples; draws from `rng` as they are asked for."""
     for indices in shuffled_batches(np.arange(len(data.train)), recipe, rng):
-        yield training_batch(data, indices, rng, device)
+        yield training_batch(data, indices, rng, device) if recipe.augmented else plain_batch(data, indices, device)
 
 
 # ---- optimisers and rates

@@ -18,7 +18,7 @@ from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Stage
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
-from hwnas.spaces import SPACES
+from hwnas.spaces import SPACES, with_recipe
 from hwnas.testing.operators import OperatorSuite
 from hwnas.testing.spaces import SpaceSuite
 from hwnas.testing.subject import OperatorSubject, SpaceSubject, places_of_space
@@ -103,10 +103,18 @@ CASES: Final[Mapping[str, Callable[[], SearchSpace]]] = {
     "conditional by an operation": lambda: condition(
         hwnas.space("conv_macro", resolution=16, features=16), "conv[34].kernel", {"conv1.kernel": (5, 7)}
     ),
+    "with choices of the recipe": lambda: with_recipe(
+        hwnas.space("mobilenet", resolution=16, width=0.25), rate=(0.3, 1.0), augmentation=(True, False)
+    ),
 }
 
 # Cases whose operators are those of another case.
-SAME_OPERATORS: Final = ("conditional, fewer options", "tied", "conditional by an operation")
+SAME_OPERATORS: Final = (
+    "conditional, fewer options",
+    "tied",
+    "conditional by an operation",
+    "with choices of the recipe",
+)
 OPERATOR_CASES: Final = [name for name in CASES if name not in SAME_OPERATORS]
 
 

@@ -13,6 +13,7 @@ from hwnas.core.requests import flag, option_names
 from hwnas.errors import HwnasError, RunError, UnknownNameError
 from hwnas.pipeline.request import PARTS, search_request, stored_request
 from hwnas.strategies.registry import STRATEGIES, load_strategy_class
+from hwnas.train.request import USUAL
 
 OPTIONS = st.fixed_dictionaries(
     {},
@@ -35,7 +36,7 @@ OPTIONS = st.fixed_dictionaries(
         "strategy": st.sampled_from(sorted(STRATEGIES)),
         "final": st.sampled_from(["none", "finetune", "scratch"]),
     },
-)
+).filter(lambda options: options.get("strategy") != "nars" or options.get("recipe", USUAL) == USUAL)
 
 
 @given(OPTIONS)

@@ -19,6 +19,7 @@ from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import PredictorError
 from hwnas.predict.predictor import SCHEMA, LatencyPredictor
+from hwnas.spaces import with_recipe
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=False), st.text(max_size=3)),
@@ -396,6 +397,14 @@ def test_a_restricted_spaces_predictions_are_its_parents(any_predictor, tiny_spa
     assert ours.predict_ms(rows) == pytest.approx(any_predictor.predict_ms(tiny_space.encode(parents)), rel=1e-12)
     assert ours.space["fingerprint"] == smaller.fingerprint
     assert (ours.interval, ours.statistics) == (any_predictor.interval, any_predictor.statistics)
+
+
+def test_choices_of_the_recipe_change_no_prediction(any_predictor, tiny_space) -> None:
+    """A predictor of the space without them serves."""
+    varied = with_recipe(tiny_space, rate=(0.3, 1.0, 3.0))
+    rows = varied.sample_rows(np.random.default_rng(0), 50)
+    expected = any_predictor.predict_ms(rows[:, : len(tiny_space.choices)])
+    assert np.array_equal(any_predictor.for_space(varied).predict_ms(rows), expected)
 
 
 def test_a_restricted_predictor_with_trees_survives_its_file(predictor_with_trees, tiny_space, tmp_path) -> None:

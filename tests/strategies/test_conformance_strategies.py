@@ -13,6 +13,7 @@ from hwnas.strategies.factors import FactorsSearch
 from hwnas.strategies.gbdt import Gbdt
 from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
+from hwnas.strategies.nars import Nars
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
@@ -93,6 +94,15 @@ class TestRobot(StrategySuite):
         return Robot(evaluations=evaluations, scores="latency,size,energy", pool=60, weightings=5)
 
 
+class TestNars(LearningStrategySuite):
+    """On shared weights; tests/strategies/test_nars.py has the suite of strategies that train weights."""
+
+    evaluations = 100
+
+    def strategy(self, evaluations: int) -> Strategy:
+        return Nars(evaluations=evaluations, per_round=20, predictions=200, weights_from="supernet")
+
+
 SUITES = [
     TestRandomSearch,
     TestNsga2,
@@ -106,6 +116,7 @@ SUITES = [
     TestGbdt,
     TestLinas,
     TestRobot,
+    TestNars,
 ]
 
 
