@@ -1,6 +1,6 @@
 """Final training: the front's networks are trained further before they are handed out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -18,7 +18,7 @@ from hwnas.pipeline.options import FinalRequest
 from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.database import FINAL, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
-from hwnas.tasks.task import Metric, Task
+from hwnas.tasks.task import Task
 from hwnas.train.recipes import Recipe
 from hwnas.train.teacher import Teacher
 from hwnas.train.weights import save_weights
@@ -48,10 +48,10 @@ class FinalTraining:
     reporter: Reporter
 
     def finished(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Returns the evaluations after final training.
+        """Returns the evaluations after final training, which a network keeps even where it looks worse on the validation split.
 
-        A network that becomes worse by every metric of the task on the validation split keeps the weights of the search. One
-        metric would not do: networks were chosen because their loss on this very split is low.
+        Networks were chosen because their loss on this very split is low: the weights of the search look better there than they
+        are.
         """
         if self.request.final == "none":
             return list(evaluations)
@@ -73,11 +73,7 @@ class FinalTraining:
         module = networks.network(arch)
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
-        metrics = dict(self.validation.score(module))
-        if not any(_as_good(metric, metrics, before.metrics) for metric in self.task.metrics):
-            self.run.final_weights(arch.id).unlink()
-            return before
-        return Evaluation(arch, stages, metrics)
+        return Evaluation(arch, stages, dict(self.validation.score(module)))
 
     def _networks(self, before: Evaluation, words: str) -> tuple[StagedNetworks, tuple[str, ...]]:
         """Returns the trained networks, and the stages that make them from nothing."""
@@ -106,8 +102,3 @@ class FinalTraining:
             epochs=self.request.final_epochs,
             distillation=self.recipe.distillation if self.teacher is not None else 0.0,
         )
-
-
-def _as_good(metric: Metric, after: Mapping[str, float], before: Mapping[str, float]) -> bool:
-    """Returns True where a metric did not become worse; earlier versions evaluated fewer metrics."""
-    return metric.name in before and metric.minimised(after[metric.name]) <= metric.minimised(before[metric.name])

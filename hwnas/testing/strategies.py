@@ -8,8 +8,9 @@ class TestMine(StrategySuite):
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import pytest
@@ -35,6 +36,9 @@ OBJECTIVES: Final = {
 
 class StrategySuite:
     """The laws of a strategy. Override `strategy`; `workshop`, too, where yours needs more than a seed."""
+
+    # Architectures of each search in the laws that compare searches: fewer where a strategy is slow.
+    compared: ClassVar[int] = 60
 
     def strategy(self, evaluations: int) -> Strategy:
         """Returns the strategy under test, which may evaluate at most so many architectures."""
@@ -118,7 +122,9 @@ class StrategySuite:
 
     def test_a_metric_where_higher_is_better_is_searched_as_its_negative(self) -> None:
         space = choices_of([4] * 8)
-        asked = [self.asked(steps(space), 60, objectives=(metric, "latency")) for metric in ("loss", "accuracy")]
+        asked = [
+            self.asked(steps(space), self.compared, objectives=(metric, "latency")) for metric in ("loss", "accuracy")
+        ]
         assert asked[0] == asked[1]
 
     # ---- seeds and resuming
@@ -126,11 +132,11 @@ class StrategySuite:
     @pytest.mark.parametrize("count", OBJECTIVES)
     def test_the_same_seed_evaluates_the_same_rows_in_the_same_order(self, count: int) -> None:
         space = choices_of([4] * 8, conditional=True)
-        runs = [self.asked(steps(space), 60, seed=3, objectives=OBJECTIVES[count]) for _ in range(2)]
+        runs = [self.asked(steps(space), self.compared, seed=3, objectives=OBJECTIVES[count]) for _ in range(2)]
         assert runs[0] == runs[1]
 
     def test_another_seed_evaluates_other_rows(self) -> None:
-        first, second = (set(self.asked(steps(choices_of([4] * 8)), 60, seed=seed)) for seed in (0, 1))
+        first, second = (set(self.asked(steps(choices_of([4] * 8)), self.compared, seed=seed)) for seed in (0, 1))
         assert len(first & second) < 0.5 * len(first)
 
     @pytest.mark.parametrize("count", OBJECTIVES)
@@ -147,19 +153,39 @@ class StrategySuite:
     @pytest.mark.parametrize("count", OBJECTIVES)
     def test_a_search_that_is_cut_short_evaluated_the_beginning_of_the_whole(self, count: int) -> None:
         """Resuming is running again: what is known so far must not change what is evaluated next."""
-        whole = self.asked(steps(choices_of([4] * 8)), 80, objectives=OBJECTIVES[count])
+        whole = self.asked(steps(choices_of([4] * 8)), self.compared, objectives=OBJECTIVES[count])
         cut = steps(choices_of([4] * 8))
         loss = cut.loss
 
         def loss_until_interrupted(rows_NC: IntArray) -> FloatArray:
-            if len(cut.asked) > 33:
+            if len(cut.asked) > self.compared // 2:
                 raise KeyboardInterrupt
             return loss(rows_NC)
 
         cut.loss = loss_until_interrupted
         with pytest.raises(KeyboardInterrupt):
-            self.asked(cut, 80, objectives=OBJECTIVES[count])
+            self.asked(cut, self.compared, objectives=OBJECTIVES[count])
         assert cut.asked == whole[: len(cut.asked)]
+
+    @pytest.mark.parametrize("count", OBJECTIVES)
+    def test_more_evaluations_begin_with_the_rows_of_fewer(self, count: int) -> None:
+        """A finished run is so extended by what a longer one would have evaluated."""
+        space = choices_of([4] * 8, conditional=True)
+        asked = {
+            most: self.asked(steps(space), most, seed=3, objectives=OBJECTIVES[count])
+            for most in (1, 7, self.compared // 2 + 3, self.compared)
+        }
+        assert all(rows == asked[self.compared][:most] for most, rows in asked.items())
+
+
+class FirstPopulationSuite(StrategySuite):
+    """The law of a strategy that takes its first architectures from `strategies/start.py`."""
+
+    def test_it_begins_with_what_the_search_was_given(self) -> None:
+        recorder = steps(choices_of([4] * 8))
+        given_NC = np.array([[3, 3, 3, 3, 0, 0, 0, 0], [2] * 8, [0, 1, 2, 3, 0, 1, 2, 3]])
+        self.strategy(20).search(replace(recorder.problem(), given_NC=given_NC), self.workshop(0))
+        assert np.array_equal(recorder.asked[:3], given_NC) and len(recorder.asked) == 20
 
 
 class LearningStrategySuite(StrategySuite):

@@ -4,7 +4,7 @@
 
 Each seed runs one search without final training. Every variant then goes on with a copy of that run (`--from`), so it trains the
 same networks. Accuracies are those of all networks of the front in torch, on the validation and the test split, mean and
-best; a network that training made worse keeps the weights of the search, and counts as `kept`. The hypervolume is that of
+best. The hypervolume is that of
 loss and latency on the validation split, as a share of the one before. The reference point is 1.1 times the greatest loss
 and latency before. All figures are means over seeds. Runs stay in --out; a bench that was stopped goes on from there.
 """
@@ -38,25 +38,24 @@ VARIANTS: Final = [
     for final in ("finetune", "scratch")
     for teacher in ("none", "largest")
 ]
-COLUMNS: Final = ("val mean", "val best", "test mean", "test best", "kept", "hypervolume", "seconds")
+COLUMNS: Final = ("val mean", "val best", "test mean", "test best", "hypervolume", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The networks of a front by one kind of weights: metrics by name, (N,) each, how many keep the search's, and seconds."""
+    """The networks of a front by one kind of weights: metrics by name, (N,) each, and seconds."""
 
     validation: Mapping[str, np.ndarray]
     test: Mapping[str, np.ndarray]
     latency_ms: np.ndarray
-    kept: int
     seconds: float
 
     def figures(self, before: "Finished") -> np.ndarray:
-        """Returns one figure for each of `COLUMNS`; (7,)."""
+        """Returns one figure for each of `COLUMNS`; (6,)."""
         reference = 1.1 * before.points.max(axis=0)
         volume = hypervolume(self.points, reference) / hypervolume(before.points, reference)
         accuracies = [self.validation["accuracy"], self.test["accuracy"]]
-        return np.array([*(f(a) for a in accuracies for f in (np.mean, np.max)), self.kept, volume, self.seconds])
+        return np.array([*(f(a) for a in accuracies for f in (np.mean, np.max)), volume, self.seconds])
 
     @property
     def points(self) -> np.ndarray:
@@ -102,8 +101,8 @@ def main() -> None:
 
 def line(name: str, figures: list[np.ndarray]) -> str:
     """Returns a row of the table: means over seeds."""
-    *accuracies, kept, volume, seconds = np.mean(figures, axis=0)
-    cells = [*(f"{accuracy:.2%}" for accuracy in accuracies), f"{kept:.1f}", f"{volume:.4f}", f"{seconds:.0f}"]
+    *accuracies, volume, seconds = np.mean(figures, axis=0)
+    cells = [*(f"{accuracy:.2%}" for accuracy in accuracies), f"{volume:.4f}", f"{seconds:.0f}"]
     return f"| {name} {' | '.join(cells)} |"
 
 
@@ -151,7 +150,6 @@ def finished(run: RunFolder) -> Finished:
         validation=columns([evaluation.metrics for evaluation in evaluations]),
         test=columns(tests),
         latency_ms=latencies_ms(run, evaluations),
-        kept=sum(evaluation.stages == before[evaluation.arch.id].stages for evaluation in evaluations),
         seconds=run.read()["stages"]["final training"]["seconds"],
     )
 

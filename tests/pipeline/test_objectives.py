@@ -202,20 +202,15 @@ def test_a_file_that_serves_no_device_is_refused(
 
 @pytest.mark.parametrize("final", ["finetune", "scratch"])
 @pytest.mark.parametrize("teacher", ["none", "largest"])
-def test_final_training_never_makes_every_metric_worse_and_is_told(
+def test_networks_keep_what_final_training_made_and_it_is_told(
     small_space: SearchSpace, small_predictor: Path, tmp_path: Path, final: str, teacher: str
 ) -> None:
     options = QUICK | {"predictor": (str(small_predictor),), "latency_budget": "1s", "evaluations": 6}
     options |= {"final": final, "final_teacher": teacher, "final_epochs": 2}
     result = search(small_space, "digits", out=tmp_path / "run", **options)
     for row in result.front:
-        trained = final in row.stages.split(" > ")
-        gains = [
-            sign * (row.metrics[f"{name}_val"] - row.metrics[f"{name}_val_before"])
-            for name, sign in (("loss", -1), ("accuracy", 1), ("balanced_accuracy", 1))
-        ]
-        assert max(gains) >= 0 and trained == any(gains)
-        assert result.run.final_weights(row.arch_id).exists() == trained
+        assert row.loss_val != row.loss_val_before and final in row.stages.split(" > ")
+        assert result.run.final_weights(row.arch_id).exists()
     assert all(claim["holds"] for claim in check_claims(result.run.path))
 
 

@@ -1,6 +1,5 @@
-"""The installed suite on every built-in strategy, and on wrong ones, which it must refuse."""
+"""The installed suite on the built-in strategies without a model, and on wrong ones, which it must refuse."""
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,20 +8,14 @@ import pytest
 from hwnas.strategies.coarse_to_fine import CoarseToFine
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.evolution import Evolution
-from hwnas.strategies.factors import FactorsSearch
-from hwnas.strategies.gbdt import Gbdt
-from hwnas.strategies.linas import Linas
 from hwnas.strategies.local import LocalSearch
-from hwnas.strategies.nars import Nars
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.registry import STRATEGIES
 from hwnas.strategies.robot import Robot
-from hwnas.strategies.surrogate import Surrogate
 from hwnas.strategies.workshop import Workshop
-from hwnas.testing.problems import choices_of, steps
-from hwnas.testing.strategies import OBJECTIVES, LearningStrategySuite, StrategySuite
+from hwnas.testing.strategies import FirstPopulationSuite, LearningStrategySuite, StrategySuite
 
 
 class TestRandomSearch(StrategySuite):
@@ -30,36 +23,22 @@ class TestRandomSearch(StrategySuite):
         return RandomSearch(evaluations=evaluations)
 
 
-class TestNsga2(LearningStrategySuite):
+class TestNsga2(LearningStrategySuite, FirstPopulationSuite):
     def strategy(self, evaluations: int) -> Strategy:
         return Nsga2(evaluations=evaluations)
 
 
-class TestSurrogate(LearningStrategySuite):
-    evaluations = 40  # a model per few evaluations is slow, and learns from few
-
-    def strategy(self, evaluations: int) -> Strategy:
-        return Surrogate(evaluations=evaluations)
-
-
-class TestFactors(LearningStrategySuite):
-    evaluations = 60
-
-    def strategy(self, evaluations: int) -> Strategy:
-        return FactorsSearch(evaluations=evaluations)
-
-
-class TestEvolution(LearningStrategySuite):
+class TestEvolution(LearningStrategySuite, FirstPopulationSuite):
     def strategy(self, evaluations: int) -> Strategy:
         return Evolution(evaluations=evaluations)
 
 
-class TestLocalSearch(LearningStrategySuite):
+class TestLocalSearch(LearningStrategySuite, FirstPopulationSuite):
     def strategy(self, evaluations: int) -> Strategy:
         return LocalSearch(evaluations=evaluations)
 
 
-class TestCoarseToFine(LearningStrategySuite):
+class TestCoarseToFine(LearningStrategySuite, FirstPopulationSuite):
     def strategy(self, evaluations: int) -> Strategy:
         return CoarseToFine(evaluations=evaluations)
 
@@ -74,88 +53,18 @@ class TestRecurrentController(StrategySuite):
         return Controller(evaluations=evaluations, policy="recurrent", algorithm="ppo", reward="hard", buffer=5)
 
 
-class TestGbdt(LearningStrategySuite):
-    def strategy(self, evaluations: int) -> Strategy:
-        return Gbdt(evaluations=evaluations)
-
-
-class TestGbdtThatPrunes(StrategySuite):
-    def strategy(self, evaluations: int) -> Strategy:
-        return Gbdt(evaluations=evaluations, per_round=30, prune="first-order")
-
-
-class TestLinas(LearningStrategySuite):
-    def strategy(self, evaluations: int) -> Strategy:
-        return Linas(evaluations=evaluations, predictions=500)
-
-
 class TestRobot(StrategySuite):
     def strategy(self, evaluations: int) -> Strategy:
         return Robot(evaluations=evaluations, scores="latency,size,energy", pool=60, weightings=5)
 
 
-class TestNars(LearningStrategySuite):
-    """On shared weights; tests/strategies/test_nars.py has the suite of strategies that train weights."""
-
-    evaluations = 100
-
-    def strategy(self, evaluations: int) -> Strategy:
-        return Nars(evaluations=evaluations, per_round=20, predictions=200, weights_from="supernet")
-
-
-SUITES = [
-    TestRandomSearch,
-    TestNsga2,
-    TestSurrogate,
-    TestFactors,
-    TestEvolution,
-    TestLocalSearch,
-    TestCoarseToFine,
-    TestController,
-    TestRecurrentController,
-    TestGbdt,
-    TestLinas,
-    TestRobot,
-    TestNars,
-]
-
-
-@pytest.mark.parametrize("suite", [suite() for suite in SUITES])
-@pytest.mark.parametrize("count", OBJECTIVES)
-def test_more_evaluations_begin_with_the_rows_of_fewer(suite: StrategySuite, count: int) -> None:
-    """A finished run is so extended by what a longer one would have evaluated."""
-    space = choices_of([4] * 8, conditional=True)
-    asked = {most: suite.asked(steps(space), most, seed=3, objectives=OBJECTIVES[count]) for most in (1, 7, 33, 60)}
-    assert all(rows == asked[60][:most] for most, rows in asked.items())
-
-
-BEGIN_WITH_WHAT_IS_GIVEN = [
-    TestNsga2,
-    TestSurrogate,
-    TestFactors,
-    TestEvolution,
-    TestLocalSearch,
-    TestCoarseToFine,
-    TestGbdt,
-    TestLinas,
-]
-
-
-@pytest.mark.parametrize("suite", [suite() for suite in BEGIN_WITH_WHAT_IS_GIVEN])
-def test_strategies_with_a_first_population_begin_with_what_the_search_was_given(suite: StrategySuite) -> None:
-    recorder = steps(choices_of([4] * 8))
-    given_NC = np.array([[3, 3, 3, 3, 0, 0, 0, 0], [2] * 8, [0, 1, 2, 3, 0, 1, 2, 3]])
-    suite.strategy(20).search(replace(recorder.problem(), given_NC=given_NC), Workshop(seed=0))
-    assert np.array_equal(recorder.asked[:3], given_NC) and len(recorder.asked) == 20
-
-
-# `gradient` trains a supernet, so its suite runs in tests/strategies/gradient.
-ELSEWHERE = {"gradient"}
+# `gradient` trains a supernet, so its suite runs in tests/strategies/gradient; models are slow, and have a file of their own.
+ELSEWHERE = {"gradient", "surrogate", "factors", "gbdt", "linas", "nars"}
 
 
 def test_every_built_in_strategy_inherits_the_suite() -> None:
     suites = [suite for suite in globals().values() if isinstance(suite, type) and issubclass(suite, StrategySuite)]
-    covered = {suite().strategy(10).name for suite in suites if suite not in (StrategySuite, LearningStrategySuite)}
+    covered = {suite().strategy(10).name for suite in suites if suite.__module__ == __name__}
     assert covered == set(STRATEGIES) - ELSEWHERE
 
 
