@@ -106,6 +106,10 @@ class TrainingError(HwnasError):
     """Training that went wrong."""
 
 
+class DivergedError(TrainingError):
+    """Training whose loss is not a number any more."""
+
+
 class TrustError(HwnasError):
     """Python code that a file names and this user has neither run nor allowed."""
 

@@ -110,7 +110,10 @@ def _require_trained_by_recipes(space: SearchSpace, strategy: Strategy, referenc
         )
     for name in names:
         for option in space.choice(name).options:
-            recipe_of_arch(BY_OPTIMIZER["sgd"], {name: option})
+            try:
+                recipe_of_arch(BY_OPTIMIZER["sgd"], {name: option})
+            except HwnasError as error:
+                raise SpaceError(f"{name} cannot be {option!r}: {error}; leave the option out of --vary") from None
 
 
 def check_sources(checked: CheckedRequest) -> None:

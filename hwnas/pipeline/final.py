@@ -9,6 +9,7 @@ import torch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
+from hwnas.errors import DivergedError
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import AloneSource, UntrainedSource
 from hwnas.evaluate.split import SplitScore
@@ -48,10 +49,10 @@ class FinalTraining:
     reporter: Reporter
 
     def finished(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Returns the evaluations after final training, which a network keeps even where it looks worse on the validation split.
+        """Returns the evaluations after final training, also of networks that look worse after it on the validation split.
 
         Networks were chosen because their loss on this very split is low: the weights of the search look better there than they
-        are.
+        are. A network that diverges keeps them.
         """
         if self.request.final == "none":
             return list(evaluations)
@@ -70,7 +71,11 @@ class FinalTraining:
     def _trained(self, before: Evaluation, words: str) -> Evaluation:
         arch = before.arch
         networks, stages = self._networks(before, words)
-        module = networks.network(arch)
+        try:
+            module = networks.network(arch)
+        except DivergedError:
+            self.reporter.note(f"network {arch.id} diverges in final training, and keeps the weights of the search")
+            return before
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
         return Evaluation(arch, stages, dict(self.validation.score(module)))
@@ -80,7 +85,7 @@ class FinalTraining:
         training = NetworkTraining(
             data=self.data,
             task=self.task,
-            recipe=self._recipe(),
+            recipe=replace(self.recipe, distillation=0.0) if self.teacher is None else self.recipe,
             seed=self.seed,
             device=self.device,
             folder=self.run.final,
@@ -95,10 +100,3 @@ class FinalTraining:
             return networks, networks.stages
         steps = (Tune(training, name="finetune"), self.recalibrate)
         return self.networks(before).then(*steps), (*before.stages, *(step.name for step in steps))
-
-    def _recipe(self) -> Recipe:
-        return replace(
-            self.recipe,
-            epochs=self.request.final_epochs,
-            distillation=self.recipe.distillation if self.teacher is not None else 0.0,
-        )

@@ -33,7 +33,8 @@ class StartRequest:
         str | None,
         BeforeValidator(path_text),
         Field(
-            description="A run of the same space, or a file of architectures (JSON lines), whose best are evaluated first."
+            description="A run of the same space, whose best networks are evaluated first, or a file of architectures "
+            "(JSON lines), all of which are."
         ),
     ] = None
 

@@ -162,7 +162,7 @@ class Stages:
             return None
         warm, space = WarmStart.load(self.run.warm_start), self.checked.space
         rows_NC, known = space.encode([one.arch for one in warm.evaluations]), database.evaluations(SEARCH)
-        if not warm.holds_for(self.run, tuple(self.weights.evaluator.stages)):
+        if not warm.holds_for(self.run, tuple(self.weights.evaluator.stages), [one.name for one in goal.metrics]):
             most = MOST if warm.is_run else len(rows_NC)
             if not known:
                 self.reporter.note(

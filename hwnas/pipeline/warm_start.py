@@ -6,7 +6,7 @@ Shapes: N architectures, C choices, D objectives.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from hwnas.pipeline.architectures import architectures, lines_of
 from hwnas.runs.database import SEARCH, Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.objectives import read_goal
-from hwnas.strategies.pareto import crowded_order
+from hwnas.strategies.pareto import best
 from hwnas.strategies.problem import Problem
 
 # Networks of another run that are evaluated again, the best of those within the limits. 5, 10, 15 and 20: docs/log.md.
@@ -80,16 +80,16 @@ class WarmStart:
         except ArchError as error:
             raise ArchError(
                 f"--warm-start {run.path}: its networks are not of this space: {error}; search the space of that run, with "
-                "the same --space-option, --fix, --drop and --tie"
+                "the same --space-option, --vary, --fix, --drop and --tie"
             ) from None
-        order_N = crowded_order(_points(run, known, costs)).argsort(kind="stable")
+        order_N = best(_points(run, known, costs), len(known))
         best_first = tuple(checked[number] for number in order_N)
         return cls(source=str(run.path), evaluations=best_first, is_run=True, made_with=weights_of(run))
 
-    def holds_for(self, run: RunFolder, stages: tuple[str, ...]) -> bool:
-        """Returns True where a run's own weights, by these stages, would give every network the metrics that are known."""
+    def holds_for(self, run: RunFolder, stages: tuple[str, ...], metrics: Collection[str]) -> bool:
+        """Returns True where these metrics are known of every network, and a run's own weights, by these stages, give them."""
         is_alike = self.made_with is not None and self.made_with == weights_of(run)
-        return is_alike and all(one.stages == stages for one in self.evaluations)
+        return is_alike and all(one.stages == stages and one.metrics.keys() >= set(metrics) for one in self.evaluations)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -3,6 +3,7 @@
 An architecture of such a space names how its network is trained; `train/recipes.py` makes the recipe of its options.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -24,6 +25,13 @@ PARTS: Final[Mapping[str, tuple[type, ...]]] = {
     "epochs": (int,),
     "augmentation": (bool,),
 }
+# What to write, by the types of the options.
+WORDS: Final[Mapping[tuple[type, ...], str]] = {
+    (str,): "names, such as sgd,adamw",
+    (int, float): "numbers, such as 0.3,1,3",
+    (int,): "whole numbers, such as 10,30",
+    (bool,): "true or false",
+}
 
 
 def with_recipe(space: SearchSpace, **options: Sequence[Option]) -> SearchSpace:
@@ -37,10 +45,9 @@ def with_recipe(space: SearchSpace, **options: Sequence[Option]) -> SearchSpace:
         if part not in PARTS:
             raise UnknownNameError("part of a recipe", part, list(PARTS))
         for value in values:
-            if not isinstance(value, PARTS[part]) or isinstance(value, bool) is not (bool in PARTS[part]):
-                raise SpaceError(
-                    f"{RECIPE}{part}: {value!r} is no {' or '.join(kind.__name__ for kind in PARTS[part])}"
-                )
+            is_kind = isinstance(value, PARTS[part]) and isinstance(value, bool) is (bool in PARTS[part])
+            if not is_kind or (isinstance(value, float) and not math.isfinite(value)):
+                raise SpaceError(f"{RECIPE}{part} cannot be {value!r}; give {WORDS[PARTS[part]]}")
     return add(space, {f"{RECIPE}{part}": values for part, values in options.items()}) if options else space
 
 
@@ -48,11 +55,11 @@ def varied(space: SearchSpace, texts: Sequence[str]) -> SearchSpace:
     """Adds choices of the recipe in the syntax of the command line, `PART=OPTION,OPTION`. Raises SpaceError."""
     options: dict[str, list[Option]] = {}
     for text in texts:
-        part, equals, written = text.partition("=")
-        if not equals or part in options:
-            raise SpaceError(
-                f"--vary {text!r} is not PART=OPTION,OPTION for a part of its own; write --vary rate=0.3,1,3"
-            )
+        part, _, written = text.partition("=")
+        if not written:
+            raise SpaceError(f"--vary {text!r} has no options; write --vary rate=0.3,1,3")
+        if part in options:
+            raise SpaceError(f"--vary {part} is given twice; write all options in one: --vary rate=0.3,1,3")
         options[part] = [_option(word) for word in written.split(",")]
     return with_recipe(space, **options)
 

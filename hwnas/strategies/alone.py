@@ -1,14 +1,16 @@
 """The evaluator of strategies that train every network by itself. Loads torch."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, final
+from typing import final
 
+import numpy as np
 from torch import nn
 
 from hwnas.core.arch import Arch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError, TrainingError
+from hwnas.errors import DivergedError, HwnasError
 from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import AloneSource, UntrainedSource
@@ -18,7 +20,7 @@ from hwnas.evaluate.training import NetworkTraining
 from hwnas.strategies.workshop import Workshop
 
 
-def alone(space: SearchSpace, workshop: Workshop) -> NetworkEvaluator:
+def alone(space: SearchSpace, workshop: Workshop) -> "AloneEvaluator":
     """Returns the evaluator that trains each network from random weights, by the recipe that its choices name.
 
     A network whose training diverges is judged untrained, because a recipe that is searched may be one by which networks
@@ -36,31 +38,58 @@ def alone(space: SearchSpace, workshop: Workshop) -> NetworkEvaluator:
         device=training.device,
         folder=folder / "alone",
     )
-    source = AloneOrUntrained(AloneSource(UntrainedSource(space, workshop.seed), trainer), workshop.reporter)
-    networks = StagedNetworks(source, (Recalibrate(training.data, training.device),))
-    return NetworkEvaluator(networks, SplitScore(training.data, training.task, training.device))
+    stages, score = (
+        (Recalibrate(training.data, training.device),),
+        SplitScore(training.data, training.task, training.device),
+    )
+    untrained = UntrainedSource(space, workshop.seed)
+    return AloneEvaluator(
+        trained=NetworkEvaluator(StagedNetworks(AloneSource(untrained, trainer), stages), score),
+        untrained=NetworkEvaluator(StagedNetworks(untrained, stages), score),
+        reporter=workshop.reporter,
+    )
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
-class AloneOrUntrained:
-    """Trains every network by itself; gives the untrained network, and one note, where the loss stops being a number.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AloneEvaluator:
+    """Scores networks that are trained one by one, and the untrained network, with a note, where training diverges.
 
-    `diverged` are the ids of networks that were noted.
+    `diverged` are the ids of the networks that were noted.
     """
 
-    name: ClassVar[str] = "alone"
-
-    source: AloneSource
+    trained: NetworkEvaluator
+    untrained: NetworkEvaluator
     reporter: Reporter
     diverged: set[str] = field(default_factory=set)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the trained networks' source and stages."""
+        return self.trained.stages
+
+    @property
+    def networks(self) -> "AloneEvaluator":
+        """The networks that were scored."""
+        return self
+
     def network(self, arch: Arch) -> nn.Module:
-        """Returns the network in eval mode. Raises RunError for a damaged checkpoint."""
+        """Returns the network that was scored, in eval mode. Raises RunError for a damaged checkpoint."""
+        evaluator = self.untrained if arch.id in self.diverged else self.trained
+        return evaluator.networks.network(arch)
+
+    def evaluate(self, archs: Sequence[Arch]) -> Iterator[Mapping[str, float]]:
+        """Yields the metrics of each architecture by name, in the order of `archs`, each as soon as it is known."""
+        return map(self._metrics, archs)
+
+    def _metrics(self, arch: Arch) -> Mapping[str, float]:
         try:
-            return self.source.network(arch)
-        except TrainingError:
-            if arch.id not in self.diverged:
-                self.diverged.add(arch.id)
-                self.reporter.note(f"network {arch.id} diverges by its recipe, and is judged untrained")
-            return self.source.untrained.network(arch)
+            (metrics,) = self.trained.evaluate([arch])
+            if np.isfinite(next(iter(metrics.values()))):
+                return metrics
+        except DivergedError:
+            pass
+        self.diverged.add(arch.id)
+        self.reporter.note(f"network {arch.id} diverges by its recipe, and is judged untrained")
+        (metrics,) = self.untrained.evaluate([arch])
+        return metrics

@@ -5,6 +5,7 @@ Shapes: N architectures, C choices, K kinds of choices, G points of the grid, P 
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Annotated, ClassVar, Final, final
 
@@ -46,8 +47,8 @@ class CoarseToFine:
         int,
         Field(
             ge=1,
-            description="The most architectures of the coarse grid, in which choices of one kind, such as all kernels, have one "
-            "option; the other evaluations are small changes of the best.",
+            description="Architectures that are evaluated before the first changes: those of a coarse grid, in which choices "
+            "of one kind, such as all kernels, have one option.",
         ),
     ] = 25
 
@@ -58,8 +59,11 @@ class CoarseToFine:
         """
         rng = np.random.default_rng(workshop.seed)
         evaluated = Evaluated(problem, self.evaluations)
-        evaluated.add(_coarse(problem, self.coarse, rng))
-        while evaluated.room:
+        first_NC = _coarse(problem, self.coarse, rng)
+        if not len(first_NC):
+            first_NC = problem.feasible(partial(problem.space.sample_rows, rng), BATCH, rng)
+        evaluated.add(first_NC)
+        while evaluated.room and evaluated.points:
             draw = _children(evaluated, rng)
             children_NC = problem.feasible(draw, BATCH, rng, known=evaluated.points)
             if not len(children_NC):

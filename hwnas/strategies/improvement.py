@@ -16,7 +16,7 @@ from hwnas.strategies.pareto import hypervolume, non_dominated
 # Draws of the objectives where no closed form is known, and the candidates that are compared by them.
 DRAWS: Final = 16
 COMPARED: Final = 64
-# Standard deviations by which a mean is worse than the front where the expected improvement is taken for 0.
+# A mean that is so many standard deviations worse than the front has an expected improvement of 0.
 HOPELESS: Final = 30.0
 
 

@@ -59,7 +59,7 @@ class Nars:
     @property
     def trains_alone(self) -> bool:
         """True where choices of the recipe have an effect."""
-        return self.weights_from == "alone"
+        return self.trains_weights
 
     def search(self, problem: Problem, workshop: Workshop) -> None:
         """Evaluates `evaluations` different architectures, or all where there are fewer."""
@@ -144,6 +144,6 @@ class QuasiRandom:
 
     def rows(self, count: int) -> IntArray:
         """Returns the next rows of the sequence, normalised; shape (count, C)."""
-        # A sequence is balanced over powers of two, and scipy warns of others.
+        # Powers of two avoid scipy's warning; the rest is discarded.
         points_NC = self._sobol.random(1 << max(count - 1, 0).bit_length())
         return self._space.normalise((points_NC[:count] * self._sizes).astype(np.int64))

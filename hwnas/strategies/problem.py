@@ -156,7 +156,7 @@ class TrainsAlone(Protocol):
 
     @property
     def trains_alone(self) -> bool:
-        """True where it does: then the space may have choices of the recipe (`spaces.with_recipe`)."""
+        """True where every network is trained by itself: its space may then have choices of the recipe (`spaces.with_recipe`)."""
         ...
 
 

@@ -31,7 +31,8 @@ START: Final = 6
 SINGLE: Final = 20
 # Scales are fitted anew when so many times as many architectures are known.
 GROWTH: Final = 1.1
-# How far a draw's best architecture may be from the exact one: its neighbours are compared, too, and half of the time is saved.
+# How far a draw's best architecture may be from the exact one, as a share of a sum of scaled losses, of 1 to 2: its neighbours
+# are compared, too, and half of the time is saved.
 GAP: Final = 0.1
 # Networks that a model is fitted to.
 MOST: Final = 1000

@@ -11,7 +11,7 @@ import torch
 
 from hwnas.core.archives import require_bounded
 from hwnas.core.files import replace_file
-from hwnas.errors import RunError, TrainingError
+from hwnas.errors import DivergedError, RunError
 from hwnas.train.recipes import Recipe
 
 
@@ -47,10 +47,10 @@ def restored(path: Path, parts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def require_number(loss: float, epoch: int, recipe: Recipe, checkpoint: Path) -> None:
-    """Raises TrainingError for an epoch whose loss is not a number."""
+    """Raises DivergedError for an epoch whose loss is not a number."""
     if np.isfinite(loss):
         return
-    raise TrainingError(
+    raise DivergedError(
         f"the loss of epoch {epoch} is not a number; start again under another --out with a lower --learning-rate "
         f"(here {recipe.learning_rate})" + (f"; the last good epoch is kept in {checkpoint}" if epoch > 1 else "")
     )

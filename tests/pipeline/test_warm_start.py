@@ -210,7 +210,7 @@ def test_a_run_of_another_space_is_refused_with_what_differs(
     smaller = drop(small_space, "stage1.*.kernel", 5)
     message = refused(smaller, tmp_path / "out", earlier.path)
     assert "its networks are not of this space: 'stage1.block1.kernel' cannot be 5; options: (3,)" in message
-    assert "search the space of that run, with the same --space-option, --fix, --drop and --tie" in message
+    assert "search the space of that run, with the same --space-option, --vary, --fix, --drop and --tie" in message
     with pytest.raises(ArchError):
         WarmStart.gathered(str(earlier.path), smaller)
 

@@ -58,11 +58,11 @@ def test_a_function_of_ones_own_may_add_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("rate", SpaceError, r"--vary 'rate' is not PART=OPTION,OPTION"),
-        ("rate=fast", SpaceError, "recipe.rate: 'fast' is no int or float"),
-        ("rate=true", SpaceError, "recipe.rate: True is no int or float"),
-        ("augmentation=1", SpaceError, "recipe.augmentation: 1 is no bool"),
-        ("epochs=1.5", SpaceError, "recipe.epochs: 1.5 is no int"),
+        ("rate", SpaceError, "--vary 'rate' has no options; write"),
+        ("rate=fast", SpaceError, "recipe.rate cannot be 'fast'; give numbers, such as"),
+        ("rate=true", SpaceError, "recipe.rate cannot be True; give numbers, such as"),
+        ("augmentation=1", SpaceError, "recipe.augmentation cannot be 1; give true or false"),
+        ("epochs=1.5", SpaceError, "recipe.epochs cannot be 1.5; give whole numbers, such as"),
         ("rate=1,1", SpaceError, "lists an option twice"),
         ("speed=1", UnknownNameError, "unknown part of a recipe 'speed'"),
     ],
@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused(plain: SearchSpace, text: str, error: type[Ex
 
 
 def test_a_part_is_varied_once(plain: SearchSpace) -> None:
-    with pytest.raises(SpaceError, match="for a part of its own"):
+    with pytest.raises(SpaceError, match="--vary rate is given twice"):
         varied(plain, ["rate=1,2", "rate=3,4"])
     with pytest.raises(SpaceError, match=r"two choices are called 'recipe\.rate'"):
         with_recipe(with_recipe(plain, rate=(1, 2)), rate=(3, 4))

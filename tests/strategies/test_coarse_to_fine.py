@@ -30,6 +30,15 @@ def asked(recorder: Recorder, evaluations: int, *, coarse: int = 50, seed: int =
     return np.array(recorder.asked)
 
 
+def test_a_grid_that_is_infeasible_whole_gives_way_to_random_networks() -> None:
+    recorder = steps(STAGES, bounds={"latency": 3.0})
+    recorder.costs = {
+        **recorder.costs,
+        "latency": lambda rows_NC: np.where(np.asarray(rows_NC)[:, 1:3].sum(axis=1) == 1, 1.0, 9.0),
+    }
+    assert len(asked(recorder, 12)) == 12
+
+
 def test_choices_are_alike_where_the_last_part_of_the_name_and_the_number_of_options_agree() -> None:
     assert kinds(STAGES).tolist() == [0, 1, 2, 1, 2, 1, 2, 1]
     assert kinds(named(edge0=4, edge1=4, edge10=4, other=4)).tolist() == [0, 0, 0, 1]

@@ -39,7 +39,7 @@ class TestLinas(LearningStrategySuite, FirstPopulationSuite):
         return Linas(evaluations=evaluations, predictions=500)
 
 
-class TestNars(LearningStrategySuite):
+class TestNars(LearningStrategySuite, FirstPopulationSuite):
     """On shared weights; tests/strategies/test_nars.py has the suite of strategies that train weights."""
 
     evaluations = 100

@@ -93,6 +93,17 @@ def test_a_recipe_by_which_a_network_diverges_does_not_end_the_search(tmp_path: 
     assert reporter.notes == [f"network {archs[1].id} diverges by its recipe, and is judged untrained"]
 
 
+def test_a_network_whose_last_step_diverges_is_judged_untrained(tmp_path: Path) -> None:
+    """The loss of its one step is a number, that of the validation split is not."""
+    wild = with_recipe(hwnas.space("scripts/examples/own_space.py:build", resolution=16, blocks=2), rate=(1.0, 1e30))
+    one_step = replace(training(), recipe=replace(training().recipe, epochs=1, batch_size=10_000, warmup_epochs=0))
+    evaluator = alone(wild, Workshop(seed=0, folder=tmp_path, training=one_step))
+    arch = wild.decode([0, 0, 1])
+    (metrics,) = evaluator.evaluate([arch])
+    assert evaluator.diverged == {arch.id} and np.isfinite(metrics["loss"])
+    assert all(weight.isfinite().all() for weight in evaluator.networks.network(arch).state_dict().values())
+
+
 def ranked(predictor: Pretrained, over: SearchSpace, metric_T: np.ndarray, count: int) -> float:
     """Returns Kendall's tau on the rows that are not among the first `count`."""
     features_TF = one_hot(over, rows(over))

@@ -48,7 +48,7 @@ def twin_note(last: Sample, uniform: Sample) -> str:
     Uniform draws are the random-search twin that Li and Talwalkar (2019) and Adam and Lorraine (2019) ask for.
     """
     return (
-        f"controller: the last {len(last.reward_N)} new networks that the policy drew have a mean reward "
-        f"{last.reward_N.mean():+.2f} standard deviations from that of {len(uniform.reward_N)} that were drawn uniformly "
-        f"(random search), the best of them {last.reward_N.max():+.2f}, the best uniform one {uniform.reward_N.max():+.2f}"
+        f"controller: mean reward of the policy's last {len(last.reward_N)} new networks: {last.reward_N.mean():+.2f} standard "
+        f"deviations from that of {len(uniform.reward_N)} that were drawn uniformly (random search); the best of them "
+        f"{last.reward_N.max():+.2f}, the best uniform one {uniform.reward_N.max():+.2f}"
     )
