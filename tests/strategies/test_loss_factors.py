@@ -72,7 +72,7 @@ def test_one_network_is_enough_to_fit_and_equal_losses_are_no_error(space: Searc
 
 
 def test_a_loss_that_is_no_number_is_an_error(space: SearchSpace, rows: np.ndarray) -> None:
-    with pytest.raises(TrainingError, match="lower learning rate"):
+    with pytest.raises(TrainingError, match="1 of 2 numbers to be fitted are not finite"):
         LossFactors.fit(space, rows[:2], np.array([0.1, np.nan]))
 
 
