@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+import numpy as np
 import torch
 
 from hwnas.core.reporter import Reporter
@@ -73,12 +74,15 @@ class FinalTraining:
         networks, stages = self._networks(before, words)
         try:
             module = networks.network(arch)
+            metrics = dict(self.validation.score(module))
         except DivergedError:
+            metrics = {}
+        if not np.isfinite(metrics.get(self.task.metrics[0].name, np.nan)):
             self.reporter.note(f"network {arch.id} diverges in final training, and keeps the weights of the search")
             return before
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
-        return Evaluation(arch, stages, dict(self.validation.score(module)))
+        return Evaluation(arch, stages, metrics)
 
     def _networks(self, before: Evaluation, words: str) -> tuple[StagedNetworks, tuple[str, ...]]:
         """Returns the trained networks, and the stages that make them from nothing."""

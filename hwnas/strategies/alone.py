@@ -38,10 +38,8 @@ def alone(space: SearchSpace, workshop: Workshop) -> "AloneEvaluator":
         device=training.device,
         folder=folder / "alone",
     )
-    stages, score = (
-        (Recalibrate(training.data, training.device),),
-        SplitScore(training.data, training.task, training.device),
-    )
+    stages = (Recalibrate(training.data, training.device),)
+    score = SplitScore(training.data, training.task, training.device)
     untrained = UntrainedSource(space, workshop.seed)
     return AloneEvaluator(
         trained=NetworkEvaluator(StagedNetworks(AloneSource(untrained, trainer), stages), score),

@@ -12,6 +12,7 @@ from hwnas.errors import SpaceError
 from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import resume, search
 from hwnas.pipeline.train import train
+from hwnas.predict.predictor import LatencyPredictor
 from hwnas.runs.database import RunDatabase
 
 Item = TypeVar("Item")
@@ -94,3 +95,12 @@ def test_a_supernet_has_one_recipe(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="a supernet has one recipe; leave out --vary"):
         train(request, request.space.load(), tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()
+
+
+def test_networks_that_diverge_in_final_training_keep_the_weights_of_the_search(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    diverging = {"vary": ("rate=1e30,2e30",), "final": "finetune", "final_epochs": 1, "evaluations": 5}
+    result = search(small_space, "digits", out=tmp_path / "run", **QUICK | {"device": ("board",)} | diverging)
+    assert result.front and all(row.stages == "alone > recalibrate" for row in result.front)
+    assert not list(result.run.final.glob("*.safetensors"))
