@@ -24,6 +24,7 @@ from hwnas.pipeline.winners import export
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.runs.database import RunDatabase
 from hwnas.runs.folder import RunFolder
+from hwnas.testing.notes import Notes
 
 QUICK: dict[str, Any] = {
     "strategy": "gradient",
@@ -100,17 +101,6 @@ def test_a_finished_run_that_is_resumed_derives_and_measures_nothing_again(finis
     again = resume(finished.run.path, Silent(), {})
     assert again.front == finished.front
     assert models.keys() == {row.onnx for row in again.front}
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
-        return items
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 def optimistic(path: Path, out: Path, space: SearchSpace) -> tuple[Path, float]:

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from hwnas.runs.database import RunDatabase
 from hwnas.runs.evaluated import EvaluatedNetworks
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import named, read_front, write_front
+from hwnas.testing.notes import Notes
 
 QUICK: dict[str, Any] = {
     "limit_images": 128,
@@ -35,19 +35,6 @@ QUICK: dict[str, Any] = {
     "final": "finetune",
     "final_epochs": 1,
 }
-
-
-class Heard:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
-        return items
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -191,10 +178,10 @@ def test_the_milliseconds_of_an_option_are_those_of_the_predictor(
 def test_too_few_networks_are_said_to_be_too_few_and_no_effect_is_written(
     small_space: SearchSpace, small_predictor: Path, tmp_path: Path
 ) -> None:
-    heard = Heard()
+    heard = Notes()
     options = QUICK | {"final": "none", "evaluations": 8, "device": ("cpu",), "predictor": (str(small_predictor),)}
     run = search(small_space, "digits", out=tmp_path / "run", reporter=heard, **options).run
-    assert "importance of choices: too few networks were evaluated: 8, at least 20 are needed" in heard.notes
+    assert "importance of choices: too few networks were evaluated: 8, at least 20 are needed" in heard.texts
     assert not run.importance.exists() and run.hypervolume.exists()
     with pytest.raises(RunError, match=r"too few networks .* --evaluations 40` evaluates more"):
         importance_of_run(run.path)

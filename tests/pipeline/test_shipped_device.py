@@ -6,7 +6,6 @@ import re
 import runpy
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,22 +35,12 @@ from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.front import read_front
+from hwnas.testing.notes import Notes
 
 SHIP = runpy.run_path(str(Path(__file__).parents[2] / "scripts/ship_device.py"))
 MADE = {"command": "python scripts/ship_device.py board", "date": "2026-01-01", "hwnas": "0"}
 QUICK: dict[str, Any] = {"device": ("board",), "limit_images": 128, "epochs": 1, "evaluations": 12, "final_epochs": 1}
 GRADIENT: dict[str, Any] = {"strategy": "gradient"}
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
-        return items
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -22,18 +22,11 @@ from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import Profiling, profile
 from hwnas.runs.folder import RunFolder, create_run
+from hwnas.testing.notes import Notes
 from hwnas.train.devices import training_device
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 QUICK: dict[str, Any] = {"limit_images": 128, "epochs": 2}
-
-
-class Notes(Silent):  # type: ignore[misc]
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @pytest.fixture(scope="module")

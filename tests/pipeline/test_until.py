@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.until import FIRST, profile_until
@@ -14,16 +13,9 @@ from hwnas.profiler.profile import ProfileSummary, Profiling, Workload, operator
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.table import read_table
 from hwnas.spaces import load_space
+from hwnas.testing.notes import Notes
 
 QUICK = Protocol(rounds=3, most_rounds=3, burst_ms=0.5, warmup_ms=0.5, unconverged=10.0)
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +40,14 @@ def networks(path: Path) -> list[str]:
 def test_an_error_that_is_easy_needs_the_first_networks_only(space: SearchSpace, tmp_path: Path) -> None:
     _, notes = measured(space, tmp_path / "t.jsonl", error=0.99, most=60)
     assert len(networks(tmp_path / "t.jsonl")) == FIRST
-    assert sum("is expected" in note for note in notes.notes) == 1
+    assert sum("is expected" in note for note in notes.texts) == 1
 
 
 def test_an_error_that_cannot_be_reached_ends_at_the_most(space: SearchSpace, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     _, notes = measured(space, path, error=1e-6, most=20)
     assert len(networks(path)) == len(set(networks(path))) == 20
-    assert "more than 0.0%" in notes.notes[-1]
+    assert "more than 0.0%" in notes.texts[-1]
     assert fit_table(path, allow_unconverged=True).report["networks"] == 20
 
 

@@ -1,10 +1,8 @@
 """Laws of NARS: its suite as a strategy that trains networks alone, its predictor, its draws and its rounds."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -23,11 +21,10 @@ from hwnas.strategies.problem import Strategy
 from hwnas.strategies.workshop import Training, Workshop
 from hwnas.supernet.network import Supernet
 from hwnas.tasks.registry import load_task
+from hwnas.testing.notes import Notes
 from hwnas.testing.problems import choices_of, steps
 from hwnas.testing.strategies import WeightTrainingSuite
 from hwnas.train.recipes import BY_OPTIMIZER
-
-Item = TypeVar("Item")
 
 
 @cache
@@ -68,19 +65,6 @@ def test_every_choice_of_the_recipe_changes_the_weights(tmp_path: Path) -> None:
     assert len({each.id for each in archs}) == len(different) == 4
 
 
-class Notes:
-    """A reporter that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
-        return items
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_a_recipe_by_which_a_network_diverges_does_not_end_the_search(tmp_path: Path) -> None:
     wild = with_recipe(hwnas.space("scripts/examples/own_space.py:build", resolution=16, blocks=2), rate=(1.0, 1e30))
     reporter = Notes()
@@ -90,7 +74,7 @@ def test_a_recipe_by_which_a_network_diverges_does_not_end_the_search(tmp_path: 
     losses = [metrics["loss"] for metrics in evaluator.evaluate(archs)]
     evaluator.networks.network(archs[1])  # once more, for its weights
     assert np.isfinite(losses).all()
-    assert reporter.notes == [f"network {archs[1].id} diverges by its recipe, and is judged untrained"]
+    assert reporter.texts == [f"network {archs[1].id} diverges by its recipe, and is judged untrained"]
 
 
 def test_a_network_whose_last_step_diverges_is_judged_untrained(tmp_path: Path) -> None:

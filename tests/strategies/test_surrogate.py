@@ -1,6 +1,5 @@
 """The strategy `surrogate`: when it stops, and what it takes from earlier searches. Its laws are in the conformance suite."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,20 +8,8 @@ import numpy as np
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.strategies.surrogate import START, Surrogate
 from hwnas.strategies.workshop import Workshop
+from hwnas.testing.notes import Notes
 from hwnas.testing.problems import Recorder, choices_of, steps, uneven
-
-
-class Notes:
-    """Keeps what people are told."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, items: Sequence[Any], what: str) -> Iterable[Any]:
-        return items
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 def test_a_search_ends_where_little_is_expected_to_be_gained_and_says_so() -> None:

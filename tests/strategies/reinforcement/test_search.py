@@ -1,7 +1,6 @@
 """A controller's search: what it tells, what switched-off choices count, and every combination of its options."""
 
 import re
-from collections.abc import Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -11,22 +10,10 @@ from pydantic import ValidationError
 from hwnas.strategies.controller import Controller
 from hwnas.strategies.reinforcement.search import UNIFORM, decided
 from hwnas.strategies.workshop import Workshop
+from hwnas.testing.notes import Notes
 from hwnas.testing.problems import choices_of, steps, uneven
 
 COMBINATIONS = list(product(("factorised", "recurrent"), ("reinforce", "ppo"), ("soft", "hard"), (0, 3)))
-
-
-class Notes:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, items: Sequence[int], what: str) -> Iterable[int]:
-        return items
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @pytest.mark.parametrize(("policy", "algorithm", "reward", "buffer"), COMBINATIONS)
