@@ -51,7 +51,7 @@ class Evolution:
         rng = np.random.default_rng(workshop.seed)
         evaluated = Evaluated(problem, self.evaluations)
         evaluated.add(spread(problem, self.population, rng))
-        while evaluated.room:
+        while evaluated.points and evaluated.room:
             alive_PC, points_PD = evaluated.youngest(self.population)
             children_NC = problem.feasible(
                 self._breeder(problem.space, alive_PC, crowded_order(points_PD), rng),

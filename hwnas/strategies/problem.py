@@ -34,8 +34,9 @@ class Problem:
     which are cheap. One objective is allowed; people's searches have two to four. `evaluate(rows_NC)`, or
     `evaluate(rows_NC, evaluator)` for a strategy with weights of its own, returns every metric by name, (N,) each;
     strategies call it only with feasible rows that they have not evaluated before. `start_C` is a feasible row, for
-    spaces in which chance finds none. `asked` are the limits as people asked for them: `limits` are tighter where a search is
-    repeated because its networks took longer than predicted.
+    spaces in which chance finds none; where the integer program cannot hold a limit, it may be infeasible, and so may all rows.
+    `asked` are the limits as people asked for them: `limits` are tighter where a search is repeated because its networks took
+    longer than predicted.
 
     `probe(rows_NC)` returns the metrics of networks that a strategy only learns from: what people get is chosen from
     evaluated networks. None where there is no such difference. Rows of `earlier_NC` were evaluated before, under other
@@ -125,7 +126,8 @@ class Strategy(Protocol):
     """A way to choose which architectures to evaluate: a frozen dataclass of its own options.
 
     The same problem and seed must give the same rows in the same order, so that a search is resumed by running it again.
-    A strategy evaluates each row once, only feasible rows, and may stop before its evaluations are used up.
+    A strategy evaluates each row once, only feasible rows, and may stop before its evaluations are used up. Where it finds no
+    feasible row, it evaluates nothing and returns.
     """
 
     name: ClassVar[str]

@@ -113,6 +113,16 @@ class StrategySuite:
         recorder.start_C = np.full(8, option)
         assert self.asked(recorder, 50) == [(option,) * 8]
 
+    @pytest.mark.parametrize("within", [0, 1, 7, 300])
+    def test_a_start_over_a_limit_is_not_evaluated_and_the_search_ends(self, within: int) -> None:
+        """Also where no row is within the limit: nothing is evaluated then, and whoever searches says so."""
+        space = choices_of([4] * 5)
+        recorder = steps(space)
+        latency_N = recorder.costs["latency"](all_rows(space))
+        recorder.start_C = all_rows(space)[latency_N.argmax()]
+        recorder.bounds = {"latency": float(np.sort(latency_N)[within - 1]) if within else 0.5 * float(latency_N.min())}
+        assert len(self.asked(recorder, 40)) == min(within, 40)
+
     # ---- objectives
 
     @pytest.mark.parametrize("count", OBJECTIVES)

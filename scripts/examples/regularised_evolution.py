@@ -43,7 +43,7 @@ class RegularisedEvolution:
 
         anyone = partial(problem.space.sample_rows, rng)
         alive = deque(evaluated(anyone, min(self.population, self.evaluations)))
-        while len(points) < self.evaluations:
+        while alive and len(points) < self.evaluations:
             mutants = partial(self._mutants, problem.space, self._winner(alive, points, rng), rng)
             children_NC = evaluated(mutants, 1)
             if len(children_NC) == 0:

@@ -100,6 +100,14 @@ class IgnoresLimits(Wrong):
         return np.unique(problem.space.sample_rows(np.random.default_rng(seed), count), axis=0)
 
 
+class TrustsTheStart(Wrong):
+    """Evaluates the start, whatever the limits say of it."""
+
+    def rows(self, problem: Problem, seed: int, count: int) -> np.ndarray:
+        start_NC = np.asarray(problem.start_C)[None]
+        return np.unique(np.concatenate([start_NC, super().rows(problem, seed, count - 1)]), axis=0)
+
+
 class IgnoresTheSpace(Wrong):
     def rows(self, problem: Problem, seed: int, count: int) -> np.ndarray:
         sizes = [len(choice.options) for choice in problem.space.choices]
@@ -150,6 +158,7 @@ class ForgetsHowFarItWas(Wrong):
 BITES: list[tuple[type[Wrong], str, tuple[Any, ...]]] = [
     (EvaluatesTwice, "only_feasible_rows_are_evaluated_each_once", (False, 0.7)),
     (IgnoresLimits, "every_one_of_several_limits_is_kept", ()),
+    (TrustsTheStart, "a_start_over_a_limit_is_not_evaluated_and_the_search_ends", (7,)),
     (IgnoresTheSpace, "only_feasible_rows_are_evaluated_each_once", (True, 0.7)),
     (IgnoresTheSpace, "rows_that_the_space_forbids_are_never_evaluated", ()),
     (EvaluatesTooMany, "a_single_evaluation_is_enough_to_ask_for", ()),
