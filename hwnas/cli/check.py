@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 @option_of(SpaceRequest, "fix")
 @option_of(SpaceRequest, "drop")
 @option_of(SpaceRequest, "tie")
-@option_of(SpaceRequest, "vary")
 @JSON
 def check(space: str, as_json: bool, **options: Any) -> None:
     """Check a space, FILE.py:NAME or a built-in one: its operators, choices and networks; one verdict per law.

@@ -29,12 +29,12 @@ def options_of(request: type[Any]) -> list[click.Option]:
     return [_option(field.name, described[field.name], default_of(field)) for field in fields(request)]
 
 
-def with_options(*requests: type[Any]) -> Callable[[Command], Command]:
-    """Returns a decorator that adds the options of requests to a command, in this order."""
+def with_options(*requests: type[Any], without: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Returns a decorator that adds the options of requests to a command, in this order, but for those named in `without`."""
 
     def decorate(command: Command) -> Command:
         # Click reverses the list, because decorators run from the last to the first.
-        params = [option for request in requests for option in options_of(request)]
+        params = [option for request in requests for option in options_of(request) if option.name not in without]
         command.__click_params__ = [*getattr(command, "__click_params__", []), *reversed(params)]  # type: ignore[attr-defined]
         return command
 

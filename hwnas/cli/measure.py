@@ -19,7 +19,7 @@ NETWORKS = option_of(SourcesRequest, "networks")
 
 
 @click.command()
-@with_options(SpaceRequest, DevicesRequest)
+@with_options(SpaceRequest, DevicesRequest, without=["vary"])
 @NETWORKS
 @click.option(
     "--until-error",
@@ -57,7 +57,7 @@ def profile(
 
 
 @click.command()
-@with_options(SpaceRequest, DevicesRequest)
+@with_options(SpaceRequest, DevicesRequest, without=["vary"])
 @NETWORKS
 @SEED
 @click.option("--out", cls=OutputOption, type=OUT_FILE, default="bundle.zip", show_default=True)

@@ -18,7 +18,7 @@ from hwnas.train.request import TrainingRequest
 
 
 @click.command()
-@with_options(SpaceRequest, DataOptions, TrainingRequest)
+@with_options(SpaceRequest, DataOptions, TrainingRequest, without=["vary"])
 @SEED
 @click.option("--out", type=OUT_FOLDER, required=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")

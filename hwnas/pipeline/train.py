@@ -24,7 +24,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     require_free(out)
     for name in recipe_choices(space):
         raise SpaceError(
-            f"{name} is a choice of how one network is trained, and a supernet has one recipe; leave out --vary"
+            f"{name} is a choice of how one network is trained, and a supernet has one recipe; give a space without such choices"
         )
     device = training_device(request.training.train_on)
     require_declared(space.placed_operators().values())

@@ -437,6 +437,12 @@ def test_a_finished_run_goes_on_with_more_evaluations_in_its_folder_or_in_a_copy
     assert not (tmp_path / "other").exists()
 
 
+def test_recipes_vary_only_where_networks_are_searched_or_counted() -> None:
+    commands = {name: cli.get_command(click.Context(cli), name) for name in COMMANDS}
+    having = {name for name, command in commands.items() if any(param.name == "vary" for param in command.params)}
+    assert having == {"search", "spaces"}
+
+
 def test_every_command_in_the_readme_can_be_parsed() -> None:
     lines = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
     commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("hwnas ")]
