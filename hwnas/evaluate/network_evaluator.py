@@ -4,7 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+from torch import nn
+
 from hwnas.core.arch import Arch
+from hwnas.errors import DivergedError
 from hwnas.evaluate.evaluator import Networks
 from hwnas.evaluate.split import SplitScore
 
@@ -24,7 +28,20 @@ class NetworkEvaluator:
 
     def evaluate(self, archs: Sequence[Arch]) -> Iterator[Mapping[str, float]]:
         """Yields the metrics of each architecture by name, in the order of `archs`, each as soon as it is known."""
-        return map(self._metrics, archs)
+        return (self._scored(arch)[1] for arch in archs)
 
-    def _metrics(self, arch: Arch) -> Mapping[str, float]:
-        return self.split_score.score(self.networks.network(arch).to(self.split_score.device))
+    def converged(self, arch: Arch) -> tuple[nn.Module, Mapping[str, float]]:
+        """Returns the network, on the split's device, and its metrics by name.
+
+        Raises DivergedError where the network's training diverges: a loss of the training, or the first metric after it, is not
+        a finite number.
+        """
+        module, metrics = self._scored(arch)
+        first = self.split_score.task.metrics[0].name
+        if not np.isfinite(metrics[first]):
+            raise DivergedError(f"network {arch.id} has {first} {metrics[first]}; give a lower --learning-rate")
+        return module, metrics
+
+    def _scored(self, arch: Arch) -> tuple[nn.Module, Mapping[str, float]]:
+        module = self.networks.network(arch).to(self.split_score.device)
+        return module, self.split_score.score(module)

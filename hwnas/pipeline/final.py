@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-import numpy as np
 import torch
 
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.errors import DivergedError
+from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import AloneSource, UntrainedSource
 from hwnas.evaluate.split import SplitScore
@@ -73,16 +73,13 @@ class FinalTraining:
         arch = before.arch
         networks, stages = self._networks(before, words)
         try:
-            module = networks.network(arch)
-            metrics = dict(self.validation.score(module))
+            module, metrics = NetworkEvaluator(networks, self.validation).converged(arch)
         except DivergedError:
-            metrics = {}
-        if not np.isfinite(metrics.get(self.task.metrics[0].name, np.nan)):
             self.reporter.note(f"network {arch.id} diverges in final training, and keeps the weights of the search")
             return before
         facts = {"hwnas.space": self.space.fingerprint, "hwnas.arch": arch.key}
         save_weights(module, self.run.final_weights(arch.id), facts)
-        return Evaluation(arch, stages, metrics)
+        return Evaluation(arch, stages, dict(metrics))
 
     def _networks(self, before: Evaluation, words: str) -> tuple[StagedNetworks, tuple[str, ...]]:
         """Returns the trained networks, and the stages that make them from nothing."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-import numpy as np
 from torch import nn
 
 from hwnas.core.arch import Arch
@@ -82,12 +81,9 @@ class AloneEvaluator:
 
     def _metrics(self, arch: Arch) -> Mapping[str, float]:
         try:
-            (metrics,) = self.trained.evaluate([arch])
-            if np.isfinite(next(iter(metrics.values()))):
-                return metrics
+            _, metrics = self.trained.converged(arch)
         except DivergedError:
-            pass
-        self.diverged.add(arch.id)
-        self.reporter.note(f"network {arch.id} diverges by its recipe, and is judged untrained")
-        (metrics,) = self.untrained.evaluate([arch])
+            self.diverged.add(arch.id)
+            self.reporter.note(f"network {arch.id} diverges by its recipe, and is judged untrained")
+            (metrics,) = self.untrained.evaluate([arch])
         return metrics
