@@ -20,6 +20,7 @@ from hwnas.pipeline.target import Target
 from hwnas.profiler.request import CARRIED
 from hwnas.runs.database import SEARCH, RunDatabase
 from hwnas.runs.folder import RunFolder
+from hwnas.strategies.problem import trains_alone
 from hwnas.strategies.registry import load_strategy_class
 
 # The options of final training that a trained network depends on.
@@ -68,6 +69,8 @@ class Alteration:
         allowed = {*ALTERABLE, *CHANGEABLE}
         if any(strategy.trains_weights for strategy in strategies):
             allowed -= {*FIXED_BY_WEIGHTS}
+            if all(map(trains_alone, strategies)):
+                allowed.add("evaluations")  # no network's weights depend on how many others are trained
         else:
             allowed |= {"strategy", *(name for each in strategies for name in option_names(type(each)))}
         differing = self.differing

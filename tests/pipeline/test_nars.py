@@ -8,7 +8,8 @@ import pytest
 
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
-from hwnas.errors import SpaceError
+from hwnas.errors import RunError, SpaceError
+from hwnas.pipeline.claims import check_claims
 from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import resume, search
 from hwnas.pipeline.train import train
@@ -104,3 +105,20 @@ def test_networks_that_diverge_in_final_training_keep_the_weights_of_the_search(
     result = search(small_space, "digits", out=tmp_path / "run", **QUICK | {"device": ("board",)} | diverging)
     assert result.front and all(row.stages == "alone > recalibrate" for row in result.front)
     assert not list(result.run.final.glob("*.safetensors"))
+
+
+def test_a_finished_search_goes_on_with_more_evaluations_as_if_they_had_been_asked_for(
+    small_space: SearchSpace, board: LatencyPredictor, tmp_path: Path
+) -> None:
+    options = QUICK | {"device": ("board",), "evaluations": 6}
+    short = search(small_space, "digits", out=tmp_path / "run", **options)
+    before = evaluations(tmp_path / "run")
+    longer = resume(short.run.path, Silent(), {"evaluations": 18})
+    whole = search(small_space, "digits", out=tmp_path / "whole", **options | {"evaluations": 18})
+    assert len(before) == 6 and evaluations(tmp_path / "run")[:6] == before
+    assert evaluations(tmp_path / "run") == evaluations(tmp_path / "whole") and len(evaluations(tmp_path / "run")) == 18
+    assert [row.arch_id for row in longer.front] == [row.arch_id for row in whole.front]
+    assert all(longer.run.weights(row.arch_id).exists() for row in longer.front)
+    assert all(claim["holds"] for claim in check_claims(short.run.path))
+    with pytest.raises(RunError, match="was started with --per-round 4, not 5"):
+        resume(short.run.path, Silent(), {"per_round": 5})
