@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from hwnas.runs.front import read_front
 
@@ -101,6 +103,36 @@ def test_a_search_that_is_killed_while_it_goes_on_with_other_options_comes_to_th
     finish(*options, "--out", run)
     assert len(evaluations(whole)) == 40 + 20 and evaluations(run) == evaluations(whole)
     require_equal_networks(run, whole)
+
+
+ALONE = [
+    *("--space", f"{ROOT / 'scripts/examples/own_space.py'}:build", "--space-option", "resolution=16"),
+    *("--space-option", "blocks=2", "--data", "digits", "--limit-images", "64", "--epochs", "2", "--networks", "8"),
+    *("--strategy", "nars", "--vary", "rate=0.3,1", "--evaluations", "8", "--per-round", "4", "--predictions", "20"),
+    *("--latency-budget", "1s", "--final", "none"),
+]
+
+
+@pytest.mark.slow(reason="a search in a process of its own, and one that is killed and resumed")
+def test_a_search_that_is_killed_while_it_trains_single_networks_comes_to_the_same_weights(tmp_path: Path) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    finish(*ALONE, "--out", reference)
+    process = start(*ALONE, "--predictor", reference / "predictor.json", "--out", run)
+    # After the first of two epochs of a network that the predictor chose.
+    while len(list(run.glob("searches/alone/*.pt"))) < 6:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    known = evaluations(run)
+    assert 4 <= len(known) < 8 and known == evaluations(reference)[: len(known)]
+    finish("--resume", "--out", run)
+    assert evaluations(run) == evaluations(reference)
+    for file in (files := list(reference.glob("searches/*.safetensors"))):
+        found, expected = (load_file(folder / "searches" / file.name) for folder in (run, reference))
+        assert found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
+    assert len(files) == 8
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
