@@ -2,6 +2,9 @@
 
     hwnas search --space mobilenet --data digits --strategy scripts/examples/regularised_evolution.py:RegularisedEvolution ...
 
+The example shows how to write a strategy (docs/extending.md). To search by regularised evolution, use the built-in
+`--strategy evolution`, which breeds whole batches and ranks networks by domination.
+
 The oldest architecture dies in every cycle, whatever it is worth. The paper maximises accuracy alone; here each tournament
 draws its own weights of the objectives, so that the population spreads along the front. An architecture is evaluated once.
 """
