@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "export_onnx", "search", "space"]
+__all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "elasticize", "export_onnx", "search", "space"]
 
 if TYPE_CHECKING:
     from hwnas.core.choice import Option
     from hwnas.core.space import SearchSpace
+    from hwnas.elastic.space import elasticize
     from hwnas.pipeline.search import search
     from hwnas.predict.expected import ExpectedLatency
     from hwnas.predict.predictor import LatencyPredictor
@@ -20,6 +21,7 @@ _HOMES = {
     "ExpectedLatency": "hwnas.predict.expected",
     "LatencyPredictor": "hwnas.predict.predictor",
     "Supernet": "hwnas.supernet.network",
+    "elasticize": "hwnas.elastic.space",
     "export_onnx": "hwnas.profiler.export",
     "search": "hwnas.pipeline.search",
 }

@@ -125,6 +125,11 @@ class Operator(ABC):
         return None
 
     @property
+    def is_trained(self) -> bool:
+        """True where new modules of the operator have trained weights."""
+        return False
+
+    @property
     def key(self) -> str:
         """The kind and every hyper-parameter, readable and stable. Equal keys mean equal latency under equal conditions."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))

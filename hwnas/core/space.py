@@ -108,6 +108,11 @@ class SearchSpace:
         return placed
 
     @cached_property
+    def is_trained(self) -> bool:
+        """True where new networks of the space have trained weights: it is made of a trained network (`elastic/space.py`)."""
+        return any(operator.is_trained for operator in self.operators().values())
+
+    @cached_property
     def fingerprint(self) -> str:
         """A hash that changes when a choice, an option or an operator changes. Runs, tables and predictors store it."""
         facts = {

@@ -83,6 +83,7 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     if space.size < 2:
         raise SpaceError(f"{space.name} has only one architecture; there is nothing to search")
     _require_trained_by_recipes(space, request.strategy, request.strategy_reference)
+    require_weights(space, request.training)
     training_device(request.training.train_on)
     targets = targets_of(request.devices.devices(), run)
     request.goal.budgets_of([target.name for target in targets])
@@ -98,6 +99,12 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     return CheckedRequest(
         request=request, space=space, data=data, task=task, targets=targets, sources=sources, cost_names=names
     )
+
+
+def require_weights(space: SearchSpace, training: TrainingRequest) -> None:
+    """Raises HwnasError where nothing would be trained, and nothing is trained already."""
+    if training.epochs == 0 and not space.is_trained and training.supernet is None:
+        raise HwnasError("--epochs 0 keeps the weights that --model brings; add --model, or train for 1 epoch or more")
 
 
 def _require_trained_by_recipes(space: SearchSpace, strategy: Strategy, reference: str) -> None:

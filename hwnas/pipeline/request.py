@@ -61,7 +61,7 @@ class SearchRequest:
     @property
     def title(self) -> str:
         """The space and the data, for plots."""
-        return f"{self.space.space} on {self.data.data}"
+        return f"{self.space.model or self.space.space} on {self.data.data}"
 
     def options(self) -> dict[str, Any]:
         """Returns every option by name, flat, as the command line knows them; fit for JSON."""
@@ -126,6 +126,7 @@ def _references(parts: Mapping[str, Any], strategy: str) -> Iterator[str]:
     """Yields every name in a request that may be `FILE.py:NAME`."""
     yield strategy
     yield parts["space"].space
+    yield parts["space"].model or ""
     yield parts["data"].data
     yield parts["data"].task
     yield parts["training"].teacher or ""
@@ -146,7 +147,7 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
         for reference in _references(parts, name):
             require_trusted(reference, where)
         strategy_class = load_strategy_class(name)
-        strategy = checked(strategy_class, {**getattr(strategy_class, "unstored", {}), **stored["strategy"]["options"]})
+        strategy = checked(strategy_class, _options_of(strategy_class, stored["strategy"]["options"]))
         for reference in costs_read(strategy):
             require_trusted(reference, where)
         if strategy.trains_weights:  # a recipe of supernets has no effect, and `search_request` refuses it
@@ -157,6 +158,12 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     except (AttributeError, KeyError, TypeError, HwnasError) as error:
         said = str(error) if isinstance(error, HwnasError) else "damaged, or not a request of this version"
         raise RunError(f"{where}: {said}; start again under another --out") from None
+
+
+def _options_of(strategy_class: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the stored options of a strategy by their names in this version, with those that earlier versions did not store."""
+    names = getattr(strategy_class, "renamed", {})
+    return {**getattr(strategy_class, "unstored", {}), **{names.get(name, name): stored[name] for name in stored}}
 
 
 def _with_optimizer(stored: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ def new_supernet(space: SearchSpace, request: TrainingRequest, data: Dataset, se
 
 def recipe_of(request: TrainingRequest, space: SearchSpace) -> Recipe:
     """Returns the recipe of a request for the networks of a space."""
-    return request.recipe_for(usual_optimizer(Supernet(space)))
+    return request.recipe_for(usual_optimizer(Supernet(space)), is_trained=space.is_trained)
 
 
 def trained_supernet(
@@ -55,8 +55,8 @@ def trained_supernet(
         load_supernet(supernet, run.supernet)
         return supernet
     supernet = new_supernet(space, request, data, seed).to(device)
-    if request.supernet is None:
-        recipe = request.recipe_for(usual_optimizer(supernet))
+    if request.supernet is None and request.epochs:
+        recipe = request.recipe_for(usual_optimizer(supernet), is_trained=space.is_trained)
         run.write(run.read() | {"recipe": asdict(recipe)})
         record_training(run, device, reporter)
         teacher = teacher_of(request, space, data, device)

@@ -9,7 +9,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.errors import SpaceError
 from hwnas.modules.declared import require_declared
-from hwnas.pipeline.checked import data_facts, load_for, teacher_of
+from hwnas.pipeline.checked import data_facts, load_for, require_weights, teacher_of
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.trained_on import record_threads
@@ -26,6 +26,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
         raise SpaceError(
             f"{name} is a choice of how one network is trained, and a supernet has one recipe; give a space without such choices"
         )
+    require_weights(space, request.training)
     device = training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)

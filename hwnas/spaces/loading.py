@@ -22,6 +22,8 @@ SPACES: Final[Mapping[str, str]] = {
     "vit": "hwnas.spaces.vit:vit",
     "gpt": "hwnas.spaces.gpt:gpt",
 }
+# The space of a trained network's smaller versions; its options name the network (`elastic/builtin.py`).
+TRAINED: Final = "elastic"
 
 
 def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
@@ -30,7 +32,7 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
     Raises UnknownNameError for a name that is neither, SpaceError for a file or option that does not work.
     """
     options = dict(options or {})
-    build = resolve("space", reference, SPACES, SpaceError)
+    build = resolve("space", reference, {**SPACES, TRAINED: "hwnas.elastic.builtin:elastic"}, SpaceError)
     if not callable(build):
         raise SpaceError(f"{reference} is a {type(build).__name__}, not a function that returns a SearchSpace")
     accepted = inspect.signature(build).parameters
@@ -63,6 +65,8 @@ def reload_space(description: Mapping[str, Any], where: str | Path = "the space'
     if not isinstance(reference, str):
         raise SpaceError(f"{where}: damaged: its space is {reference!r}, not a name; make it again")
     require_trusted(reference, where)
+    if reference == TRAINED:
+        require_trusted(str(description["options"].get("model", "")), where)
     made = load_space(reference, description["options"])
     # A user's function may apply operations of its own: the first of those that are stored.
     space = replayed(made, description.get("operations", ())[len(made.operations) :])

@@ -1,26 +1,44 @@
 """The space of a request: which one, with which options, what is taken away from it, and how its training varies."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.operations import restricted
-from hwnas.core.requests import Texts
+from hwnas.core.requests import Texts, path_text
 from hwnas.core.space import SearchSpace
-from hwnas.spaces.loading import load_space
+from hwnas.errors import HwnasError
+from hwnas.spaces.loading import TRAINED, load_space
 from hwnas.spaces.recipe import varied
+
+USUAL: Final = "mobilenet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceRequest:
-    """A space by reference. `fix`, `drop` and `tie` are operations on it in words (`core.operations.restricted`).
+    """A space by reference, or a trained network, whose smaller versions are the space.
+
+    `fix`, `drop` and `tie` are operations on the space in words (`core.operations.restricted`).
 
     `vary` adds choices of the training recipe (`spaces.recipe.varied`) before these operations.
     """
 
-    space: Annotated[str, Field(description="A built-in space, or FILE.py:FUNCTION.")] = "mobilenet"
+    space: Annotated[str, Field(description="A built-in space, or FILE.py:FUNCTION.")] = USUAL
+    model: Annotated[
+        str | None,
+        BeforeValidator(path_text),
+        Field(
+            description="Trained network to make smaller, instead of a space: FILE.py:NAME, timm:NAME, torchvision:NAME, "
+            "hf:DIR."
+        ),
+    ] = None
+    weights: Annotated[
+        str | None,
+        BeforeValidator(path_text),
+        Field(description="Weights of --model, of safetensors or a checkpoint; new for new ones; default: its own."),
+    ] = None
     space_options: Annotated[
         Mapping[str, Any], Field(description="An option of the space, as NAME=VALUE; lists as JSON: layers=[2,3].")
     ] = Field(default_factory=dict)
@@ -37,7 +55,18 @@ class SpaceRequest:
 
     def load(self) -> SearchSpace:
         """Returns the space, restricted and varied as asked. Raises UnknownNameError, SpaceError."""
-        return self.restrict(load_space(self.space, dict(self.space_options)))
+        if self.model is None:
+            return self.restrict(load_space(self.space, dict(self.space_options)))
+        options = {**self.space_options, "model": self.model, "weights": self.weights or ""}
+        return self.restrict(load_space(TRAINED, options))
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "SpaceRequest":
+        if self.model is None and self.weights is not None:
+            raise HwnasError("--weights are those of a --model; add it, or leave --weights out")
+        if self.model is not None and self.space != USUAL:
+            raise HwnasError(f"--model {self.model} is searched instead of a --space; leave one of them out")
+        return self
 
     def restrict(self, space: SearchSpace) -> SearchSpace:
         """Returns a loaded space, restricted and varied as asked."""

@@ -120,7 +120,7 @@ class ElasticLayer(nn.Module):
         """
         family = self._family(operator)
         shapes = (template or self._templates[operator.key]).shapes
-        return {name: _slice(getattr(self, _stored(family, name)), shape) for name, shape in shapes.items()}
+        return {name: sliced(getattr(self, _stored(family, name)), shape) for name, shape in shapes.items()}
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:
         """Returns the operator's output on the shared weights; train mode updates the shared statistics in place.
@@ -141,7 +141,7 @@ def _stored(family: str, name: str) -> str:
     return f"{family}/{name}".replace(".", "/")
 
 
-def _slice(tensor: Tensor, shape: torch.Size) -> Tensor:
+def sliced(tensor: Tensor, shape: torch.Size) -> Tensor:
     if tensor.shape == shape:
         return tensor
     for axis, size in enumerate(shape):

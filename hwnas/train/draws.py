@@ -31,6 +31,16 @@ def sandwich(space: SearchSpace, random_subnets: int) -> Draw:
     return draw
 
 
+def largest_and_random(space: SearchSpace, random_subnets: int) -> Draw:
+    """Returns a draw of the largest and random networks (InstaTune, Sridhar et al. 2023, section 3.2)."""
+    largest = space.largest()
+
+    def draw(rng: np.random.Generator, step: int, steps: int) -> list[Arch]:
+        return [largest, *(space.sample(rng) for _ in range(random_subnets))]
+
+    return draw
+
+
 def single_path(space: SearchSpace, random_subnets: int) -> Draw:
     """Returns a draw of one random network per step (SPOS, Guo et al. 2020, section 3.2)."""
 
@@ -73,6 +83,7 @@ def progressive(space: SearchSpace, random_subnets: int) -> Draw:
 DRAWS: Final[Mapping[str, Callable[[SearchSpace, int], Draw]]] = {
     "sandwich": sandwich,
     "single-path": single_path,
+    "largest-and-random": largest_and_random,
     "alternating": alternating,
     "progressive": progressive,
 }

@@ -21,7 +21,7 @@ class SupernetRecipe:
     """How the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
 
     `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random. An epoch is
-    `passes` over the training examples, so that an epoch of `sandwich`, `single-path` and `alternating` shows every example to
+    `passes` over the training examples, so that an epoch of every recipe but `progressive` shows every example to
     four networks.
     `distillation` is the share of a student's loss that imitates its teacher, None the optimiser's usual share. `zero_init`
     starts residual blocks as the identity. `regularised` names the networks that get label smoothing and dropout: `all`, or the
@@ -114,7 +114,11 @@ RECIPES: Final[Mapping[str, SupernetRecipe]] = {
     "progressive": SupernetRecipe(networks="progressive"),
     "single-path": SupernetRecipe(networks="single-path", passes=4),
     "alternating": SupernetRecipe(networks="alternating", passes=4),
+    "instatune": SupernetRecipe(networks="largest-and-random", random_subnets=1, passes=2, distillation=0.7),
 }
+
+# The share of the usual rate at which weights that are trained already are trained on.
+TRAINED_RATE: Final = 0.1
 
 # The parts of a recipe that belong to its optimiser.
 OF_OPTIMIZER: Final = ("optimizer", "learning_rate", "weight_decay", "label_smoothing", "distillation", "clip_norm")

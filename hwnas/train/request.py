@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.core.requests import path_text
 from hwnas.errors import HwnasError, UnknownNameError
-from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, Recipe
+from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, TRAINED_RATE, Recipe
 
 AUTO = "auto"
 USUAL = "single-path"
@@ -18,7 +18,12 @@ USUAL = "single-path"
 class TrainingRequest:
     """How weights are trained. `train_on` is all that may differ where a run is resumed."""
 
-    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training, or of a gradient search.")] = 30
+    epochs: Annotated[
+        int,
+        Field(
+            ge=0, description="Epochs of supernet training, or of a gradient search; 0 keeps the weights of --model."
+        ),
+    ] = 30
     recipe: Annotated[
         str, Field(description=f"How the networks of a supernet share its training: {', '.join(RECIPES)}.")
     ] = USUAL
@@ -27,7 +32,11 @@ class TrainingRequest:
     ] = AUTO
     learning_rate: Annotated[
         float | None,
-        Field(gt=0, allow_inf_nan=False, description="Highest rate; by default 0.2 of sgd, 0.001 of adamw."),
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Highest rate; by default 0.2 of sgd, 0.001 of adamw; a tenth with --model.",
+        ),
     ] = None
     ema: Annotated[
         float,
@@ -65,16 +74,17 @@ class TrainingRequest:
             raise UnknownNameError("optimizer", optimizer, [AUTO, *BY_OPTIMIZER])
         return optimizer
 
-    def recipe_for(self, usual: str) -> Recipe:
+    def recipe_for(self, usual: str, *, is_trained: bool = False) -> Recipe:
         """Returns the optimiser's recipe with the epochs and the other options of the request.
 
-        `usual` is the name of the optimiser that `auto` stands for.
+        `usual` is the name of the optimiser that `auto` stands for. Weights that are trained already are trained at a lower
+        rate. Without epochs there is no training of a supernet; what else uses the recipe has epochs of its own.
         """
         recipe = BY_OPTIMIZER[usual if self.optimizer == AUTO else self.optimizer]
         return replace(
             recipe,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate or recipe.learning_rate,
+            epochs=max(1, self.epochs),
+            learning_rate=self.learning_rate or recipe.learning_rate * (TRAINED_RATE if is_trained else 1.0),
             ema=self.ema,
             supernet=RECIPES[self.recipe],
         )

@@ -47,7 +47,7 @@ def train_supernet(
     the last good epoch.
     """
     shared = recipe.supernet
-    if shared.zero_init:
+    if shared.zero_init and not supernet.space.is_trained:
         start_as_identity(supernet)
     draw = DRAWS[shared.networks](supernet.space, shared.random_subnets)
     largest = supernet.space.largest()

@@ -214,7 +214,7 @@ def searched(
 
 
 def learnt(supernet: Supernet, data: Dataset, recipe: Recipe, seed: int, device: torch.device) -> Relaxation:
-    """Returns the probabilities that `--weights frozen` learns by default."""
+    """Returns the probabilities that `--scheme frozen` learns by default."""
     relaxation = Relaxation(supernet.space, sampler("darts"), torch.Generator().manual_seed(seed)).to(device)
     training = Training(
         data=data, task=Classification(), recipe=recipe, device=device, new_supernet=lambda: Supernet(supernet.space)

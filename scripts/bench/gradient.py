@@ -109,7 +109,7 @@ def gradient_request(arguments: argparse.Namespace, **options: object) -> Search
         "space": "mobilenet",
         "data": "digits",
         "strategy": "gradient",
-        "weights": "joint",
+        "scheme": "joint",
         "predictor": (str(predictor_of(arguments)),),
     }
     training = {"epochs": arguments.epochs, "warmup_epochs": 4, "final_epochs": 6}

@@ -233,7 +233,7 @@ def strategy_of(name: str, evaluations: int) -> tuple[Strategy, int]:
         return Nsga2(evaluations=200), 30
     if name == "frozen":
         return GradientSearchStrategy(evaluations=evaluations), 30
-    return GradientSearchStrategy(weights="joint", warmup_epochs=JOINT["warmup_epochs"]), JOINT["epochs"]
+    return GradientSearchStrategy(scheme="joint", warmup_epochs=JOINT["warmup_epochs"]), JOINT["epochs"]
 
 
 def ranking(arguments: argparse.Namespace) -> None:

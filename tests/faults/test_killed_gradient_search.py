@@ -30,7 +30,7 @@ OPTIONS = [
     *("--data", "digits", "--limit-images", "256", "--networks", "8", "--latency-budget", "1s"),
     *("--strategy", "gradient", "--epochs", "6", "--final-epochs", "4"),
 ]
-JOINT = ["--weights", "joint", "--warmup-epochs", "2"]
+JOINT = ["--scheme", "joint", "--warmup-epochs", "2"]
 FROZEN = ["--steps", "20", "--evaluations", "24"]
 
 

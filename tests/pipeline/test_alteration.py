@@ -326,7 +326,7 @@ def test_a_copy_goes_on_and_the_run_stays_as_it_is(
             r"was started with --threads 1, not 2; give it with the device, --device cpu\+threads=2",
         ),
         (
-            {"strategy": "gradient", "weights": "joint"},
+            {"strategy": "gradient", "scheme": "joint"},
             RunError,
             "was started with --strategy nsga2, not gradient",
         ),
@@ -353,7 +353,7 @@ def test_a_gradient_search_goes_on_with_another_budget_and_keeps_its_device(
 ) -> None:
     bound_ms = float(np.quantile(board.upper(small_space.spread_rows(np.random.default_rng(0), 300), "median"), 0.7))
     options: dict[str, Any] = {"device": "board", "limit_images": 128, "epochs": 2, "final": "none"}
-    options |= {"strategy": "gradient", "weights": "joint", "warmup_epochs": 1}
+    options |= {"strategy": "gradient", "scheme": "joint", "warmup_epochs": 1}
     options |= {"latency_budget": f"{bound_ms}ms"}
     first = search(small_space, "digits", out=tmp_path / "run", **options)
     second = resume(first.run.path, Silent(), {"latency_budget": f"{0.8 * bound_ms}ms"})

@@ -210,7 +210,7 @@ def test_a_derived_network_keeps_the_limit_which_has_a_multiplier_of_its_own(
     energy.save(tmp_path / "e.json")
     options = {
         "strategy": "gradient",
-        "weights": "joint",
+        "scheme": "joint",
         "warmup_epochs": 1,
         "predictor": (str(tmp_path / "e.json"),),
     }

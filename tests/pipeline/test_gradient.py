@@ -28,7 +28,7 @@ from hwnas.testing.notes import Notes
 
 QUICK: dict[str, Any] = {
     "strategy": "gradient",
-    "weights": "joint",
+    "scheme": "joint",
     "limit_images": 128,
     "warmup_epochs": 1,
     "epochs": 2,
@@ -156,7 +156,7 @@ def test_samplers_that_draw_single_options_come_to_a_network_too(
 # ---- frozen weights, the default
 
 
-FROZEN: dict[str, Any] = {"weights": "frozen", "warmup_epochs": 5, "steps": 3, "evaluations": 6, "final": "none"}
+FROZEN: dict[str, Any] = {"scheme": "frozen", "warmup_epochs": 5, "steps": 3, "evaluations": 6, "final": "none"}
 
 
 class Stopping(Notes):

@@ -87,22 +87,22 @@ def test_no_option_belongs_to_two_parts() -> None:
         ({"strategy": "gradient", "penalty_weight": -1.0}, HwnasError, "--penalty-weight must be above 0"),
         ({"strategy": "gradient", "sampler": "drna"}, UnknownNameError, "unknown sampler 'drna'; known: darts, drnas"),
         (
-            {"strategy": "gradient", "weights": "joint", "sampler": "uniform", "progressive": True},
+            {"strategy": "gradient", "scheme": "joint", "sampler": "uniform", "progressive": True},
             HwnasError,
             "--sampler uniform trains no probabilities",
         ),
         (
-            {"strategy": "gradient", "weights": "joint", "penalty": "none", "penalty_weight": 2.0},
+            {"strategy": "gradient", "scheme": "joint", "penalty": "none", "penalty_weight": 2.0},
             HwnasError,
             "--penalty none has no weight",
         ),
         (
-            {"strategy": "gradient", "weights": "joint", "sampler": "gdas", "regulariser": "kl"},
+            {"strategy": "gradient", "scheme": "joint", "sampler": "gdas", "regulariser": "kl"},
             HwnasError,
             "--regulariser kl only applies to --sampler drnas, not to gdas",
         ),
         *(
-            ({"strategy": "gradient", name: value}, HwnasError, f"--{flag} only applies to --weights joint")
+            ({"strategy": "gradient", name: value}, HwnasError, f"--{flag} only applies to --scheme joint")
             for name, flag, value in [
                 ("warmup_epochs", "warmup-epochs", 3),
                 ("progressive", "progressive", True),
@@ -114,9 +114,9 @@ def test_no_option_belongs_to_two_parts() -> None:
             ]
         ),
         (
-            {"strategy": "gradient", "weights": "joint", "steps": 50},
+            {"strategy": "gradient", "scheme": "joint", "steps": 50},
             HwnasError,
-            "--steps only applies to --weights frozen; add --weights frozen, or leave it out",
+            "--steps only applies to --scheme frozen; add --scheme frozen, or leave it out",
         ),
         (
             {"strategy": "gradient", "sampler": "uniform", "steps": 50},
@@ -124,11 +124,11 @@ def test_no_option_belongs_to_two_parts() -> None:
             "--sampler uniform trains no probabilities",
         ),
         (
-            {"strategy": "gradient", "weights": "joint", "recipe": "bignas"},
+            {"strategy": "gradient", "scheme": "joint", "recipe": "bignas"},
             HwnasError,
             "--recipe bignas is for a supernet that networks share, and --strategy gradient trains weights of its own",
         ),
-        ({"strategy": "gradient", "weights": "thawed"}, HwnasError, "--weights must be 'frozen' or 'joint'"),
+        ({"strategy": "gradient", "scheme": "thawed"}, HwnasError, "--scheme must be 'frozen' or 'joint'"),
     ],
 )
 def test_a_request_that_cannot_be_run_is_refused(wrong: dict[str, Any], error: type[HwnasError], message: str) -> None:
@@ -137,8 +137,8 @@ def test_a_request_that_cannot_be_run_is_refused(wrong: dict[str, Any], error: t
 
 
 def test_a_gradient_search_of_an_earlier_version_has_joint_weights() -> None:
-    described = json.loads(json.dumps(search_request({"strategy": "gradient", "weights": "joint"}).describe()))
-    for name in ("weights", "steps"):
+    described = json.loads(json.dumps(search_request({"strategy": "gradient", "scheme": "joint"}).describe()))
+    for name in ("scheme", "steps"):
         del described["strategy"]["options"][name]
     described["strategy"]["options"] |= {"sampler": "drnas", "penalty": "budget", "warmup_epochs": 3}
     strategy = stored_request({"request": described}, Path("run.json")).strategy
@@ -170,7 +170,7 @@ def test_the_defaults_are_a_search_that_can_be_run() -> None:
     assert request.goal.latency_budget is None and request.goal.budget_on == "median"
     assert asdict(request.final)["final"] == "finetune" and request.final.final_epochs == 30
     assert request.training.recipe == "single-path"
-    assert asdict(search_request({"strategy": "gradient"}).strategy)["weights"] == "frozen"
+    assert asdict(search_request({"strategy": "gradient"}).strategy)["scheme"] == "frozen"
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,13 @@ def test_a_run_from_before_the_optimizer_had_a_flag_goes_on_with_it(optimizer: s
 
 
 def test_a_gradient_search_from_before_frozen_weights_goes_on_with_joint_ones() -> None:
-    request = search_request({"strategy": "gradient", "weights": "joint", "epochs": 3})
+    request = search_request({"strategy": "gradient", "scheme": "joint", "epochs": 3})
     stored = {"request": json.loads(json.dumps(request.describe()))}
     training, options = stored["request"]["training"], stored["request"]["strategy"]["options"]
     training["recipe"] = training.pop("optimizer")
     for name in ("ema", "teacher"):
         del training[name]
-    for name in ("weights", "steps", "regulariser"):
+    for name in ("scheme", "steps", "regulariser"):
         del options[name]
     assert stored_request(stored, Path("run.json")) == request
 

@@ -153,10 +153,10 @@ def test_a_gpu_that_is_not_there_is_refused_before_a_folder_is_made(space: Searc
     "changes",
     [
         {"evaluations": 12},
-        {"strategy": "gradient", "weights": "joint", "final_epochs": 1, "warmup_epochs": 1},
+        {"strategy": "gradient", "scheme": "joint", "final_epochs": 1, "warmup_epochs": 1},
         {
             "strategy": "gradient",
-            "weights": "joint",
+            "scheme": "joint",
             "final_epochs": 1,
             "warmup_epochs": 1,
             "mixed_precision": True,

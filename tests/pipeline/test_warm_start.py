@@ -225,7 +225,7 @@ def test_a_run_without_evaluated_networks_is_refused(
 
 def test_a_strategy_with_weights_of_its_own_has_no_warm_start(small_space: SearchSpace, tmp_path: Path) -> None:
     with pytest.raises(HwnasError, match="--warm-start needs a supernet that networks share, and --strategy gradient"):
-        search(small_space, "digits", strategy="gradient", weights="joint", warm_start="x", out=tmp_path / "run")
+        search(small_space, "digits", strategy="gradient", scheme="joint", warm_start="x", out=tmp_path / "run")
 
 
 def test_a_run_that_goes_on_cannot_be_given_another_start(

@@ -49,9 +49,11 @@ class GradientSearchStrategy:
 
     name: ClassVar[str] = "gradient"
     # The values of options that runs of earlier versions do not store.
-    unstored: ClassVar[Mapping[str, str]] = {"weights": "joint"}
+    unstored: ClassVar[Mapping[str, str]] = {"scheme": "joint"}
+    # The names of options in runs of earlier versions.
+    renamed: ClassVar[Mapping[str, str]] = {"weights": "scheme"}
 
-    weights: Annotated[
+    scheme: Annotated[
         Literal["frozen", "joint"],
         Field(
             description="frozen: the supernet is trained first, and all budgets share it; joint: weights and probabilities are "
@@ -62,14 +64,14 @@ class GradientSearchStrategy:
     sampler: Annotated[
         str,
         Field(
-            description="darts (default), drnas (default of --weights joint), sparsemax, gdas, gumbel (FBNet), gates "
+            description="darts (default), drnas (default of --scheme joint), sparsemax, gdas, gumbel (FBNet), gates "
             "(ProxylessNAS) or uniform (SPOS)."
         ),
     ] = AUTO
     penalty: Annotated[
         str,
         Field(
-            description="With --weights joint: budget (default; no weight to tune), fbnet, proxyless-linear, proxyless-log, "
+            description="With --scheme joint: budget (default; no weight to tune), fbnet, proxyless-linear, proxyless-log, "
             "mnasnet-soft, mnasnet-hard or none."
         ),
     ] = AUTO
@@ -107,25 +109,25 @@ class GradientSearchStrategy:
     @property
     def trains_weights(self) -> bool:
         """True where the weights are the search's own, not the run's supernet's."""
-        return self.weights == "joint"
+        return self.scheme == "joint"
 
     @model_validator(mode="after")
     def _go_together(self) -> "GradientSearchStrategy":
         usual = {field.name: field.default for field in fields(self)}
-        for weights, names in ONLY.items():
+        for scheme, names in ONLY.items():
             given = [name for name in names if getattr(self, name) != usual[name]]
-            if given and weights != self.weights:
+            if given and scheme != self.scheme:
                 raise HwnasError(
-                    f"{flag(given[0])} only applies to --weights {weights}; add --weights {weights}, or leave it out"
+                    f"{flag(given[0])} only applies to --scheme {scheme}; add --scheme {scheme}, or leave it out"
                 )
-        if self.weights == "frozen" and self.penalty not in (AUTO, "none"):
+        if self.scheme == "frozen" and self.penalty not in (AUTO, "none"):
             raise HwnasError(
-                f"--penalty {self.penalty} only applies to --weights joint: on frozen weights the probabilities learn the task "
-                "alone; add --weights joint, or leave it out"
+                f"--penalty {self.penalty} only applies to --scheme joint: on frozen weights the probabilities learn the task "
+                "alone; add --scheme joint, or leave it out"
             )
-        if self.weights == "frozen" and self.sampler == "gates":
+        if self.scheme == "frozen" and self.sampler == "gates":
             raise HwnasError(
-                "--sampler gates (ProxylessNAS) only applies to --weights joint; add it, or choose another sampler"
+                "--sampler gates (ProxylessNAS) only applies to --scheme joint; add it, or choose another sampler"
             )
         if self.sampler == "uniform" and (self.progressive or self.unrolled or self.steps != usual["steps"]):
             raise HwnasError(
@@ -142,7 +144,7 @@ class GradientSearchStrategy:
     @property
     def usual_sampler(self) -> str:
         """The name of the sampler; the one that `auto` stands for depends on the weights."""
-        usual = "darts" if self.weights == "frozen" else "drnas"
+        usual = "darts" if self.scheme == "frozen" else "drnas"
         return usual if self.sampler == AUTO else self.sampler
 
     def parts(self, *, ranked: bool = True) -> "tuple[Sampler, Penalty, Selector]":
@@ -154,7 +156,7 @@ class GradientSearchStrategy:
         from hwnas.strategies.gradient.samplers import sampler
         from hwnas.strategies.gradient.selectors import selector
 
-        frozen = self.weights == "frozen"
+        frozen = self.scheme == "frozen"
         draws = sampler(self.usual_sampler)
         chosen = penalty(("none" if frozen else "budget") if self.penalty == AUTO else self.penalty)
         if self.penalty_weight is not None:
@@ -165,7 +167,7 @@ class GradientSearchStrategy:
         """Returns the selector that `auto` stands for."""
         if self.sampler == "uniform":
             return "evolution"
-        return "magnitude" if ranked or self.weights == "joint" else "factors"
+        return "magnitude" if ranked or self.scheme == "joint" else "factors"
 
     def phases(self) -> "tuple[Phase, ...]":
         """Returns the phases of a search: as options fall out, channels come in.
@@ -182,7 +184,7 @@ class GradientSearchStrategy:
 
     def search(self, problem: "Problem", workshop: "Workshop") -> None:
         """Searches for the limits that were asked for, and evaluates the network derived within the problem's limits."""
-        if self.weights == "frozen":
+        if self.scheme == "frozen":
             from hwnas.strategies.gradient.frozen import FrozenDerivation
 
             FrozenDerivation(self, problem, workshop).evaluate()

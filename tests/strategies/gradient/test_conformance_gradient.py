@@ -43,7 +43,7 @@ class GradientSuite(WeightTrainingSuite):
     sampler = "drnas"
 
     def strategy(self) -> Strategy:
-        return GradientSearchStrategy(weights="joint", sampler=self.sampler, warmup_epochs=1, evaluations=6)
+        return GradientSearchStrategy(scheme="joint", sampler=self.sampler, warmup_epochs=1, evaluations=6)
 
     def training(self) -> Training:
         return training()

@@ -1,0 +1,52 @@
+"""The built-in space `elastic`: a trained network, by name, with its smaller versions."""
+
+from dataclasses import replace
+
+import torch
+
+from hwnas.core.space import SearchSpace
+from hwnas.elastic.elasticity import Elasticity
+from hwnas.elastic.sources import USUAL_RESOLUTION, LoadedModel, load_model, with_classes
+from hwnas.elastic.space import elastic_space
+from hwnas.errors import SpaceError
+
+USUAL_LENGTH = 64
+
+
+def elastic(
+    model: str,
+    weights: str = "",
+    resolution: int = 0,
+    length: int = 0,
+    classes: int = 0,
+    widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0),
+    depth: bool = True,
+    kernels: bool = True,
+    streams: bool = False,
+    importance: str = "l1",
+) -> SearchSpace:
+    """Returns the space of the smaller versions of a trained network.
+
+    `model` and `weights` are those of `load_model`. `resolution` is that of images, by default the model's own where it names
+    one, else 224; `length` is the number of token ids, by default 64. With `classes`, a model of another number of outputs gets
+    a new last layer. The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
+    """
+    elasticity = Elasticity(widths=tuple(widths), depth=depth, kernels=kernels, streams=streams, importance=importance)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what is not loaded is the same in every process
+        loaded = _of_size(load_model(model, weights), resolution, length)
+        loaded = with_classes(loaded, classes) if classes else loaded
+    return elastic_space(loaded.module, loaded.example(), elasticity)
+
+
+def _of_size(loaded: LoadedModel, resolution: int, length: int) -> LoadedModel:
+    """Returns the model with the shape of its input: images of a resolution, or token ids of a length."""
+    if loaded.takes_ids and resolution:
+        raise SpaceError("the model reads token ids; give length=N instead of resolution")
+    if not loaded.takes_ids and length:
+        raise SpaceError("the model reads images; give resolution=N instead of length")
+    if loaded.takes_ids:
+        return replace(loaded, input_shape=(length,) if length else loaded.input_shape or (USUAL_LENGTH,))
+    channels, *own = loaded.input_shape or (3, USUAL_RESOLUTION)
+    sizes = (resolution, resolution) if resolution else (own[0], own[-1])
+    return replace(loaded, input_shape=(channels, *sizes))

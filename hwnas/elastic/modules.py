@@ -1,0 +1,305 @@
+"""The plain module of a part of a traced network: torch's own layers, joined by generated code."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor, fx, nn
+
+from hwnas.elastic.operator import Traced
+from hwnas.elastic.rules import argument, name_of, sizes_of
+from hwnas.elastic.weights import Stored
+from hwnas.supernet.elastic import sliced
+
+
+@final
+class TracedModule(nn.Module):
+    """Runs the operations of a `Traced` operator. Layers keep their names in the traced network.
+
+    Convolutions, linear layers, norms, embeddings and dropouts are torch's modules; other operations are calls. `code` is the
+    generated source.
+    """
+
+    def __init__(self, operator: Traced) -> None:
+        super().__init__()
+        self.operator = operator
+        maker = _Maker(self, operator)
+        graph = maker.graph()
+        generated = fx.GraphModule(self, graph)
+        self.code: str = generated.code
+        self._run: Callable[[nn.Module, Tensor], Tensor] = type(generated).forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(self, x)
+
+    def extra_repr(self) -> str:
+        """Returns the sizes where a narrower version is no masked wider one, which modules are compared by."""
+        return self.operator.key if self.operator.program.normed else ""
+
+
+class _Maker:
+    """Adds the layers of an operator to a module, and makes the graph that joins them."""
+
+    def __init__(self, root: nn.Module, operator: Traced) -> None:
+        self.root = root
+        self.operator = operator
+        self.program = operator.program
+        self.sizes = operator.sizes
+        self.kernels = operator.smaller_kernels
+        self.target = fx.Graph()
+        self.made: dict[fx.Node, Any] = {}
+        self.taken: set[str] = set()  # the paths of layers: one whose weights are used twice is a layer, and then calls
+
+    def graph(self) -> fx.Graph:
+        """Returns the graph from the input to the output of the part."""
+        part = self.program.part
+        self.made[part.input] = self.target.placeholder("x")
+        for node in part.operations:
+            self.value(node)
+        self.target.output(self.made[part.output])
+        return self.target
+
+    def value(self, node: fx.Node) -> Any:
+        """Returns the new node of an old one."""
+        if node not in self.made:
+            self.made[node] = self._made(node)
+        return self.made[node]
+
+    def _made(self, node: fx.Node) -> Any:
+        if node in self.program.stored:
+            return self._weight(self.program.stored[node])
+        if name_of(node) == "sym_size":  # the batch, which is the first axis of every tensor between parts
+            return self.target.call_function(torch.ops.aten.sym_size.int, (self.made[self.program.part.input], 0))
+        layer = LAYERS.get(name_of(node).rstrip("_"), _no_layer)(self, node)
+        if layer is not None:
+            path, module, x = layer
+            self._add(path, module)
+            return self.target.call_module(path, (self.value(x),))
+        return self._call(node)
+
+    def _call(self, node: fx.Node) -> fx.Node:
+        arguments = list(node.args)
+        patch = PATCHES.get(name_of(node).rstrip("_"))
+        if patch is not None:
+            patch(self, node, arguments)
+        mapped = fx.map_arg(tuple(arguments), self.value)
+        keywords = fx.map_arg(dict(node.kwargs), self.value)
+        return self.target.call_function(_functional(node.target), mapped, keywords)
+
+    def _weight(self, stored: Stored) -> fx.Node:
+        parts = []
+        for name, part in zip(stored.names, stored.parts, strict=True):
+            tensor = self.slice(stored, part)
+            path, _, leaf = name.rpartition(".")
+            holder = self._holder(path)
+            if stored.is_trained:
+                holder.register_parameter(leaf, nn.Parameter(tensor))
+            else:
+                holder.register_buffer(leaf, tensor)
+            parts.append(self.target.get_attr(name))
+        whole = parts[0] if stored.along < 0 else self.target.call_function(torch.cat, (parts, stored.along))
+        if stored.dtype.is_floating_point:
+            return whole
+        return self.target.call_method("to", (whole,), {"dtype": stored.dtype})
+
+    def slice(self, stored: Stored, part: Tensor, kernel: int | None = None) -> Tensor:
+        """Returns a copy of a part of a weight at the operator's sizes; without storage on the meta device."""
+        shape = [self.program.size(one, self.sizes) for one in stored.axes]
+        if kernel is not None:
+            shape[2:] = [kernel] * (len(shape) - 2)
+        new = torch.empty(shape, dtype=part.dtype)
+        return new if new.is_meta else new.copy_(sliced(part, new.shape))
+
+    def _holder(self, path: str) -> nn.Module:
+        """Returns the module at a path, made of empty ones where there is none."""
+        holder = self.root
+        for name in path.split(".") if path else ():
+            if not hasattr(holder, name):
+                holder.add_module(name, nn.Module())
+            holder = getattr(holder, name)
+        return holder
+
+    def _add(self, path: str, module: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        self._holder(parent).add_module(name, module)
+
+    def whole(self, node: Any, leaf: str) -> Stored | None:
+        """Returns a weight that is stored whole under the name `PATH.leaf`; None for anything else."""
+        stored = self.program.stored.get(node) if isinstance(node, fx.Node) else None
+        fits = stored is not None and stored.along < 0 and stored.name.endswith(f".{leaf}")
+        return stored if fits else None
+
+    def layer(
+        self, node: fx.Node, make: Callable[[], nn.Module], leaves: Mapping[str, Any], reads: str = "input"
+    ) -> Any:
+        """Returns path, module and input of a torch layer whose tensors are `leaves`; None where they are no layer's."""
+        stored = {leaf: self.whole(value, leaf) for leaf, value in leaves.items() if value is not None}
+        paths = {one.name.rpartition(".")[0] for one in stored.values() if one is not None}
+        if None in stored.values() or len(paths) != 1 or paths & self.taken:
+            return None
+        self.taken |= paths
+        with torch.device("meta"):
+            module = make()
+        for leaf, one in stored.items():
+            assert one is not None
+            tensor = self.slice(one, one.parts[0], self.kernels.get(node) if leaf == "weight" else None)
+            is_parameter = isinstance(getattr(module, leaf), nn.Parameter)
+            setattr(module, leaf, nn.Parameter(tensor) if is_parameter else tensor)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
+        return paths.pop(), module, argument(node, reads)
+
+
+Layer = Callable[[_Maker, fx.Node], Any]
+
+
+def _no_layer(maker: _Maker, node: fx.Node) -> None:
+    return None
+
+
+def _convolution(maker: _Maker, node: fx.Node) -> Any:
+    weight, bias = argument(node, "weight"), argument(node, "bias")
+    out, per_group, *kernel = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
+    padding = argument(node, "padding")
+    if node in maker.kernels:
+        kernel = [maker.kernels[node]] * len(kernel)
+        padding = padding if isinstance(padding, str) else [size // 2 for size in kernel]
+    groups = argument(node, "groups")
+    channels = maker.program.size(maker.program.known.axes(argument(node, "input"))[1], maker.sizes)
+    if groups > 1:
+        groups = channels // per_group
+    kinds: list[Any] = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
+
+    def make() -> nn.Module:
+        module: nn.Module = kinds[len(kernel) - 1](
+            channels,
+            out,
+            tuple(kernel),
+            stride=_along_all(argument(node, "stride"), kernel),
+            padding=padding if isinstance(padding, str) else _along_all(padding, kernel),
+            dilation=_along_all(argument(node, "dilation"), kernel),
+            groups=groups,
+            bias=bias is not None,
+        )
+        return module
+
+    return maker.layer(node, make, {"weight": weight, "bias": bias})
+
+
+def _along_all(values: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
+    """Returns one value per axis of a kernel; an only value holds for all."""
+    return tuple(values) if len(values) == len(kernel) else tuple(values) * len(kernel)
+
+
+def _linear(maker: _Maker, node: fx.Node) -> Any:
+    weight, bias = argument(node, "weight"), argument(node, "bias")
+    out, inputs = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
+    return maker.layer(node, lambda: nn.Linear(inputs, out, bias is not None), {"weight": weight, "bias": bias})
+
+
+def _batch_norm(maker: _Maker, node: fx.Node) -> Any:
+    names = {"weight": "weight", "bias": "bias", "running_mean": "running_mean", "running_var": "running_var"}
+    tensors = {leaf: argument(node, name) for leaf, name in names.items()}
+    kind = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(len(sizes_of(argument(node, "input"))), nn.BatchNorm1d)
+    if tensors["running_mean"] is None:
+        return None
+    features = maker.program.size(maker.program.known.axes(tensors["running_mean"])[0], maker.sizes)
+    affine = tensors["weight"] is not None
+    eps, momentum = argument(node, "eps"), argument(node, "momentum")
+    return maker.layer(node, lambda: kind(features, eps, momentum, affine), tensors)
+
+
+def _layer_norm(maker: _Maker, node: fx.Node) -> Any:
+    weight, bias = argument(node, "weight"), argument(node, "bias")
+    if weight is None:
+        return None
+    shape = [maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight)]
+    eps = argument(node, "eps")
+    return maker.layer(node, lambda: nn.LayerNorm(shape, eps, bias=bias is not None), {"weight": weight, "bias": bias})
+
+
+def _embedding(maker: _Maker, node: fx.Node) -> Any:
+    weight = argument(node, "weight")
+    ids, features = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
+    return maker.layer(node, lambda: nn.Embedding(ids, features), {"weight": weight}, "indices")
+
+
+def _dropout(maker: _Maker, node: fx.Node) -> Any:
+    share = argument(node, "p")
+    return (f"dropout_{node.name}", nn.Dropout(share), node.args[0]) if share else None
+
+
+LAYERS: Final[Mapping[str, Layer]] = {
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "conv3d": _convolution,
+    "linear": _linear,
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "embedding": _embedding,
+    "dropout": _dropout,
+}
+
+# Changes the arguments of an operation that name sizes.
+Patch = Callable[[_Maker, fx.Node, list[Any]], None]
+
+
+def _sized(place: int) -> Patch:
+    """Returns a patch of the argument that holds the sizes of the output."""
+
+    def patch(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+        axes = maker.program.known.axes(node)
+        arguments[place] = [
+            maker.program.size(axes[number], maker.sizes) if isinstance(size, int) and size != -1 else size
+            for number, size in enumerate(arguments[place])
+        ]
+
+    return patch
+
+
+def _split(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+    outputs = maker.program.known.outputs[node]
+    dim = argument(node, "dim")
+    sizes = [maker.program.size(axes[dim], maker.sizes) for axes in outputs]
+    arguments[1] = sizes if isinstance(arguments[1], (list, tuple)) else sizes[0]
+
+
+def _normalised(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+    axes = maker.program.known.axes(node)[-len(arguments[1]) :]
+    arguments[1] = [maker.program.size(one, maker.sizes) for one in axes]
+
+
+def _unflattened(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+    axes = maker.program.known.axes(node)[arguments[1] % len(maker.program.known.axes(arguments[0])) :]
+    arguments[2] = [
+        maker.program.size(one, maker.sizes) if isinstance(size, int) and size != -1 else size
+        for one, size in zip(axes, arguments[2], strict=False)
+    ]
+
+
+def _grouped(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+    """A depthwise convolution has as many groups as channels."""
+    if argument(node, "groups") > 1:
+        names = [one.name for one in node.target._schema.arguments]  # type: ignore[union-attr]
+        channels = maker.program.size(maker.program.known.axes(argument(node, "input"))[1], maker.sizes)
+        per_group = maker.program.size(maker.program.known.axes(argument(node, "weight"))[1], maker.sizes)
+        arguments[names.index("groups")] = channels // per_group
+
+
+PATCHES: Final[Mapping[str, Patch]] = {
+    **dict.fromkeys(("view", "reshape", "expand", "_unsafe_view"), _sized(1)),
+    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _grouped),
+    "unflatten": _unflattened,
+    "layer_norm": _normalised,
+}
+
+
+def _functional(target: Any) -> Any:
+    """Returns the operation that writes no tensor, for one that writes its input (`relu_`)."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return target
+    name = target._schema.name.removeprefix("aten::")
+    if not name.endswith("_") or name.endswith("__"):
+        return target
+    return getattr(getattr(torch.ops.aten, name[:-1]), target._overloadname)

@@ -1,0 +1,230 @@
+"""Trained networks by name: a function of a user's file, or a model of timm, torchvision or transformers, and its weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor, nn
+
+from hwnas.core.operator import Shape
+from hwnas.core.references import IN_A_FILE, cause, resolve
+from hwnas.errors import HwnasError, SpaceError, UnknownNameError, is_the_users
+
+# Weights as the source's constructor makes them.
+NEW: Final = "new"
+# Names under which checkpoints keep the weights.
+NESTED: Final = ("state_dict", "model_state_dict", "model", "model_ema")
+USUAL_RESOLUTION: Final = 224
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A network with its weights. `input_shape` is that of one sample where the source knows it, else empty.
+
+    `takes_ids` is True for a network that reads token ids. `notes` say what was changed.
+    """
+
+    module: nn.Module
+    input_shape: Shape = ()
+    takes_ids: bool = False
+    notes: tuple[str, ...] = ()
+
+    def example(self) -> Tensor:
+        """Returns two inputs of zeros."""
+        return torch.zeros(2, *self.input_shape, dtype=torch.int64 if self.takes_ids else torch.float32)
+
+
+def load_model(reference: str, weights: str = "") -> LoadedModel:
+    """Returns the network of `timm:NAME`, `torchvision:NAME`, `hf:DIR` or `FILE.py:NAME`, in eval mode.
+
+    `weights` is a file of safetensors, or a checkpoint that `torch.load(weights_only=True)` reads; `new` for new weights; empty
+    for those that the source comes with: downloaded for timm and torchvision, those of the folder for `hf:`, those that
+    the function returns for a file. Raises UnknownNameError and SpaceError.
+    """
+    kind, _, name = reference.partition(":")
+    loaded = SOURCES[kind](name, weights) if kind in SOURCES and name else _of_file(reference)
+    if weights and weights != NEW:
+        load_weights(loaded.module, Path(weights))
+    loaded.module.eval()
+    return loaded
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Loads weights by name, all of them. Raises SpaceError where they do not fit, or the file cannot be read safely."""
+    state = _state_of(path)
+    own = module.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in own]
+    if missing or unknown:
+        said = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the model has not"
+        count = len(missing) + len(unknown)
+        raise SpaceError(
+            f"{path}: are not the weights of this model: it {said}"
+            + (f", and {count - 1} more differ" if count > 1 else "")
+            + "; give the model that they were trained in"
+        )
+    for name, tensor in own.items():
+        if name in state and state[name].shape != tensor.shape:
+            raise SpaceError(
+                f"{path}: {name!r} has shape {tuple(state[name].shape)}, and the model's has {tuple(tensor.shape)}; build the "
+                "model as it was trained, with as many classes (--space-option classes=N replaces its last layer afterwards)"
+            )
+    module.load_state_dict(state, strict=False)
+
+
+def _state_of(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise SpaceError(f"{path}: no such file; give --weights a file of safetensors or a checkpoint of torch")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SpaceError(
+            f"{path}: cannot be read as tensors alone ({reason}); save the weights by "
+            "`safetensors.torch.save_file(model.state_dict(), FILE)`"
+        ) from error
+    for name in NESTED:
+        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+            state = state[name]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SpaceError(f"{path}: holds no tensors by name; give a file of `model.state_dict()`")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _of_file(reference: str) -> LoadedModel:
+    """Returns the network that a function of a user's file returns: a module, or a module and an example of its input."""
+    known = dict.fromkeys((f"{kind}:NAME" for kind in SOURCES), "")
+    make = resolve("model", reference, known, SpaceError)
+    try:
+        made = make()
+    except BaseException as error:
+        if is_the_users(error) and not isinstance(error, HwnasError):
+            raise SpaceError(f"{reference}: {cause(error, reference.rpartition(':')[0])}") from error
+        raise
+    module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module):
+        raise SpaceError(
+            f"{reference} returned a {type(module).__name__}; let it return a torch module, or a module and an example of its "
+            "input (N, ...)"
+        )
+    if example is None:
+        return LoadedModel(module=module)
+    if not isinstance(example, Tensor) or example.dim() < 2:
+        raise SpaceError(f"{reference}: the example must be a tensor (N, ...), a batch of inputs")
+    return LoadedModel(module=module, input_shape=tuple(example.shape[1:]), takes_ids=not example.is_floating_point())
+
+
+def _of_timm(name: str, weights: str) -> LoadedModel:
+    timm = _imported("timm", f"timm:{name}")
+    if not timm.is_model(name):
+        raise UnknownNameError("model of timm", name, list(timm.list_models()))
+    module = _downloaded(lambda: timm.create_model(name, pretrained=not weights), f"timm:{name}")
+    return LoadedModel(module=module, input_shape=tuple(module.pretrained_cfg.get("input_size", ())))
+
+
+def _of_torchvision(name: str, weights: str) -> LoadedModel:
+    models = _imported("torchvision.models", f"torchvision:{name}")
+    if name not in models.list_models():
+        raise UnknownNameError("model of torchvision", name, list(models.list_models()))
+    given = None if weights else "DEFAULT"
+    return LoadedModel(module=_downloaded(lambda: models.get_model(name, weights=given), f"torchvision:{name}"))
+
+
+def _of_transformers(name: str, weights: str) -> LoadedModel:
+    """Returns the network of a folder, or of a name of the hub; `weights` other than the folder's own leave these unread."""
+    transformers = _imported("transformers", f"hf:{name}")
+    config = _downloaded(lambda: transformers.AutoConfig.from_pretrained(name), f"hf:{name}")
+    classes = getattr(config, "architectures", None) or []
+    kind = getattr(transformers, classes[0], None) if classes else None
+    if kind is None:
+        raise SpaceError(
+            f"hf:{name}: its config.json names no architecture that this transformers has; add 'architectures' to it"
+        )
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    module = kind(config) if weights else _downloaded(lambda: kind.from_pretrained(name, config=config), f"hf:{name}")
+    image = getattr(config, "image_size", None)
+    if "Image" in classes[0] or image is not None:
+        size = int(image) if isinstance(image, int) else USUAL_RESOLUTION
+        return LoadedModel(module=module, input_shape=(int(getattr(config, "num_channels", 3)), size, size))
+    return LoadedModel(module=module, takes_ids=True)
+
+
+def _imported(package: str, reference: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise SpaceError(
+            f"{reference} needs {package.partition('.')[0]}, which cannot be imported ({error}); install it"
+        ) from error
+
+
+def _downloaded(load: Callable[[], Any], reference: str) -> Any:
+    """Returns what a library loads; its errors become one line."""
+    try:
+        return load()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SpaceError(
+            f"{reference} cannot be loaded: {reason}; give --weights FILE with weights that are here, or --weights {NEW} for new "
+            "ones"
+        ) from error
+
+
+Source = Callable[[str, str], LoadedModel]
+SOURCES: Final[Mapping[str, Source]] = {"timm": _of_timm, "torchvision": _of_torchvision, "hf": _of_transformers}
+MODELS: Final = (*(f"{kind}:NAME" for kind in SOURCES), IN_A_FILE)
+
+
+def with_classes(loaded: LoadedModel, classes: int) -> LoadedModel:
+    """Returns the network with a new last layer where it gives other than `classes` outputs.
+
+    Raises SpaceError where the last layer is not a linear layer or a 1x1 convolution of the module.
+    """
+    with torch.no_grad():
+        output = first_tensor(loaded.module(loaded.example()))
+    before = output.shape[-1] if output.dim() < 4 else output.shape[1]
+    if before == classes:
+        return loaded
+    last = [(name, one) for name, one in loaded.module.named_modules() if _outputs(one) == before]
+    if not last:
+        raise SpaceError(
+            f"the model gives {before} outputs, not {classes}, and has no linear layer of {before} outputs to replace; build it "
+            f"with {classes} outputs"
+        )
+    name, layer = last[-1]
+    loaded.module.set_submodule(name, _with_outputs(layer, classes))
+    note = f"the layer {name!r} of {before} outputs is replaced by a new one of {classes}; it has to be trained"
+    return LoadedModel(
+        module=loaded.module, input_shape=loaded.input_shape, takes_ids=loaded.takes_ids, notes=(*loaded.notes, note)
+    )
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Returns the tensor of a model's output: the logits of an output object, or the first tensor."""
+    if isinstance(output, Mapping):
+        output = output.get("logits", next(iter(output.values())))
+    return output[0] if isinstance(output, (tuple, list)) else output  # type: ignore[no-any-return]
+
+
+def _outputs(module: nn.Module) -> int:
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return module.out_channels if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) else 0
+
+
+def _with_outputs(layer: nn.Module, count: int) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, count, layer.bias is not None)
+    assert isinstance(layer, nn.Conv2d)
+    return nn.Conv2d(layer.in_channels, count, 1, bias=layer.bias is not None)

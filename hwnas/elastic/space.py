@@ -1,0 +1,84 @@
+"""The space of a trained network and its smaller versions."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from torch import Tensor, nn
+
+from hwnas.core.operator import Shape
+from hwnas.core.space import SearchSpace, channels_of
+from hwnas.elastic.analysis import ElasticPart, elastic_parts
+from hwnas.elastic.elasticity import Elasticity
+from hwnas.elastic.importance import Importance
+from hwnas.elastic.operator import Traced
+from hwnas.elastic.program import Program
+from hwnas.elastic.rules import sizes_of
+from hwnas.elastic.trace import traced
+from hwnas.spaces.compose import Blocks, Place, compose, stage
+from hwnas.supernet.network import Supernet
+
+
+def elasticize(
+    model: nn.Module,
+    example: Tensor,
+    elasticity: Elasticity | None = None,
+    *,
+    importance: Importance | None = None,
+) -> tuple[SearchSpace, Supernet]:
+    """Returns the space of a network and its smaller versions, and a supernet that holds all of them in the network's weights.
+
+    `example` is a batch of inputs of the model, (N, ...). The largest network of the space computes what the model computes; the
+    model stays as it is. `importance` replaces the function that `elasticity` names. Raises SpaceError for a model that cannot
+    be traced.
+    """
+    space = elastic_space(model, example, elasticity or Elasticity(), importance)
+    return space, Supernet(space)
+
+
+def elastic_space(
+    model: nn.Module, example: Tensor, elasticity: Elasticity, importance: Importance | None = None
+) -> SearchSpace:
+    """Returns the space of a network and its smaller versions. New modules of its operators have the network's weights."""
+    parts = elastic_parts(traced(model, example), elasticity, importance)
+    return compose(
+        type(model).__name__,
+        tuple(example.shape[1:]),
+        channels_of(parts[-1].program.output_shape({})),
+        list(_composed(parts, elasticity)),
+        vocabulary=parts[0].program.vocabulary,
+    )
+
+
+def _composed(parts: Sequence[ElasticPart], elasticity: Elasticity) -> Iterator[Place | Blocks]:
+    """Yields the parts in sequence, consecutive blocks that can be left out as one stage."""
+    blocks = [list(run) for _, run in groupby(parts, key=lambda one: one.part.block or one.program.name)]
+    stages = 0
+    for key, run in groupby(blocks, key=_run_key):
+        rows = list(run)
+        if not key or not elasticity.depth or len(rows) == len(blocks):
+            yield from (_place(one) for row in rows for one in row)
+            continue
+        stages += 1
+        yield stage(f"stage{stages}", elasticity.depths(len(rows)), partial(_places, rows))
+
+
+def _run_key(block: Sequence[ElasticPart]) -> str:
+    """Returns one text for consecutive blocks that can be left out, which have residual connections alone; else an empty one."""
+    can_be_left_out = block[0].part.block and all(one.part.is_residual and one.part.keeps_shape for one in block)
+    return f"{sizes_of(block[0].part.input)}" if can_be_left_out else ""
+
+
+def _places(blocks: Sequence[Sequence[ElasticPart]], number: int) -> list[Place]:
+    return [_place(one) for one in blocks[number - 1]]
+
+
+def _place(one: ElasticPart) -> Place:
+    return Place(one.program.name, partial(_operator, one.program, tuple(one.choices)), one.choices)
+
+
+def _operator(program: Program, keys: Sequence[str], *, input_shape: Shape, **sizes: Any) -> Traced:
+    chosen = tuple(int(sizes[key]) for key in keys)
+    count = len(program.atoms)
+    return Traced(input_shape=input_shape, program=program, units=chosen[:count], kernels=chosen[count:])

@@ -1,0 +1,279 @@
+"""Trained networks made elastic: what holds for every kind of network."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hwnas
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.elastic.elasticity import Elasticity
+from hwnas.elastic.importance import first_order
+from hwnas.elastic.operator import Traced
+from hwnas.elastic.space import elastic_space, elasticize
+from hwnas.errors import SpaceError, UnknownNameError
+from hwnas.modules.assemble import network
+from hwnas.supernet.network import Supernet
+from hwnas.testing.check import check_space
+
+Made = tuple[nn.Module, Tensor]
+
+
+def drawn(space: SearchSpace, count: int) -> list[hwnas.core.arch.Arch]:
+    rng = np.random.default_rng(0)
+    return [space.smallest(), *(space.sample(rng) for _ in range(count))]
+
+
+def test_the_largest_network_computes_what_the_model_computes(made: Made) -> None:
+    model, x = made
+    space, supernet = elasticize(model, x)
+    x = x.double() if x.is_floating_point() else x
+    with torch.no_grad():
+        expected = model.double()(x)
+        for network_of_it in (
+            lambda: supernet.double().eval()(x, space.largest()),
+            lambda: network(space, space.largest()).double().eval()(x),
+        ):
+            torch.testing.assert_close(network_of_it(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_model_stays_as_it_is(make: Callable[[str], Made]) -> None:
+    model, x = make("resnet")
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    _, supernet = elasticize(model, x)
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            parameter.zero_()
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_every_smaller_network_is_a_plain_module_that_computes_the_same_as_in_the_supernet(made: Made) -> None:
+    model, x = made
+    space, supernet = elasticize(model, x)
+    supernet.eval()
+    for arch in drawn(space, 6):
+        plain = supernet.extract(arch).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(plain(x), supernet(x, arch), rtol=1e-5, atol=1e-5)
+        assert sum(parameter.numel() for parameter in plain.parameters()) == space.cost("params", arch)
+
+
+def test_a_new_network_has_the_weights_of_the_supernet(made: Made) -> None:
+    model, x = made
+    space, supernet = elasticize(model, x)
+    supernet.eval()
+    for arch in drawn(space, 3):
+        with torch.no_grad():
+            torch.testing.assert_close(network(space, arch).eval()(x), supernet(x, arch), rtol=1e-5, atol=1e-5)
+
+
+def test_smaller_networks_are_exported_and_cost_less(made: Made, tmp_path: Path) -> None:
+    model, x = made
+    space, supernet = elasticize(model, x)
+    arch = space.smallest()
+    plain = supernet.extract(arch).eval()
+    path = tmp_path / "small.onnx"
+    hwnas.export_onnx(plain, space.input_shape, path, batch=2, vocabulary=space.vocabulary)
+    session = onnxruntime.InferenceSession(path)
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(y, plain(x).numpy(), rtol=1e-3, atol=1e-4)
+    assert space.cost("flops", arch) < 0.7 * space.cost("flops", space.largest())
+
+
+def test_the_space_obeys_the_laws_of_spaces(made: Made) -> None:
+    space = elastic_space(*made, Elasticity(widths=(0.5, 1.0)))
+    report = check_space(space, Silent())
+    assert not report.broken, report.broken
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (
+            "resnet",
+            {"stage1.depth": (1, 2), "stage2.depth": (0, 1), "layer1.1.width": (8, 16), "stem.kernel": (3, 5, 7)},
+        ),
+        ("efficientnet", {"stage1.depth": (1, 2), "blocks.0.width": (16, 32, 48, 64), "blocks.1.kernel": (3, 5)}),
+        (
+            "vit",
+            {
+                "stage1.depth": (1, 2, 3),
+                "blocks.0.attention.heads": (1, 2, 3, 4),
+                "blocks.2.mlp.width": (8, 16, 24, 32),
+            },
+        ),
+        ("decoder", {"stage1.depth": (1, 2), "layers.0.heads": (1, 2, 3, 4)}),
+        ("plain", {"features.0.output": (8, 16), "features.6.kernel": (3, 5)}),
+    ],
+)
+def test_what_becomes_elastic(kind: str, names: dict[str, tuple[int, ...]], make: Callable[[str], Made]) -> None:
+    space, _ = elasticize(*make(kind))
+    assert {name: space.choice(name).options for name in names if name in space.by_name} == names, list(space.by_name)
+
+
+def test_the_output_and_what_blocks_share_stay_as_they_are(make: Callable[[str], Made]) -> None:
+    space = elastic_space(*make("resnet"), Elasticity())
+    assert space.output_shape == (5,)
+    assert {layer.operator(space.smallest()).output_shape[0] for layer in space.layers if layer.name == "layer1.0"} == {
+        32
+    }  # type: ignore[union-attr]
+
+
+def test_streams_become_elastic_where_they_are_asked_for(make: Callable[[str], Made]) -> None:
+    model, x = make("resnet")
+    space, supernet = elasticize(model, x, Elasticity(streams=True))
+    assert "layer1.0.output" in space.by_name
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x), rtol=1e-4, atol=1e-5)
+    narrow = space.arch({**space.largest(), "layer1.0.output": 8})
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(x, narrow), supernet.extract(narrow).eval()(x), rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_else_is_elastic_than_what_is_asked_for(make: Callable[[str], Made]) -> None:
+    space = elastic_space(*make("efficientnet"), Elasticity(depth=False, kernels=False, widths=(0.5, 1.0)))
+    assert {name.rpartition(".")[2] for name in space.by_name} == {"width"}
+    assert {len(choice.options) for choice in space.choices} == {2}
+
+
+@pytest.mark.parametrize("importance", ["l1", "norm"])
+def test_units_that_do_nothing_are_the_first_to_go(importance: str, make: Callable[[str], Made]) -> None:
+    model, x = make("efficientnet")
+    with torch.no_grad():  # every second hidden channel of the first block is dead
+        for parameter in model.blocks[0].parameters():  # type: ignore[index, operator]
+            if parameter.shape[0] == 64:
+                parameter[::2] = 0
+            if parameter.dim() > 1 and parameter.shape[1] == 64:
+                parameter[:, ::2] = 0
+        for norm in (model.blocks[0].expand[1], model.blocks[0].depthwise[1]):  # type: ignore[index, union-attr, operator]
+            norm.running_mean[::2] = 0
+    space, supernet = elasticize(model, x, Elasticity(importance=importance))
+    half = space.arch({**space.largest(), "blocks.0.width": 32})
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, half), model(x), rtol=1e-4, atol=1e-5)
+        quarter = space.arch({**space.largest(), "blocks.0.width": 16})
+        assert not torch.allclose(supernet(x, quarter), model(x), atol=1e-4)
+
+
+def test_the_taylor_importance_is_the_squared_sum_of_weight_times_gradient(make: Callable[[str], Made]) -> None:
+    model, x = make("plain")
+    model(x).logsumexp(1).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    _, supernet = elasticize(model, x, importance=first_order(gradients))
+    layer = model.classifier[0]  # type: ignore[index]
+    scores = (layer.weight * layer.weight.grad).sum(1) + layer.bias * layer.bias.grad  # type: ignore[union-attr, operator]
+    after = model.classifier[3]  # type: ignore[index]
+    scores = (scores + (after.weight * after.weight.grad).sum(0)).square()  # type: ignore[union-attr, operator]
+    order = scores.argsort(descending=True, stable=True)
+    stored = next(tensor for name, tensor in supernet.named_parameters() if name.endswith("classifier/0/bias"))
+    torch.testing.assert_close(stored, layer.bias[order])  # type: ignore[union-attr, index]
+
+
+def test_gradients_reach_only_what_a_network_uses(make: Callable[[str], Made]) -> None:
+    space, supernet = elasticize(*make("vit"))
+    arch = space.arch({**space.largest(), "blocks.0.mlp.width": 16})
+    supernet(torch.randn(2, 3, 32, 32), arch).sum().backward()
+    gradient = next(
+        p.grad for name, p in supernet.named_parameters() if "blocks_0_mlp" in name and name.endswith("down/weight")
+    )
+    assert gradient is not None
+    assert gradient[:, :16].abs().sum() > 0 and gradient[:, 16:].abs().sum() == 0
+
+
+def test_parts_of_equal_structure_are_measured_once(make: Callable[[str], Made]) -> None:
+    space = elastic_space(*make("vit"), Elasticity())
+    placed = [layer.operator(space.largest()) for layer in space.layers]
+    keys = [operator.key for operator in placed if operator is not None]
+    assert len(keys) == 8 and len(set(keys)) == 4  # patches, three blocks of two parts, head
+
+
+def test_dropout_is_on_in_training_alone(make: Callable[[str], Made]) -> None:
+    space, supernet = elasticize(*make("efficientnet"))
+    operator = next(
+        op for layer in space.layers if (op := layer.operator(space.largest())) and layer.name == "blocks.0"
+    )
+    module = supernet.extract(space.largest()).get_submodule("blocks_0")
+    x = torch.randn(4, *operator.input_shape)
+    assert isinstance(operator, Traced)
+    module.eval()
+    assert torch.equal(module(x), module(x))
+    assert [one.p for one in module.modules() if isinstance(one, nn.Dropout)] == [0.2]
+
+
+class Branches(nn.Module):
+    """A network whose operations depend on the numbers of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if x.sum() > 0 else x
+
+
+def test_a_model_that_cannot_be_traced_is_refused_in_one_line() -> None:
+    with pytest.raises(SpaceError, match="Branches cannot be traced for an input of shape") as refusal:
+        elasticize(Branches(), torch.randn(2, 8))
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_has_no_rule_stays_as_it_is() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.third(torch.relu(self.second(torch.roll(self.first(x), 1, -1))))
+
+    model, x = Odd(), torch.randn(2, 8)
+    space, supernet = elasticize(model, x)
+    assert [choice.name for choice in space.choices] == ["second.output"]
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"widths": (0.0, 1.0)}, SpaceError, "widths are shares above 0"),
+        ({"importance": "luck"}, UnknownNameError, "'luck'"),
+    ],
+)
+def test_elasticity_that_cannot_be_is_refused(options: dict, error: type[Exception], words: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(error, match=words):
+        replace(Elasticity(), **options)
+
+
+def test_a_mixture_of_all_networks_has_the_gradient_of_its_probabilities(make: Callable[[str], Made]) -> None:
+    model, x = make("efficientnet")
+    space, supernet = elasticize(model, x, Elasticity(widths=(0.5, 1.0)))
+    supernet.eval()
+    certain = {
+        choice.name: torch.eye(len(choice.options))[choice.options.index(space.largest()[choice.name])]
+        for choice in space.choices
+    }
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(x, certain), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_supernets_of_traced_networks_can_be_copied_and_saved(make: Callable[[str], Made], tmp_path: Path) -> None:
+    space, supernet = elasticize(*make("resnet"))
+    torch.save(supernet.state_dict(), tmp_path / "state.pt")
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            parameter.add_(1.0)
+    other = Supernet(space)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert not torch.equal(other.eval()(x, space.largest()), supernet.eval()(x, space.largest()))

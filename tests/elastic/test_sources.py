@@ -1,0 +1,191 @@
+"""Trained networks by name, and their weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from hwnas.elastic.sources import load_model, load_weights, with_classes
+from hwnas.errors import HwnasError, SpaceError, UnknownNameError
+from hwnas.modules.assemble import network
+from hwnas.spaces import load_space, reload_space
+from hwnas.spaces.request import SpaceRequest
+
+MODEL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU())
+        self.fc = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3)))
+
+def make():
+    return Net()
+
+def with_example():
+    return Net(), torch.zeros(1, 3, 20, 20)
+
+def broken():
+    raise RuntimeError("no weights on Sundays")
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "net.py"
+    path.write_text(MODEL)
+    return path
+
+
+def weights_of(file: Path, path: Path) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    state = load_model(f"{file}:make").module.state_dict()
+    state = {name: torch.randn_like(tensor) for name, tensor in state.items()}
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+    return state
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pth"])
+def test_weights_are_read_from_safetensors_and_from_checkpoints(name: str, file: Path, tmp_path: Path) -> None:
+    state = weights_of(file, tmp_path / name)
+    loaded = load_model(f"{file}:make", str(tmp_path / name))
+    assert all(torch.equal(tensor, state[key]) for key, tensor in loaded.module.state_dict().items())
+    assert not loaded.module.training
+
+
+def test_the_space_of_a_model_holds_its_weights(file: Path, tmp_path: Path) -> None:
+    weights_of(file, tmp_path / "net.pth")
+    request = SpaceRequest(model=f"{file}:make", weights=str(tmp_path / "net.pth"), space_options={"resolution": 24})
+    space = request.load()
+    assert space.input_shape == (3, 24, 24) and space.output_shape == (10,) and space.is_trained
+    x = torch.randn(2, 3, 24, 24)
+    with torch.no_grad():
+        expected = load_model(f"{file}:make", str(tmp_path / "net.pth")).module(x)
+        torch.testing.assert_close(network(space, space.largest()).eval()(x), expected)
+    again = reload_space(space.describe())
+    assert again.fingerprint == space.fingerprint
+
+
+def test_another_number_of_classes_replaces_the_last_layer_and_nothing_else(file: Path, tmp_path: Path) -> None:
+    weights_of(file, tmp_path / "net.pth")
+    options = {"model": f"{file}:make", "weights": str(tmp_path / "net.pth"), "resolution": 16}
+    space, again = (load_space("elastic", {**options, "classes": 4}) for _ in range(2))
+    state, other = (network(one, one.largest()).state_dict() for one in (space, again))
+    assert space.output_shape == (4,)
+    assert all(torch.equal(state[name], other[name]) for name in state)  # the new layer is the same in every process
+    loaded = with_classes(load_model(f"{file}:with_example"), 4)
+    assert loaded.input_shape == (3, 20, 20) and loaded.notes == (
+        "the layer 'fc' of 10 outputs is replaced by a new one of 4; it has to be trained",
+    )
+    assert with_classes(loaded, 4) is loaded
+
+
+def test_a_model_of_a_convolutional_head_gets_other_classes() -> None:
+    from hwnas.elastic.sources import LoadedModel
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1))
+    loaded = with_classes(LoadedModel(module=model, input_shape=(3, 8, 8)), 2)
+    assert loaded.module(loaded.example()).shape == (2, 2, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "words"),
+    [
+        ("broken", "", "RuntimeError: no weights on Sundays"),
+        ("number", "", "returned a int; let it return a torch module"),
+        ("nothing", "", "has no 'nothing'"),
+        ("make", "missing.pth", "missing.pth: no such file; give --weights a file of safetensors"),
+    ],
+)
+def test_models_that_cannot_be_had_are_refused(name: str, weights: str, words: str, file: Path) -> None:
+    with pytest.raises(SpaceError, match=words):
+        load_model(f"{file}:{name}", weights)
+
+
+def test_weights_of_another_model_are_refused_by_the_first_difference(file: Path, tmp_path: Path) -> None:
+    state = weights_of(file, tmp_path / "net.pth")
+    model = load_model(f"{file}:make").module
+    save_file({**state, "fc.weight": torch.zeros(7, 32)}, tmp_path / "shape.safetensors")
+    with pytest.raises(
+        SpaceError, match=r"'fc.weight' has shape \(7, 32\), and the model's has \(10, 32\); build the model as"
+    ):
+        load_weights(model, tmp_path / "shape.safetensors")
+    save_file({name: tensor for name, tensor in state.items() if "fc" not in name}, tmp_path / "few.safetensors")
+    with pytest.raises(SpaceError, match=r"it lacks 'fc.weight', and 1 more differ"):
+        load_weights(model, tmp_path / "few.safetensors")
+    save_file({**state, "extra": torch.zeros(1)}, tmp_path / "many.safetensors")
+    with pytest.raises(
+        SpaceError, match="it has 'extra', which the model has not; give the model that they were trained in"
+    ):
+        load_weights(model, tmp_path / "many.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
+def test_files_that_hold_no_tensors_are_refused(content: bytes, file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    path.write_bytes(content)
+    with pytest.raises(SpaceError, match="cannot be read as tensors alone") as refusal:
+        load_weights(load_model(f"{file}:make").module, path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_checkpoint_that_would_run_code_is_not_run(file: Path, tmp_path: Path) -> None:
+    path, ran = tmp_path / "net.pth", tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (ran,))
+
+    torch.save(Evil(), path)
+    with pytest.raises(SpaceError, match="cannot be read as tensors alone"):
+        load_weights(load_model(f"{file}:make").module, path)
+    assert not ran.exists()
+    torch.save([1, 2], path)
+    with pytest.raises(SpaceError, match="holds no tensors by name"):
+        load_weights(load_model(f"{file}:make").module, path)
+
+
+def test_packages_that_are_not_here_are_named() -> None:
+    for reference in ("timm:resnet18", "torchvision:resnet18"):
+        try:
+            load_model(reference, "new")
+        except SpaceError as error:
+            assert f"{reference} needs {reference.partition(':')[0]}, which cannot be imported" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"weights": "a.pth"}, HwnasError, "--weights are those of a --model; add it"),
+        ({"model": "a.py:make", "space": "vit"}, HwnasError, "is searched instead of a --space; leave one of them out"),
+        ({"model": "somewhere"}, UnknownNameError, "unknown model 'somewhere'; known: FILE.py:NAME, hf:NAME"),
+        ({"model": "a.py:make"}, SpaceError, "a.py: no such file; give a model of your own as FILE.py:NAME"),
+    ],
+)
+def test_requests_that_cannot_be_are_refused(options: dict[str, str], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        SpaceRequest(**options).load()
+
+
+def test_sizes_that_the_input_has_not_are_refused(file: Path) -> None:
+    with pytest.raises(SpaceError, match="the model reads images; give resolution=N instead of length"):
+        load_space("elastic", {"model": f"{file}:make", "length": 8})
+
+
+def test_a_new_model_is_the_same_in_every_process(file: Path) -> None:
+    options = {"model": f"{file}:make", "resolution": 16}
+    first, second = (network(one, one.largest()).state_dict() for one in (load_space("elastic", options) for _ in "ab"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
