@@ -15,6 +15,7 @@ import hwnas
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "spaces": ("listing", "List the built-in search spaces, and one of your own."),
     "devices": ("listing", "List the devices, and those that searches can be for without having them."),
+    "elasticize": ("elastic", "Show what of a trained network can be made smaller, before a search with --model."),
     "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),
     "profile": ("measure", "Measure a space's operators and some whole networks on a device."),
     "bundle": ("measure", "Pack a space's models for a board without torch."),

@@ -94,7 +94,12 @@ def search(
 @click.command()
 @RUN
 @click.option("--arch", default="knee", show_default=True, help="fastest, knee, best, or an id.")
-@click.option("--out", cls=OutputOption, type=OUT_FILE, help="The ONNX file to write; default ID.onnx here.")
+@click.option(
+    "--out",
+    cls=OutputOption,
+    type=OUT_FILE,
+    help="The ONNX file to write; default ID.onnx here. FILE.py: Python source that needs torch alone, its weights beside it.",
+)
 @click.option("--batch", type=click.IntRange(1), help="Batch size of the file; default: that of the run.")
 @click.option("--dynamic-batch", is_flag=True, help="The file takes any batch size.")
 @click.option(
@@ -110,7 +115,7 @@ def export(
     with_preprocessing: bool,
     as_json: bool,
 ) -> None:
-    """Write the ONNX model of one architecture of a run."""
+    """Write the ONNX model of one architecture of a run, or its Python source and weights."""
     from hwnas.pipeline.winners import export as export_arch
     from hwnas.profiler.export import Batch
 

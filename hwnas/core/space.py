@@ -39,7 +39,8 @@ class SearchSpace:
     input; for an input of token ids (int64) it is the number that all ids are below.
 
     `reference`, `options` and `operations` say how to make the space again: a built-in name or `FILE.py:FUNCTION`, its
-    arguments, and the operations applied to the result (`core/operations.py`).
+    arguments, and the operations applied to the result (`core/operations.py`). `notes` say what users of the
+    space should know.
     """
 
     name: str
@@ -52,6 +53,7 @@ class SearchSpace:
     reference: str = ""
     options: Mapping[str, Argument] = field(default_factory=dict)
     operations: tuple[Operation, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.choices, Choices) or self.choices.requires != self.requires:

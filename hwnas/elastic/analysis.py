@@ -61,6 +61,13 @@ def elastic_parts(trace: Trace, elasticity: Elasticity, importance: Importance |
     return found
 
 
+def whole_program(trace: Trace, name: str) -> Program:
+    """Returns the program of a whole network, in which nothing is elastic."""
+    known = _known(trace)
+    part = Part(trace.input, trace.operations)
+    return _program(trace, known, part, name, _stored(trace, known, (), IMPORTANCES["none"]))
+
+
 def _known(trace: Trace) -> Known:
     known = Known()
     for node in trace.nodes:

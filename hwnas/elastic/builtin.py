@@ -17,6 +17,7 @@ def elastic(
     model: str,
     weights: str = "",
     resolution: int = 0,
+    channels: int = 0,
     length: int = 0,
     classes: int = 0,
     widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0),
@@ -27,19 +28,20 @@ def elastic(
 ) -> SearchSpace:
     """Returns the space of the smaller versions of a trained network.
 
-    `model` and `weights` are those of `load_model`. `resolution` is that of images, by default the model's own where it names
-    one, else 224; `length` is the number of token ids, by default 64. With `classes`, a model of another number of outputs gets
-    a new last layer. The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
+    `model` and `weights` are those of `load_model`. `resolution` and `channels` are those of images, by default the model's own
+    where it names them, else 224 and 3; `length` is the number of token ids, by default 64. With `classes`, a model of another
+    number of outputs gets a new last layer. The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
     """
     elasticity = Elasticity(widths=tuple(widths), depth=depth, kernels=kernels, streams=streams, importance=importance)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is not loaded is the same in every process
-        loaded = _of_size(load_model(model, weights), resolution, length)
+        loaded = _of_size(load_model(model, weights), channels, resolution, length)
         loaded = with_classes(loaded, classes) if classes else loaded
-    return elastic_space(loaded.module, loaded.example(), elasticity)
+    space = elastic_space(loaded.module, loaded.example(), elasticity)
+    return replace(space, notes=loaded.notes)
 
 
-def _of_size(loaded: LoadedModel, resolution: int, length: int) -> LoadedModel:
+def _of_size(loaded: LoadedModel, channels: int, resolution: int, length: int) -> LoadedModel:
     """Returns the model with the shape of its input: images of a resolution, or token ids of a length."""
     if loaded.takes_ids and resolution:
         raise SpaceError("the model reads token ids; give length=N instead of resolution")
@@ -47,6 +49,6 @@ def _of_size(loaded: LoadedModel, resolution: int, length: int) -> LoadedModel:
         raise SpaceError("the model reads images; give resolution=N instead of length")
     if loaded.takes_ids:
         return replace(loaded, input_shape=(length,) if length else loaded.input_shape or (USUAL_LENGTH,))
-    channels, *own = loaded.input_shape or (3, USUAL_RESOLUTION)
+    own_channels, *own = loaded.input_shape or (3, USUAL_RESOLUTION)
     sizes = (resolution, resolution) if resolution else (own[0], own[-1])
-    return replace(loaded, input_shape=(channels, *sizes))
+    return replace(loaded, input_shape=(channels or own_channels, *sizes))

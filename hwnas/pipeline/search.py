@@ -54,6 +54,8 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     checked = checked_request(request, space)
     check_sources(checked)
     devices = [target.describe() for target in checked.targets]
+    for note in space.notes:
+        reporter.note(note)
     facts = data_facts(checked.data, reporter)
     run = create_run(out, request.describe(), space.describe(), facts, title=request.title, devices=devices)
     return Stages(run, checked, reporter).finish()

@@ -31,6 +31,8 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)
     teacher_of(request.training, space, data, device)
+    for note in space.notes:
+        reporter.note(note)
     run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))
     return _finish(run, request, space, (data, task), reporter)
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import safetensors.torch
+
 from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
+from hwnas.elastic.source import source_of
 from hwnas.errors import DeviceError, RunError, UnknownNameError
+from hwnas.modules.counting import sample_of
 from hwnas.pipeline.checked import checked_request
 from hwnas.pipeline.models import Exporter, loaded_model, model_path
 from hwnas.pipeline.preflight import latency_names
@@ -40,7 +44,8 @@ def export(
 
     Without `out`, it is ID.onnx in the current folder. The file's batch size is that of the run's first device, unless `batch`
     is a number, or "dynamic" for a file that takes any. With `preprocessing` the model takes images as they are
-    (`pipeline/preprocessing.py`). Raises RunError for an id the run does not know, and where `out` is a file of a run's own.
+    (`pipeline/preprocessing.py`). Where `out` is FILE.py, it is the network's source, and FILE.safetensors its weights
+    (`elastic/source.py`). Raises RunError for an id the run does not know, and where `out` is a file of a run's own.
     """
     run = RunFolder(run_path)
     run.read()  # a folder that is no run says so before it misses a front
@@ -49,6 +54,10 @@ def export(
     arch_id = arch if row is None else row.arch_id
     out = out or (Path(f"{arch}.onnx") if row is None else Path(run.model(arch_id).name))
     require_no_own_file(out)
+    if out.suffix == ".py":
+        if batch is not None or preprocessing:
+            raise RunError(f"{out}: Python source takes any batch size and no preprocessing; leave these options out")
+        return _written_source(run_path, arch_id, out)
     first = run.read("devices")["devices"][0]["conditions"]
     if row is None or batch not in (None, first["batch"]):
         content = _exported(run_path, arch_id, batch)
@@ -58,15 +67,37 @@ def export(
     return out
 
 
-def _exported(run_path: Path, arch_id: str, batch: Batch | None) -> bytes:
-    """Returns the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
+def _written_source(run_path: Path, arch_id: str, out: Path) -> Path:
+    """Writes the source of an evaluated architecture, and its weights beside it."""
     run, request, space = reopen(run_path, {})
+    evaluation, weights = _evaluation(run, arch_id), out.with_suffix(".safetensors")
+    require_no_own_file(weights)
+    module = (
+        RunWeights(run, checked_request(request, space, run), Silent()).networks(evaluation).network(evaluation.arch)
+    )
+    example = sample_of(space.input_shape, space.vocabulary, batch=2)
+    title = f"Network {arch_id} of a search of {request.title}."
+    source, state = source_of(module.cpu(), example, title, weights.name)
+    replace_file(weights, safetensors.torch.save(state))
+    replace_file(out, source.encode())
+    return out
+
+
+def _evaluation(run: RunFolder, arch_id: str) -> Evaluation:
+    """Returns an evaluated architecture with what made its final weights. Raises RunError for an id the run does not know."""
     with closing(RunDatabase.existing(run.database)) as database:
         evaluation = {**database.evaluations(SEARCH), **database.evaluations(FINAL)}.get(arch_id)
     if evaluation is None:
         raise RunError(
-            f"{run_path} evaluated no architecture {arch_id!r}; give fastest, knee, best, or an id of front.csv"
+            f"{run.path} evaluated no architecture {arch_id!r}; give fastest, knee, best, or an id of front.csv"
         )
+    return evaluation
+
+
+def _exported(run_path: Path, arch_id: str, batch: Batch | None) -> bytes:
+    """Returns the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
+    run, request, space = reopen(run_path, {})
+    evaluation = _evaluation(run, arch_id)
     checked = checked_request(request, space, run)
     exporter = Exporter(run=run, space=space, data=checked.data, targets=checked.targets)
     target, predicted_ms = checked.targets[0], None

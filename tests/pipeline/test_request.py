@@ -66,7 +66,7 @@ def test_no_option_belongs_to_two_parts() -> None:
         (
             {"recipe": "spos"},
             UnknownNameError,
-            "unknown recipe 'spos'; known: alternating, bignas, progressive, sandwich",
+            "unknown recipe 'spos'; known: alternating, bignas, instatune, progressive, sandwich",
         ),
         ({"ema": 1.0}, HwnasError, "--ema must be"),
         ({"final_teacher": "external"}, HwnasError, "--final-teacher external needs --teacher"),

@@ -1,0 +1,76 @@
+"""Writes a network as Python source and weights that need nothing but torch, so that work on the network can go on elsewhere."""
+
+from textwrap import indent
+from typing import Final
+
+from torch import Tensor, fx, nn
+
+from hwnas.elastic.analysis import whole_program
+from hwnas.elastic.modules import TracedModule
+from hwnas.elastic.operator import Traced
+from hwnas.elastic.trace import traced
+
+HEADER: Final = '''"""{title}
+
+Written by hwnas; needs torch alone. The weights are in {weights}:
+
+    from safetensors.torch import load_file
+    network = Network()
+    network.load_state_dict(load_file("{weights}"))
+
+Input {input}; call `eval()` for the outputs of the ONNX file.
+"""
+
+import math
+import operator
+
+import torch
+import torch.nn.functional
+from torch import device, inf, nan, nn
+
+
+def _put(root: nn.Module, path: str, value: object, trained: bool = True) -> None:
+    """Adds a layer, a parameter or a buffer at a path, through empty modules."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(root, parent):
+            root.add_module(parent, nn.Module())
+        root = getattr(root, parent)
+    if isinstance(value, nn.Module):
+        root.add_module(name, value)
+    elif trained:
+        root.register_parameter(name, nn.Parameter(value))
+    else:
+        root.register_buffer(name, value)
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+'''
+
+
+def source_of(network: nn.Module, example: Tensor, title: str, weights: str) -> tuple[str, dict[str, Tensor]]:
+    """Returns the source of a network, of torch's own layers and operations, and its weights by name.
+
+    `example` is an input (N, ...). `title` is the source's first line, `weights` the name of the file that will hold the weights.
+    Raises SpaceError for a network that cannot be traced.
+    """
+    program = whole_program(traced(network, example), "network")
+    operator = Traced(input_shape=tuple(example.shape[1:]), program=program)
+    flat = fx.symbolic_trace(TracedModule(operator).eval())
+    lines, inside = list[str](), list[str]()
+    for path, layer in flat.named_modules():
+        if path and type(layer) is not nn.Module:
+            lines.append(f"        _put(self, {path!r}, nn.{layer!r})")
+            inside.append(f"{path}.")
+    state, trained = flat.state_dict(), dict(flat.named_parameters())
+    for name, tensor in state.items():
+        if not name.startswith(tuple(inside)):
+            made = f"torch.empty({tuple(tensor.shape)}, dtype={tensor.dtype})"
+            lines.append(f"        _put(self, {name!r}, {made}, {name in trained})")
+    body = indent(flat.graph.python_code("self").src.strip(), "    ")
+    shape = f"({', '.join(['N', *map(str, example.shape[1:])])})"
+    header = HEADER.format(title=title, weights=weights, input=shape)
+    separator = "\n"
+    return f"{header}{separator.join(lines)}\n\n{body}\n", {name: one.contiguous() for name, one in state.items()}
