@@ -21,6 +21,7 @@ def elastic(
     length: int = 0,
     classes: int = 0,
     widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0),
+    smaller_resolutions: tuple[int, ...] = (),
     depth: bool = True,
     kernels: bool = True,
     streams: bool = False,
@@ -32,7 +33,14 @@ def elastic(
     where it names them, else 224 and 3; `length` is the number of token ids, by default 64. With `classes`, a model of another
     number of outputs gets a new last layer. The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
     """
-    elasticity = Elasticity(widths=tuple(widths), depth=depth, kernels=kernels, streams=streams, importance=importance)
+    elasticity = Elasticity(
+        widths=tuple(widths),
+        smaller_resolutions=tuple(smaller_resolutions),
+        depth=depth,
+        kernels=kernels,
+        streams=streams,
+        importance=importance,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is not loaded is the same in every process
         loaded = _of_size(load_model(model, weights), channels, resolution, length)

@@ -18,12 +18,13 @@ MOST_DEPTHS: Final = 4
 class Elasticity:
     """The sizes that are made elastic.
 
-    `widths` are shares of a width's units, or of an attention's heads. `depth` and `kernels` say whether blocks can be left out
-    and kernels be cropped. `streams` makes the widths elastic, too, that all blocks of a stage share. `importance` names the
-    function of `IMPORTANCES` that orders the units.
+    `widths` are shares of a width's units, or of an attention's heads. Images can be scaled down to `smaller_resolutions`. `depth`
+    and `kernels` say whether blocks can be left out and kernels be cropped. `streams` makes the widths elastic, too, that all
+    blocks of a stage share. `importance` names the function of `IMPORTANCES` that orders the units.
     """
 
     widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    smaller_resolutions: tuple[int, ...] = ()
     depth: bool = True
     kernels: bool = True
     streams: bool = False
@@ -41,6 +42,13 @@ class Elasticity:
         multiple = 1 if size < FEW else MULTIPLE
         rounded = {max(multiple, round(size * share / multiple) * multiple) for share in self.widths}
         return tuple(sorted({*(one for one in rounded if one < size), size}))
+
+    def resolutions(self, largest: int) -> tuple[int, ...]:
+        """Returns the resolutions of images, ascending. Raises SpaceError for one that is not smaller than the model's."""
+        for size in self.smaller_resolutions:
+            if not 0 < size < largest:
+                raise SpaceError(f"a smaller resolution of {size} is not below the model's, {largest}; leave it out")
+        return tuple(sorted({*self.smaller_resolutions, largest}))
 
     def depths(self, blocks: int) -> tuple[int, ...]:
         """Returns how many of a run of blocks can be kept, ascending: half to all of them.

@@ -1,11 +1,12 @@
 """The space of a trained network and its smaller versions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hwnas.core.operator import Shape
 from hwnas.core.space import SearchSpace, channels_of
@@ -16,7 +17,9 @@ from hwnas.elastic.operator import Traced
 from hwnas.elastic.program import Program
 from hwnas.elastic.rules import sizes_of
 from hwnas.elastic.trace import traced
-from hwnas.spaces.compose import Blocks, Place, compose, stage
+from hwnas.errors import SpaceError
+from hwnas.operators.conv import Resize
+from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 from hwnas.supernet.network import Supernet
 
 
@@ -41,27 +44,41 @@ def elastic_space(
     model: nn.Module, example: Tensor, elasticity: Elasticity, importance: Importance | None = None
 ) -> SearchSpace:
     """Returns the space of a network and its smaller versions. New modules of its operators have the network's weights."""
-    parts = elastic_parts(traced(model, example), elasticity, importance)
+    resolutions = elasticity.resolutions(example.shape[-1]) if example.dim() == 4 else ()
+    examples = [example] + [F.interpolate(example, (size, size)) for size in resolutions[:-1]]
+    traces = [elastic_parts(traced(model, one), elasticity, importance) for one in examples]
+    parts = traces[0]
+    for size, others in zip(resolutions, traces[1:], strict=False):
+        if [(one.program.name, one.choices) for one in others] != [(one.program.name, one.choices) for one in parts]:
+            raise SpaceError(f"other sizes are elastic at a resolution of {size}; leave it out of resolutions")
+    variants = [[other[number].program for other in traces] for number in range(len(parts))]
+    resized = [place("input", Resize, resolution=pick(*resolutions))] if len(resolutions) > 1 else []
     return compose(
         type(model).__name__,
         tuple(example.shape[1:]),
         channels_of(parts[-1].program.output_shape({})),
-        list(_composed(parts, elasticity)),
+        [*resized, *_composed(parts, variants, elasticity)],
         vocabulary=parts[0].program.vocabulary,
     )
 
 
-def _composed(parts: Sequence[ElasticPart], elasticity: Elasticity) -> Iterator[Place | Blocks]:
-    """Yields the parts in sequence, consecutive blocks that can be left out as one stage."""
+def _composed(
+    parts: Sequence[ElasticPart], variants: Sequence[Sequence[Program]], elasticity: Elasticity
+) -> Iterator[Place | Blocks]:
+    """Yields the parts in sequence, consecutive blocks that can be left out as one stage.
+
+    `variants` are the programs of each part at all resolutions.
+    """
+    programs = {one.program.name: tuple(same) for one, same in zip(parts, variants, strict=True)}
     blocks = [list(run) for _, run in groupby(parts, key=lambda one: one.part.block or one.program.name)]
     stages = 0
     for key, run in groupby(blocks, key=_run_key):
         rows = list(run)
         if not key or not elasticity.depth or len(rows) == len(blocks):
-            yield from (_place(one) for row in rows for one in row)
+            yield from (_place(one, programs) for row in rows for one in row)
             continue
         stages += 1
-        yield stage(f"stage{stages}", elasticity.depths(len(rows)), partial(_places, rows))
+        yield stage(f"stage{stages}", elasticity.depths(len(rows)), partial(_places, rows, programs))
 
 
 def _run_key(block: Sequence[ElasticPart]) -> str:
@@ -70,15 +87,23 @@ def _run_key(block: Sequence[ElasticPart]) -> str:
     return f"{sizes_of(block[0].part.input)}" if can_be_left_out else ""
 
 
-def _places(blocks: Sequence[Sequence[ElasticPart]], number: int) -> list[Place]:
-    return [_place(one) for one in blocks[number - 1]]
+Programs = Mapping[str, tuple[Program, ...]]
 
 
-def _place(one: ElasticPart) -> Place:
-    return Place(one.program.name, partial(_operator, one.program, tuple(one.choices)), one.choices)
+def _places(blocks: Sequence[Sequence[ElasticPart]], programs: Programs, number: int) -> list[Place]:
+    return [_place(one, programs) for one in blocks[number - 1]]
 
 
-def _operator(program: Program, keys: Sequence[str], *, input_shape: Shape, **sizes: Any) -> Traced:
+def _place(one: ElasticPart, programs: Programs) -> Place:
+    maker = partial(_operator, programs[one.program.name], tuple(one.choices))
+    return Place(one.program.name, maker, one.choices)
+
+
+def _operator(programs: Sequence[Program], keys: Sequence[str], *, input_shape: Shape, **sizes: Any) -> Traced:
+    """Returns the operator at chosen sizes, by the program that was traced at the input's resolution."""
     chosen = tuple(int(sizes[key]) for key in keys)
-    count = len(program.atoms)
-    return Traced(input_shape=input_shape, program=program, units=chosen[:count], kernels=chosen[count:])
+    for program in programs:
+        count = len(program.atoms)
+        if program.input_shape(dict(zip(program.atoms, chosen, strict=False))) == tuple(input_shape):
+            return Traced(input_shape=input_shape, program=program, units=chosen[:count], kernels=chosen[count:])
+    raise SpaceError(f"no program of {programs[0].name} takes inputs of shape {tuple(input_shape)}")

@@ -277,3 +277,18 @@ def test_supernets_of_traced_networks_can_be_copied_and_saved(make: Callable[[st
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert not torch.equal(other.eval()(x, space.largest()), supernet.eval()(x, space.largest()))
+
+
+def test_images_can_be_scaled_down(make: Callable[[str], Made]) -> None:
+    model, x = make("resnet")
+    space, supernet = elasticize(model, x, Elasticity(widths=(0.5, 1.0), smaller_resolutions=(24, 16)))
+    assert space.choice("input.resolution").options == (16, 24, 32)
+    small = space.arch({**space.largest(), "input.resolution": 16})
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x), rtol=1e-4, atol=1e-5)
+        scaled = nn.functional.interpolate(x, (16, 16), mode="bilinear")
+        torch.testing.assert_close(supernet(x, small), model(scaled), rtol=1e-4, atol=1e-5)
+    assert space.cost("flops", small) < 0.4 * space.cost("flops", space.largest())
+    assert space.cost("params", small) == space.cost("params", space.largest())
+    with pytest.raises(SpaceError, match="a smaller resolution of 32 is not below the model's, 32; leave it out"):
+        elastic_space(model, x, Elasticity(smaller_resolutions=(32,)))
