@@ -19,8 +19,8 @@ class Elasticity:
     """The sizes that are made elastic.
 
     `widths` are shares of a width's units, or of an attention's heads. Images can be scaled down to `smaller_resolutions`.
-    `depth` and `kernels` say whether blocks can be left out and kernels be cropped. `streams` makes the widths elastic, too, that all
-    blocks of a stage share. `importance` names the function of `IMPORTANCES` that orders the units.
+    `depth` and `kernels` say whether blocks can be left out and kernels be cropped. `streams` makes the widths elastic, too,
+    that all blocks of a stage share. `importance` names the function of `IMPORTANCES` that orders the units.
     """
 
     widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
