@@ -2,18 +2,20 @@
 
     python scripts/bench/elastic.py --weights mobilenet_v2.pth --data parquet:DIR --limit 2500 --resolution 64 --out DIR
 
-The network is MobileNetV2 with weights for ImageNet. Arms, each at every share of the original's measured latency:
+The network is MobileNetV2 with weights for ImageNet, first fine-tuned on the examples for --tuned-epochs. Arms, each at every
+share of its measured latency:
 
     new           a search with --model and new weights
-    inherited     the same with the trained weights
-    distilled     the same, trained by the recipe `instatune`, and the largest network as teacher of final training
-    pruned        Torch-Pruning (`pip install torch-pruning`): fine-tuned, pruned by group norms to the ratio that meets the
-                  latency, fine-tuned again
+    inherited     the same with the tuned weights
+    winners       the same without training of the supernet (--epochs 0)
+    distilled     as inherited, by the recipe `instatune`, and with the largest network as teacher of final training
+    pruned        Torch-Pruning (`pip install torch-pruning`): the tuned network pruned by group norms to the ratio that meets the
+                  latency, and fine-tuned
     width         MobileNetV2 with the width multiplier that meets the latency, from new weights
 
-All arms train on the same examples: --epochs of 4 passes each, then --final-epochs of one network, at the rates of a search.
-Accuracies are those of --judge test examples, by the exported file. Latencies are medians, measured side by side at the end
-(`hwnas measure`).
+A search trains its supernet for --epochs of 4 passes, and its winners for --final-epochs; pruned and width networks are trained
+for as many passes as both. Accuracies are those of --judge test examples, by the exported file. Latencies are medians,
+measured side by side at the end (`hwnas measure`).
 """
 
 import argparse
@@ -32,11 +34,12 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from hwnas.core.references import resolve
 from hwnas.data.dataset import Dataset, load_data
-from hwnas.elastic.sources import load_model, with_classes
+from hwnas.elastic.sources import load_model, load_weights, with_classes
 from hwnas.errors import SpaceError
 from hwnas.pipeline.search import search
 from hwnas.profiler.export import export_onnx
@@ -46,13 +49,14 @@ from hwnas.terminal import TerminalReporter
 from hwnas.train.alone import train_network
 from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, TRAINED_RATE, Recipe
 
-MODEL: Final = f"{Path(__file__).parents[1] / 'examples' / 'mobilenet_v2.py'}:make"
+EXAMPLE: Final = Path(__file__).parents[1] / "examples" / "mobilenet_v2.py"
 PASSES: Final = RECIPES["single-path"].passes
 # Halvings of the interval in which a ratio, or a width, is sought.
 HALVINGS: Final = 6
 SEARCHES: Final[dict[str, dict[str, Any]]] = {
     "new": {"weights": "new"},
     "inherited": {},
+    "winners": {"epochs": 0},
     "distilled": {"recipe": "instatune", "final_teacher": "largest"},
 }
 
@@ -95,11 +99,36 @@ class Setting:
         export_onnx(module.eval(), self.shape, path)
         return path
 
-    def original(self) -> nn.Module:
-        """Returns the network with its trained weights, and a new last layer for the data's classes."""
-        loaded = replace(load_model(MODEL, self.arguments.weights), input_shape=self.shape)
+    @property
+    def passes(self) -> int:
+        """The passes over the examples of a search and one of its winners."""
+        return int(self.arguments.epochs * PASSES + self.arguments.final_epochs)
+
+    @property
+    def tuned_weights(self) -> Path:
+        return self.folder / "tuned.safetensors"
+
+    @property
+    def model(self) -> str:
+        """The network for the data's classes, as a reference to a file that is written here."""
+        path = self.folder / "model.py"
+        path.write_text(
+            EXAMPLE.read_text() + f"\n\ndef tuned():\n    return MobileNetV2({len(self.data.classes)})\n"  # type: ignore[attr-defined]
+        )
+        return f"{path}:tuned"
+
+    def tuned(self) -> nn.Module:
+        """Returns the network, fine-tuned on the examples; writes its weights and its file."""
+        loaded = replace(load_model(f"{EXAMPLE}:make", self.arguments.weights), input_shape=self.shape)
         torch.manual_seed(self.seed)
-        return with_classes(loaded, len(self.data.classes)).module  # type: ignore[attr-defined]
+        module = with_classes(loaded, len(self.data.classes)).module  # type: ignore[attr-defined]
+        if self.tuned_weights.exists():
+            load_weights(module, self.tuned_weights)
+        else:
+            self.trained(module, self.arguments.tuned_epochs, "tuned", is_trained=True)
+            save_file(module.state_dict(), self.tuned_weights)
+            self.exported(module, "original")
+        return module.eval()
 
 
 def measured_ms(paths: list[Path]) -> list[float]:
@@ -112,16 +141,14 @@ def measured_ms(paths: list[Path]) -> list[float]:
 def searched(setting: Setting, arm: str) -> dict[str, Path]:
     """Runs one search for all shares; returns the file of the best network within each."""
     arguments, out = setting.arguments, setting.folder / arm
-    options: dict[str, Any] = {"model": MODEL, "weights": arguments.weights, **SEARCHES[arm]}
-    spaces = {name: options.pop(name) for name in ("model", "weights")}
-    sizes = {"resolution": arguments.resolution, "classes": len(setting.data.classes)}
-    space = load_space("elastic", {**spaces, **sizes})
+    options: dict[str, Any] = {"weights": str(setting.tuned_weights), "epochs": arguments.epochs, **SEARCHES[arm]}
+    model = {"model": str(setting.model), "weights": options.pop("weights"), "resolution": arguments.resolution}
+    space = load_space("elastic", model)
     result = search(
         space,
         arguments.data,
         out=out,
         limit_images=arguments.limit,
-        epochs=arguments.epochs,
         final_epochs=arguments.final_epochs,
         final_networks=len(arguments.budgets) + 1,
         learning_rate=setting.recipe(is_trained=arm != "new").learning_rate,
@@ -146,11 +173,9 @@ def share(budget: str) -> float:
 
 
 def pruned(setting: Setting, original_onnx: Path) -> dict[str, Path]:
-    """Fine-tunes, prunes by Torch-Pruning to the measured latency, fine-tunes again."""
+    """Prunes the tuned network by Torch-Pruning to the measured latency, and fine-tunes."""
     tp = importlib.import_module("torch_pruning")
-    arguments = setting.arguments
-    tuned = setting.trained(setting.original(), arguments.epochs * PASSES, "tuned", is_trained=True)
-    setting.exported(tuned, "original")
+    arguments, tuned = setting.arguments, setting.tuned()
 
     def at(ratio: float) -> nn.Module:
         module = copy.deepcopy(tuned).eval()
@@ -169,15 +194,15 @@ def pruned(setting: Setting, original_onnx: Path) -> dict[str, Path]:
 
     found = {}
     for budget in arguments.budgets:
-        module = met(at, share(budget), original_onnx, setting, smaller_is=1.0)
-        module = setting.trained(module, arguments.final_epochs, f"pruned{budget}", is_trained=True)
+        module = met(at, share(budget), original_onnx, setting)
+        module = setting.trained(module, setting.passes, f"pruned{budget}", is_trained=True)
         found[budget] = setting.exported(module, f"pruned{budget.rstrip('%')}")
     return found
 
 
 def narrowed(setting: Setting, original_onnx: Path) -> dict[str, Path]:
     """Trains MobileNetV2 with the width multiplier that meets the measured latency, from new weights."""
-    network: Any = resolve("model", MODEL.replace(":make", ":MobileNetV2"), {}, SpaceError)
+    network: Any = resolve("model", f"{EXAMPLE}:MobileNetV2", {}, SpaceError)
     arguments, found = setting.arguments, {}
     for budget in arguments.budgets:
         torch.manual_seed(setting.seed)
@@ -186,19 +211,18 @@ def narrowed(setting: Setting, original_onnx: Path) -> dict[str, Path]:
             share(budget),
             original_onnx,
             setting,
-            smaller_is=1.0,
         )
-        epochs = arguments.epochs * PASSES + arguments.final_epochs
-        module = setting.trained(module, epochs, f"width{budget}", is_trained=False)
+        module = setting.trained(module, setting.passes, f"width{budget}", is_trained=False)
         found[budget] = setting.exported(module, f"width{budget.rstrip('%')}")
     return found
 
 
-def met(
-    make: Callable[[float], nn.Module], wanted: float, original_onnx: Path, setting: Setting, *, smaller_is: float
-) -> nn.Module:
+OTHERS: Final = {"pruned": pruned, "width": narrowed}
+
+
+def met(make: Callable[[float], nn.Module], wanted: float, original_onnx: Path, setting: Setting) -> nn.Module:
     """Returns the largest network whose measured latency is at most `wanted` of the original's, by halving the interval."""
-    low, high = 0.0, 0.9 * smaller_is
+    low, high = 0.0, 0.9
     with TemporaryDirectory() as folder:
         for _ in range(HALVINGS):
             middle = (low + high) / 2
@@ -225,11 +249,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2500)
     parser.add_argument("--judge", type=int, default=4000, help="test examples")
     parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--tuned-epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--final-epochs", type=int, default=15)
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--budgets", nargs="+", default=["60%", "40%"])
-    parser.add_argument("--arms", nargs="+", default=[*SEARCHES, "pruned", "width"])
+    parser.add_argument("--arms", nargs="+", default=[*SEARCHES, *OTHERS])
     parser.add_argument("--predictor", type=Path, help="of the elastic space, instead of profiling it in every search")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -242,10 +267,11 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         data = load_data(arguments.data, shape, limit=arguments.limit, seed=seed)
         setting = Setting(arguments=arguments, seed=seed, folder=folder, data=data)
-        original_onnx, files, seconds = setting.exported(setting.original(), "untrained"), {}, {}
+        setting.tuned()
+        original_onnx, files, seconds = folder / "original.onnx", {}, {}
         for arm in arguments.arms:
             start = perf_counter()
-            made = {"pruned": pruned, "width": narrowed}.get(arm)
+            made = OTHERS.get(arm)
             files[arm] = searched(setting, arm) if made is None else made(setting, original_onnx)
             seconds[arm] = perf_counter() - start
             print(f"seed {seed}: {arm} took {seconds[arm]:.0f} s", file=sys.stderr)
@@ -270,9 +296,7 @@ def report(
     original_ms, *medians = measured_ms([original_onnx, *(path for *_, path in rows)])
     print("| seed | arm | budget | accuracy of the file | median ms | share of the original's | seconds of the arm |")
     print("|---|---|---|---|---|---|---|")
-    tuned = original_onnx.with_name("original.onnx")
-    if tuned.exists():
-        print(f"| {seed} | original, fine-tuned | | {accuracy(tuned, judged):.1%} | {original_ms:.3f} | 100 % | |")
+    print(f"| {seed} | original, fine-tuned | | {accuracy(original_onnx, judged):.1%} | {original_ms:.3f} | 100 % | |")
     for (arm, budget, path), median in zip(rows, medians, strict=True):
         print(
             f"| {seed} | {arm} | {budget} | {accuracy(path, judged):.1%} | {median:.3f} | {median / original_ms:.0%} "
