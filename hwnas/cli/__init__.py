@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "spaces": ("listing", "List the built-in search spaces, and one of your own."),
     "devices": ("listing", "List the devices, and those that searches can be for without having them."),
     "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),
+    "measure": ("measure", "Time given networks side by side on a device, and say where their time goes."),
     "profile": ("measure", "Measure a space's operators and some whole networks on a device."),
     "bundle": ("measure", "Pack a space's models for a board without torch."),
     "merge": ("measure", "Merge tables of the same space and conditions."),
