@@ -170,9 +170,10 @@ def print_measured(measured: "MeasuredNetworks", as_json: bool) -> None:
     for line in _measured_lines(measured):
         click.echo(line)
     for network in measured.networks:
-        for breakdown in network.breakdowns:
-            print_table(_breakdown_table(breakdown, network.name))
         if network.breakdowns:
+            click.echo(f"\n{network.name}")
+            for breakdown in network.breakdowns:
+                print_table(_breakdown_table(breakdown))
             click.echo(_sum_line(network.breakdowns[-1]))
 
 
@@ -191,7 +192,7 @@ def _measured_lines(measured: "MeasuredNetworks") -> Iterator[str]:
         yield f"all {'other ' if ties else ''}differences are larger than the noise"
 
 
-def _breakdown_table(breakdown: "Breakdown", name: str) -> Table:
+def _breakdown_table(breakdown: "Breakdown") -> Table:
     """Returns a table of the pieces of a network; of many, the largest in their order, and the others in a row."""
     least_ms = sorted((share.ms for share in breakdown.shares), reverse=True)[:PIECES][-1]
     shown = [share for share in breakdown.shares if share.ms >= least_ms][:PIECES]
@@ -200,14 +201,14 @@ def _breakdown_table(breakdown: "Breakdown", name: str) -> Table:
     if others:
         lines.append((f"{len(others)} others", sum(share.ms for share in others), sum(share.share for share in others)))
     rows = [{breakdown.by: piece, "ms": f"{ms:.4g}", "share": f"{100 * share:.1f} %"} for piece, ms, share in lines]
-    return plain_table(rows, name)
+    return plain_table(rows)
 
 
 def _sum_line(breakdown: "Breakdown") -> str:
     if breakdown.alone:
         return (
-            f"each block alone; their sum is {breakdown.sum_to_whole:.2f} times the whole network's time: isolated times do not "
-            "add up to it"
+            f"each block alone; their sum is {breakdown.sum_to_whole:.2f} times the whole network's time: isolated times "
+            "need not add up to it"
         )
     return (
         f"by ONNX Runtime's profiler, fused operations as one; the sum of these times is {breakdown.sum_to_whole:.2f} times the "
