@@ -1,12 +1,13 @@
-"""Where the time of a network goes: its parts timed alone, or the runtime's own times of its operations."""
+"""The time of a network, piece by piece: its blocks timed alone, or the runtime's own times of its operations."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError
-from hwnas.pipeline.timing import AGAIN, note_unconverged
+from hwnas.pipeline.timing import WHEN_IDLE, note_unconverged
 from hwnas.profiler.clock import pinned
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.measure import GroupTimer
@@ -65,7 +66,7 @@ def blocks_alone(space: SearchSpace, conditions: Conditions, setup: Setup) -> Br
     subjects = [workload.subject(conditions) for workload in operator_workloads(space)]
     ratio, whole_ms = dict[str, float](), 0.0
     for rows, session in GroupTimer(whole, setup).groups(subjects):
-        note_unconverged(session, setup.reporter, AGAIN)
+        note_unconverged(session, setup.reporter, WHEN_IDLE)
         # Relative to the whole network in the same rounds, because a large network's blocks are timed in several sessions.
         whole_ms = whole_ms or session.reference.median_ms
         ratio |= {
@@ -91,10 +92,7 @@ def operations(file: OnnxFile, conditions: Conditions, whole_ms: float) -> tuple
     fewest, most = CALLS
     calls = max(fewest, min(most, round(PROFILED_MS / whole_ms)))
     x = file.example(conditions.batch)
-    if conditions.threads == 1:
-        with pinned():
-            nodes = node_times(file.content, conditions.options, x, calls)
-    else:
+    with pinned() if conditions.threads == 1 else nullcontext():
         nodes = node_times(file.content, conditions.options, x, calls)
     by_type: dict[str, float] = {}
     for node in nodes:

@@ -11,7 +11,7 @@ from hwnas.core.reporter import Reporter, Silent
 from hwnas.costs.sizes import MIB
 from hwnas.pipeline.blocks import Breakdown
 from hwnas.pipeline.named_networks import NamedNetwork
-from hwnas.pipeline.timing import AGAIN, note_unconverged, setup_of
+from hwnas.pipeline.timing import WHEN_IDLE, note_unconverged, setup_of
 from hwnas.predict.measurements import NORMAL_95, SESSION_NOISE
 from hwnas.profiler.device import Conditions
 from hwnas.profiler.measure import timed
@@ -113,7 +113,7 @@ def measure_networks(
     reference, _ = networks[0].load(conditions)
     setup = setup_of(conditions, seed, reporter)
     session = timed([model for model, _ in loaded], reference, setup)
-    note_unconverged(session, reporter, AGAIN)
+    note_unconverged(session, reporter, WHEN_IDLE)
     sizes = [size for _, size in loaded]
     loaded.clear()  # before blocks are loaded
     first = session.timings[0]

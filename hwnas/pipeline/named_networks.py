@@ -20,7 +20,7 @@ from hwnas.spaces.loading import TRAINED, load_space
 
 ONNX: Final = ".onnx"
 # The options of a network's space without choices: nothing is made smaller.
-WHOLE: Final[Mapping[str, Argument]] = {"widths": (1.0,), "depth": False, "kernels": False}
+RIGID: Final[Mapping[str, Argument]] = {"widths": (1.0,), "depth": False, "kernels": False}
 
 
 class NamedNetwork(Protocol):
@@ -119,7 +119,7 @@ def _is_onnx(reference: str) -> bool:
 def _space(reference: str, weights: str, resolution: int, length: int) -> SearchSpace:
     """Returns the space of a module alone. Raises SpaceError, which names the module."""
     size: dict[str, Argument] = {"resolution": resolution, "length": length}
-    options = {"model": reference, "weights": weights, **size, **WHOLE}
+    options = {"model": reference, "weights": weights, **size, **RIGID}
     try:
         return load_space(TRAINED, options)
     except SpaceError as error:

@@ -22,7 +22,7 @@ PROTOCOL: Final = Protocol(rounds=20)
 # The drift of the device that is worth waiting for: about its repeat noise, because no reference cancels it here.
 DRIFT: Final = 0.02
 # What to do about measurements that did not converge, where nothing is kept of them.
-AGAIN: Final = "measure again when it is idle"
+WHEN_IDLE: Final = "measure again when it is idle"
 
 
 def timed_models(
