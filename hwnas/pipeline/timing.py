@@ -21,7 +21,7 @@ from hwnas.profiler.setup import Setup
 PROTOCOL: Final = Protocol(rounds=20)
 # The drift of the device that is worth waiting for: about its repeat noise, because no reference cancels it here.
 DRIFT: Final = 0.02
-# What to do about measurements that did not converge, where nothing is kept of them.
+# The advice about measurements that did not converge, for commands that keep nothing of them.
 WHEN_IDLE: Final = "measure again when it is idle"
 
 

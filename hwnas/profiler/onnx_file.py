@@ -43,7 +43,7 @@ class OnnxFile:
         """Returns the model, loaded and bound to an input, and its size in bytes. Raises ExportError, DeviceError."""
         if self.batch not in (None, conditions.batch):
             raise ExportError(
-                f"{self.path}: takes {self.batch} inputs at a time, not {conditions.batch}; give --batch {self.batch}, or a file "
+                f"{self.path}: has a batch of {self.batch}, not {conditions.batch}; give --batch {self.batch}, or a file "
                 "whose batch axis is open"
             )
         if conditions.precision == "int8":
@@ -58,7 +58,7 @@ class OnnxFile:
                 raise
             reason = " ".join(str(error).split())
             raise ExportError(
-                f"{self.path}: fails at {conditions.batch} inputs at a time: {reason}; export it again for that --batch"
+                f"{self.path}: fails at a batch of {conditions.batch}: {reason}; export it again for that --batch"
             ) from error
         return model, size
 

@@ -83,7 +83,7 @@ def test_programs_get_one_object(measure: Run) -> None:
         (["text.onnx"], "text.onnx: is not an ONNX model ("),
         (["resnet50"], "unknown model 'resnet50'; known: FILE.onnx, FILE.py:NAME, hf:NAME, timm:NAME, torchvision:NAME"),
         (["net.py:depends"], "net.py:depends: Depends cannot be traced for an input of shape (2, 8): Could not guard"),
-        (["a.onnx", "--batch", "2"], "a.onnx: takes 1 inputs at a time, not 2; give --batch 1"),
+        (["a.onnx", "--batch", "2"], "a.onnx: has a batch of 1, not 2; give --batch 1"),
         (["a.onnx", "--precision", "int8", "--runtime-option", "slow_int8=allowed"], "a.onnx: a file runs in the precision"),
         (["a.onnx", "--runtime", "torch"], "a.onnx: PyTorch runs no .onnx file"),
         (["a.onnx", "--device", "tensorrt"], "device tensorrt: "),

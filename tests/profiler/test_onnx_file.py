@@ -66,7 +66,7 @@ def test_token_ids_are_below_the_rows_of_their_table(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_a_file_does_not_take_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"takes 3 inputs at a time, not 1; give --batch 3, or a file"):
+    with pytest.raises(ExportError, match=r"has a batch of 3, not 1; give --batch 3, or a file"):
         read_onnx(written(tmp_path / "a.onnx", [3, 4])).load(conditions_here("cpu"))
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_model_that_fails_when_it_runs_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.onnx", ["batch", 5])  # the matrix has 4 rows
-    with pytest.raises(ExportError, match=r"cannot load the model|fails at 1 inputs at a time"):
+    with pytest.raises(ExportError, match=r"cannot load the model|fails at a batch of 1"):
         read_onnx(path).load(conditions_here("cpu"))
 
 
