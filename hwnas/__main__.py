@@ -25,6 +25,7 @@ _TRAINING: Final = ("search", "train")
 _SMALLER: Final[Mapping[str, str]] = {
     "search": "give a smaller --batch, a smaller --limit-images, or a space of lower resolution, ",
     "train": "give a smaller --limit-images, or a space of lower resolution, ",
+    "measure": "give a smaller --batch, or a smaller --resolution, ",
     "profile": "give a smaller --batch, or a space of lower resolution, ",
     "bundle": "give a smaller --batch, or a space of lower resolution, ",
     "export": "give a smaller --batch, ",

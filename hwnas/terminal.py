@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
@@ -18,6 +19,8 @@ from hwnas.runs.objectives import read_goal
 
 if TYPE_CHECKING:
     from hwnas.pipeline.best import Found
+    from hwnas.pipeline.blocks import Breakdown
+    from hwnas.pipeline.measured import MeasuredNetworks
     from hwnas.report.importance import Importance
     from hwnas.runs.evaluated import EvaluatedNetworks
 
@@ -28,6 +31,8 @@ BASELINES: Final[Mapping[str, str]] = {
     "affine_sum": "a + b * isolated sum",
     "flops": "a + b * FLOPs",
 }
+# The most pieces of a network that a table for people shows.
+PIECES: Final = 30
 
 
 @final
@@ -140,6 +145,75 @@ def print_found(found: Sequence["Found"], networks: "EvaluatedNetworks", as_json
         return
     for one in found:
         click.echo("\n".join(one.lines(networks)))
+
+
+def print_measured(measured: "MeasuredNetworks", as_json: bool) -> None:
+    """Prints networks that were timed side by side, which of them the measurement cannot tell apart, and where their time
+    goes."""
+    if as_json:
+        click.echo(json.dumps(measured.describe()))
+        return
+    rows = [
+        {
+            "model": network.name,
+            "median ms": f"{network.timing.median_ms:.4g}",
+            "p10": f"{network.timing.p10_ms:.4g}",
+            "p90": f"{network.timing.p90_ms:.4g}",
+            "noise": f"± {100 * network.timing.half_width:.1f} %",
+            "ratio": f"{network.ratio:.3f}",
+            "MiB": f"{network.mib:.2f}",
+            "params": None if network.params is None else f"{network.params:,}",
+        }
+        for network in measured.networks
+    ]
+    print_table(plain_table(rows))
+    for line in _measured_lines(measured):
+        click.echo(line)
+    for network in measured.networks:
+        if network.breakdowns:
+            click.echo(f"\n{network.name}")
+            for breakdown in network.breakdowns:
+                print_table(_breakdown_table(breakdown))
+            click.echo(_sum_line(network.breakdowns[-1]))
+
+
+def _measured_lines(measured: "MeasuredNetworks") -> Iterator[str]:
+    conditions = measured.conditions
+    threads = f"{conditions.threads} thread{'' if conditions.threads == 1 else 's'}"
+    yield f"{conditions.hardware}; {conditions.runtime}, {threads}, batch {conditions.batch}, {conditions.precision}"
+    yield f"the first network differs from itself, loaded again, by {100 * measured.repeat:.1f} %"
+    ties = list(measured.ties())
+    for tie in ties:
+        yield (
+            f"within noise: {' and '.join(tie.names)} are {100 * tie.difference:.1f} % apart, and {100 * tie.noise:.1f} % can be "
+            "noise"
+        )
+    if len(ties) < comb(len(measured.networks), 2):
+        yield f"all {'other ' if ties else ''}differences are larger than the noise"
+
+
+def _breakdown_table(breakdown: "Breakdown") -> Table:
+    """Returns a table of the pieces of a network; of many, the largest in their order, and the others in a row."""
+    least_ms = sorted((share.ms for share in breakdown.shares), reverse=True)[:PIECES][-1]
+    shown = [share for share in breakdown.shares if share.ms >= least_ms][:PIECES]
+    others = [share for share in breakdown.shares if share not in shown]
+    lines = [(share.name, share.ms, share.share) for share in shown]
+    if others:
+        lines.append((f"{len(others)} others", sum(share.ms for share in others), sum(share.share for share in others)))
+    rows = [{breakdown.by: piece, "ms": f"{ms:.4g}", "share": f"{100 * share:.1f} %"} for piece, ms, share in lines]
+    return plain_table(rows)
+
+
+def _sum_line(breakdown: "Breakdown") -> str:
+    if breakdown.alone:
+        return (
+            f"each block alone; their sum is {breakdown.sum_to_whole:.2f} times the whole network's time: isolated times "
+            "need not add up to it"
+        )
+    return (
+        f"by ONNX Runtime's profiler, fused operations as one; the sum of these times is {breakdown.sum_to_whole:.2f} times the "
+        "network's"
+    )
 
 
 def print_importance(importance: "Importance", as_json: bool) -> None:

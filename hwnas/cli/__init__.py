@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "devices": ("listing", "List the devices, and those that searches can be for without having them."),
     "elasticize": ("elastic", "Show what of a trained network can be made smaller, before a search with --model."),
     "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),
+    "measure": ("measure", "Time given networks side by side on a device, and say where their time goes."),
     "profile": ("measure", "Measure a space's operators and some whole networks on a device."),
     "bundle": ("measure", "Pack a space's models for a board without torch."),
     "merge": ("measure", "Merge tables of the same space and conditions."),

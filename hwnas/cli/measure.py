@@ -1,4 +1,4 @@
-"""Tables of measurements: made here, packed for elsewhere, merged."""
+"""Measurements: networks side by side; tables that are made here, packed for elsewhere, merged."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +13,43 @@ from hwnas.errors import HwnasError
 from hwnas.pipeline.options import SourcesRequest
 from hwnas.profiler.request import DeviceRequest, DevicesRequest
 from hwnas.spaces.request import SpaceRequest
-from hwnas.terminal import TerminalReporter, print_facts
+from hwnas.terminal import TerminalReporter, print_facts, print_measured
 
 NETWORKS = option_of(SourcesRequest, "networks")
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@with_options(DevicesRequest)
+@click.option(
+    "--weights", metavar="FILE", default="", help="Weights of the only torch module; times hardly depend on them."
+)
+@click.option("--resolution", type=click.IntRange(min=1), help="Resolution of torch modules' images.")
+@click.option("--length", type=click.IntRange(min=1), help="Number of torch modules' token ids.")
+@click.option("--blocks", is_flag=True, help="Say where the time goes: each block alone, or the operations of a file.")
+@SEED
+@JSON
+def measure(
+    models: tuple[str, ...],
+    weights: str,
+    resolution: int | None,
+    length: int | None,
+    blocks: bool,
+    seed: int,
+    as_json: bool,
+    **written: Any,
+) -> None:
+    """Time networks side by side on a device: FILE.onnx, FILE.py:NAME, timm:NAME, torchvision:NAME or hf:DIR."""
+    from hwnas.pipeline.measured import measure_networks
+    from hwnas.pipeline.named_networks import named_networks
+    from hwnas.pipeline.target import require_here, target_of
+
+    device = _device(parsed(written))
+    require_here(device.device)
+    conditions = target_of(device).here
+    networks = named_networks(models, weights=weights, resolution=resolution or 0, length=length or 0)
+    measured = measure_networks(networks, conditions, blocks=blocks, seed=seed, reporter=TerminalReporter())
+    print_measured(measured, as_json)
 
 
 @click.command()

@@ -50,13 +50,19 @@ def elastic(
 
 
 def _of_size(loaded: LoadedModel, channels: int, resolution: int, length: int) -> LoadedModel:
-    """Returns the model with the shape of its input: images of a resolution, or token ids of a length."""
+    """Returns the model with the shape of its input: images of a resolution, token ids, or other numbers as they are."""
     if loaded.takes_ids and resolution:
         raise SpaceError("the model reads token ids; give length=N instead of resolution")
     if not loaded.takes_ids and length:
         raise SpaceError("the model reads images; give resolution=N instead of length")
     if loaded.takes_ids:
         return replace(loaded, input_shape=(length,) if length else loaded.input_shape or (USUAL_LENGTH,))
+    if len(loaded.input_shape) not in (0, 3):
+        if resolution or channels:
+            raise SpaceError(
+                f"the model reads inputs of shape {loaded.input_shape}, not images; leave out resolution and channels"
+            )
+        return loaded
     own_channels, *own = loaded.input_shape or (3, USUAL_RESOLUTION)
     sizes = (resolution, resolution) if resolution else (own[0], own[-1])
     return replace(loaded, input_shape=(channels or own_channels, *sizes))

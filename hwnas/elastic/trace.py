@@ -1,7 +1,10 @@
 """Traces a torch module into one flat graph of torch operations, by `torch.export`."""
 
+import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, Final, final
 
 import torch
@@ -55,9 +58,10 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
     training = model.training
     batch = example if len(example) > 1 else torch.cat([example] * BATCH)
     try:
-        program = torch.export.export(
-            _FirstTensor(model).eval(), (batch,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, strict=False
-        )
+        with _quiet():
+            program = torch.export.export(
+                _FirstTensor(model).eval(), (batch,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, strict=False
+            )
     except Exception as error:
         asks = f"{type(model).__name__} cannot be traced for an input of shape {tuple(batch.shape)}"
         if "Constraints violated" in str(error):
@@ -70,6 +74,18 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
     finally:
         model.train(training)
     return _trace_of(program)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences `torch.export`, which writes the graph and warnings to stderr before it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _trace_of(program: torch.export.ExportedProgram) -> Trace:

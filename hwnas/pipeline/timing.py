@@ -1,4 +1,4 @@
-"""Timing the networks that a run hands out, on a device that is here."""
+"""Timing loaded networks side by side, on a device that is here: those that a run hands out, and any others."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -21,6 +21,8 @@ from hwnas.profiler.setup import Setup
 PROTOCOL: Final = Protocol(rounds=20)
 # The drift of the device that is worth waiting for: about its repeat noise, because no reference cancels it here.
 DRIFT: Final = 0.02
+# The advice about measurements that did not converge, for commands that keep nothing of them.
+WHEN_IDLE: Final = "measure again when it is idle"
 
 
 def timed_models(
@@ -42,20 +44,28 @@ def timed_models(
     for model in models:
         model.bind(x)
     profiled_ms = predictor.report.get("reference_ms")
-    setup = Setup(
+    setup = setup_of(conditions, seed, reporter)
+    session = timed(models, reference, setup, Pace(expected_ms=profiled_ms, slower=DRIFT))
+    note_unconverged(session, reporter, "`hwnas verify` repeats them")
+    if profiled_ms:
+        percent = 100 * session.reference.p10_ms / profiled_ms
+        reporter.note(f"the reference network takes {percent:.1f} % of the time it took when the device was profiled")
+    return session
+
+
+def setup_of(conditions: Conditions, seed: int, reporter: Reporter) -> Setup:
+    """Returns the setup of sessions that time few networks under these conditions."""
+    return Setup(
         protocol=PROTOCOL,
         rng=np.random.default_rng(seed),
         reporter=reporter,
         clock=conditions.clock(),
         threads=conditions.threads,
     )
-    session = timed(models, reference, setup, Pace(expected_ms=profiled_ms, slower=DRIFT))
+
+
+def note_unconverged(session: Session, reporter: Reporter, advice: str) -> None:
+    """Notes how many measurements of a session did not converge, and what to do about it; nothing where all did."""
     unconverged = sum(not timing.converged for timing in session.timings)
     if unconverged:
-        reporter.note(
-            f"{unconverged} of these measurements did not converge: is the device busy? `hwnas verify` repeats them"
-        )
-    if profiled_ms:
-        percent = 100 * session.reference.p10_ms / profiled_ms
-        reporter.note(f"the reference network takes {percent:.1f} % of the time it took when the device was profiled")
-    return session
+        reporter.note(f"{unconverged} of these measurements did not converge: is the device busy? {advice}")

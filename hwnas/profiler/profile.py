@@ -258,10 +258,10 @@ def like_trained(module: nn.Module) -> nn.Module:
     """Gives the module random norms and biases, as training would, and returns it.
 
     Fresh norms and biases are all equal, and the exporter and the runtime make use of that: fresh networks run up to 1 %
-    faster than trained ones.
+    faster than trained ones. Others stay as they are: with random statistics, the outputs of a trained network can overflow.
     """
     generator = torch.Generator().manual_seed(0)
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.dim() == 1 and tensor.is_floating_point():
+        if tensor.dim() == 1 and tensor.is_floating_point() and bool((tensor == tensor[:1]).all()):
             tensor.uniform_(0.5, 1.5, generator=generator)
     return module

@@ -32,6 +32,9 @@ def make():
 def with_example():
     return Net(), torch.zeros(1, 3, 20, 20)
 
+def of_numbers():
+    return nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, 3)), torch.zeros(1, 7)
+
 def broken():
     raise RuntimeError("no weights on Sundays")
 
@@ -189,3 +192,10 @@ def test_a_new_model_is_the_same_in_every_process(file: Path) -> None:
     options = {"model": f"{file}:make", "resolution": 16}
     first, second = (network(one, one.largest()).state_dict() for one in (load_space("elastic", options) for _ in "ab"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_model_of_other_inputs_than_images_keeps_its_shape(file: Path) -> None:
+    space = load_space("elastic", {"model": f"{file}:of_numbers"})
+    assert space.input_shape == (7,) and space.output_shape == (3,)
+    with pytest.raises(SpaceError, match=r"reads inputs of shape \(7,\), not images; leave resolution out"):
+        load_space("elastic", {"model": f"{file}:of_numbers", "resolution": 32})

@@ -150,13 +150,17 @@ def test_operators_and_networks_of_token_ids_are_measured(tmp_path: Path) -> Non
     assert summary.measured == 1 + len(space.operators()) + 3 + 3
 
 
-def test_only_norms_and_biases_are_made_random() -> None:
-    module = nn.Linear(3, 2)
-    module.register_buffer("positions", torch.arange(4))
-    weight = module.weight.clone()
+def test_only_norms_and_biases_that_are_all_equal_are_made_random() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4))
+    module.register_buffer("positions", torch.zeros(4, dtype=torch.int64))
+    nn.init.zeros_(module[0].bias)
+    module[2].running_var.copy_(torch.tensor([1.0, 10.0, 100.0, 1000.0]))  # as training leaves it
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     like_trained(module)
-    assert torch.equal(module.positions, torch.arange(4)) and torch.equal(module.weight, weight)
-    assert bool(((module.bias >= 0.5) & (module.bias <= 1.5)).all())
+    changed = {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+    norms = {f"{i}.{name}" for i in (1, 2) for name in ("weight", "bias", "running_mean", "running_var")}
+    assert changed == (norms | {"0.bias"}) - {"2.running_var"}
+    assert all(len(module.state_dict()[name].unique()) == 4 for name in changed)
 
 
 # ---- what is not measured again
