@@ -197,5 +197,5 @@ def test_a_new_model_is_the_same_in_every_process(file: Path) -> None:
 def test_a_model_of_other_inputs_than_images_keeps_its_shape(file: Path) -> None:
     space = load_space("elastic", {"model": f"{file}:of_numbers"})
     assert space.input_shape == (7,) and space.output_shape == (3,)
-    with pytest.raises(SpaceError, match=r"reads inputs of shape \(7,\), not images; leave resolution out"):
+    with pytest.raises(SpaceError, match=r"reads inputs of shape \(7,\), not images; leave out resolution and channels"):
         load_space("elastic", {"model": f"{file}:of_numbers", "resolution": 32})
