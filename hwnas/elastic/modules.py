@@ -82,9 +82,15 @@ class _Maker:
         patch = PATCHES.get(name_of(node).rstrip("_"))
         if patch is not None:
             patch(self, node, arguments)
-        mapped = fx.map_arg(tuple(arguments), self.value)
-        keywords = fx.map_arg(dict(node.kwargs), self.value)
+        mapped = tuple(map(self._here, fx.map_arg(tuple(arguments), self.value)))
+        keywords = {name: self._here(one) for name, one in fx.map_arg(dict(node.kwargs), self.value).items()}
         return self.target.call_function(_functional(node.target), mapped, keywords)
+
+    def _here(self, value: Any) -> Any:
+        """Returns the input's device for a device, so that what is made on the traced one is made where the input is."""
+        if not isinstance(value, torch.device):
+            return value
+        return self.target.call_function(getattr, (self.made[self.program.part.input], "device"))
 
     def _weight(self, stored: Stored) -> fx.Node:
         parts = []

@@ -292,3 +292,17 @@ def test_images_can_be_scaled_down(make: Callable[[str], Made]) -> None:
     assert space.cost("params", small) == space.cost("params", space.largest())
     with pytest.raises(SpaceError, match="a smaller resolution of 32 is not below the model's, 32; leave it out"):
         elastic_space(model, x, Elasticity(smaller_resolutions=(32,)))
+
+
+def test_what_is_made_in_a_network_is_made_on_the_device_of_its_input() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x)) + torch.arange(4, device=x.device)
+
+    space, supernet = elasticize(Masked(), torch.randn(2, 8))
+    plain = supernet.extract(space.largest()).to("meta")
+    assert plain(torch.randn(2, 8, device="meta")).shape == (2, 4)
