@@ -475,7 +475,10 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--latency-budget", "fast"], "is not a positive duration"),
         (["--budget-on", "mean"], "unknown latency statistic 'mean'; known: median, p10, p90"),
         (["--optimizer", "lamb"], "unknown optimizer 'lamb'; known: adamw, auto, sgd"),
-        (["--recipe", "spos"], "unknown recipe 'spos'; known: alternating, bignas, instatune, progressive, sandwich, single"),
+        (
+            ["--recipe", "spos"],
+            "unknown recipe 'spos'; known: alternating, bignas, instatune, progressive, sandwich, single",
+        ),
         (["--recipe", "sgd"], "for the optimiser give --optimizer sgd"),
         (["--data", "text:/nowhere.txt"], "text:/nowhere.txt: is text, but the space takes images of shape"),
         (["--precision", "int4"], "unknown precision 'int4'"),

@@ -1,5 +1,6 @@
 """Trained networks by name, and their weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hwnas.elastic.sources import load_model, load_weights, with_classes
-from hwnas.errors import HwnasError, SpaceError, UnknownNameError
+from hwnas.errors import HwnasError, SpaceError, TrustError, UnknownNameError
 from hwnas.modules.assemble import network
+from hwnas.pipeline.request import search_request, stored_request
 from hwnas.spaces import load_space, reload_space
 from hwnas.spaces.request import SpaceRequest
 
@@ -197,5 +199,20 @@ def test_a_new_model_is_the_same_in_every_process(file: Path) -> None:
 def test_a_model_of_other_inputs_than_images_keeps_its_shape(file: Path) -> None:
     space = load_space("elastic", {"model": f"{file}:of_numbers"})
     assert space.input_shape == (7,) and space.output_shape == (3,)
-    with pytest.raises(SpaceError, match=r"reads inputs of shape \(7,\), not images; leave out resolution and channels"):
+    with pytest.raises(
+        SpaceError, match=r"reads inputs of shape \(7,\), not images; leave out resolution and channels"
+    ):
         load_space("elastic", {"model": f"{file}:of_numbers", "resolution": 32})
+
+
+def test_a_stored_space_runs_no_file_that_this_user_has_not_allowed(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + MODEL)
+    description = {"reference": "elastic", "options": {"model": f"{tmp_path / 'theirs.py'}:make"}, "fingerprint": "x"}
+    with pytest.raises(
+        TrustError, match=r"runs/table.jsonl: names .*theirs.py to be run, which is not on your trust list"
+    ):
+        reload_space(description, "runs/table.jsonl")
+    request = json.loads(json.dumps(search_request({"model": f"{tmp_path / 'theirs.py'}:make"}).describe()))
+    with pytest.raises(TrustError, match="which is not on your trust list"):
+        stored_request({"request": request}, tmp_path / "run.json")
+    assert not (tmp_path / "ran").exists()
