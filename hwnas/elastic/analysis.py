@@ -167,12 +167,15 @@ def _kernels(program: Program) -> Iterator[fx.Node]:
     for node in program.part.operations:
         if name_of(node) != "conv2d":
             continue
-        height, width = sizes_of(argument(node, "weight"))[2:]
+        weight = argument(node, "weight")
+        if weight not in program.stored or len(weight.users) > 1:
+            continue
+        height, width = sizes_of(weight)[2:]
         if height is None or height != width or height <= 3 or height % 2 == 0:
             continue
         padding, half = argument(node, "padding"), height // 2
         is_centred = padding == "same" or (not isinstance(padding, str) and set(padding) == {half})
-        if is_centred and set(argument(node, "dilation")) == {1} and program.stored[argument(node, "weight")].along < 0:
+        if is_centred and set(argument(node, "dilation")) == {1} and program.stored[weight].along < 0:
             yield node
 
 

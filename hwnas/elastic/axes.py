@@ -145,11 +145,11 @@ def _taken(rest: list[Atom], size: int) -> Axis | None:
 
 
 def _taken_all(rest: list[Atom], is_first: bool) -> Axis | None:
-    """Takes all atoms for the first axis; else the one that depends on the batch, where the others fit before it."""
-    if is_first:
-        taken, rest[:] = tuple(rest), []
-        return taken
-    return (rest.pop(),) if rest and rest[-1].size is None else None
+    """Takes all atoms for the first axis; else the last ones, up to the one that depends on the batch."""
+    taken: list[Atom] = []
+    while rest and (is_first or not taken or taken[0].size is not None):
+        taken.insert(0, rest.pop())
+    return tuple(taken) if is_first or (taken and taken[0].size is None) else None
 
 
 def full_size(axis: Axis) -> int | None:

@@ -33,6 +33,12 @@ def elastic(
     where it names them, else 224 and 3; `length` is the number of token ids, by default 64. With `classes`, a model of another
     number of outputs gets a new last layer. The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
     """
+    for name, size in {"resolution": resolution, "channels": channels, "length": length, "classes": classes}.items():
+        if not isinstance(size, int) or size < 0:
+            raise SpaceError(f"{name} is a positive whole number, not {size!r}; correct it")
+    for name, sizes in {"widths": widths, "smaller_resolutions": smaller_resolutions}.items():
+        if not isinstance(sizes, (list, tuple)):
+            raise SpaceError(f"{name} is a list, not {sizes!r}; write {name}=[{sizes}]")
     elasticity = Elasticity(
         widths=tuple(widths),
         smaller_resolutions=tuple(smaller_resolutions),

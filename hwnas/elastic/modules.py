@@ -1,5 +1,7 @@
 """The plain module of a part of a traced network: torch's own layers, joined by generated code."""
 
+import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
@@ -20,32 +22,49 @@ class TracedModule(nn.Module):
     generated source.
     """
 
-    def __init__(self, operator: Traced) -> None:
+    def __init__(self, traced: Traced) -> None:
         super().__init__()
-        self.operator = operator
-        maker = _Maker(self, operator)
-        graph = maker.graph()
-        generated = fx.GraphModule(self, graph)
-        self.code: str = generated.code
-        self._run: Callable[[nn.Module, Tensor], Tensor] = type(generated).forward
+        self.sizes = traced.key if traced.program.normed else ""
+        self.code: str = fx.GraphModule(self, _Maker(self, traced).graph()).code
+        self._run = _function_of(self.code)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(self, x)
 
     def extra_repr(self) -> str:
         """Returns the sizes where a narrower version is no masked wider one, which modules are compared by."""
-        return self.operator.key if self.operator.program.normed else ""
+        return self.sizes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._run = _function_of(self.code)
+
+
+def _function_of(code: str) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Returns the function that generated code defines."""
+    names = {
+        "torch": torch,
+        "operator": operator,
+        "math": math,
+        "device": torch.device,
+        "inf": math.inf,
+        "nan": math.nan,
+    }
+    exec(code, names)
+    return names["forward"]  # type: ignore[return-value]
 
 
 class _Maker:
     """Adds the layers of an operator to a module, and makes the graph that joins them."""
 
-    def __init__(self, root: nn.Module, operator: Traced) -> None:
+    def __init__(self, root: nn.Module, traced: Traced) -> None:
         self.root = root
-        self.operator = operator
-        self.program = operator.program
-        self.sizes = operator.sizes
-        self.kernels = operator.smaller_kernels
+        self.program = traced.program
+        self.sizes = traced.sizes
+        self.kernels = traced.smaller_kernels
         self.target = fx.Graph()
         self.made: dict[fx.Node, Any] = {}
         self.taken: set[str] = set()  # the paths of layers: one whose weights are used twice is a layer, and then calls
@@ -254,10 +273,15 @@ def _sized(place: int) -> Patch:
     """Returns a patch of the argument that holds the sizes of the output."""
 
     def patch(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
-        axes = maker.program.known.axes(node)
+        axes, sizes = maker.program.known.axes(node), arguments[place]
+        symbolic = sum(isinstance(size, fx.Node) for size in sizes)  # an only one may hold heads beside the batch
         arguments[place] = [
-            maker.program.size(axes[number], maker.sizes) if isinstance(size, int) and size != -1 else size
-            for number, size in enumerate(arguments[place])
+            -1
+            if isinstance(size, fx.Node) and symbolic == 1 and -1 not in sizes and name_of(node) != "expand"
+            else maker.program.size(axes[number], maker.sizes)
+            if isinstance(size, int) and size != -1
+            else size
+            for number, size in enumerate(sizes)
         ]
 
     return patch

@@ -1,17 +1,14 @@
 """The operator of a part of a traced network."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Final, final
-
-import torch
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar, final
 
 from hwnas.core.operator import Operator, OperatorCost, Shape
 from hwnas.elastic.program import Kernels, Program, Units
 from hwnas.elastic.rules import argument, sizes_of
 from hwnas.modules.build import build
-from hwnas.modules.counting import counts
-
-_PEAKS: Final[dict[str, int]] = {}
+from hwnas.modules.counting import Counts, counts
 
 
 @final
@@ -45,14 +42,12 @@ class Traced(Operator):
         return self.program.output_shape(self.sizes)
 
     def cost(self) -> OperatorCost:
-        return self.program.cost(self.sizes, self.smaller_kernels)
+        cost = self.program.cost(self.sizes, self.smaller_kernels)
+        return cost if self.program.knows_flops else replace(cost, flops=_counted(self).cost.flops)
 
     def peak_bytes(self) -> int:
-        """Returns the most bytes alive at once, from a run of the module without storage."""
-        if self.key not in _PEAKS:
-            with torch.device("meta"):
-                _PEAKS[self.key] = counts(build(self), self.input_shape, self.vocabulary).peak_bytes
-        return _PEAKS[self.key]
+        """Returns the most bytes alive at once, from a run of the module."""
+        return _counted(self).peak_bytes
 
     @property
     def vocabulary(self) -> int | None:
@@ -65,3 +60,9 @@ class Traced(Operator):
     @property
     def family(self) -> str:
         return self.program.name
+
+
+@lru_cache(maxsize=10_000)
+def _counted(operator: Traced) -> Counts:
+    """Returns what the operator's module does in one run."""
+    return counts(build(operator), operator.input_shape, operator.vocabulary)

@@ -15,7 +15,7 @@ from torch import fx
 from hwnas.core.operator import OperatorCost, Shape
 from hwnas.elastic.axes import Atom, Axis, leaves
 from hwnas.elastic.blocks import Part
-from hwnas.elastic.rules import Known, argument, name_of, sizes_of
+from hwnas.elastic.rules import RULES, SEVERAL, Known, argument, name_of, sizes_of
 from hwnas.elastic.weights import Stored
 
 # How many units of each elastic atom are kept.
@@ -127,6 +127,12 @@ class Program:
             else:
                 statistics += numbers
         return OperatorCost(flops, params, statistics)
+
+    @cached_property
+    def knows_flops(self) -> bool:
+        """True where the FLOPs of all operations follow from sizes; an operation without a rule may have others."""
+        names = {name_of(node).rstrip("_") for node in self.part.operations}
+        return names <= {*RULES, *SEVERAL, *FLOPS}
 
     def _numbers(self, units: Units, kernels: Kernels) -> dict[fx.Node, int]:
         """Returns how many numbers each tensor has."""

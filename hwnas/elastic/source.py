@@ -1,5 +1,6 @@
 """Writes a network as Python source and weights that need nothing but torch, so that work on the network can go on elsewhere."""
 
+import re
 from textwrap import indent
 from typing import Final
 
@@ -62,7 +63,8 @@ def source_of(network: nn.Module, example: Tensor, title: str, weights: str) -> 
     lines, inside = list[str](), list[str]()
     for path, layer in flat.named_modules():
         if path and type(layer) is not nn.Module:
-            lines.append(f"        _put(self, {path!r}, nn.{layer!r})")
+            made = re.sub(r"padding=(same|valid)\b", r"padding='\1'", repr(layer))  # torch writes these without quotes
+            lines.append(f"        _put(self, {path!r}, nn.{made})")
             inside.append(f"{path}.")
     state, trained = flat.state_dict(), dict(flat.named_parameters())
     for name, tensor in state.items():

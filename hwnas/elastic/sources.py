@@ -1,12 +1,13 @@
 """Trained networks by name: a function of a user's file, or a model of timm, torchvision or transformers, and its weights."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final, final
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hwnas.core.operator import Shape
@@ -17,6 +18,8 @@ from hwnas.errors import HwnasError, SpaceError, UnknownNameError, is_the_users
 NEW: Final = "new"
 # Names under which checkpoints keep the weights.
 NESTED: Final = ("state_dict", "model_state_dict", "model", "model_ema")
+# What DataParallel, torch.compile and Lightning put before the names of weights.
+WRAPPERS: Final = ("module.", "_orig_mod.", "model.")
 USUAL_RESOLUTION: Final = 224
 
 
@@ -55,12 +58,12 @@ def load_model(reference: str, weights: str = "") -> LoadedModel:
 
 def load_weights(module: nn.Module, path: Path) -> None:
     """Loads weights by name, all of them. Raises SpaceError where they do not fit, or the file cannot be read safely."""
-    state = _state_of(path)
     own = module.state_dict()
+    state = _unwrapped(_state_of(path), own)
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in own]
     if missing or unknown:
-        said = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the model has not"
+        said = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the model lacks"
         count = len(missing) + len(unknown)
         raise SpaceError(
             f"{path}: are not the weights of this model: it {said}"
@@ -76,6 +79,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
+def _unwrapped(state: Mapping[str, Tensor], own: Collection[str]) -> Mapping[str, Tensor]:
+    """Returns weights by the model's own names, without the prefix that a wrapper around it has added to all of them."""
+    for prefix in WRAPPERS:
+        if state and all(name.startswith(prefix) and name not in own for name in state):
+            return _unwrapped({name.removeprefix(prefix): value for name, value in state.items()}, own)
+    return state
+
+
 def _state_of(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise SpaceError(f"{path}: no such file; give --weights a file of safetensors or a checkpoint of torch")
@@ -85,7 +96,7 @@ def _state_of(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SpaceError(
             f"{path}: cannot be read as tensors alone ({reason}); save the weights by "
@@ -96,7 +107,7 @@ def _state_of(path: Path) -> dict[str, Tensor]:
             state = state[name]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise SpaceError(f"{path}: holds no tensors by name; give a file of `model.state_dict()`")
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return dict(state)
 
 
 def _of_file(reference: str) -> LoadedModel:
@@ -112,8 +123,8 @@ def _of_file(reference: str) -> LoadedModel:
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
         raise SpaceError(
-            f"{reference} returned a {type(module).__name__}; let it return a torch module, or a module and an example of its "
-            "input (N, ...)"
+            f"{reference} returned an object of the type {type(module).__name__}; let it return a torch module, or a module and "
+            "an example of its input (N, ...)"
         )
     if example is None:
         return LoadedModel(module=module)
@@ -189,25 +200,33 @@ MODELS: Final = (*(f"{kind}:NAME" for kind in SOURCES), IN_A_FILE)
 def with_classes(loaded: LoadedModel, classes: int) -> LoadedModel:
     """Returns the network with a new last layer where it gives other than `classes` outputs.
 
-    Raises SpaceError where the last layer is not a linear layer or a 1x1 convolution of the module.
+    Raises SpaceError where no linear layer or 1x1 convolution decides how many outputs the model gives.
     """
-    with torch.no_grad():
-        output = first_tensor(loaded.module(loaded.example()))
-    before = output.shape[-1] if output.dim() < 4 else output.shape[1]
+    before = _output_count(loaded)
     if before == classes:
         return loaded
-    last = [(name, one) for name, one in loaded.module.named_modules() if _outputs(one) == before]
-    if not last:
-        raise SpaceError(
-            f"the model gives {before} outputs, not {classes}, and has no linear layer of {before} outputs to replace; build it "
-            f"with {classes} outputs"
-        )
-    name, layer = last[-1]
-    loaded.module.set_submodule(name, _with_outputs(layer, classes))
-    note = f"the layer {name!r} of {before} outputs is replaced by a new one of {classes}; it has to be trained"
-    return LoadedModel(
-        module=loaded.module, input_shape=loaded.input_shape, takes_ids=loaded.takes_ids, notes=(*loaded.notes, note)
+    for name, layer in reversed(list(loaded.module.named_modules())):
+        if not before or _outputs(layer) != before:
+            continue
+        loaded.module.set_submodule(name, _with_outputs(layer, classes))
+        if _output_count(loaded) == classes:
+            note = f"the layer {name!r} of {before} outputs is replaced by a new one of {classes}; it has to be trained"
+            return replace(loaded, notes=(*loaded.notes, note))
+        loaded.module.set_submodule(name, layer)
+    raise SpaceError(
+        f"no linear layer or 1x1 convolution of {before} outputs decides how many outputs the model gives; build it with "
+        f"{classes} outputs"
     )
+
+
+def _output_count(loaded: LoadedModel) -> int:
+    """Returns the length of the output's channel axis; 0 where the model fails."""
+    try:
+        with torch.no_grad():
+            output = first_tensor(loaded.module(loaded.example()))
+    except (RuntimeError, ValueError, IndexError):
+        return 0
+    return output.shape[-1] if output.dim() < 4 else output.shape[1]
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -5,6 +5,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,11 +17,16 @@ from hwnas.elastic.importance import Importance
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.program import Program
 from hwnas.elastic.rules import sizes_of
-from hwnas.elastic.trace import traced
+from hwnas.elastic.sources import first_tensor
+from hwnas.elastic.trace import evaluating, traced
 from hwnas.errors import SpaceError
+from hwnas.modules.assemble import network
 from hwnas.operators.conv import Resize
 from hwnas.spaces.compose import Blocks, Place, compose, pick, place, stage
 from hwnas.supernet.network import Supernet
+
+# How far outputs of the largest network may be from the model's, as a share of the largest output.
+TOLERANCE = 1e-3
 
 
 def elasticize(
@@ -52,14 +58,37 @@ def elastic_space(
         if [(one.program.name, one.choices) for one in others] != [(one.program.name, one.choices) for one in parts]:
             raise SpaceError(f"other sizes are elastic at a resolution of {size}; leave it out of resolutions")
     variants = [[other[number].program for other in traces] for number in range(len(parts))]
+    if not parts:
+        raise SpaceError(f"{type(model).__name__} does nothing to its input; give a network with layers")
     resized = [place("input", Resize, resolution=pick(*resolutions))] if len(resolutions) > 1 else []
-    return compose(
+    space = compose(
         type(model).__name__,
         tuple(example.shape[1:]),
         channels_of(parts[-1].program.output_shape({})),
         [*resized, *_composed(parts, variants, elasticity)],
         vocabulary=parts[0].program.vocabulary,
     )
+    _require_equal(space, model)
+    return space
+
+
+@torch.no_grad()
+def _require_equal(space: SearchSpace, model: nn.Module) -> None:
+    """Raises SpaceError where the largest network of the space does not compute what the model computes."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, *space.input_shape)
+    x = torch.randn(shape, generator=generator)
+    if space.vocabulary is not None:
+        x = torch.randint(space.vocabulary, shape, generator=generator)
+    with evaluating(model):
+        expected = first_tensor(model(x))
+    found = network(space, space.largest()).eval()(x)
+    furthest = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
+    if not furthest <= TOLERANCE * max(1e-6, float(expected.abs().max())):
+        raise SpaceError(
+            f"the trace of {type(model).__name__} does not compute what the model computes: outputs differ by {furthest:.2g}, of "
+            f"up to {float(expected.abs().max()):.2g}; does its forward draw random numbers, or write into tensors?"
+        )
 
 
 def _composed(

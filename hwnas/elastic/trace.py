@@ -1,7 +1,7 @@
 """Traces a torch module into one flat graph of torch operations, by `torch.export`."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -16,6 +16,13 @@ from hwnas.errors import SpaceError
 
 # Operations that read a tensor's sizes, type or device, and not its numbers.
 READ_SIZES: Final = frozenset({"sym_size", "new_ones", "new_zeros", "new_full", "ones_like", "zeros_like", "full_like"})
+# Operations whose output shares the memory of their input.
+VIEWS: Final = frozenset(
+    {
+        *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "select", "slice", "permute"),
+        *("transpose", "t", "split", "chunk", "split_with_sizes", "unbind", "getitem", "detach", "alias"),
+    }
+)
 # The example's batch; sizes of 0 and 1 would be taken for constants.
 BATCH: Final = 2
 
@@ -55,10 +62,10 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
     The model takes one tensor. It gives a tensor, or an object whose logits, or first tensor, are meant. Raises SpaceError for a
     model that `torch.export` cannot trace: one whose operations depend on the numbers of its input.
     """
-    training = model.training
+    _require_traceable(model, example)
     batch = example if len(example) > 1 else torch.cat([example] * BATCH)
     try:
-        with _quiet():
+        with _quiet(), evaluating(model):
             program = torch.export.export(
                 _FirstTensor(model).eval(), (batch,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, strict=False
             )
@@ -70,17 +77,38 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
                 "is written as a number"
             ) from error
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SpaceError(f"{asks}: {first}; its forward must run the same operations for every input") from error
+        depends = "data-dependent" in str(error) or "data dependent" in str(error)
+        advice = "its forward must run the same operations for every input" if depends else "give inputs that it takes"
+        raise SpaceError(f"{asks}: {first}; {advice}") from error
+    return _trace_of(program, batch)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Holds a model in eval mode, and then gives every module the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield model.eval()
     finally:
-        model.train(training)
-    return _trace_of(program)
+        for module, training in modes.items():
+            module.training = training
+
+
+def _require_traceable(model: object, example: object) -> None:
+    if not isinstance(model, nn.Module) or not isinstance(example, Tensor):
+        raise SpaceError("only a torch module with one tensor, a batch of inputs, as its example can be made elastic")
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise SpaceError(
+                f"the weight {name!r} is {parameter.dtype}, and hwnas trains float32; call model.float() first"
+            )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silences `torch.export`, which writes the graph and warnings to stderr before it raises."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with redirect_stderr(StringIO()):
             yield
@@ -88,31 +116,135 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _trace_of(program: torch.export.ExportedProgram) -> Trace:
-    signature = program.graph_signature
+def _trace_of(program: torch.export.ExportedProgram, batch: Tensor) -> Trace:
+    signature, graph = program.graph_signature, program.graph
     names = {
         **signature.inputs_to_parameters,
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
     values: Mapping[str, Any] = {**program.constants, **program.state_dict}
-    nodes = tuple(program.graph.nodes)
     tensors = {
         node: (names[node.name].removeprefix("model."), values[names[node.name]].detach())
-        for node in nodes
+        for node in graph.nodes
         if node.op == "placeholder" and node.name in names
     }
-    (entry,) = (node for node in nodes if node.op == "placeholder" and node.name in signature.user_inputs)
-    (result,) = tensors_in(next(node for node in nodes if node.op == "output").args)
+    (entry,) = (node for node in graph.nodes if node.op == "placeholder" and node.name in signature.user_inputs)
+    (result,) = tensors_in(next(node for node in graph.nodes if node.op == "output").args)
     parameters = frozenset(name.removeprefix("model.") for name in signature.inputs_to_parameters.values())
-    return Trace(entry, result, nodes, tuple(_operations(nodes, entry)), tensors, parameters)
+    operations = set(_operations(graph, entry))
+    trained = {node for node, (name, _) in tensors.items() if name in parameters}
+    tensors |= _folded(program, operations, trained, {entry: batch})
+    _without_writes(graph, operations)
+    needed = _needed(result)
+    ordered = tuple(node for node in graph.nodes if node in operations and node in needed)
+    return Trace(entry, result, tuple(graph.nodes), ordered, tensors, parameters)
 
 
-def _operations(nodes: tuple[fx.Node, ...], entry: fx.Node) -> Iterator[fx.Node]:
+def _needed(result: fx.Node) -> set[fx.Node]:
+    """Returns all nodes that a node is made from, itself included."""
+    needed, waiting = set[fx.Node](), [result]
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += node.all_input_nodes
+    return needed
+
+
+def _operations(graph: fx.Graph, entry: fx.Node) -> Iterator[fx.Node]:
+    """Yields the nodes that depend on the numbers of the input."""
     dependent = {entry}
-    for node in nodes:
+    for node in graph.nodes:
         if node.op != "call_function" or name_of(node) in READ_SIZES or node.meta.get("val") is None:
             continue
         if any(one in dependent for one in node.all_input_nodes):
             dependent.add(node)
             yield node
+
+
+def _folded(
+    program: torch.export.ExportedProgram,
+    operations: Collection[fx.Node],
+    trained: Collection[fx.Node],
+    inputs: Mapping[fx.Node, Tensor],
+) -> dict[fx.Node, tuple[str, Tensor]]:
+    """Replaces what is made from sizes and constants alone by its value, where tensors are written for it; returns the values.
+
+    The masks of shifted windows are such. What depends on the batch size, or on trained weights, stays; so does all of a network
+    that writes no such tensors, because exporters fold constants by themselves.
+    """
+    graph, varying = program.graph, {*operations, *trained, *inputs}
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        is_whole = isinstance(value, Tensor) and all(isinstance(size, int) for size in value.shape)
+        reads = [] if name_of(node) in READ_SIZES else node.all_input_nodes
+        if node.op == "call_function" and (not is_whole or any(one in varying for one in reads)):
+            varying.add(node)
+    wanted = [
+        node
+        for node in graph.nodes
+        if node.op == "call_function" and node not in varying and any(user in varying for user in node.users)
+    ]
+    writes = any(_writes(node) and node not in varying for node in graph.nodes)
+    made = _values(program, wanted, next(iter(inputs.values()))) if writes else {}
+    folded = {}
+    for number, (node, value) in enumerate(made.items()):
+        with graph.inserting_before(next(iter(graph.nodes))):
+            constant = graph.placeholder(f"constant_{number}")
+        constant.meta["val"] = value
+        node.replace_all_uses_with(constant, delete_user_cb=lambda user: user in varying)
+        folded[constant] = (f"constants.constant_{number}", value)
+    return folded
+
+
+def _values(program: torch.export.ExportedProgram, nodes: Sequence[fx.Node], batch: Tensor) -> dict[fx.Node, Tensor]:
+    """Returns the values of nodes after a run of the whole network, so that what is written into a tensor later is in it."""
+    interpreter = fx.Interpreter(program.graph_module, garbage_collect_values=False)
+    values: Mapping[str, Any] = {**program.constants, **program.state_dict}
+    signature = program.graph_signature
+    names = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    inputs = [
+        values[names[node.name]] if node.name in names else batch
+        for node in program.graph.nodes
+        if node.op == "placeholder"
+    ]
+    with torch.no_grad():
+        interpreter.run(*inputs)
+    return {node: interpreter.env[node].detach().clone() for node in nodes}
+
+
+def _writes(node: fx.Node) -> bool:
+    """Returns True for an operation that writes its first argument: `relu_`."""
+    name = name_of(node) if node.op == "call_function" else ""
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _viewed(node: fx.Node) -> Iterator[fx.Node]:
+    """Yields the tensors whose memory a view shares."""
+    while name_of(node) in VIEWS and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+        yield node
+
+
+def _without_writes(graph: fx.Graph, operations: Collection[fx.Node]) -> None:
+    """Lets what reads a tensor after an operation has written into it read the operation's result, which is a new tensor.
+
+    Raises SpaceError where a part of a tensor is written that is read later.
+    """
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    for node in sorted(operations, key=order.__getitem__):
+        if not _writes(node):
+            continue
+        name, written = name_of(node), node.args[0]
+        assert isinstance(written, fx.Node)
+        if any(order[user] > order[node] for base in _viewed(written) for user in base.users):
+            raise SpaceError(
+                f"the model writes into a part of a tensor by {name}, and reads the tensor afterwards; write it without "
+                "writing into a tensor, such as by torch.where or torch.cat"
+            )
+        written.replace_all_uses_with(node, delete_user_cb=lambda user, node=node: order[user] > order[node])  # type: ignore[misc]

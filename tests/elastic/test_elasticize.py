@@ -1,8 +1,10 @@
 """Trained networks made elastic: what holds for every kind of network."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -16,6 +18,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.elastic.elasticity import Elasticity
 from hwnas.elastic.importance import first_order
 from hwnas.elastic.operator import Traced
+from hwnas.elastic.sources import first_tensor
 from hwnas.elastic.space import elastic_space, elasticize
 from hwnas.errors import SpaceError, UnknownNameError
 from hwnas.modules.assemble import network
@@ -306,3 +309,118 @@ def test_what_is_made_in_a_network_is_made_on_the_device_of_its_input() -> None:
     space, supernet = elasticize(Masked(), torch.randn(2, 8))
     plain = supernet.extract(space.largest()).to("meta")
     assert plain(torch.randn(2, 8, device="meta")).shape == (2, 4)
+
+
+class Part(nn.Module):
+    """Two linear layers around an operation."""
+
+    def __init__(self, operation: Callable[[Tensor], Tensor], after: Callable[[Tensor], Any] | None = None) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 5)
+        self.operation, self.after = operation, after or (lambda y: y)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.after(self.second(self.operation(self.first(x))))
+
+
+def reads_what_was_written(x: Tensor) -> Tensor:
+    torch.relu_(x)
+    return x
+
+
+def makes_a_mask(x: Tensor) -> Tensor:
+    mask = x.new_zeros(32)
+    mask[:16] = 1.0
+    return x * mask
+
+
+@pytest.mark.parametrize(
+    ("operation", "after"),
+    [
+        (torch.relu, lambda y: {"logits": y, "probabilities": y.softmax(-1)}),
+        (torch.relu, lambda y: (y, y.norm(dim=-1))),
+        (reads_what_was_written, None),
+        (makes_a_mask, None),
+        (lambda x: torch.einsum("nc,c->nc", x, torch.arange(32.0)), None),
+    ],
+)
+def test_outputs_and_writes_of_ordinary_code_are_understood(operation: Any, after: Any) -> None:
+    model, x = Part(operation, after), torch.randn(2, 8)
+    space, supernet = elasticize(model, x)
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, space.largest()), first_tensor(model(x)))
+
+
+def writes_a_part(x: Tensor) -> Tensor:
+    x[:, 0] = 0
+    return x
+
+
+def writes_a_view(x: Tensor) -> Tensor:
+    x.view(-1, 4, 8).mul_(2)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Part(writes_a_part), "writes into a part of a tensor by .*_, and reads the tensor afterwards"),
+        (Part(writes_a_view), "writes into a part of a tensor by mul_"),
+        (Part(lambda x: x + torch.randn_like(x)), "does not compute what the model computes: outputs differ by"),
+        (Part(torch.relu).double(), "is torch.float64, and hwnas trains float32; call model.float"),
+        (nn.Identity(), "does nothing to its input"),
+        (lambda x: x, "only a torch module with one tensor"),
+    ],
+)
+def test_models_that_would_be_another_network_are_refused(model: Any, words: str) -> None:
+    with pytest.raises(SpaceError, match=words) as refusal:
+        elasticize(model, torch.randn(2, 8))
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_extracted_network_is_copied_and_pickled_like_any_module(
+    make: Callable[[str], Made], tmp_path: Path
+) -> None:
+    space, supernet = elasticize(*make("resnet"))
+    plain = supernet.extract(space.smallest()).eval()
+    torch.save(plain, tmp_path / "plain.pt")
+    x = torch.randn(2, 3, 32, 32)
+    for other in (copy.deepcopy(plain), torch.load(tmp_path / "plain.pt", weights_only=False)):
+        with torch.no_grad():
+            assert torch.equal(other(x), plain(x))
+
+
+def test_frozen_norms_of_a_model_stay_in_the_mode_that_they_had(make: Callable[[str], Made]) -> None:
+    model, x = make("resnet")
+    model.train()
+    norm = next(one for one in model.modules() if isinstance(one, nn.BatchNorm2d))
+    norm.eval()
+    elasticize(model, x)
+    assert model.training and not norm.training
+
+
+def test_heads_of_torchs_own_attention_become_elastic() -> None:
+    model, x = nn.TransformerEncoderLayer(24, 4, 64, batch_first=True, dropout=0.0), torch.randn(2, 6, 24)
+    model = nn.Sequential(
+        model, nn.TransformerEncoderLayer(24, 4, 64, batch_first=True, dropout=0.0), nn.Linear(24, 5)
+    ).eval()
+    space, supernet = elasticize(model, x)
+    assert any(name.endswith("heads") for name in space.by_name), list(space.by_name)
+    arch = space.smallest()
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, arch), supernet.extract(arch).eval()(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_kernel_of_a_weight_that_is_computed_or_shared_stays() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = nn.Conv2d(8, 8, 5, padding=2)
+            self.normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 5, padding=2))
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.normed(self.shared(torch.relu(self.shared(x)))).mean((2, 3)))
+
+    space, _ = elasticize(Net().eval(), torch.randn(2, 8, 16, 16))
+    assert not any(name.endswith("kernel") for name in space.by_name)

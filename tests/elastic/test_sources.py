@@ -110,7 +110,7 @@ def test_a_model_of_a_convolutional_head_gets_other_classes() -> None:
     ("name", "weights", "words"),
     [
         ("broken", "", "RuntimeError: no weights on Sundays"),
-        ("number", "", "returned a int; let it return a torch module"),
+        ("number", "", "returned an object of the type int; let it return a torch module"),
         ("nothing", "", "has no 'nothing'"),
         ("make", "missing.pth", "missing.pth: no such file; give --weights a file of safetensors"),
     ],
@@ -133,7 +133,7 @@ def test_weights_of_another_model_are_refused_by_the_first_difference(file: Path
         load_weights(model, tmp_path / "few.safetensors")
     save_file({**state, "extra": torch.zeros(1)}, tmp_path / "many.safetensors")
     with pytest.raises(
-        SpaceError, match="it has 'extra', which the model has not; give the model that they were trained in"
+        SpaceError, match="it has 'extra', which the model lacks; give the model that they were trained in"
     ):
         load_weights(model, tmp_path / "many.safetensors")
 
