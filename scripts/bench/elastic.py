@@ -41,7 +41,7 @@ from hwnas.core.references import resolve
 from hwnas.data.dataset import Dataset, load_data
 from hwnas.elastic.sources import load_model, load_weights, with_classes
 from hwnas.errors import SpaceError
-from hwnas.pipeline.search import search
+from hwnas.pipeline.search import resume, search
 from hwnas.profiler.export import export_onnx
 from hwnas.spaces import load_space
 from hwnas.tasks.registry import load_task
@@ -144,10 +144,7 @@ def searched(setting: Setting, arm: str) -> dict[str, Path]:
     options: dict[str, Any] = {"weights": str(setting.tuned_weights), "epochs": arguments.epochs, **SEARCHES[arm]}
     model = {"model": str(setting.model), "weights": options.pop("weights"), "resolution": arguments.resolution}
     space = load_space("elastic", model)
-    result = search(
-        space,
-        arguments.data,
-        out=out,
+    given: dict[str, Any] = dict(
         limit_images=arguments.limit,
         final_epochs=arguments.final_epochs,
         final_networks=len(arguments.budgets) + 1,
@@ -155,15 +152,18 @@ def searched(setting: Setting, arm: str) -> dict[str, Path]:
         latency_budget=",".join(arguments.budgets),
         evaluations=arguments.evaluations,
         seed=setting.seed,
-        reporter=TerminalReporter(),
         **({"predictor": (str(arguments.predictor),)} if arguments.predictor else {}),
         **options,
     )
+    if (out / "run.json").exists():
+        result = resume(out, TerminalReporter(), {})
+    else:
+        result = search(space, arguments.data, out=out, reporter=TerminalReporter(), **given)
     bounds = sorted(result.run.read()["latency_budgets_ms"])
     found = {}
     for budget, bound_ms in zip(sorted(arguments.budgets, key=share), bounds, strict=True):
-        within = [row for row in result.front if row.devices[0].measured_median_ms <= bound_ms]
-        best = min(within, key=lambda row: row.metrics["loss"])
+        within = [row for row in result.front if row.latencies[0].measured_median_ms <= bound_ms]
+        best = min(within, key=lambda row: row.metrics["loss_val"])
         found[budget] = result.run.path / best.onnx
     return found
 

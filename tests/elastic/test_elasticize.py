@@ -18,6 +18,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.elastic.elasticity import Elasticity
 from hwnas.elastic.importance import first_order
 from hwnas.elastic.operator import Traced
+from hwnas.elastic.source import source_of
 from hwnas.elastic.sources import first_tensor
 from hwnas.elastic.space import elastic_space, elasticize
 from hwnas.errors import SpaceError, UnknownNameError
@@ -424,3 +425,39 @@ def test_a_kernel_of_a_weight_that_is_computed_or_shared_stays() -> None:
 
     space, _ = elasticize(Net().eval(), torch.randn(2, 8, 16, 16))
     assert not any(name.endswith("kernel") for name in space.by_name)
+
+
+class UNet(nn.Module):
+    """A skip around a transposed convolution, and a recurrent layer behind: operations without a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 16, 3, 2, 1), nn.ConvTranspose2d(16, 3, 2, 2)
+        self.recurrent, self.head = nn.GRU(3 * 16, 16, batch_first=True), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + self.up(torch.relu(self.down(x)))
+        rows, _ = self.recurrent(y.permute(0, 2, 1, 3).reshape(-1, 16, 3 * 16))
+        return self.head(rows[:, -1])
+
+
+def test_operations_without_a_rule_count_what_they_really_cost() -> None:
+    model, x = UNet().eval(), torch.randn(2, 3, 16, 16)
+    space, supernet = elasticize(model, x)
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x), rtol=1e-4, atol=1e-5)
+    assert space.cost("params", space.largest()) == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_source_of_a_network_has_its_padding_in_words() -> None:
+    model, x = (
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.Flatten(), nn.Linear(8 * 64, 5)).eval(),
+        torch.randn(2, 3, 8, 8),
+    )
+    source, weights = source_of(model, x, "A network.", "weights.safetensors")
+    names: dict[str, Any] = {}
+    exec(source, names)
+    again = names["Network"]()
+    again.load_state_dict(weights)
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(x), model(x))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hwnas.elastic.sources import load_model, load_weights, with_classes
+from hwnas.elastic.sources import LoadedModel, load_model, load_weights, with_classes
 from hwnas.errors import HwnasError, SpaceError, TrustError, UnknownNameError
 from hwnas.modules.assemble import network
 from hwnas.pipeline.request import search_request, stored_request
@@ -99,8 +99,6 @@ def test_another_number_of_classes_replaces_the_last_layer_and_nothing_else(file
 
 
 def test_a_model_of_a_convolutional_head_gets_other_classes() -> None:
-    from hwnas.elastic.sources import LoadedModel
-
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1))
     loaded = with_classes(LoadedModel(module=model, input_shape=(3, 8, 8)), 2)
     assert loaded.module(loaded.example()).shape == (2, 2, 6, 6)
@@ -216,3 +214,48 @@ def test_a_stored_space_runs_no_file_that_this_user_has_not_allowed(tmp_path: Pa
     with pytest.raises(TrustError, match="which is not on your trust list"):
         stored_request({"request": request}, tmp_path / "run.json")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "model._orig_mod."])
+def test_prefixes_that_wrappers_add_to_all_names_are_taken_off(prefix: str, file: Path, tmp_path: Path) -> None:
+    state = weights_of(file, tmp_path / "net.pth")
+    save_file({f"{prefix}{name}": tensor for name, tensor in state.items()}, tmp_path / "wrapped.safetensors")
+    loaded = load_model(f"{file}:make", str(tmp_path / "wrapped.safetensors"))
+    assert all(torch.equal(tensor, state[key]) for key, tensor in loaded.module.state_dict().items())
+
+
+def test_a_model_with_a_part_called_module_loads_its_own_weights(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    model.add_module("module", nn.Linear(4, 4))
+    save_file(
+        {name: torch.ones_like(tensor) for name, tensor in model.state_dict().items()}, tmp_path / "own.safetensors"
+    )
+    load_weights(model, tmp_path / "own.safetensors")
+    assert all((tensor == 1).all() for tensor in model.state_dict().values())
+
+
+def test_the_layer_that_decides_the_outputs_is_replaced_and_not_one_that_looks_like_it() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head, self.aux = nn.Linear(4, 16), nn.Linear(16, 10), nn.Linear(16, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.body(x))
+
+    loaded = with_classes(LoadedModel(module=Auxiliary(), input_shape=(4,)), 3)
+    assert "'head'" in loaded.notes[0] and loaded.module.aux.out_features == 10  # type: ignore[union-attr]
+    with pytest.raises(SpaceError, match="no linear layer or 1x1 convolution of 4 outputs decides"):
+        with_classes(LoadedModel(module=nn.LayerNorm(4), input_shape=(4,)), 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"widths": 0.5}, r"widths is a list, not 0.5; write widths=\[0.5\]"),
+        ({"classes": -3}, "classes is a positive whole number"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options: dict[str, object], words: str, file: Path) -> None:
+    with pytest.raises(SpaceError, match=words):
+        load_space("elastic", {"model": f"{file}:make", **options})  # type: ignore[dict-item]
