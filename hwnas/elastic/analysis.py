@@ -21,6 +21,8 @@ from hwnas.spaces.compose import pick
 
 # An elastic size that, halved, saves less than this share of its part's FLOPs is not worth a choice.
 WORTH: Final = 0.02
+# The most combinations of elastic sizes in one part: each is an operator that has to be measured.
+MOST_OPERATORS: Final = 64
 # Operations that only attention has.
 ATTENTION: Final = frozenset({"scaled_dot_product_attention", "softmax", "_softmax", "bmm", "matmul"})
 
@@ -140,7 +142,20 @@ def _elastic_atoms(
     for node in trace.tensors:
         for atom, reason in can_be_sliced(known.axes(node), [atom for atom in weighed if not atom.reason]):
             atom.freeze(reason)
-    return [atom for atom in users if atom in weighed and not atom.reason]
+    chosen = [atom for atom in users if atom in weighed and not atom.reason]
+    parts = {id(program): program for atom in chosen for program in users[atom]}
+    for part in parts.values():
+        _leave_few(part, [atom for atom in chosen if any(one is part for one in users[atom])], elasticity)
+    return [atom for atom in chosen if not atom.reason]
+
+
+def _leave_few(program: Program, atoms: Sequence[Atom], elasticity: Elasticity) -> None:
+    """Freezes those atoms of a part that save least, where too many operators would have to be measured."""
+    cells = 1
+    for atom in sorted(atoms, key=lambda atom: _saves(program, atom), reverse=True):
+        cells *= len(elasticity.options(atom))
+        if cells > MOST_OPERATORS:
+            atom.freeze("other sizes of the same part save more")
 
 
 def _saves(program: Program, atom: Atom) -> float:

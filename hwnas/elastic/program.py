@@ -182,16 +182,9 @@ def _of_convolution(program: Program, node: fx.Node, sizes: Sizes, kernel: int |
     return prod(sizes(node)) * per_group * area
 
 
-def _of_linear(program: Program, node: fx.Node, sizes: Sizes, _: int | None) -> int:
-    return prod(sizes(node)) * sizes(argument(node, "input"))[-1]
-
-
-def _of_addmm(program: Program, node: fx.Node, sizes: Sizes, _: int | None) -> int:
-    return prod(sizes(node)) * sizes(argument(node, "mat1"))[-1]
-
-
-def _of_product(program: Program, node: fx.Node, sizes: Sizes, _: int | None) -> int:
-    return prod(sizes(node)) * sizes(argument(node, "self"))[-1]
+def _of_product(name: str) -> Callable[..., int]:
+    """Returns the formula of a product whose argument `name` is summed over along its last axis."""
+    return lambda program, node, sizes, _: prod(sizes(node)) * sizes(argument(node, name))[-1]
 
 
 def _of_attention(program: Program, node: fx.Node, sizes: Sizes, _: int | None) -> int:
@@ -203,9 +196,9 @@ FLOPS: Final[Mapping[str, Callable[[Program, fx.Node, Sizes, int | None], int]]]
     "conv1d": _of_convolution,
     "conv2d": _of_convolution,
     "conv3d": _of_convolution,
-    "linear": _of_linear,
-    "addmm": _of_addmm,
-    "matmul": _of_product,
-    "bmm": _of_product,
+    "linear": _of_product("input"),
+    "addmm": _of_product("mat1"),
+    "matmul": _of_product("self"),
+    "bmm": _of_product("self"),
     "scaled_dot_product_attention": _of_attention,
 }

@@ -95,9 +95,12 @@ def _same(known: Known, node: fx.Node, x: Any, *_: Any) -> Axes:
 
 
 def _elementwise(known: Known, node: fx.Node, *arguments: Any) -> Axes:
-    """Unites axes by torch's broadcasting: from the last axis on; an axis of size 1 fits every size."""
-    inputs = [axes for axes in (known.axes(one) for one in arguments) if axes]
-    result: Axes = [()] * len(sizes_of(node))
+    return _broadcast(len(sizes_of(node)), [known.axes(one) for one in arguments])
+
+
+def _broadcast(count: int, inputs: Sequence[Axes]) -> Axes:
+    """Unites axes by torch's broadcasting, from the last axis on; an axis of size 1 fits every size. Returns `count` axes."""
+    result: Axes = [()] * count
     for axes in inputs:
         for number, one in enumerate(reversed(axes), start=1):
             if one and result[-number]:
@@ -274,12 +277,7 @@ def _matmul(known: Known, node: fx.Node, x: Any, y: Any) -> Axes:
     if min(len(left), len(right)) < 2:
         return _frozen(known, node, x, y)[0]
     freeze([left[-1], right[-2]], "it is summed over by a product of activations")
-    batches: Axes = [()] * (len(sizes_of(node)) - 2)
-    for axes in (left[:-2], right[:-2]):
-        for number, one in enumerate(reversed(axes), start=1):
-            if one and batches[-number]:
-                unite(batches[-number], one)
-            batches[-number] = batches[-number] or one
+    batches = _broadcast(len(sizes_of(node)) - 2, [left[:-2], right[:-2]])
     return [*batches, left[-2], right[-1]]
 
 

@@ -461,3 +461,20 @@ def test_source_of_a_network_has_its_padding_in_words() -> None:
     again.load_state_dict(weights)
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(x), model(x))
+
+
+def test_a_part_with_many_sizes_keeps_those_elastic_that_save_most() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(8, 32 * number, 1), nn.ReLU(), nn.Conv2d(32 * number, 8, 3, 1, 1))
+                for number in range(1, 7)
+            )
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(sum(branch(x) for branch in self.branches).mean((2, 3)))
+
+    space, _ = elasticize(Branches().eval(), torch.randn(2, 8, 8, 8))
+    assert {max(choice.options) for choice in space.choices} == {128, 160, 192} and len(space.operators()) <= 65
