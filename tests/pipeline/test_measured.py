@@ -190,3 +190,9 @@ def test_the_sizes_of_inputs_are_those_of_modules(module: str, file: str, tmp_pa
         named_networks([file], resolution=12)
     with pytest.raises(HwnasError, match="--weights are those of one torch module"):
         named_networks([module, module], weights="w.pth")
+
+
+def test_a_file_of_python_without_a_name_is_asked_for_one(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("")
+    with pytest.raises(HwnasError, match=r"net.py: names no function; give .*net.py:NAME, a function that returns"):
+        named_networks([str(tmp_path / "net.py")])
