@@ -47,7 +47,7 @@ def elastic_parts(trace: Trace, elasticity: Elasticity, importance: Importance |
     elastic = _elastic_atoms(users, known, trace, elasticity)
     tensors = _stored(trace, known, elastic, importance or IMPORTANCES[elasticity.importance])
     shared = _shared_names({atom: users[atom] for atom in elastic})
-    found = []
+    result = []
     for one in rigid:
         own = one.all_atoms()
         atoms = tuple(atom for atom in elastic if atom in own)
@@ -59,8 +59,8 @@ def elastic_parts(trace: Trace, elasticity: Elasticity, importance: Importance |
             normed=any(atom.is_normed for atom in atoms),
         )
         choices = dict(_choices(program, elasticity, shared))
-        found.append(ElasticPart(part=one.part, program=program, choices=choices))
-    return found
+        result.append(ElasticPart(part=one.part, program=program, choices=choices))
+    return result
 
 
 def whole_program(trace: Trace, name: str) -> Program:

@@ -118,15 +118,15 @@ def regrouped(axes: Sequence[Axis], sizes: Sequence[int | None]) -> list[Axis]:
 
     Goes from the last axis to the first, so that one size that depends on the batch takes what the others leave.
     """
-    found: list[Axis] = []
+    result: list[Axis] = []
     rest = leaves(atom for one in axes for atom in one)
     for number, size in enumerate(reversed(sizes), start=1):
         taken = _taken(rest, size) if size is not None else _taken_all(rest, number == len(sizes))
         if taken is None:
             freeze(axes, "it is reshaped across axes")
             return [axis(size, "it is reshaped across axes") for size in sizes]
-        found.insert(0, taken)
-    return found
+        result.insert(0, taken)
+    return result
 
 
 def _taken(rest: list[Atom], size: int) -> Axis | None:

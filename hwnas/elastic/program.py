@@ -159,17 +159,17 @@ class Program:
     @cached_property
     def nodes(self) -> tuple[fx.Node, ...]:
         """All nodes that the operations need, in an order in which each stands behind what it needs."""
-        found: dict[fx.Node, None] = {}
+        ordered: dict[fx.Node, None] = {}
 
         def visit(node: fx.Node) -> None:
-            if node not in found and node is not self.part.input:
+            if node not in ordered and node is not self.part.input:
                 for one in () if name_of(node) == "sym_size" else node.all_input_nodes:
                     visit(one)
-                found[node] = None
+                ordered[node] = None
 
         for node in self.part.operations:
             visit(node)
-        return tuple(found)
+        return tuple(ordered)
 
 
 # Multiply-accumulates of an operation for one sample; sizes of an axis that depends on the batch count as 1.

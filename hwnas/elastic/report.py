@@ -48,9 +48,9 @@ def _elastic(space: SearchSpace, layer: Layer) -> Iterator[str]:
 
 def _rigid(program: Program) -> Iterator[str]:
     """Yields the sizes of weights that stay, each with the reason."""
-    found: dict[str, None] = {}
+    reasons: dict[str, None] = {}
     for one in program.stored.values():
         for atom in (atom for axis in one.axes for atom in leaves(axis)):
             if one.is_trained and atom.reason not in ("", SPATIAL) and (atom.size or 0) >= LISTED:
-                found[f"{atom.size}: {atom.reason}"] = None
-    yield from found
+                reasons[f"{atom.size}: {atom.reason}"] = None
+    yield from reasons

@@ -62,8 +62,8 @@ def _bound(node: fx.Node) -> list[Any]:
     if not isinstance(node.target, torch._ops.OpOverload):
         return list(node.args)
     arguments = node.target._schema.arguments
-    given = list(node.args)
-    return given + [node.kwargs.get(one.name, one.default_value) for one in arguments[len(given) :]]
+    written = list(node.args)
+    return written + [node.kwargs.get(one.name, one.default_value) for one in arguments[len(written) :]]
 
 
 def argument(node: fx.Node, name: str) -> Any:

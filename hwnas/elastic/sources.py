@@ -63,10 +63,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in own]
     if missing or unknown:
-        said = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the model lacks"
+        difference = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the model lacks"
         count = len(missing) + len(unknown)
         raise SpaceError(
-            f"{path}: are not the weights of this model: it {said}"
+            f"{path}: are not the weights of this model: it {difference}"
             + (f", and {count - 1} more differ" if count > 1 else "")
             + "; give the model that they were trained in"
         )
@@ -145,8 +145,8 @@ def _of_torchvision(name: str, weights: str) -> LoadedModel:
     models = _imported("torchvision.models", f"torchvision:{name}")
     if name not in models.list_models():
         raise UnknownNameError("model of torchvision", name, list(models.list_models()))
-    given = None if weights else "DEFAULT"
-    return LoadedModel(module=_downloaded(lambda: models.get_model(name, weights=given), f"torchvision:{name}"))
+    chosen = None if weights else "DEFAULT"
+    return LoadedModel(module=_downloaded(lambda: models.get_model(name, weights=chosen), f"torchvision:{name}"))
 
 
 def _of_transformers(name: str, weights: str) -> LoadedModel:

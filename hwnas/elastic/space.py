@@ -82,8 +82,8 @@ def _require_equal(space: SearchSpace, model: nn.Module) -> None:
         x = torch.randint(space.vocabulary, shape, generator=generator)
     with evaluating(model):
         expected = first_tensor(model(x))
-    found = network(space, space.largest()).eval()(x)
-    furthest = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
+    output = network(space, space.largest()).eval()(x)
+    furthest = float((output - expected).abs().max()) if output.shape == expected.shape else float("inf")
     if not furthest <= TOLERANCE * max(1e-6, float(expected.abs().max())):
         raise SpaceError(
             f"the trace of {type(model).__name__} does not compute what the model computes: outputs differ by {furthest:.2g}, of "

@@ -71,16 +71,16 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
                 _FirstTensor(model).eval(), (batch,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, strict=False
             )
     except Exception as error:
-        asks = f"{type(model).__name__} cannot be traced for an input of shape {tuple(batch.shape)}"
+        message = f"{type(model).__name__} cannot be traced for an input of shape {tuple(batch.shape)}"
         if "Constraints violated" in str(error):
             raise SpaceError(
-                f"{asks}: its forward makes the batch size a constant; write x.shape[0] for len(x), and -1 for a batch size that "
-                "is written as a number"
+                f"{message}: its forward makes the batch size a constant; write x.shape[0] for len(x), and -1 for a batch size "
+                "that is written as a number"
             ) from error
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         depends = "data-dependent" in str(error) or "data dependent" in str(error)
         advice = "its forward must run the same operations for every input" if depends else "give inputs that it takes"
-        raise SpaceError(f"{asks}: {first}; {advice}") from error
+        raise SpaceError(f"{message}: {first}; {advice}") from error
     return _trace_of(program, batch)
 
 

@@ -112,7 +112,9 @@ def _is_onnx(reference: str) -> bool:
     if (kind in SOURCES and name) or is_reference(reference):
         return False
     if reference.endswith(".py") and Path(reference).is_file():
-        raise HwnasError(f"{reference}: names no function; give {reference}:NAME, a function that returns the torch module")
+        raise HwnasError(
+            f"{reference}: names no function; give {reference}:NAME, a function that returns the torch module"
+        )
     if reference.endswith(ONNX) or Path(reference).is_file():
         return True
     raise UnknownNameError("model", reference, [f"FILE{ONNX}", *MODELS])

@@ -144,7 +144,7 @@ def searched(setting: Setting, arm: str) -> dict[str, Path]:
     options: dict[str, Any] = {"weights": str(setting.tuned_weights), "epochs": arguments.epochs, **SEARCHES[arm]}
     model = {"model": str(setting.model), "weights": options.pop("weights"), "resolution": arguments.resolution}
     space = load_space("elastic", model)
-    given: dict[str, Any] = dict(
+    options_of_search: dict[str, Any] = dict(
         limit_images=arguments.limit,
         final_epochs=arguments.final_epochs,
         final_networks=len(arguments.budgets) + 1,
@@ -158,14 +158,14 @@ def searched(setting: Setting, arm: str) -> dict[str, Path]:
     if (out / "run.json").exists():
         result = resume(out, TerminalReporter(), {})
     else:
-        result = search(space, arguments.data, out=out, reporter=TerminalReporter(), **given)
+        result = search(space, arguments.data, out=out, reporter=TerminalReporter(), **options_of_search)
     bounds = sorted(result.run.read()["latency_budgets_ms"])
-    found = {}
+    files = {}
     for budget, bound_ms in zip(sorted(arguments.budgets, key=share), bounds, strict=True):
         within = [row for row in result.front if row.latencies[0].measured_median_ms <= bound_ms]
         best = min(within, key=lambda row: row.metrics["loss_val"])
-        found[budget] = result.run.path / best.onnx
-    return found
+        files[budget] = result.run.path / best.onnx
+    return files
 
 
 def share(budget: str) -> float:
@@ -192,18 +192,18 @@ def pruned(setting: Setting, original_onnx: Path) -> dict[str, Path]:
         pruner.step()
         return module
 
-    found = {}
+    files = {}
     for budget in arguments.budgets:
         module = met(at, share(budget), original_onnx, setting)
         module = setting.trained(module, setting.passes, f"pruned{budget}", is_trained=True)
-        found[budget] = setting.exported(module, f"pruned{budget.rstrip('%')}")
-    return found
+        files[budget] = setting.exported(module, f"pruned{budget.rstrip('%')}")
+    return files
 
 
 def narrowed(setting: Setting, original_onnx: Path) -> dict[str, Path]:
     """Trains MobileNetV2 with the width multiplier that meets the measured latency, from new weights."""
     network: Any = resolve("model", f"{EXAMPLE}:MobileNetV2", {}, SpaceError)
-    arguments, found = setting.arguments, {}
+    arguments, files = setting.arguments, {}
     for budget in arguments.budgets:
         torch.manual_seed(setting.seed)
         module = met(
@@ -213,8 +213,8 @@ def narrowed(setting: Setting, original_onnx: Path) -> dict[str, Path]:
             setting,
         )
         module = setting.trained(module, setting.passes, f"width{budget}", is_trained=False)
-        found[budget] = setting.exported(module, f"width{budget.rstrip('%')}")
-    return found
+        files[budget] = setting.exported(module, f"width{budget.rstrip('%')}")
+    return files
 
 
 OTHERS: Final = {"pruned": pruned, "width": narrowed}
