@@ -72,7 +72,7 @@ def test_no_option_belongs_to_two_parts() -> None:
         ({"final_teacher": "external"}, HwnasError, "--final-teacher external needs --teacher"),
         ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be above 0, not 0\.0"),
         ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be a finite number, not nan"),
-        ({"epochs": 0}, HwnasError, "--epochs must be at least 1, not 0"),
+        ({"epochs": -1}, HwnasError, "--epochs must be at least 0, not -1"),
         ({"evaluations": 0}, HwnasError, "--evaluations must be at least 1, not 0"),
         ({"networks": -4}, HwnasError, "--networks must be at least 1, not -4"),
         ({"seed": -1}, HwnasError, "--seed must be between 0 and 4294967295, not -1"),
