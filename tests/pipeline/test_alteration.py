@@ -181,7 +181,6 @@ def test_other_objectives_keep_what_final_training_has_made(
         assert trained and database.evaluations(FINAL).items() >= trained.items()
     assert all(path.read_bytes() == content for path, content in weights.items())
     after = dict(found(altered))
-    assert reaches(altered.front, fresh.front, fresh)
     assert all(after[arch_id] == facts for arch_id, facts in found(fresh) if arch_id in after)
 
 
