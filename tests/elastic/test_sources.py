@@ -1,6 +1,7 @@
 """Trained networks by name, and their weights."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,12 +162,13 @@ def test_a_checkpoint_that_would_run_code_is_not_run(file: Path, tmp_path: Path)
         load_weights(load_model(f"{file}:make").module, path)
 
 
-def test_packages_that_are_not_here_are_named() -> None:
-    for reference in ("timm:resnet18", "torchvision:resnet18"):
-        try:
-            load_model(reference, "new")
-        except SpaceError as error:
-            assert f"{reference} needs {reference.partition(':')[0]}, which cannot be imported" in str(error)
+@pytest.mark.parametrize("package", ["timm", "torchvision", "transformers"])
+def test_a_package_that_is_not_here_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as Python marks a package that cannot be imported
+    monkeypatch.setitem(sys.modules, f"{package}.models", None)
+    reference = f"{'hf' if package == 'transformers' else package}:resnet18"
+    with pytest.raises(SpaceError, match=f"{reference} needs {package}, which cannot be imported"):
+        load_model(reference, "new")
 
 
 @pytest.mark.parametrize(
