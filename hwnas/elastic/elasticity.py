@@ -1,4 +1,4 @@
-"""What is made elastic, as a value."""
+"""The request of what becomes elastic, as a value."""
 
 from dataclasses import dataclass
 from typing import Final, final

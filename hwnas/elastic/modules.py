@@ -8,6 +8,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, fx, nn
 
+from hwnas.elastic.axes import Axis
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.rules import argument, name_of, sizes_of
 from hwnas.elastic.weights import Stored
@@ -18,29 +19,29 @@ from hwnas.supernet.elastic import sliced
 class TracedModule(nn.Module):
     """Runs the operations of a `Traced` operator. Layers keep their names in the traced network.
 
-    Convolutions, linear layers, norms, embeddings and dropouts are torch's modules; other operations are calls. `code` is the
-    generated source.
+    Convolutions, linear layers, norms, embeddings and dropouts are torch's modules; other operations are calls.
     """
 
     def __init__(self, traced: Traced) -> None:
         super().__init__()
-        self.sizes = traced.key if traced.program.normed else ""
-        self.code: str = fx.GraphModule(self, _Maker(self, traced).graph()).code
-        self._run = _function_of(self.code)
+        # Underscores, because the network's own layers may have any name.
+        self._sizes = traced.key if traced.program.normed else ""
+        self._code: str = _Maker(self, traced).graph().python_code("self").src
+        self._run = _function_of(self._code)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(self, x)
 
     def extra_repr(self) -> str:
         """Returns the sizes where a narrower version is no masked wider one, which modules are compared by."""
-        return self.sizes
+        return self._sizes
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_run"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._run = _function_of(self.code)
+        self._run = _function_of(self._code)
 
 
 def _function_of(code: str) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -134,6 +135,10 @@ class _Maker:
             shape[2:] = [kernel] * (len(shape) - 2)
         new = torch.empty(shape, dtype=part.dtype)
         return new if new.is_meta else new.copy_(sliced(part, new.shape))
+
+    def resized(self, size: Any, axis: Axis) -> Any:
+        """Returns a size among an operation's arguments as the operator has it; one of the batch, and -1, as they are."""
+        return self.program.size(axis, self.sizes) if isinstance(size, int) and size != -1 else size
 
     def _holder(self, path: str) -> nn.Module:
         """Returns the module at a path, made of empty ones where there is none."""
@@ -273,16 +278,13 @@ def _sized(place: int) -> Patch:
     """Returns a patch of the argument that holds the sizes of the output."""
 
     def patch(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
-        axes, sizes = maker.program.known.axes(node), arguments[place]
-        symbolic = sum(isinstance(size, fx.Node) for size in sizes)  # an only one may hold heads beside the batch
-        arguments[place] = [
-            -1
-            if isinstance(size, fx.Node) and symbolic == 1 and -1 not in sizes and name_of(node) != "expand"
-            else maker.program.size(axes[number], maker.sizes)
-            if isinstance(size, int) and size != -1
-            else size
-            for number, size in enumerate(sizes)
+        sizes = [
+            maker.resized(size, one) for one, size in zip(maker.program.known.axes(node), arguments[place], strict=True)
         ]
+        of_batch = [number for number, size in enumerate(sizes) if isinstance(size, fx.Node)]
+        if len(of_batch) == 1 and -1 not in sizes and name_of(node) != "expand":
+            sizes[of_batch[0]] = -1  # an only one may hold heads beside the batch
+        arguments[place] = sizes
 
     return patch
 
@@ -301,10 +303,7 @@ def _normalised(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
 
 def _unflattened(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
     axes = maker.program.known.axes(node)[arguments[1] % len(maker.program.known.axes(arguments[0])) :]
-    arguments[2] = [
-        maker.program.size(one, maker.sizes) if isinstance(size, int) and size != -1 else size
-        for one, size in zip(axes, arguments[2], strict=False)
-    ]
+    arguments[2] = [maker.resized(size, one) for one, size in zip(axes, arguments[2], strict=False)]
 
 
 def _grouped(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What became elastic in a network, as a table."""
+"""A table of what became elastic in a network."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final

@@ -70,7 +70,7 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
             program = torch.export.export(
                 _FirstTensor(model).eval(), (batch,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, strict=False
             )
-    except Exception as error:
+    except Exception as error:  # torch.export raises errors of many kinds, its own and those of the model's code
         message = f"{type(model).__name__} cannot be traced for an input of shape {tuple(batch.shape)}"
         if "Constraints violated" in str(error):
             raise SpaceError(
@@ -136,7 +136,7 @@ def _trace_of(program: torch.export.ExportedProgram, batch: Tensor) -> Trace:
     parameters = frozenset(name.removeprefix("model.") for name in signature.inputs_to_parameters.values())
     operations = set(_operations(graph, entry))
     trained = {node for node, (name, _) in tensors.items() if name in parameters}
-    tensors |= _folded(program, operations, trained, {entry: batch})
+    tensors |= _folded(program, {entry, *operations, *trained}, tensors, batch)
     _without_writes(graph, operations)
     needed = _needed(result)
     ordered = tuple(node for node in graph.nodes if node in operations and node in needed)
@@ -167,16 +167,16 @@ def _operations(graph: fx.Graph, entry: fx.Node) -> Iterator[fx.Node]:
 
 def _folded(
     program: torch.export.ExportedProgram,
-    operations: Collection[fx.Node],
-    trained: Collection[fx.Node],
-    inputs: Mapping[fx.Node, Tensor],
+    known_to_vary: Collection[fx.Node],
+    tensors: Mapping[fx.Node, tuple[str, Tensor]],
+    batch: Tensor,
 ) -> dict[fx.Node, tuple[str, Tensor]]:
     """Replaces what is made from sizes and constants alone by its value, where tensors are written for it; returns the values.
 
     The masks of shifted windows are such. What depends on the batch size, or on trained weights, stays; so does all of a network
     that writes no such tensors, because exporters fold constants by themselves.
     """
-    graph, varying = program.graph, {*operations, *trained, *inputs}
+    graph, varying = program.graph, set(known_to_vary)
     for node in graph.nodes:
         value = node.meta.get("val")
         is_whole = isinstance(value, Tensor) and all(isinstance(size, int) for size in value.shape)
@@ -189,7 +189,7 @@ def _folded(
         if node.op == "call_function" and node not in varying and any(user in varying for user in node.users)
     ]
     writes = any(_writes(node) and node not in varying for node in graph.nodes)
-    made = _values(program, wanted, next(iter(inputs.values()))) if writes else {}
+    made = _values(program, wanted, tensors, batch) if writes else {}
     folded = {}
     for number, (node, value) in enumerate(made.items()):
         with graph.inserting_before(next(iter(graph.nodes))):
@@ -200,20 +200,16 @@ def _folded(
     return folded
 
 
-def _values(program: torch.export.ExportedProgram, nodes: Sequence[fx.Node], batch: Tensor) -> dict[fx.Node, Tensor]:
+def _values(
+    program: torch.export.ExportedProgram,
+    nodes: Sequence[fx.Node],
+    tensors: Mapping[fx.Node, tuple[str, Tensor]],
+    batch: Tensor,
+) -> dict[fx.Node, Tensor]:
     """Returns the values of nodes after a run of the whole network, so that what is written into a tensor later is in it."""
     interpreter = fx.Interpreter(program.graph_module, garbage_collect_values=False)
-    values: Mapping[str, Any] = {**program.constants, **program.state_dict}
-    signature = program.graph_signature
-    names = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
     inputs = [
-        values[names[node.name]] if node.name in names else batch
-        for node in program.graph.nodes
-        if node.op == "placeholder"
+        tensors[node][1] if node in tensors else batch for node in program.graph.nodes if node.op == "placeholder"
     ]
     with torch.no_grad():
         interpreter.run(*inputs)

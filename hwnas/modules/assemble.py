@@ -45,7 +45,7 @@ def _operators(space: SearchSpace, arch: Mapping[str, Option]) -> dict[str, Oper
 def module_name(layer: str) -> str:
     """Returns the name of a layer's module in a network; torch forbids dots and names of methods of a module."""
     name = layer.replace(".", "_")
-    return f"{name}_" if hasattr(nn.ModuleDict, name) else name
+    return f"{name}_" if hasattr(nn.ModuleDict, name) or hasattr(fx.GraphModule, name) else name
 
 
 def sum_of(source: Tensor, terms: Sequence[Tensor]) -> Tensor:

@@ -478,3 +478,18 @@ def test_a_part_with_many_sizes_keeps_those_elastic_that_save_most() -> None:
 
     space, _ = elasticize(Branches().eval(), torch.randn(2, 8, 8, 8))
     assert {max(choice.options) for choice in space.choices} == {8, 160, 192} and len(space.operators()) <= 65
+
+
+def test_layers_of_a_network_may_have_any_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code, self.sizes, self.operator = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.operator(torch.relu(self.sizes(torch.relu(self.code(x)))))
+
+    model, x = Named(), torch.randn(2, 8)
+    space, supernet = elasticize(model, x)
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x))
