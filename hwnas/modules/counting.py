@@ -16,12 +16,16 @@ from hwnas.core.operator import OperatorCost, Shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """One run of a module on one sample, without the batch axis."""
+    """One run of a module on one sample, without the batch axis.
+
+    `multiplied` counts the parameters that convolutions and matrix products multiply, without biases.
+    """
 
     output_shape: Shape
     output_dtype: torch.dtype
     cost: OperatorCost
     peak_bytes: int
+    multiplied: int
 
 
 @torch.no_grad()
@@ -33,12 +37,14 @@ def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None)
         output = module.eval()(x)
     require_tensor(output)
     params = sum(parameter.numel() for parameter in module.parameters())
+    matrices = {_storage(parameter): parameter.numel() for parameter in module.parameters() if parameter.dim() > 1}
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
     return Counts(
         output_shape=tuple(output.shape[1:]),
         output_dtype=output.dtype,
         cost=OperatorCost(counter.total, params, statistics),
         peak_bytes=recorder.peak_bytes(x, output),
+        multiplied=sum(size for storage, size in matrices.items() if storage in counter.read),
     )
 
 
@@ -54,11 +60,15 @@ def sample_of(input_shape: Shape, vocabulary: int | None = None, *, batch: int =
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up FLOPs by torch's own formulas. torch's FlopCounterMode does too, but first loads its compiler: seconds."""
+    """Adds up FLOPs by torch's own formulas. torch's FlopCounterMode does too, but first loads its compiler: seconds.
+
+    `read` are the storages that operations with FLOPs read.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
+        self.read: set[int] = set()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -69,6 +79,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)
+            self.read |= {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         return result
 
 

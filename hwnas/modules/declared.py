@@ -79,6 +79,11 @@ def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[
                 raise _disagrees(place, operator, wrong)
 
 
+def multiplied(operator: Operator) -> int:
+    """Returns the number of weights of an operator that convolutions and matrix products multiply."""
+    return _counts(operator.key, operator).multiplied
+
+
 def disagreement(operator: Operator, counted: Counts, fact: str) -> str:
     """Returns how a declared fact differs from the module's, with both values; empty where the two are equal."""
     words, declared, real = FACTS[fact](operator, counted)
@@ -113,6 +118,7 @@ def _disagrees(place: str, operator: Operator, wrong: str) -> SpaceError:
 
 
 def _counts(place: str, operator: Operator) -> Counts:
+    operator = operator.in_float32
     key = (type(operator), operator.key)
     if key not in _counted:
         with naming(place, operator), torch.random.fork_rng(devices=[]):

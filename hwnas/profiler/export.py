@@ -17,9 +17,11 @@ from torch import nn
 
 from hwnas.core.files import replace_file
 from hwnas.core.operator import Shape
+from hwnas.core.precise import FLOAT32, PRECISIONS
 from hwnas.errors import ExportError, UnknownNameError
+from hwnas.modules.precise import precisions_of
 from hwnas.profiler.device import TOLERANCES
-from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.precision import converted
 from hwnas.profiler.runtime import InputArray, RuntimeOptions, require_output
 from hwnas.profiler.runtime_onnx import OnnxModel
 
@@ -60,6 +62,28 @@ def to_onnx(
             output_names=["output"],
         )
     return bytes(buffer.getvalue())
+
+
+def file_precision(module: nn.Module, precision: str) -> str:
+    """Returns the lowest precision in the model file of a module that is exported in `precision`."""
+    return next((name for name in precisions_of(module).values() if name != FLOAT32), precision)
+
+
+def deployed_onnx(
+    module: nn.Module,
+    input_shape: Shape,
+    calibration: Sequence[InputArray],
+    *,
+    precision: str = FLOAT32,
+    batch: Batch = 1,
+    vocabulary: int | None = None,
+) -> bytes:
+    """Returns the ONNX model of a module, as `to_onnx` does, in `precision`, or with parts in the precisions they are marked with.
+
+    What is quantised is calibrated on the inputs `calibration`, (batch, *input_shape) each. Raises ExportError without any.
+    """
+    model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
+    return converted(model, calibration, precisions_of(module) or {"": precision})
 
 
 def annotate(path: Path, metadata: Mapping[str, str]) -> None:
@@ -114,20 +138,20 @@ def export_onnx(
 
     The file's input is `input`, of shape (batch, *input_shape), float32 or int64 token ids below `vocabulary`; its output is
     `output`. With batch "dynamic" the file takes any batch size, and is checked at two. `metadata` becomes the file's metadata
-    properties. `precision` int8 needs `calibration`, inputs of that shape; the first of them serves for the check. Raises
+    properties. `precision` int8, or a network whose architecture has blocks in int8, needs `calibration`, inputs of that shape; the
+    first of them serves for the check. Raises
     UnknownNameError; ExportError if the outputs differ by more than 1e-4 (int8: 0.5) of the largest.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, list(PRECISIONS))
-    model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
-    model = PRECISIONS[precision](model, calibration)
+    model = deployed_onnx(module, input_shape, calibration, precision=precision, batch=batch, vocabulary=vocabulary)
     for size in CHECKED if batch == DYNAMIC else (batch,):
         if len(calibration):
             x = torch.from_numpy(np.resize(calibration[0], (size, *input_shape)))
         else:
             x = example_input(input_shape, size, vocabulary)
         try:
-            checked(model, module, x, RuntimeOptions(), precision=precision)
+            checked(model, module, x, RuntimeOptions(), precision=file_precision(module, precision))
         except ExportError:
             raise
         except Exception as error:  # ONNX Runtime's classes have no common base

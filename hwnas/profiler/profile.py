@@ -20,10 +20,9 @@ from hwnas.core.space import SearchSpace
 from hwnas.modules.assemble import network
 from hwnas.modules.build import build
 from hwnas.modules.declared import require_declared
-from hwnas.profiler.device import Conditions
-from hwnas.profiler.export import example_input, to_onnx
+from hwnas.profiler.device import Conditions, require_precisions
+from hwnas.profiler.export import deployed_onnx, example_input, file_precision
 from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated
-from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
 from hwnas.profiler.setup import Setup
@@ -85,14 +84,20 @@ class Workload:
         with torch.no_grad():
             expected = module(x).numpy()
 
-        def onnx_model() -> bytes:
-            model = to_onnx(module, self.input_shape, batch=conditions.batch, vocabulary=self.vocabulary)
-            # The speed of a quantised model does not depend on the ranges that it was calibrated on.
-            return PRECISIONS[conditions.onnx_precision](model, [x.numpy()])
-
+        # The speed of a quantised model does not depend on the ranges that it was calibrated on.
+        onnx_model = partial(
+            deployed_onnx,
+            module,
+            self.input_shape,
+            [x.numpy()],
+            precision=conditions.onnx_precision,
+            batch=conditions.batch,
+            vocabulary=self.vocabulary,
+        )
         loaded, size = conditions.load(Forms(module=lambda: module, onnx=onnx_model))
         loaded.bind(x.numpy())
-        require_output(loaded, x.numpy(), expected, conditions.tolerance)
+        precision = file_precision(module, conditions.precision)
+        require_output(loaded, x.numpy(), expected, replace(conditions, precision=precision).tolerance)
         return loaded, size
 
 
@@ -145,6 +150,7 @@ def profile(profiling: Profiling, *, networks: int = 60) -> ProfileSummary:
 def measure_works(profiling: Profiling, works: Sequence[Workload]) -> ProfileSummary:
     """Measures an empty call and these operators and networks of the space, by the rules of `profile`."""
     space, conditions = profiling.space, profiling.conditions
+    require_precisions(space, conditions.describe())
     counter_mj = conditions.counter_mj() if profiling.energy else None
     first = [workload.subject(conditions) for workload in (FLOOR, *works)]
     repeats = repeated(first)
