@@ -12,7 +12,7 @@ from typing import Final
 
 from hwnas.core.choice import Choice, Condition, Option
 from hwnas.core.choices import Choices
-from hwnas.core.condition import conjunction, simplified
+from hwnas.core.condition import conjunction, joint, simplified
 from hwnas.core.layer import Layer, Options
 from hwnas.core.operator import Operator
 from hwnas.core.precise import FLOAT32, PRECISIONS, Precise
@@ -280,14 +280,17 @@ def _multiplies(operator: Operator | None) -> bool:
 def _where(space: SearchSpace, layer: Layer, cells: Set[tuple[int, ...]]) -> Condition:
     """Returns a condition that holds where a layer's options are one of `cells`.
 
-    It names each choice by itself, and none that may be off, so it may hold more often.
+    It names each choice by itself, so it may hold more often. A choice that is off takes its first option: the choice is named
+    only where that is in no cell, and with what switches it on.
     """
     result: Condition = ()
     for axis, name in enumerate(layer.scope):
         choice = space.choice(space.choice(name).tied_to or name)
         indices = {index[axis] for index in cells}
-        if not choice.when and len(indices) < len(choice.options):
-            result = conjunction(result, ((choice.name, tuple(choice.options[i] for i in sorted(indices))),))
+        if len(indices) == len(choice.options) or (choice.when and 0 in indices):
+            continue
+        literal = (choice.name, tuple(choice.options[i] for i in sorted(indices)))
+        result = joint(joint(result, ((literal,),)), choice.when)
     return result
 
 

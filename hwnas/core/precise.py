@@ -36,8 +36,8 @@ class Precise(Operator):
     @property
     def weight_bytes(self) -> int:
         """The bytes in a model file: a weight of a convolution or a matrix product takes one, any other number four."""
-        multiplied: int = imported("hwnas.modules.declared:multiplied")(self.inner)
-        return self.inner.weight_bytes - 3 * multiplied
+        count: int = imported("hwnas.modules.declared:weight_bytes")(self.inner, self.precision)
+        return count
 
     def peak_bytes(self) -> int:
         return self.inner.peak_bytes()

@@ -79,9 +79,9 @@ def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[
                 raise _disagrees(place, operator, wrong)
 
 
-def multiplied(operator: Operator) -> int:
-    """Returns the number of weights of an operator that convolutions and matrix products multiply."""
-    return _counts(operator.key, operator).multiplied
+def weight_bytes(operator: Operator, precision: str) -> int:
+    """Returns the bytes of an operator's numbers in a model file of a precision."""
+    return _counts(operator.key, operator).weight_bytes({"": precision})
 
 
 def disagreement(operator: Operator, counted: Counts, fact: str) -> str:

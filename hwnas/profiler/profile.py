@@ -27,7 +27,7 @@ from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
 from hwnas.profiler.setup import Setup
 from hwnas.profiler.store import TableWriter
-from hwnas.profiler.summary import slowest, surprises
+from hwnas.profiler.summary import SHOWN, slower_quantised, slowest, surprises
 from hwnas.profiler.table import Identity, Row
 
 # After this many draws without a new architecture, none is left that can be drawn.
@@ -40,7 +40,9 @@ class ProfileSummary:
 
     Counts rows that were `measured`, measured `again` and `reused`; rounds and bursts that other work disturbed; rows that
     are `unconverged`, `slow` (the device was much slower than at its best) or lack the CUDA graph that was asked for.
-    `slowest` names the slowest operators, `surprises` the smaller operators that are slower than larger ones.
+    `slowest` names the slowest operators, `surprises` the smaller operators that are slower than larger ones. Of the operators in
+    other precisions than float32, `slower_quantised` counts those that are slower alone than in float32, and
+    `slowest_quantised` names the worst of them.
     """
 
     path: Path
@@ -55,6 +57,8 @@ class ProfileSummary:
     median_half_width: float
     slowest: tuple[str, ...]
     surprises: tuple[str, ...]
+    slower_quantised: int
+    slowest_quantised: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """Returns the summary as JSON has it."""
@@ -192,6 +196,8 @@ def summary(profiling: Profiling, rows: Mapping[Identity, Row], tally: Tally, wa
         for row in rows.values()
         if row["kind"] == "operator"
     }
+    operators = profiling.space.operators()
+    slower = slower_quantised(operators, operator_ms)
     return ProfileSummary(
         path=profiling.path,
         measured=tally.measured,
@@ -204,7 +210,9 @@ def summary(profiling: Profiling, rows: Mapping[Identity, Row], tally: Tally, wa
         graphs_refused=sum("cuda_graph" in row for row in rows.values()),
         median_half_width=float(np.median([row["half_width"] for row in rows.values()])),
         slowest=slowest(operator_ms),
-        surprises=surprises(profiling.space.operators(), operator_ms),
+        surprises=surprises(operators, operator_ms),
+        slower_quantised=len(slower),
+        slowest_quantised=slower[:SHOWN],
     )
 
 
