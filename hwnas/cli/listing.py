@@ -24,7 +24,9 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
     from hwnas.spaces import SPACES, load_space
 
     if any(written.values()) and not space:
-        raise click.UsageError("--space-option, --precisions, --fix, --drop, --tie and --vary need a --space that they are about.")
+        raise click.UsageError(
+            "--space-option, --precisions, --fix, --drop, --tie and --vary need a --space that they are about."
+        )
     listed = {name: load_space(name) for name in SPACES}
     if space:
         told = [f"--{name} {text}" for name in ("fix", "drop", "tie", "vary") for text in written[name]]

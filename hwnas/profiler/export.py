@@ -78,7 +78,7 @@ def deployed_onnx(
     batch: Batch = 1,
     vocabulary: int | None = None,
 ) -> bytes:
-    """Returns the ONNX model of a module, as `to_onnx` does, in `precision`, or with parts in the precisions they are marked with.
+    """Returns the ONNX model of a module, as `to_onnx` does, in `precision`; marked parts of a module have their own.
 
     What is quantised is calibrated on the inputs `calibration`, (batch, *input_shape) each. Raises ExportError without any.
     """
@@ -138,8 +138,8 @@ def export_onnx(
 
     The file's input is `input`, of shape (batch, *input_shape), float32 or int64 token ids below `vocabulary`; its output is
     `output`. With batch "dynamic" the file takes any batch size, and is checked at two. `metadata` becomes the file's metadata
-    properties. `precision` int8, or a network whose architecture has blocks in int8, needs `calibration`, inputs of that shape; the
-    first of them serves for the check. Raises
+    properties. `precision` int8, or a network with blocks in int8, needs `calibration`, inputs of that shape; the first of them
+    serves for the check. Raises
     UnknownNameError; ExportError if the outputs differ by more than 1e-4 (int8: 0.5) of the largest.
     """
     if precision not in PRECISIONS:

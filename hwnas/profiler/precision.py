@@ -46,9 +46,7 @@ def converted(model: bytes, inputs: Sequence[InputArray], precisions: Mapping[st
         if precision not in PRECISIONS:
             raise UnknownNameError("precision", precision, list(PRECISIONS))
     # The exporter names a node after the path of its module.
-    paths = tuple(
-        f"/{path.replace('.', '/')}/" if path else "" for path, name in precisions.items() if name != FLOAT32
-    )
+    paths = tuple(f"/{path.replace('.', '/')}/" if path else "" for path, name in precisions.items() if name != FLOAT32)
     graph = onnx.load_model_from_string(model).graph if paths else onnx.GraphProto()
     nodes = [node.name for node in graph.node if node.op_type in QUANTISED and node.name.startswith(paths)]
     return _quantised(model, inputs, nodes) if nodes else model
@@ -90,4 +88,3 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.disable(before)
         ort.set_default_logger_severity(2)  # the default; the current severity cannot be read
-

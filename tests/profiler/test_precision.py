@@ -105,9 +105,7 @@ def in_int8(space: SearchSpace, layers: Collection[str]) -> Arch:
 def exported(space: SearchSpace, arch: Arch, precision: str = "fp32") -> bytes:
     x = example_input(space.input_shape, 2, space.vocabulary).numpy()
     module = built(space, arch)
-    return deployed_onnx(
-        module, space.input_shape, [x], precision=precision, batch=2, vocabulary=space.vocabulary
-    )
+    return deployed_onnx(module, space.input_shape, [x], precision=precision, batch=2, vocabulary=space.vocabulary)
 
 
 def quantised_nodes(model: bytes) -> set[str]:
