@@ -169,10 +169,13 @@ def _kept(space: SearchSpace, options: Mapping[str, Set[Option] | Sequence[Optio
 def _sees_switches(space: SearchSpace, choice: Choice) -> bool:
     """Returns True if every layer of the choice has the switches of the choice in its scope.
 
-    Other layers rely on the first option to tell that the choice is switched off.
+    Other layers rely on the first option to tell that the choice is switched off, but for a precision, which is off only where
+    it changes nothing.
     """
     switches = {name for clause in choice.when for name, _ in clause}
-    return all(switches <= set(layer.scope) for layer in space.layers if choice.name in layer.scope)
+    layers = [layer for layer in space.layers if choice.name in layer.scope]
+    precise = precision_choices(space)
+    return all(switches <= set(layer.scope) or precise.get(layer.name) == choice.name for layer in layers)
 
 
 def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tuple[Operation, ...]) -> SearchSpace:

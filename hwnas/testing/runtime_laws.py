@@ -79,8 +79,14 @@ class Example:
         """The network in the forms that runtimes take."""
 
         def onnx() -> bytes:
-            shared = {"batch": BATCH, "vocabulary": self.vocabulary, "precision": onnx_precision(precision)}
-            return deployed_onnx(self.module(), self.input_shape, [self.inputs(0)], **shared)
+            return deployed_onnx(
+                self.module(),
+                self.input_shape,
+                [self.inputs(0)],
+                precision=onnx_precision(precision),
+                batch=BATCH,
+                vocabulary=self.vocabulary,
+            )
 
         return Forms(module=self.module, onnx=onnx)
 

@@ -18,7 +18,7 @@ from hwnas.modules.assemble import network
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import timed
-from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.precision import converted
 from hwnas.profiler.profile import calibration_networks, like_trained
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.profiler.setup import Setup
@@ -52,7 +52,7 @@ def converted(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, fl
     x = example_input(space.input_shape, 1, space.vocabulary).numpy()
     plain = to_onnx(module, space.input_shape, vocabulary=space.vocabulary)
     options = conditions_here("cpu").options
-    models = [OnnxModel(PRECISIONS[name](plain, [x]), options) for name in ("fp32", "int8")]
+    models = [OnnxModel(converted(plain, [x], {"": name}), options) for name in ("fp32", "int8")]
     answers = [model.run(x) for model in models]
     for model in models:
         model.bind(x)

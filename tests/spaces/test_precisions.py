@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import hwnas
-from hwnas.core.operations import precision_choices
+from hwnas.core.operations import fix, precision_choices, tie
 from hwnas.core.precise import Precise
 from hwnas.core.space import SearchSpace
 from hwnas.errors import SpaceError, UnknownNameError
@@ -66,6 +66,16 @@ def test_the_command_line_writes_them_and_files_keep_them(space: SearchSpace) ->
     assert fixed.choice("head.precision").options == ("fp32", "int8")
     assert fixed.choice("stage1.block2.precision").options == ("int8",)
     assert reload_space(fixed.describe()).fingerprint == fixed.fingerprint != space.fingerprint
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "fbnet", "nasbench201", "proxyless", "ofa"])
+def test_tied_to_one_another_they_are_the_precision_of_the_whole_network(name: str) -> None:
+    plain = hwnas.space(name)
+    space = with_precisions(plain, ("fp32", "int8"))
+    assert space.size > tie(space, "*.precision").size == 2 * plain.size
+    for precision in ("fp32", "int8"):
+        fixed = fix(space, "*.precision", precision)
+        assert fixed.size == plain.size and fixed.smallest()["stem.precision"] == precision
 
 
 def test_what_cannot_be_is_refused(space: SearchSpace) -> None:
