@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = {name: json.loads(value) for name, _, value in (text.partition("=") for text in arguments.options)}
     space, reporter = hwnas.space(arguments.space, **options), TerminalReporter()
-    pairs = [converted(space, i) for i in reporter.track(range(NETWORKS), "quantising")]
+    pairs = [both(space, i) for i in reporter.track(range(NETWORKS), "quantising")]
     models = [model for pair in pairs for model in pair[:2]]
     # models[2] is the largest network, in float32.
     session = timed(models, models[2], Setup(rng=np.random.default_rng(0), reporter=reporter))
@@ -46,7 +46,7 @@ def main() -> None:
     print(f"output difference: median {np.median(difference_N):.1%}, largest {difference_N.max():.1%}")
 
 
-def converted(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, float]:
+def both(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, float]:
     """Returns a network in float32 and int8, and the relative difference of their outputs."""
     module = like_trained(network(space, calibration_networks(space, NETWORKS)[number]))
     x = example_input(space.input_shape, 1, space.vocabulary).numpy()

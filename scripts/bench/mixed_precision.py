@@ -30,11 +30,10 @@ from hwnas.costs.cost import Cost
 from hwnas.costs.predicted import PredictedCost
 from hwnas.costs.sizes import SizeCost
 from hwnas.data.dataset import load_data
-from hwnas.evaluate.network_evaluator import NetworkEvaluator
 from hwnas.evaluate.networks import StagedNetworks
 from hwnas.evaluate.sources import SupernetSource
 from hwnas.evaluate.split import SplitScore
-from hwnas.evaluate.stages import Recalibrate
+from hwnas.evaluate.stages import Quantise, Recalibrate
 from hwnas.pipeline.precisions import saved_ms, slower_words
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.timing import timed_models
@@ -53,15 +52,15 @@ from hwnas.train.recipes import BY_OPTIMIZER
 from hwnas.train.step import usual_optimizer
 from hwnas.train.supernet import train_supernet
 
-CPU = torch.device("cpu")
+CPU, TASK = torch.device("cpu"), load_task("classification")
 JOINT, INT8, BOTH = "joint", "architecture first, then int8", "architecture first, fp32 and int8"
 CHECKED = 24  # networks of random precisions that predictions are compared on
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluations", type=int, default=30)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--evaluations", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--out", type=Path, required=True, help="a folder for the latency table, which is used again")
@@ -87,7 +86,7 @@ def main() -> None:
                 values_N = costs[cost].values(rows_NC)
                 if cost == "latency":
                     values_N = measured_ms(space, conditions, latency, rows_NC, reporter)
-                errors = 1 - np.array([judge.test(space.decode(row)) for row in rows_NC])
+                errors = 1 - np.array([judge.of(space.decode(row))[1]["accuracy"] for row in rows_NC])
                 volumes.setdefault((cost, arm), []).append(volume(space, costs[cost], errors, values_N))
                 print(f"seed {seed}, {cost}, {arm}: {volumes[cost, arm][-1]:.3f}, {len(rows_NC)} networks", flush=True)
         seconds += judge.seconds
@@ -111,42 +110,42 @@ def architectures() -> SearchSpace:
 
 @dataclass(eq=False)
 class Judge:
-    """Scores networks of one trained supernet, each once."""
+    """Scores networks of one trained supernet on the validation and the test split, each once."""
 
-    validation: NetworkEvaluator
-    tests: NetworkEvaluator
-    known: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    networks: StagedNetworks
+    quantise: Quantise
+    scores: Sequence[SplitScore]
+    known: dict[str, tuple[Mapping[str, float], Mapping[str, float]]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
     @classmethod
     def trained(cls, space: SearchSpace, epochs: int, seed: int) -> "Judge":
         torch.manual_seed(seed)
         supernet = Supernet(space)
-        data, task = load_data("digits", space.input_shape, seed=seed), load_task("classification")
+        data = load_data("digits", space.input_shape, seed=seed)
         recipe = replace(BY_OPTIMIZER[usual_optimizer(supernet)], epochs=epochs)
         checkpoint = Path(f"mixed-precision-{seed}.pt")
-        train_supernet(supernet, data, task, recipe, seed=seed, checkpoint=checkpoint, reporter=TerminalReporter())
+        train_supernet(supernet, data, TASK, recipe, seed=seed, checkpoint=checkpoint, reporter=TerminalReporter())
         checkpoint.unlink(missing_ok=True)
         networks = StagedNetworks(SupernetSource(supernet), (Recalibrate(data, CPU),))
-        scores = [SplitScore(data, task, CPU, split=split) for split in (data.validation, data.test)]
-        return cls(*(NetworkEvaluator(networks, score) for score in scores))
+        scores = [SplitScore(data, TASK, CPU, split=split) for split in (data.validation, data.test)]
+        return cls(networks, Quantise(data), scores)
+
+    def of(self, arch: Arch) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Returns the metrics of a network on both splits."""
+        if arch.id not in self.known:
+            began = time.perf_counter()
+            run = self.quantise(self.networks.network(arch))
+            validation, test = (score.score(run) for score in self.scores)
+            self.known[arch.id] = validation, test
+            if "int8" in arch.values():
+                self.seconds.append(time.perf_counter() - began)
+        return self.known[arch.id]
 
     def evaluate(self, space: SearchSpace, rows_NC: IntArray) -> Mapping[str, FloatArray]:
-        archs = [space.decode(row) for row in rows_NC]
-        for arch in archs:
-            if arch.id not in self.known:
-                began = time.perf_counter()
-                (self.known[arch.id],) = self.validation.evaluate([arch])
-                if "int8" in arch.values():
-                    self.seconds.append(time.perf_counter() - began)
-        return {
-            metric.name: np.array([self.known[arch.id][metric.name] for arch in archs])
-            for metric in load_task("classification").metrics
-        }
-
-    def test(self, arch: Arch) -> float:
-        (metrics,) = self.tests.evaluate([arch])
-        return float(metrics["accuracy"])
+        """Returns the metrics of networks on the validation split."""
+        found = [self.of(space.decode(row))[0] for row in rows_NC]
+        return {metric.name: np.array([metrics[metric.name] for metrics in found]) for metric in TASK.metrics}
 
 
 def searched(
@@ -165,7 +164,7 @@ def searched(
         problem = Problem(
             space=part,
             objectives=("loss", cost),
-            metrics=load_task("classification").metrics,
+            metrics=TASK.metrics,
             costs={name: _Part(space, part, known) for name, known in costs.items()},
             evaluate=evaluate,
             start_C=part.encode([part.smallest()])[0],
