@@ -55,6 +55,10 @@ class Precise(Operator):
         return self.inner
 
     @property
+    def is_nested(self) -> bool:
+        return self.inner.is_nested
+
+    @property
     def key(self) -> str:
         return f"{self.precision}({self.inner.key})"
 
