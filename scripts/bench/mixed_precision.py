@@ -3,17 +3,19 @@
     python scripts/bench/mixed_precision.py --out DIR
 
 Space `mobilenet` for 16 px at half width, with fewer kernels and expansions, on digits; three seeds of everything but the
-latency table. Both searches are by `--strategy surrogate` with equal evaluations, on one supernet, once for accuracy and
-bytes, once for accuracy and latency. The networks of the second search's front are then scored in int8, too: these evaluations
-come on top. Accuracies are those of the test images by the model file, milliseconds are measured side by side. A hypervolume is a
-share of the box between the reference point (guessing; the largest network in fp32) and the best point (no errors; the smallest
-network in int8), the cost on a logarithmic scale. Also prints how well latencies of networks of random precisions are
-predicted, and the seconds of an evaluation.
+latency table. All searches are by `--strategy surrogate` with equal evaluations, on one supernet, once for accuracy and
+bytes, once for accuracy and latency: of architectures and the precision of each block, of architectures and one precision, and of
+architectures in fp32. The networks of the last one's front are then scored in int8, too: these evaluations come on top.
+
+Accuracies are those of the test images by the model file, milliseconds are measured side by side. A hypervolume is a share of the
+box between the reference point (guessing; the largest network in fp32) and the best point (no errors; the smallest network in
+int8): mean and range over seeds with the cost on a logarithmic scale, then the mean with the cost as it is. Also prints how
+well latencies of networks of random precisions are predicted, and the seconds of an evaluation.
 """
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import torch
 import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.core.operations import drop, fix, precision_choices
+from hwnas.core.operations import drop, fix, precision_choices, tie
 from hwnas.core.space import SearchSpace
 from hwnas.costs.cost import Cost
 from hwnas.costs.predicted import PredictedCost
@@ -53,7 +55,13 @@ from hwnas.train.step import usual_optimizer
 from hwnas.train.supernet import train_supernet
 
 CPU, TASK = torch.device("cpu"), load_task("classification")
-JOINT, INT8, BOTH = "joint", "architecture first, then int8", "architecture first, fp32 and int8"
+JOINT, TIED, FIRST = "joint, one precision a block", "joint, one precision a network", "architecture first"
+INT8, BOTH = f"{FIRST}, then int8", f"{FIRST}, then fp32 and int8"
+ARMS: Mapping[str, Callable[[SearchSpace], SearchSpace]] = {
+    JOINT: lambda space: space,
+    TIED: lambda space: tie(space, "*.precision"),
+    FIRST: lambda space: fix(space, "*.precision", "fp32"),
+}
 CHECKED = 24  # networks of random precisions that predictions are compared on
 
 
@@ -63,6 +71,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", type=int, default=40)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--costs", nargs="+", choices=("latency", "model"), default=["latency", "model"])
     parser.add_argument("--out", type=Path, required=True, help="a folder for the latency table, which is used again")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -77,18 +87,24 @@ def main() -> None:
     rows_NC = space.sample_rows(np.random.default_rng(7), CHECKED)
     errors_N = np.abs(latency.values(rows_NC) / measured_ms(space, conditions, latency, rows_NC, reporter) - 1)
     costs: Mapping[str, Cost] = {"latency": latency, "model": SizeCost(space, "model")}
-    volumes: dict[tuple[str, str], list[float]] = {}
+    volumes: dict[tuple[str, str], list[tuple[float, float]]] = {}
     seconds: list[float] = []
     for seed in range(arguments.seeds):
         judge = Judge.trained(space, arguments.epochs, seed)
-        for cost in costs:
-            for arm, rows_NC in searched(space, costs, cost, judge, arguments.evaluations, seed).items():
+        for cost in arguments.costs:
+            fronts = searched(space, costs, cost, judge, arguments, seed)
+            for arm, rows_NC in fronts.items():
                 values_N = costs[cost].values(rows_NC)
                 if cost == "latency":
                     values_N = measured_ms(space, conditions, latency, rows_NC, reporter)
                 errors = 1 - np.array([judge.of(space.decode(row))[1]["accuracy"] for row in rows_NC])
-                volumes.setdefault((cost, arm), []).append(volume(space, costs[cost], errors, values_N))
-                print(f"seed {seed}, {cost}, {arm}: {volumes[cost, arm][-1]:.3f}, {len(rows_NC)} networks", flush=True)
+                logarithmic, linear = (
+                    volume(space, costs[cost], errors, values_N, scale) for scale in (np.log, np.asarray)
+                )
+                volumes.setdefault((cost, arm), []).append((logarithmic, linear))
+                print(
+                    f"seed {seed}, {cost}, {arm}: {logarithmic:.3f}, {linear:.3f}, {len(rows_NC)} networks", flush=True
+                )
         seconds += judge.seconds
     print(f"\n{conditions.hardware}; {arguments.evaluations} evaluations, {arguments.seeds} seeds")
     for precision, saved in saved_ms(space, latency).items():
@@ -96,10 +112,16 @@ def main() -> None:
     told = f"median {100 * np.median(errors_N):.1f} %, p90 {100 * np.percentile(errors_N, 90):.1f} %"
     print(f"latency of {CHECKED} networks of random precisions, error of the prediction: {told}")
     print(f"seconds of an evaluation with blocks in int8: median {np.median(seconds):.2f}\n")
-    print("| | accuracy, MiB | accuracy, measured ms |\n|---|---|---|")
-    for arm in (JOINT, INT8, BOTH):
-        cells = [volumes[cost, arm] for cost in ("model", "latency")]
-        print(f"| {arm} | " + " | ".join(f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for v in cells) + " |")
+    words = {"latency": "accuracy, measured ms", "model": "accuracy, MiB"}
+    print(f"| | {' | '.join(words[cost] for cost in arguments.costs)} |\n|---|{'---|' * len(arguments.costs)}")
+    for arm in dict.fromkeys(arm for _, arm in volumes):
+        print(f"| {arm} | {' | '.join(cell(volumes[cost, arm]) for cost in arguments.costs)} |")
+
+
+def cell(volumes: Sequence[tuple[float, float]]) -> str:
+    """Returns the hypervolumes of an arm in words."""
+    logarithmic, linear = zip(*volumes, strict=True)
+    return f"{np.mean(logarithmic):.3f} ({min(logarithmic):.3f} to {max(logarithmic):.3f}), {np.mean(linear):.3f}"
 
 
 def architectures() -> SearchSpace:
@@ -149,12 +171,17 @@ class Judge:
 
 
 def searched(
-    space: SearchSpace, costs: Mapping[str, Cost], cost: str, judge: Judge, evaluations: int, seed: int
+    space: SearchSpace,
+    costs: Mapping[str, Cost],
+    cost: str,
+    judge: Judge,
+    arguments: argparse.Namespace,
+    seed: int,
 ) -> dict[str, IntArray]:
     """Returns the front of each arm by the validation split and the cost as searched."""
-    float_space = fix(space, "*.precision", "fp32")
     fronts: dict[str, IntArray] = {}
-    for arm, part in ((JOINT, space), ("fp32", float_space)):
+    for arm in arguments.arms:
+        part = ARMS[arm](space)
         asked: list[IntArray] = []
 
         def evaluate(rows_NC: IntArray, *_: Any, part: SearchSpace = part, asked: list[IntArray] = asked) -> Any:
@@ -169,15 +196,16 @@ def searched(
             evaluate=evaluate,
             start_C=part.encode([part.smallest()])[0],
         )
-        Surrogate(evaluations=evaluations).search(problem, Workshop(seed=seed))
+        Surrogate(evaluations=arguments.evaluations).search(problem, Workshop(seed=seed))
         fronts[arm] = front(space, costs[cost], judge, np.concatenate(asked))
+    if FIRST not in fronts:
+        return fronts
     quantised = dict.fromkeys(precision_choices(space).values(), "int8")
-    int8_NC = space.encode([{**space.decode(row), **quantised} for row in fronts["fp32"]])
-    both_NC = np.concatenate([fronts.pop("fp32"), int8_NC])
-    return fronts | {
-        INT8: front(space, costs[cost], judge, int8_NC),
-        BOTH: front(space, costs[cost], judge, both_NC),
-    }
+    float_NC = fronts.pop(FIRST)
+    int8_NC = space.encode([{**space.decode(row), **quantised} for row in float_NC])
+    both_NC = np.concatenate([float_NC, int8_NC])
+    after = {INT8: int8_NC, BOTH: both_NC}
+    return fronts | {arm: front(space, costs[cost], judge, rows_NC) for arm, rows_NC in after.items()}
 
 
 @dataclass(frozen=True)
@@ -225,11 +253,13 @@ def measured_ms(
     return np.array([timing.p10_ms for timing in session.timings])
 
 
-def volume(space: SearchSpace, cost: Cost, error_N: FloatArray, cost_N: FloatArray) -> float:
+def volume(
+    space: SearchSpace, cost: Cost, error_N: FloatArray, cost_N: FloatArray, scale: Callable[[FloatArray], FloatArray]
+) -> float:
     """Returns the hypervolume of networks as a share of the box of the docstring above."""
     smallest = {**space.smallest(), **dict.fromkeys(precision_choices(space).values(), "int8")}
-    low, high = np.log(cost.values(space.encode([smallest, space.largest()])))
-    points_N2 = np.stack([error_N / 0.9, (np.log(cost_N) - low) / (high - low)], axis=1)
+    low, high = scale(cost.values(space.encode([smallest, space.largest()])))
+    points_N2 = np.stack([error_N / 0.9, (scale(cost_N) - low) / (high - low)], axis=1)
     return hypervolume(np.clip(points_N2, 0, None), (1.0, 1.0))
 
 
