@@ -38,7 +38,7 @@ def _rms_norm(graph: Any, x: Any, shape: list[int], weight: Any, eps: float | No
     return normed if weight.node().mustBeNone() else graph.op("Mul", normed, weight)
 
 
-torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)
+torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)  # type: ignore[attr-defined]
 # The batch size of a file, or an axis that is left open.
 DYNAMIC: Final = "dynamic"
 Batch = int | Literal["dynamic"]
@@ -65,7 +65,7 @@ def to_onnx(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
         # Group norms check their sizes, which a trace makes tensors.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn")
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn")  # type: ignore[attr-defined]
         torch.onnx.export(
             module,
             (example_input(input_shape, size, vocabulary),),
