@@ -119,7 +119,7 @@ class _Maker:
             path, _, leaf = name.rpartition(".")
             holder = self._holder(path)
             if stored.is_trained:
-                holder.register_parameter(leaf, nn.Parameter(tensor))
+                holder.register_parameter(leaf, nn.Parameter(tensor, not stored.is_frozen))
             else:
                 holder.register_buffer(leaf, tensor)
             parts.append(self.target.get_attr(name))
@@ -174,7 +174,7 @@ class _Maker:
             assert one is not None
             tensor = self.slice(one, one.parts[0], self.kernels.get(node) if leaf == "weight" else None)
             is_parameter = isinstance(getattr(module, leaf), nn.Parameter)
-            setattr(module, leaf, nn.Parameter(tensor) if is_parameter else tensor)
+            setattr(module, leaf, nn.Parameter(tensor, not one.is_frozen) if is_parameter else tensor)
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
         return paths.pop(), module, argument(node, reads)

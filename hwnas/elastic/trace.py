@@ -35,7 +35,7 @@ class Trace:
 
     `operations` are the nodes that depend on the numbers of the input, in order; all other nodes are made from weights and
     sizes alone. `tensors` holds the name and the value of every node that is a weight, a buffer or a constant. `parameters` are
-    the names of those that are trained.
+    the names of those that are trained, and of the `frozen` ones among them.
     """
 
     input: fx.Node
@@ -44,6 +44,7 @@ class Trace:
     operations: tuple[fx.Node, ...]
     tensors: Mapping[fx.Node, tuple[str, Tensor]]
     parameters: frozenset[str]
+    frozen: frozenset[str]
 
 
 class _FirstTensor(nn.Module):
@@ -81,7 +82,13 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
         depends = "data-dependent" in str(error) or "data dependent" in str(error)
         advice = "its forward must run the same operations for every input" if depends else "give inputs that it takes"
         raise SpaceError(f"{message}: {first}; {advice}") from error
-    return _trace_of(program, batch)
+    return _trace_of(program, batch, frozen_names(model))
+
+
+def frozen_names(model: nn.Module) -> frozenset[str]:
+    """Returns the names of parameters that need no gradient; none where no parameter does, as in a model loaded for inference."""
+    frozen = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    return frozen if len(frozen) < len(list(model.parameters())) else frozenset()
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _trace_of(program: torch.export.ExportedProgram, batch: Tensor) -> Trace:
+def _trace_of(program: torch.export.ExportedProgram, batch: Tensor, frozen: frozenset[str]) -> Trace:
     signature, graph = program.graph_signature, program.graph
     names = {
         **signature.inputs_to_parameters,
@@ -140,7 +147,7 @@ def _trace_of(program: torch.export.ExportedProgram, batch: Tensor) -> Trace:
     _without_writes(graph, operations)
     needed = _needed(result)
     ordered = tuple(node for node in graph.nodes if node in operations and node in needed)
-    return Trace(entry, result, tuple(graph.nodes), ordered, tensors, parameters)
+    return Trace(entry, result, tuple(graph.nodes), ordered, tensors, parameters, frozen)
 
 
 def _needed(result: fx.Node) -> set[fx.Node]:
