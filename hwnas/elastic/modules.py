@@ -7,10 +7,12 @@ from typing import Any, Final, final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from hwnas.elastic.axes import Axis
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.rules import argument, name_of, sizes_of
+from hwnas.elastic.trace import ATTENTION
 from hwnas.elastic.weights import Stored
 from hwnas.supernet.elastic import sliced
 
@@ -42,6 +44,24 @@ class TracedModule(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._run = _function_of(self._code)
+
+
+@final
+class Attention(nn.Module):
+    """Torch's attention, whose dropout is on in train mode alone."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        share = dropout_p if self.training else 0.0
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, share, is_causal, **options)
 
 
 def _function_of(code: str) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -104,6 +124,10 @@ class _Maker:
             patch(self, node, arguments)
         mapped = tuple(map(self._here, fx.map_arg(tuple(arguments), self.value)))
         keywords = {name: self._here(one) for name, one in fx.map_arg(dict(node.kwargs), self.value).items()}
+        if name_of(node) == ATTENTION and argument(node, "dropout_p"):
+            path = f"attention_{node.name}"
+            self._add(path, Attention())
+            return self.target.call_module(path, mapped, keywords)
         return self.target.call_function(_functional(node.target), mapped, keywords)
 
     def _here(self, value: Any) -> Any:

@@ -29,6 +29,7 @@ from hwnas.train.teacher import Teacher, taught
 DROPOUTS: Final = frozenset(
     {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout}
 )
+ATTENTION_ARGUMENTS: Final = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
 def train_supernet(
@@ -109,12 +110,13 @@ def supernet_losses(
 
 
 class _WithoutDropout(TorchFunctionMode):
-    """Passes inputs of dropout on, so that batch-norms of the same network stay in train mode.
-
-    Dropout inside PyTorch's attention functions (`dropout_p`) is not covered; no built-in operator uses it.
-    """
+    """Passes inputs of dropout on, and leaves it out of attention, so that batch-norms of the same network stay in train mode."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
         if func in DROPOUTS:
-            return args[0] if args else (kwargs or {})["input"]
-        return func(*args, **(kwargs or {}))
+            return args[0] if args else named["input"]
+        if func is F.scaled_dot_product_attention:
+            named = dict(zip(ATTENTION_ARGUMENTS, args, strict=False)) | named | {"dropout_p": 0.0}
+            return func(**named)
+        return func(*args, **named)

@@ -171,9 +171,9 @@ def line(seed: int, arm: str, result: tuple[float, np.ndarray]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--first-limit", type=int, default=16_000, help="images of the rotations")
-    parser.add_argument("--first-epochs", type=int, default=10)
-    parser.add_argument("--limit", type=int, default=4000, help="images of the classes")
+    parser.add_argument("--first-limit", type=int, default=12_000, help="images of the rotations")
+    parser.add_argument("--first-epochs", type=int, default=6)
+    parser.add_argument("--limit", type=int, default=2500, help="images of the classes")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--patch", type=int, default=8)
