@@ -1,5 +1,6 @@
 """The largest network as the teacher of a supernet, and frozen weights, in whole trainings."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_frozen_weights_are_the_same_after_all_training(
         assert torch.equal(one, own) is not one.requires_grad
     for row in result.front:
         final = load_file(result.run.final_weights(row.arch_id))
-        sliced = before.extract(space.parse(row.arch))
+        sliced = before.extract(space.arch(json.loads(row.arch)))
         for name, own in sliced.named_parameters():
             assert torch.equal(final[name], own) is not own.requires_grad
 
