@@ -104,14 +104,14 @@ def _with_dropout(trace: Trace, shares: Sequence[float]) -> None:
 
 
 @torch.no_grad()
-def _dropouts(model: nn.Module, batch: Tensor) -> Sequence[float]:
+def _dropouts(model: nn.Module, batch: Tensor) -> tuple[float, ...]:
     """Returns the dropout of every attention that a model runs in train mode; norms stay in eval mode, and so as they are."""
     with evaluating(model), torch.random.fork_rng(devices=[]), _Dropouts() as seen:
         for module in model.modules():
             module.training = not isinstance(module, _NormBase)
         with suppress(Exception):  # a model of others that runs without labels in eval mode alone
             model(batch)
-    return seen.shares
+        return tuple(seen.shares)
 
 
 class _Dropouts(TorchFunctionMode):

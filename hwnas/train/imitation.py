@@ -90,8 +90,9 @@ def divergence(student_NHTD: Tensor, teacher_NHTD: Tensor) -> Tensor:
 
 def _relations(x_NHTD: Tensor, heads: int) -> Tensor:
     """Returns x x^T / sqrt(size of a head) after a split into other heads, (N, R, T, T)."""
-    x_NRTD = x_NHTD.transpose(1, 2).flatten(2).unflatten(2, (heads, -1)).transpose(1, 2)
-    return x_NRTD @ x_NRTD.transpose(2, 3) / sqrt(x_NRTD.shape[3])
+    count, _, tokens, _ = x_NHTD.shape
+    x_NRTD = x_NHTD.transpose(1, 2).reshape(count, tokens, heads, -1).transpose(1, 2)
+    return torch.matmul(x_NRTD, x_NRTD.transpose(2, 3)) / sqrt(x_NRTD.shape[3])
 
 
 class _LastAttention(TorchFunctionMode):
