@@ -55,7 +55,7 @@ def elastic(
         loaded = with_classes(loaded, classes) if classes else loaded
     freeze_weights(loaded.module, freeze)
     space = elastic_space(loaded.module, loaded.example(), elasticity)
-    return replace(space, notes=loaded.notes)
+    return replace(space, notes=loaded.notes, image_moments=loaded.image_moments if channels in (0, 3) else "")
 
 
 def _of_size(loaded: LoadedModel, channels: int, resolution: int, length: int) -> LoadedModel:
