@@ -143,7 +143,8 @@ def arms_of(setting: Setting) -> dict[str, tuple[float, np.ndarray]]:
     parts = {part: keep(space, STREAM, widths) for part, widths in PARTS.items()}
     rng = np.random.default_rng(0)
     archs = {part: [one.sample(rng) for _ in range(arguments.networks)] for part, one in parts.items()}
-    for arm, (shared, is_split) in ARMS.items():
+    for arm in arguments.arms:
+        shared, is_split = ARMS[arm]
         start = perf_counter()
         supernets = dict.fromkeys(parts, sliced)
         if shared is not None and is_split:
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--final-epochs", type=int, default=1)
     parser.add_argument("--networks", type=int, default=6, help="of each part")
     parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)

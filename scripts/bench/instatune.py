@@ -143,7 +143,8 @@ def arms_of(setting: Setting, original: nn.Module) -> dict[str, tuple[float, np.
         seconds = perf_counter() - start
         results[name] = (seconds, setting.scores(hwnas.elasticize(tuned[name], example)[1], archs))
         print(line(setting.seed, name, results[name]), flush=True)
-    for name, (shared, is_taught) in ARMS.items():
+    for name in arguments.arms:
+        shared, is_taught = ARMS[name]
         supernet, start = Supernet(space), perf_counter()
         train_supernet(
             supernet,
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--patch", type=int, default=8)
     parser.add_argument("--judge", type=int, default=2000, help="test images")
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS), help="beside both plain ones")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
