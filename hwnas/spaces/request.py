@@ -40,6 +40,13 @@ class SpaceRequest:
         BeforeValidator(path_text),
         Field(description="Weights of --model, of safetensors or a checkpoint; new for new ones; default: its own."),
     ] = None
+    freeze: Annotated[
+        Texts,
+        Field(
+            description="Layers or weights of --model that training leaves as they are, as a PATTERN: 'embeddings', '*.bias'; "
+            "'!PATTERN' takes back, as in --freeze '*' --freeze '!head'."
+        ),
+    ] = ()
     space_options: Annotated[
         Mapping[str, Any], Field(description="An option of the space, as NAME=VALUE; lists as JSON: layers=[2,3].")
     ] = Field(default_factory=dict)
@@ -64,13 +71,16 @@ class SpaceRequest:
         """Returns the space, restricted and varied as asked. Raises UnknownNameError, SpaceError."""
         if self.model is None:
             return self.restrict(load_space(self.space, dict(self.space_options)))
-        options = {**self.space_options, "model": self.model, "weights": self.weights or ""}
+        frozen = {"freeze": self.freeze} if self.freeze else {}
+        options = {**self.space_options, **frozen, "model": self.model, "weights": self.weights or ""}
         return self.restrict(load_space(TRAINED, options))
 
     @model_validator(mode="after")
     def _go_together(self) -> "SpaceRequest":
         if self.model is None and self.weights is not None:
             raise HwnasError("--weights are those of a --model; add it, or leave --weights out")
+        if self.model is None and self.freeze:
+            raise HwnasError("--freeze keeps weights of a --model; add it, or leave --freeze out")
         if self.model is not None and self.space != USUAL:
             raise HwnasError(f"--model {self.model} is searched instead of a --space; leave one of them out")
         return self
