@@ -8,7 +8,7 @@ middle and the wide streams (`core.operations.keep`). Arms, all from slices of t
     sliced         no training at all
     one            one supernet of the whole space, recipe `autodistil`, for three times --epochs
     three          one supernet for each part, recipe `autodistil`, for --epochs each
-    outputs        as three, but students imitate the teacher's outputs, the recipe `bignas` without its other switches
+    outputs        as three, but students imitate the outputs of the teacher instead of relations
 
 Of each part --networks random networks are judged, the same for all arms: the divergence of relations on held-out text, and the
 loss on held-out text before and after --final-epochs of training alone on the labels. Kendall's tau compares the relations before
