@@ -255,9 +255,11 @@ def freeze_weights(module: nn.Module, patterns: Sequence[str]) -> None:
     """Lets training leave the weights that match a pattern as they are; those that match `!PATTERN` are trained again.
 
     A pattern is a name of a weight or of a layer around it, with `*` for any text; the last one that matches a weight holds.
-    Raises SpaceError for a pattern that matches nothing, and where nothing would be left to train.
+    Tied weights are frozen together. Raises SpaceError for a pattern that matches nothing, and where no weight would be left to
+    train.
     """
-    layers = {name: list(accumulate(name.split("."), "{}.{}".format)) for name, _ in module.named_parameters()}
+    named = module.named_parameters(remove_duplicate=False)
+    layers = {name: list(accumulate(name.split("."), "{}.{}".format)) for name, _ in named}
     for text in patterns:
         pattern = text.removeprefix("!")
         matching = [name for name, around in layers.items() if any(fnmatchcase(one, pattern) for one in around)]

@@ -130,8 +130,9 @@ class _Dropouts(TorchFunctionMode):
 
 def frozen_names(model: nn.Module) -> frozenset[str]:
     """Returns the names of parameters that need no gradient; none where no parameter does, as in a model loaded for inference."""
-    frozen = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
-    return frozen if len(frozen) < len(list(model.parameters())) else frozenset()
+    named = list(model.named_parameters(remove_duplicate=False))  # a tied weight has several names, and becomes copies
+    frozen = frozenset(name for name, parameter in named if not parameter.requires_grad)
+    return frozen if len(frozen) < len(named) else frozenset()
 
 
 @contextmanager

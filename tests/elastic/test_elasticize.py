@@ -20,7 +20,7 @@ from hwnas.elastic.elasticity import Elasticity
 from hwnas.elastic.importance import first_order
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.source import source_of
-from hwnas.elastic.sources import first_tensor
+from hwnas.elastic.sources import first_tensor, freeze_weights
 from hwnas.elastic.space import elastic_space, elasticize
 from hwnas.errors import SpaceError, UnknownNameError
 from hwnas.modules.assemble import network
@@ -609,6 +609,27 @@ def test_weights_that_the_model_freezes_are_frozen(make: Callable[[str], Made]) 
         for plain in (supernet.extract(arch), network(space, arch), copy.deepcopy(supernet.extract(arch))):
             names = {name for name, one in plain.named_parameters() if not one.requires_grad}
             assert names and all("patch." in name or "blocks.1.attn.qkv.weight" in name for name in names)
+
+
+@pytest.mark.parametrize("name", ["embed", "head"])
+def test_tied_weights_are_frozen_by_either_name(name: str) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(9, 8), nn.Linear(8, 9)
+            self.body = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+            self.head.weight = self.embed.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.embed(x)
+            return self.head(y + self.body(y))
+
+    model = Tied()
+    freeze_weights(model, [f"{name}.weight"])
+    space, supernet = elasticize(model, torch.zeros(2, 5, dtype=torch.int64))
+    parameters = list(supernet.extract(space.largest()).parameters())
+    assert {one.shape == (9, 8) for one in parameters if not one.requires_grad} == {True}
+    assert {one.shape == (9, 8) for one in parameters if one.requires_grad} == {False}
 
 
 def test_a_model_all_of_whose_weights_are_frozen_is_trained(make: Callable[[str], Made]) -> None:
