@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,16 @@ from torch.utils.flop_counter import flop_registry
 from hwnas.core.operator import OperatorCost, Shape
 from hwnas.core.precise import FLOAT32
 
+# The place among the arguments of torch's convolution that says whether the convolution is transposed.
+TRANSPOSED: Final = 6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """One run of a module on one sample, without the batch axis.
 
     `multiplied` has the sizes of the parameters that convolutions and matrix products multiply, by name; biases are not among
-    them.
+    them, nor are weights of transposed convolutions, which stay float32 in a model file.
     """
 
     output_shape: Shape
@@ -46,18 +49,18 @@ def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None)
     """Runs a module once in eval mode on zeros and returns what it did."""
     x = sample_of(input_shape, vocabulary)
     # Attention is computed as written out, because torch's formulas know no fused kernel of a CPU.
-    with sdpa_kernel(SDPBackend.MATH), _Flops() as counter, _Recorder() as recorder:
+    matrices = {name: parameter for name, parameter in module.named_parameters() if parameter.dim() > 1}
+    with sdpa_kernel(SDPBackend.MATH), _Flops(matrices) as counter, _Recorder() as recorder:
         output = module.eval()(x)
     require_tensor(output)
     params = sum(parameter.numel() for parameter in module.parameters())
-    matrices = {name: parameter for name, parameter in module.named_parameters() if parameter.dim() > 1}
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
     return Counts(
         output_shape=tuple(output.shape[1:]),
         output_dtype=output.dtype,
         cost=OperatorCost(counter.total, params, statistics),
         peak_bytes=recorder.peak_bytes(x, output),
-        multiplied={name: matrix.numel() for name, matrix in matrices.items() if _storage(matrix) in counter.read},
+        multiplied={name: matrices[name].numel() for name in counter.multiplied},
     )
 
 
@@ -75,13 +78,15 @@ def sample_of(input_shape: Shape, vocabulary: int | None = None, *, batch: int =
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up FLOPs by torch's own formulas. torch's FlopCounterMode does too, but first loads its compiler: seconds.
 
-    `read` are the storages that operations with FLOPs read.
+    `multiplied` are the names of the `matrices` that operations with FLOPs read, as they are or joined to others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, matrices: Mapping[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
-        self.read: set[int] = set()
+        self.multiplied: set[str] = set()
+        # The matrices that a storage is made from alone; renewed by every operation, because addresses are used again.
+        self._made_from = {_storage(matrix): {name} for name, matrix in matrices.items()}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -90,9 +95,14 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
+        made_from = [self._made_from.get(_storage(tensor), set()) for tensor in _tensors((args, kwargs))]
+        names = set().union(*made_from)
         if formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)
-            self.read |= {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+            if not (func is torch.ops.aten.convolution.default and args[TRANSPOSED]):
+                self.multiplied |= names
+        is_weight = formula is None and all(made_from)
+        self._made_from |= {_storage(tensor): names if is_weight else set() for tensor in _tensors(result)}
         return result
 
 
@@ -105,11 +115,11 @@ class _Recorder(TorchFunctionMode):
         self.kept: list[Tensor] = []  # a storage that is freed lends its address to the next one
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        reads = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        reads = _tensors((args, kwargs))
         if func.__name__.endswith("_") and not func.__name__.endswith("__"):  # nothing happens in place
             args = (args[0].clone(), *args[1:])
         result = func(*args, **(kwargs or {}))
-        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        made = _tensors(result)
         known = {_storage(tensor) for tensor in reads}
         self.kept += [*reads, *made]
         if made:
@@ -127,6 +137,10 @@ class _Recorder(TorchFunctionMode):
             sizes = {key: size for key, size in sizes.items() if last.get(key, -1) >= number} | new
             peak = max(peak, sum(sizes.values()))
         return peak
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _storage(tensor: Tensor) -> int:

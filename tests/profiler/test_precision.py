@@ -153,17 +153,26 @@ from torch import nn
 import torch
 
 class Block(nn.Module):
-    def __init__(self):
+    def __init__(self, narrow):
         super().__init__()
-        self.wide, self.norm, self.narrow = nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.Conv2d(16, 8, 1)
+        self.wide, self.norm, self.narrow = nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), narrow(16, 8, 1)
 
     def forward(self, x):
         return x + self.narrow(torch.relu(self.norm(self.wide(x))))
 
+class Attention(nn.Module):  # whose joint projection is stored in parts
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x):
+        q, k, v = (y.unflatten(-1, (2, 4)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        return x + self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
 def make():
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 8, 3), Block(), Block(), nn.Flatten(), nn.Linear(8 * 36, 4))
-    return network, torch.zeros(1, 1, 8, 8)
+    body = [Block(nn.Conv2d), Block(nn.ConvTranspose2d), nn.Flatten(2), nn.Linear(36, 8), Attention(), Attention()]
+    return nn.Sequential(nn.Conv2d(1, 8, 3), *body, nn.Flatten(), nn.Linear(64, 4)), torch.zeros(1, 1, 8, 8)
 """
 
 
