@@ -98,7 +98,7 @@ def deployed_onnx(
     What is quantised is calibrated on the inputs `calibration`, (batch, *input_shape) each. Raises ExportError without any.
     """
     model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
-    return converted(model, calibration, precisions_of(module) or {"": precision})
+    return converted(model, calibration, {"": precision, **precisions_of(module)})
 
 
 def annotate(path: Path, metadata: Mapping[str, str]) -> None:
