@@ -97,7 +97,7 @@ class Steps:
         The step of the weights follows the plain gradient, not clipped, at the present rate. All passes draw the same
         options. Returns the task's loss at the stepped weights, without the penalty.
         """
-        weights = list(self.supernet.parameters())
+        weights = [weight for weight in self.supernet.parameters() if weight.requires_grad]
         logits, start = self.relaxation.logits, chance.generator.get_state()
         rate = self.of_weights.param_groups[0]["lr"]
         smoothing = self.recipe.label_smoothing
