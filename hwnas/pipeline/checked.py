@@ -138,7 +138,7 @@ def check_sources(checked: CheckedRequest) -> None:
     if warm_start is not None and run is None:
         WarmStart.gathered(warm_start, checked.space)
     if run is None or not run.supernet.exists() or checked.request.final.final_teacher == "external":
-        check_teacher(training, checked.space, checked.data, training_device(training.train_on))
+        check_teacher(training, checked.space, checked.data, checked.task, training_device(training.train_on))
     folder = training.supernet
     if folder is not None and run is None:
         load_trained(Supernet(checked.space), Path(folder), checked.data, checked.request)

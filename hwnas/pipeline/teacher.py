@@ -10,27 +10,33 @@ from hwnas.data.dataset import Dataset
 from hwnas.errors import HwnasError
 from hwnas.evaluate.sources import UntrainedSource
 from hwnas.evaluate.training import NetworkTraining
+from hwnas.tasks.task import Task
 from hwnas.train.imitation import imitation_of
 from hwnas.train.recipes import RECIPES
 from hwnas.train.request import LARGEST, TrainingRequest
 from hwnas.train.teacher import Teacher, external_teacher, taught
 
 
-def check_teacher(request: TrainingRequest, space: SearchSpace, data: Dataset, device: torch.device) -> None:
+@torch.no_grad()
+def check_teacher(
+    request: TrainingRequest, space: SearchSpace, data: Dataset, task: Task, device: torch.device
+) -> None:
     """Raises HwnasError where the teacher of a request cannot be had, or shows nothing that the recipe's students can imitate.
 
-    A teacher of a file and the smallest network are run on two examples; nothing is trained.
+    The teacher, or the largest network, and the smallest one are run on two examples; nothing is trained.
     """
-    imitation, x = imitation_of(RECIPES[request.recipe]), data.inputs(data.train.raw[:2])
-    imitation.run(UntrainedSource(space, 0).network(space.smallest()), x)
-    if request.teacher != LARGEST:
-        teacher = _of_a_file(request, space, data, device)
-        if teacher is not None:
-            imitation.run(partial(taught, teacher), x.to(device))
-    elif not request.teacher_epochs and not space.is_trained:
+    if request.teacher == LARGEST and not request.teacher_epochs and not space.is_trained:
         raise HwnasError(
             "--teacher-epochs 0 keeps the weights that --model brings; add --model, or train the teacher for 1 epoch or more"
         )
+    imitation, x = imitation_of(RECIPES[request.recipe]), data.inputs(data.train.raw[:2])
+    own, teacher = UntrainedSource(space, 0), None
+    if request.teacher != LARGEST:
+        teacher = _of_a_file(request, space, data, device)
+    run = own.network(space.largest()) if teacher is None else partial(taught, teacher)
+    _, imitated = imitation.run(run, x if teacher is None else x.to(device))
+    _, seen = imitation.run(own.network(space.smallest()), x)
+    imitation.distance(task, seen, tuple(one.to(x.device) for one in imitated))
 
 
 def teacher_of(request: TrainingRequest, space: SearchSpace, training: NetworkTraining) -> Teacher | None:

@@ -31,7 +31,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     device = training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)
-    check_teacher(request.training, space, data, device)
+    check_teacher(request.training, space, data, task, device)
     for note in space.notes:
         reporter.note(note)
     run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))

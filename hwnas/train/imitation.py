@@ -81,7 +81,7 @@ def divergence(student_NHTD: Tensor, teacher_NHTD: Tensor) -> Tensor:
     if student_NHTD.shape[2] != teacher_NHTD.shape[2]:
         raise TrainingError(
             f"a student of {student_NHTD.shape[2]} tokens cannot imitate the relations of {teacher_NHTD.shape[2]}; give a space "
-            "without choices of resolution"
+            "without choices of resolution, and a teacher of as many tokens"
         )
     heads = gcd(student_NHTD.shape[1] * student_NHTD.shape[3], teacher_NHTD.shape[1])
     student, teacher = (_relations(one, heads).log_softmax(-1) for one in (student_NHTD, teacher_NHTD))

@@ -35,6 +35,31 @@ def make():
     return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)), torch.zeros(1, 3, 16, 16)
 """
 
+ATTENTION = """
+import torch
+from torch import nn
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x):
+        q, k, v = (y.unflatten(-1, (2, 4)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        return x + self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 4, 4), nn.Sequential(Attention(), Attention()), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(self.body(self.stem(x).flatten(2).transpose(1, 2)).mean(1))
+
+def make():
+    return Network(), torch.zeros(1, 3, 16, 16)
+"""
+
 
 @pytest.fixture
 def options(tmp_path: Path) -> dict[str, Any]:
@@ -121,6 +146,11 @@ def test_teachers_that_cannot_be_had_are_refused_before_anything_is_made(
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match="calls no scaled_dot_product_attention of torch"):
         trained(options | {"recipe": "autodistil"}, out)
+    (tmp_path / "tokens.py").write_text(ATTENTION)
+    resolutions = {"smaller_resolutions": [8]}
+    with pytest.raises(TrainingError, match="a student of 4 tokens cannot imitate the relations of 16; give a space"):
+        model = f"{tmp_path / 'tokens.py'}:make"
+        trained(options | {"model": model, "recipe": "autodistil", "space_options": resolutions}, out)
     del options["model"]
     with pytest.raises(HwnasError, match="--teacher-epochs 0 keeps the weights that --model brings; add --model"):
         trained(options | {"teacher_epochs": 0}, out)
