@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hwnas.core.precise import FLOAT32
 from hwnas.core.reporter import Silent
 from hwnas.data.dataset import Dataset
 from hwnas.errors import RunError
@@ -96,21 +97,20 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
     exporter = Exporter(run=run, space=checked.space, data=checked.data, targets=checked.targets)
     first, *others = by_precision(checked.targets)
     for end, target in [("", first), *((f"@{target.name}", target) for target in others)]:
-        worst_output, worst_metric, precision = 0.0, 0.0, target.precision_here
+        worst_output, worst_metric, are_alike = 0.0, 0.0, True
         for row in rows:
             evaluation = Evaluation(checked.space.arch(options_of(row, run.path)), tuple(row.stages.split(" > ")), {})
             module = weights.networks(evaluation).network(evaluation.arch).cpu()
             model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
-            precision = file_precision(module, precision)
-            worst_output = max(worst_output, _apart(model, module, checked.data, target.here.batch))
+            precision = file_precision(module, target.precision_here)
+            allowed = tolerance(target.here.device, precision, target.runtime_options)
+            apart = _apart(model, module, checked.data, target.here.batch)
+            are_alike &= apart <= allowed * (TRAINED if precision == FLOAT32 else 1)
+            worst_output = max(worst_output, apart)
             metrics = test_metrics(model, checked.data, checked.task, target.here.batch)
             worst_metric = max([worst_metric, *_distances(row, metrics, f"_test{end}")])
         on = f" ({target.name})" if others else ""
-        allowed = tolerance(target.here.device, precision, target.runtime_options)
-        allowed *= TRAINED if precision == "fp32" else 1
-        yield _claim(
-            f"models give what their networks give in torch{on}", worst_output <= allowed, f"{worst_output:.1e} apart"
-        )
+        yield _claim(f"models give what their networks give in torch{on}", are_alike, f"{worst_output:.1e} apart")
         yield _claim(
             f"test metrics are those of the models{on}", worst_metric <= METRIC_TOLERANCE, f"{worst_metric:.1e} apart"
         )
