@@ -1,13 +1,14 @@
 """Writes a network as Python source and weights that need nothing but torch, so that work on the network can go on elsewhere."""
 
 import re
+from inspect import getsource
 from textwrap import indent
 from typing import Final
 
 from torch import Tensor, fx, nn
 
 from hwnas.elastic.analysis import whole_program
-from hwnas.elastic.modules import TracedModule
+from hwnas.elastic.modules import Attention, TracedModule
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.trace import traced
 
@@ -24,11 +25,12 @@ Input {input}; call `eval()` for the outputs of the ONNX file.
 
 import math
 import operator
+from typing import Any, final
 
 import torch
-import torch.nn.functional
-from torch import device, inf, nan, nn
-
+from torch import Tensor, device, inf, nan, nn
+from torch.nn import functional as F
+{classes}
 
 def _put(root: nn.Module, path: str, value: object, trained: bool = True) -> None:
     """Adds a layer, a parameter or a buffer at a path, through empty modules."""
@@ -51,6 +53,13 @@ class Network(nn.Module):
 '''
 
 
+class _Tracer(fx.Tracer):
+    """Keeps attentions, whose operations differ in train mode, as modules of their own."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Attention) or super().is_leaf_module(m, module_qualified_name)
+
+
 def source_of(network: nn.Module, example: Tensor, title: str, weights: str) -> tuple[str, dict[str, Tensor]]:
     """Returns the source of a network, of torch's own layers and operations, and its weights by name.
 
@@ -59,12 +68,14 @@ def source_of(network: nn.Module, example: Tensor, title: str, weights: str) -> 
     """
     program = whole_program(traced(network, example), "network")
     operator = Traced(input_shape=tuple(example.shape[1:]), program=program)
-    flat = fx.symbolic_trace(TracedModule(operator).eval())
+    module = TracedModule(operator).eval()
+    flat = fx.GraphModule(module, _Tracer().trace(module))
     lines, inside = list[str](), list[str]()
     for path, layer in flat.named_modules():
         if path and type(layer) is not nn.Module:
             made = re.sub(r"padding=(same|valid)\b", r"padding='\1'", repr(layer))  # torch writes these without quotes
-            lines.append(f"        _put(self, {path!r}, nn.{made})")
+            where = "" if isinstance(layer, Attention) else "nn."
+            lines.append(f"        _put(self, {path!r}, {where}{made})")
             inside.append(f"{path}.")
     state, trained = flat.state_dict(), dict(flat.named_parameters())
     for name, tensor in state.items():
@@ -73,6 +84,7 @@ def source_of(network: nn.Module, example: Tensor, title: str, weights: str) -> 
             lines.append(f"        _put(self, {name!r}, {made}, {name in trained})")
     body = indent(flat.graph.python_code("self").src.strip(), "    ")
     shape = f"({', '.join(['N', *map(str, example.shape[1:])])})"
-    header = HEADER.format(title=title, weights=weights, input=shape)
+    classes = f"\n\n{getsource(Attention)}" if any(isinstance(layer, Attention) for layer in flat.modules()) else ""
+    header = HEADER.format(title=title, weights=weights, input=shape, classes=classes)
     separator = "\n"
     return f"{header}{separator.join(lines)}\n\n{body}\n", {name: one.contiguous() for name, one in state.items()}

@@ -5,11 +5,13 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
+from inspect import signature
 from io import StringIO
 from typing import Any, Final, final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
@@ -29,6 +31,7 @@ VIEWS: Final = frozenset(
 # Torch's attention, and the place of its dropout among the arguments.
 ATTENTION: Final = "scaled_dot_product_attention"
 DROPOUT: Final = 4
+MULTIHEAD: Final = signature(F.multi_head_attention_forward)
 # The example's batch; sizes of 0 and 1 would be taken for constants.
 BATCH: Final = 2
 
@@ -115,7 +118,7 @@ def _dropouts(model: nn.Module, batch: Tensor) -> tuple[float, ...]:
 
 
 class _Dropouts(TorchFunctionMode):
-    """Notes the dropout of every attention that runs."""
+    """Notes the dropout of every attention that runs, that inside `nn.MultiheadAttention`, which the mode cannot see, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,6 +128,10 @@ class _Dropouts(TorchFunctionMode):
         named = kwargs or {}
         if getattr(func, "__name__", "") == ATTENTION:
             self.shares.append(args[DROPOUT] if len(args) > DROPOUT else named.get("dropout_p", 0.0))
+        elif func is F.multi_head_attention_forward:
+            given = MULTIHEAD.bind(*args, **named).arguments
+            if not given.get("need_weights", True):  # else it is written out, without the function
+                self.shares.append(given["dropout_p"] if given.get("training", True) else 0.0)
         return func(*args, **named)
 
 

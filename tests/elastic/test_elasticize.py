@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,10 +234,26 @@ class Dropping(nn.Module):
         return x + self.o(y.transpose(1, 2).flatten(2))
 
 
-@pytest.mark.parametrize("by_name", [True, False])
-def test_dropout_inside_attention_is_that_of_the_model_in_training_alone(by_name: bool, tmp_path: Path) -> None:
+class Encoding(nn.Module):
+    """An encoder of torch's own layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(16, 4, 32, 0.3, batch_first=True) for _ in range(2))
+        self.head = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("make", [partial(Dropping, True), partial(Dropping, False), Encoding])
+def test_dropout_inside_attention_is_that_of_the_model_in_training_alone(
+    make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    model, x = Dropping(by_name), torch.randn(4, 6, 16)
+    model, x = make(), torch.randn(4, 6, 16)
     space, supernet = elasticize(model, x, Elasticity(importance="none"))
     plain = supernet.extract(space.largest())
 
@@ -253,6 +270,9 @@ def test_dropout_inside_attention_is_that_of_the_model_in_training_alone(by_name
         torch.testing.assert_close(plain.train()(x), model(x))
     torch.testing.assert_close(copy.deepcopy(plain).eval()(x), model(x))
     hwnas.export_onnx(plain.eval(), space.input_shape, tmp_path / "small.onnx", batch=4)
+    written = from_source(plain, x)
+    torch.testing.assert_close(outputs(written.train()), expected)
+    torch.testing.assert_close(written.eval()(x), model(x))
 
 
 class Branches(nn.Module):
@@ -540,13 +560,18 @@ def test_source_of_a_network_has_its_padding_in_words() -> None:
         nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.Flatten(), nn.Linear(8 * 64, 5)).eval(),
         torch.randn(2, 3, 8, 8),
     )
+    with torch.no_grad():
+        torch.testing.assert_close(from_source(model, x).eval()(x), model(x))
+
+
+def from_source(model: nn.Module, x: Tensor) -> nn.Module:
+    """Returns the network of a model's source, with its weights."""
     source, weights = source_of(model, x, "A network.", "weights.safetensors")
     names: dict[str, Any] = {}
     exec(source, names)
-    again = names["Network"]()
-    again.load_state_dict(weights)
-    with torch.no_grad():
-        torch.testing.assert_close(again.eval()(x), model(x))
+    network: nn.Module = names["Network"]()
+    network.load_state_dict(weights)
+    return network
 
 
 def test_a_part_with_many_sizes_keeps_those_elastic_that_save_most() -> None:
