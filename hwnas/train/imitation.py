@@ -63,8 +63,8 @@ class Relations:
             y = network(x)
         if last.inputs is None:
             raise TrainingError(
-                f"relations are those of the last attention, and a network calls no {ATTENTION} of torch (a model of ONNX shows "
-                "none); give a transformer, or a --recipe that imitates outputs"
+                f"relations are those of the last attention, and a network calls no {ATTENTION} of torch (models of ONNX and "
+                "nn.MultiheadAttention show none); give a transformer, or a --recipe that imitates outputs"
             )
         return y, last.inputs
 
