@@ -46,8 +46,8 @@ def weights_of(network: nn.Module, name: str) -> list[Tensor]:
 
     Raises HwnasError for a network without such layers, and where all are frozen.
     """
-    weights = [module.get_parameter("weight") for module in weighted_modules(network, name)]
-    trained = [weight for weight in weights if weight.requires_grad]
+    weights = (module.get_parameter("weight") for module in weighted_modules(network, name))
+    trained: list[Tensor] = [weight for weight in weights if weight.requires_grad]
     if not trained:
         raise HwnasError(f"the score {name!r} needs a layer that is trained, and all are frozen; use 'grad-norm'")
     return trained

@@ -57,13 +57,15 @@ def grasp(network: nn.Module, x: Tensor, labels: Tensor, loss: Loss) -> float:
 def fisher(network: nn.Module, x: Tensor, labels: Tensor, loss: Loss) -> float:
     """Returns the sum over channels of mean(s^2) / 2 over examples, where s sums a * dL/da over a channel's positions.
 
-    The activations a are the outputs of convolutions and linear layers, L is the loss (Theis et al. 2018, section 2.2; Turner et
-    al. 2020, section 3). Raises HwnasError for a network without such layers.
+    The activations a are the outputs of convolutions and linear layers, but for frozen ones that follow no trained weight; L is
+    the loss (Theis et al. 2018, section 2.2; Turner et al. 2020, section 3). Raises HwnasError for a network without such layers.
     """
+    weights_of(network, "fisher")
     outputs: list[tuple[Tensor, bool]] = []
 
     def keep(module: nn.Module, _: object, output: Tensor) -> Tensor:
-        outputs.append((output, isinstance(module, nn.Linear)))
+        if output.requires_grad:
+            outputs.append((output, isinstance(module, nn.Linear)))
         return output.clone()  # what follows may work in place
 
     handles = [module.register_forward_hook(keep) for module in weighted_modules(network, "fisher")]

@@ -273,3 +273,25 @@ def test_networks_of_a_space_differ_in_their_scores(proxy) -> None:
     x = torch.randn(6, 3, 8, 8)
     scores = [proxy(supernet.extract(space.sample(rng)), x, LABELS, loss) for _ in range(5)]
     assert len(set(scores)) > 1 and np.isfinite(scores).all()
+
+
+# ---- frozen weights
+
+
+@pytest.mark.parametrize("measure", [gradient_norm, snip, grasp, fisher, synflow])
+def test_saliencies_are_sums_over_what_training_can_change(measure) -> None:
+    network, x = small_network(), images()
+    network[0].requires_grad_(False)
+    alone = nn.Sequential(network[3])
+    expected = measure(alone, network[:3](x), LABELS, loss)
+    if measure is not synflow:  # whose input is its own
+        assert measure(network, x, LABELS, loss) == pytest.approx(expected, rel=1e-5)
+    assert measure(network, x, LABELS, loss) != pytest.approx(measure(small_network(), x, LABELS, loss))
+
+
+@pytest.mark.parametrize("measure", [snip, grasp, fisher, synflow])
+def test_saliencies_of_frozen_layers_alone_are_refused(measure) -> None:
+    network = small_network().append(nn.LayerNorm(2) if measure is not synflow else nn.PReLU())
+    network[0].requires_grad_(False), network[3].requires_grad_(False)
+    with pytest.raises(HwnasError, match="needs a layer that is trained, and all are frozen; use 'grad-norm'"):
+        measure(network, images(), LABELS, loss)

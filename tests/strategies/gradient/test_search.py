@@ -328,7 +328,7 @@ def test_weights_and_probabilities_learn_from_different_examples(space: SearchSp
 
 
 def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against finite differences of the validation loss at the weights that one plain step leads to."""
+    """Against finite differences of the validation loss at the weights that one plain step leads to; one weight is frozen."""
     monkeypatch.setattr("hwnas.strategies.gradient.steps.DIFFERENCE", 1e-6)  # float64
     space = hwnas.space("conv_macro", resolution=16, features=16, dropout=0.0)
     data = load_data("digits", space.input_shape, limit=64)
@@ -339,6 +339,7 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
     with torch.no_grad():
         for parameter in found.supernet.parameters():
             parameter.copy_(torch.randn_like(parameter) / (parameter[0].numel() if parameter.dim() > 1 else 100) ** 0.5)
+    next(found.supernet.parameters()).requires_grad_(False)
     steps = found._steps(1)
     rng, chance = np.random.default_rng(0), Chance(1.0, torch.Generator().manual_seed(0))
     (x, labels), (more, others) = (data.training_batch(np.arange(at, at + 8), rng) for at in (0, 8))
@@ -349,7 +350,8 @@ def test_an_unrolled_step_follows_the_loss_after_a_step_of_the_weights(monkeypat
     steps.unrolled_step(batch, chance, weights_batch)
 
     start = {name: tensor.clone() for name, tensor in found.supernet.state_dict().items()}
-    weights, logits = list(found.supernet.parameters()), found.relaxation.logits
+    weights = [weight for weight in found.supernet.parameters() if weight.requires_grad]
+    logits = found.relaxation.logits
 
     def after_a_step() -> float:
         grads = torch.autograd.grad(
