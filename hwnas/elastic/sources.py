@@ -186,12 +186,14 @@ def _of_transformers(name: str, weights: str) -> LoadedModel:
 
 
 def _processor_moments(transformers: Any, name: str) -> str:
-    """Returns how the image processor that is saved with a model normalises; empty where none is saved."""
+    """Returns how the image processor that is saved with a model normalises; empty where it does not tell, or none is saved."""
     try:
         facts, _ = transformers.BaseImageProcessor.get_image_processor_dict(name)
     except OSError:
         return ""
-    return _moments(facts.get("image_mean"), facts.get("image_std")) if facts.get("do_normalize", True) else ""
+    if not facts.get("do_normalize", True):
+        return "none"
+    return _moments(facts.get("image_mean"), facts.get("image_std"))
 
 
 def _moments(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:

@@ -188,6 +188,10 @@ def test_images_are_normalised_as_the_saved_processor_says(tmp_path: Path) -> No
     data, _ = load_for(space, search_request({}))
     assert (data.normalise.mean, data.normalise.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.25))
     assert load_space("elastic", {"model": f"hf:{tmp_path}", "weights": "new"}).image_moments == ""
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "ViTImageProcessor", "do_normalize": false, "image_mean": [0.1, 0.2, 0.3]}'
+    )
+    assert load_model(f"hf:{tmp_path}").image_moments == "none"
 
 
 def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
