@@ -11,6 +11,7 @@ from typing import Final, final
 
 import numpy as np
 
+from hwnas.core.operations import precision_choices
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError, TableError
@@ -259,14 +260,12 @@ def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) 
 def _advice(device: ShippedDevice, sources: Sources) -> str:
     """Returns what gives a predictor of a space that the device has none of."""
     profiling, space = "profile the space there", sources.space
-    if not device.tables:
-        return profiling
+    if not device.tables or precision_choices(space):
+        return profiling  # precisions that were not measured cannot be estimated
     table = space.reference if space.reference in device.tables else device.tables[0]
     words = ["hwnas", "fit", "--table", f"{device.name}/{table}", "--space", space.reference or "FILE.py:FUNCTION"]
     for name, value in space.options.items():
         words += ["--space-option", f"{name}={json.dumps(value)}"]
-    if sources.restrictions.precisions is not None:
-        words += ["--precisions", sources.restrictions.precisions]
     for verb in ("fix", "drop", "tie"):
         for text in getattr(sources.restrictions, verb):
             words += [f"--{verb}", text]

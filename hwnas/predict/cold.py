@@ -37,14 +37,21 @@ FEWEST_OPERATORS: Final = 10
 def estimated_costs(known: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[str, float]:
     """Returns isolated costs by key: the measured ones, and for other operators those by the measured operators' rates.
 
-    Raises PredictorError where fewer than `FEWEST_OPERATORS` are known.
+    The rates are those of operators in float32. Raises PredictorError where fewer than `FEWEST_OPERATORS` of them are known, and
+    for an operator in another precision that is not measured.
     """
-    if len(known) < FEWEST_OPERATORS:
+    wanted, rated = list(operators), [operator for operator in known if operator.in_float32 is operator]
+    for operator in wanted:
+        if operator.in_float32 is not operator and operator not in known:
+            raise PredictorError(
+                f"{operator.key} is not measured, and only operators in fp32 can be estimated; profile the space itself, or "
+                "leave out --precisions"
+            )
+    if len(rated) < FEWEST_OPERATORS:
         raise PredictorError(
-            f"{len(known)} operators are measured, to estimate others takes {FEWEST_OPERATORS}; profile a larger space"
+            f"{len(rated)} operators are measured, to estimate others takes {FEWEST_OPERATORS}; profile a larger space"
         )
-    wanted = list(operators)
-    estimated_O = _bounds(wanted) @ _rates(_bounds(list(known)), np.array(list(known.values())))
+    estimated_O = _bounds(wanted) @ _rates(_bounds(rated), np.array([known[operator] for operator in rated]))
     estimates = {operator.key: float(cost) for operator, cost in zip(wanted, estimated_O, strict=True)}
     return estimates | {operator.key: known[operator] for operator in wanted if operator in known}
 

@@ -16,6 +16,7 @@ from hwnas.predict.cold import FEWEST_OPERATORS, cold_predictor, estimated_costs
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.report import errors
+from hwnas.spaces import with_precisions
 
 SHARE, SAVED_MS = 0.9, 0.002
 Device = Callable[[Operator], float]
@@ -220,3 +221,14 @@ def test_a_table_that_is_not_finished_is_refused(tiny_space: SearchSpace, other_
         cold_predictor(other_space, tiny_space, some, {}, where="t.jsonl")
     with pytest.raises(PredictorError, match="5 whole networks are measured, a fit needs 8"):
         cold_predictor(other_space, tiny_space, measured_on(roofline_ms, tiny_space, networks=5), {})
+
+
+def test_precisions_are_estimated_from_none(other_space: SearchSpace) -> None:
+    """An estimate would give blocks in int8 the errors of an estimate as their gain; measured ones do not change the others."""
+    mixed = with_precisions(other_space, ("fp32", "int8"))
+    with pytest.raises(PredictorError, match=r"int8\(.* is not measured, and only operators in fp32 can be estimated"):
+        cold_predictor(mixed, other_space, measured_on(roofline_ms, other_space), {})
+    small = list(hwnas.space("mobilenet", width=0.25, resolution=16).operators().values())
+    known = known_on(lambda operator: roofline_ms(operator) * (1 if operator.in_float32 is operator else 9), mixed)
+    floats = {operator: ms for operator, ms in known.items() if operator.in_float32 is operator}
+    assert estimated_costs(known, small) == estimated_costs(floats, small)
