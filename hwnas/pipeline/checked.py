@@ -32,6 +32,7 @@ from hwnas.pipeline.sources import Sources
 from hwnas.pipeline.target import Target, targets_of
 from hwnas.pipeline.teacher import check_teacher
 from hwnas.pipeline.warm_start import WarmStart
+from hwnas.profiler.device import require_precisions
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces.recipe import recipe_choices
 from hwnas.strategies.problem import Strategy, costs_read, trains_alone
@@ -86,6 +87,8 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     require_weights(space, request.training)
     training_device(request.training.train_on)
     targets = targets_of(request.devices.devices(), run)
+    for target in targets:
+        require_precisions(space, target.conditions)
     request.goal.budgets_of([target.name for target in targets])
     data, task = load_for(space, request, run)
     names = _cost_names(request, task, latency_names(targets))

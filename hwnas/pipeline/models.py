@@ -4,26 +4,25 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import hwnas
+from hwnas.core.precise import FLOAT32
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.evaluate.evaluator import Networks
+from hwnas.evaluate.stages import calibration_inputs
 from hwnas.pipeline.target import Target
 from hwnas.profiler.device import Conditions, onnx_precision
-from hwnas.profiler.export import DYNAMIC, Batch, export_onnx
-from hwnas.profiler.runtime import Forms, InputArray, Model
+from hwnas.profiler.export import DYNAMIC, Batch, export_onnx, file_precision
+from hwnas.profiler.runtime import Forms, Model
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Task
-
-# Training samples that give a quantised model the ranges of its activations.
-CALIBRATED: Final = 128
 
 
 @final
@@ -57,18 +56,20 @@ class Exporter:
         `predicted_ms` is None for a batch size that nothing is predicted of.
         """
         batch, precision = _form(target)
-        facts = {"hwnas.precision": precision}
+        module = networks.network(evaluation.arch).cpu()
+        lowest = file_precision(module, precision)
+        facts = {"hwnas.precision": lowest}
         if predicted_ms is not None:
             facts["hwnas.predicted_ms"] = repr(predicted_ms)
         export_onnx(
-            networks.network(evaluation.arch).cpu(),
+            module,
             self.space.input_shape,
             path,
             batch=batch,
             metadata=model_metadata(self.space, self.data, evaluation.arch.key) | facts,
             vocabulary=self.space.vocabulary,
             precision=precision,
-            calibration=calibration_inputs(self.data, 1 if batch == DYNAMIC else batch) if precision != "fp32" else (),
+            calibration=calibration_inputs(self.data, 1 if batch == DYNAMIC else batch) if lowest != FLOAT32 else (),
         )
 
     def discard_others(self, arch_ids: Sequence[str]) -> None:
@@ -90,13 +91,6 @@ def model_path(run: RunFolder, arch_id: str, target: Target, targets: Sequence[T
 def _form(target: Target) -> tuple[Batch, str]:
     """The batch size and precision of the ONNX file that a device needs."""
     return target.conditions["batch"], onnx_precision(target.conditions["precision"])
-
-
-def calibration_inputs(data: Dataset, batch: int) -> list[InputArray]:
-    """Returns inputs (batch, *input_shape) from the training split."""
-    raw = data.train.raw[data.calibration_order()[:CALIBRATED]]
-    batches = (raw[i : i + batch] for i in range(0, len(raw), batch))
-    return [data.inputs(np.resize(part, (batch, *part.shape[1:]))).numpy() for part in batches]
 
 
 def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from hwnas.core.operations import restricted
+from hwnas.core.operations import restricted, with_precisions
 from hwnas.core.requests import Texts, path_text
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError
@@ -22,7 +22,8 @@ class SpaceRequest:
 
     `fix`, `drop` and `tie` are operations on the space in words (`core.operations.restricted`).
 
-    `vary` adds choices of the training recipe (`spaces.recipe.varied`) before these operations.
+    `precisions` adds a choice of each layer's precision (`core.operations.with_precisions`), and `vary` choices of the training
+    recipe (`spaces.recipe.varied`), before these operations.
     """
 
     space: Annotated[str, Field(description="A built-in space, or FILE.py:FUNCTION.")] = USUAL
@@ -49,6 +50,12 @@ class SpaceRequest:
     space_options: Annotated[
         Mapping[str, Any], Field(description="An option of the space, as NAME=VALUE; lists as JSON: layers=[2,3].")
     ] = Field(default_factory=dict)
+    precisions: Annotated[
+        str | None,
+        Field(
+            description="Precisions that each block's file may have, fp32,int8: a choice BLOCK.precision. Default: all fp32."
+        ),
+    ] = None
     fix: Annotated[Texts, Field(description="The only option of these choices, as PATTERN=OPTION.")] = ()
     drop: Annotated[Texts, Field(description="An option to take away, as PATTERN=OPTION: 'stage*.kernel=7'.")] = ()
     tie: Annotated[Texts, Field(description="Choices to make one, as a PATTERN: 'stage*.kernel'.")] = ()
@@ -80,4 +87,6 @@ class SpaceRequest:
 
     def restrict(self, space: SearchSpace) -> SearchSpace:
         """Returns a loaded space, restricted and varied as asked."""
+        if self.precisions is not None:
+            space = with_precisions(space, self.precisions.replace(" ", "").split(","))
         return restricted(varied(space, self.vary), fixed=self.fix, dropped=self.drop, tied=self.tie)
