@@ -22,7 +22,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError
 from hwnas.profiler.board import CONTENTS, SCHEMA
-from hwnas.profiler.device import known_options, tolerance
+from hwnas.profiler.device import WHOLE, known_options, tolerance
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.precision import PRECISIONS, Convert, unchanged
 from hwnas.profiler.profile import (
@@ -69,7 +69,7 @@ def bundle(
 ) -> int:
     """Writes the bundle and returns the number of its models.
 
-    `conditions` are the arguments of `conditions_here` on the board: device, threads, batch, precision, runtime_options.
+    `conditions` are the arguments of `conditions_here` on the board: device, threads, batch, precision, step, runtime_options.
     Raises UnknownNameError, DeviceError, ExportError.
     """
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
@@ -93,7 +93,7 @@ def bundle(
             archive.writestr(name, text)
         subjects = []
         for number, work in enumerate(reporter.track(works, "exporting")):
-            files = _packed(archive, work, conditions["batch"], convert, number)
+            files = _packed(archive, work, conditions.get("step", WHOLE), conditions["batch"], convert, number)
             subjects.append({"kind": work.kind, "key": work.key, "operators": work.operators, "files": files})
         archive.writestr(CONTENTS, json.dumps(contents | {"subjects": subjects}))
     replace_file(path, content.getvalue())
@@ -112,11 +112,14 @@ def _program() -> Iterator[tuple[str, bytes]]:
 
 
 @torch.no_grad()
-def _packed(archive: zipfile.ZipFile, work: Workload, batch: int, convert: Convert, number: int) -> dict[str, str]:
+def _packed(
+    archive: zipfile.ZipFile, work: Workload, step: str, batch: int, convert: Convert, number: int
+) -> dict[str, str]:
     """Adds the model, its input and its output to the archive. Returns the names of their files."""
-    module = compressible(like_trained(work.make()))
-    x = example_input(work.input_shape, batch, work.vocabulary)
-    model = to_onnx(module, work.input_shape, batch=batch, vocabulary=work.vocabulary)
+    module = work.run_in(step, compressible(like_trained(work.make())), batch)
+    shape = work.shape_in(step)
+    x = example_input(shape, batch, work.vocabulary)
+    model = to_onnx(module, shape, batch=batch, vocabulary=work.vocabulary)
     parts = {
         "model": (f"models/{number}.onnx", convert(model, [x.numpy()])),
         "input": (f"models/{number}.input.npy", _npy(x.numpy())),
