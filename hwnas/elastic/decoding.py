@@ -104,9 +104,7 @@ class _DecodingMaker(GraphMaker):
         self.tensors = {node: tensor for node, (_, tensor) in trace.tensors.items()} | {trace.input: example}
         self.operations = set(trace.operations)
         self.attentions = [node for node in trace.operations if name_of(node) == ATTENTION]
-        self.chains = {
-            (node, name): self._chain(argument(node, name)) for node in self.attentions for name in CACHED
-        }
+        self.chains = {(node, name): self._chain(argument(node, name)) for node in self.attentions for name in CACHED}
         self.present: list[fx.Node] = []
 
     @property

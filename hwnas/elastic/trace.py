@@ -77,9 +77,7 @@ def traced_at(model: nn.Module, example: Tensor) -> Trace:
 def _traced(model: nn.Module, batch: Tensor, open_axes: Mapping[str, Any] | None) -> Trace:
     try:
         with _quiet(), evaluating(model):
-            program = torch.export.export(
-                _FirstTensor(model).eval(), (batch,), dynamic_shapes=open_axes, strict=False
-            )
+            program = torch.export.export(_FirstTensor(model).eval(), (batch,), dynamic_shapes=open_axes, strict=False)
     except Exception as error:  # torch.export raises errors of many kinds, its own and those of the model's code
         message = f"{type(model).__name__} cannot be traced for an input of shape {tuple(batch.shape)}"
         if "Constraints violated" in str(error):
