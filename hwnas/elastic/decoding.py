@@ -1,7 +1,7 @@
 """The decoding step of a network of tokens: one new position, with the keys and values of earlier positions as a cache.
 
 A network is traced at its full length, and its operations run again on one position. Only causal attention may join
-positions. What is made of sizes and weights alone, such as masks and rotary angles, is computed once and read at the new position.
+positions. What is made of sizes and weights alone, such as masks and rotary angles, is computed once, and read at the position.
 
 Shapes: N batch, T positions of the full length, P earlier positions, H heads of keys, D head size.
 """
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from hwnas.core.operator import Shape
 from hwnas.elastic.analysis import whole_program
-from hwnas.elastic.axes import Axis, leaves
+from hwnas.elastic.axes import leaves
 from hwnas.elastic.blocks import modules_of
 from hwnas.elastic.modules import GeneratedModule, GraphMaker
 from hwnas.elastic.operator import Traced
@@ -46,17 +46,16 @@ def decoder(network: nn.Module, input_shape: Shape, vocabulary: int | None, batc
     Input (N, 1) of ids or (N, 1, ...). Raises SpaceError for a network that has no such step.
     """
     step = DecodingModule(network, input_shape, vocabulary, batch)
-    return Decoder(step, step.cached, batch=batch, past=input_shape[0] - 1)
+    return Decoder(step, step._cached, batch=batch, past=input_shape[0] - 1)
 
 
 @final
 class DecodingModule(GeneratedModule):
     """Runs a network at one position, for inputs of N = `batch` samples.
 
-    Takes an input (N, 1, ...), then for every attention the keys and the values of P earlier positions, each (N, H, P, D). Returns
-    the output (N, 1, ...), then the keys and values of all P + 1 positions. An operator without attention runs at the last
-    position. `cached` are H and D of each tensor of the cache. Raises SpaceError for a network whose positions are joined by other
-    operations than causal attention.
+    Takes an input (N, 1, ...), then for every attention the keys and the values of P earlier positions, each (N, H, P, D), with P
+    below T. Returns the output (N, 1, ...), then the keys and values of all P + 1 positions. An operator without attention runs
+    at the last position. Raises SpaceError for a network whose positions are joined by other operations than causal attention.
     """
 
     def __init__(self, network: nn.Module, input_shape: Shape, vocabulary: int | None, batch: int) -> None:
@@ -71,8 +70,8 @@ class DecodingModule(GeneratedModule):
             raise SpaceError(f"{WHY}, and it groups its positions; leave out step=decode")
         at_one = Traced(input_shape=input_shape, program=replace(program, atoms=tuple(tokens)), units=(1,))
         maker = _DecodingMaker(self, at_one, trace, example)
-        self.generate(maker.graph())
-        self.cached = maker.cached
+        self._generate(maker.graph())
+        self._cached = maker.cached
         self._require_equal(network, example)
 
     def forward(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
@@ -83,7 +82,7 @@ class DecodingModule(GeneratedModule):
         """Raises SpaceError where decoding one position after the other does not give the network's outputs."""
         with evaluating(network):
             expected = network(x)
-        past = [x.new_empty((len(x), heads, 0, size), dtype=torch.float32) for heads, size in self.cached]
+        past = [x.new_empty((len(x), heads, 0, size), dtype=torch.float32) for heads, size in self._cached]
         last = x.shape[1] - 1
         for position in range(min(COMPARED, last + 1)) if past else (last,):
             output, *past = self.eval()(x[:, position : position + 1], *past)
@@ -148,7 +147,7 @@ class _DecodingMaker(GraphMaker):
     # ---- attention
 
     def _chain(self, node: fx.Node) -> list[fx.Node]:
-        """Returns an attention's keys or values, down to the tensor that is cached: before it is repeated for a group of queries."""
+        """Returns an attention's keys or values, down to the tensor that is cached: what is repeated for a group of queries."""
         chain = [node]
         while name_of(chain[-1]) in REPEATS:
             chain.append(chain[-1].args[0])  # type: ignore[arg-type]
@@ -184,6 +183,8 @@ class _DecodingMaker(GraphMaker):
         if mask is None or mask in self.operations:
             raise self._refusal(node, "attention is not causal" if mask is None else "a mask depends on the input")
         whole = self._value_of(mask)
+        if whole.shape[-2:] != (self.token.size, self.token.size):
+            raise self._refusal(node, "a mask is not of shape (..., positions, positions)")
         kept = whole if whole.dtype == torch.bool else whole > LEFT_OUT
         if bool(kept.triu(1).any()):
             raise self._refusal(node, "attention is not causal")

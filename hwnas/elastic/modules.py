@@ -18,11 +18,11 @@ from hwnas.supernet.elastic import sliced
 class GeneratedModule(nn.Module):
     """Runs generated code. It can be copied and pickled."""
 
-    # Underscores, because the network's own layers may have any name.
+    # Underscores here and below, because the network's own layers may have any name.
     _code: str
     _run: Callable[..., Any]
 
-    def generate(self, graph: fx.Graph) -> None:
+    def _generate(self, graph: fx.Graph) -> None:
         """Makes the code of a graph, whose layers are submodules of this one."""
         self._code = graph.python_code("self").src
         self._run = _function_of(self._code)
@@ -45,7 +45,7 @@ class TracedModule(GeneratedModule):
     def __init__(self, traced: Traced) -> None:
         super().__init__()
         self._sizes = traced.key if traced.program.normed else ""
-        self.generate(GraphMaker(self, traced).graph())
+        self._generate(GraphMaker(self, traced).graph())
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(self, x)  # type: ignore[no-any-return]

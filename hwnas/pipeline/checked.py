@@ -126,7 +126,8 @@ def _require_trained_by_recipes(space: SearchSpace, strategy: Strategy, referenc
 
 
 def check_sources(checked: CheckedRequest) -> None:
-    """Raises where an operator, a step of inference, a predictor, table, supernet, warm start or teacher that is to be used cannot be, before any work.
+    """Raises where an operator, step of inference, predictor, table, supernet, warm start or teacher that is to be used
+    cannot be, before any work.
 
     A run that goes on has a supernet of its own.
     """

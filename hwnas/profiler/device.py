@@ -52,7 +52,7 @@ class Conditions:
     runtime_options: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the conditions as a table's header has them; the usual step is left out, because tables are older than steps."""
+        """Returns the conditions as a table's header has them, without the usual step: a table may be older than steps."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("step", WHOLE)}
 
     @property

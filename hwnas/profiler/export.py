@@ -42,8 +42,8 @@ def to_onnx(
 ) -> bytes:
     """Returns the ONNX model of a module in eval mode: input `input` of shape (batch, *input_shape), output `output`.
 
-    A `dynamic` batch is an axis called `batch` of both. A `Decoder` has as further inputs `past_key_0`, `past_value_0`, ... of shape
-    (batch, heads, past, head size) with an open axis `past`, and as further outputs `present_key_0`, ... of one position more.
+    A `dynamic` batch is an axis called `batch` of both. A `Decoder` has further inputs `past_key_0`, `past_value_0`, ... of shape
+    (batch, heads, past, head size), whose axis `past` is open, and further outputs `present_key_0`, ... of one position more.
     The model's property `hwnas.past` is the number of earlier positions that it is measured at.
     """
     module.eval()

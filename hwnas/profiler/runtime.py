@@ -51,7 +51,7 @@ class RuntimeOptions:
 class Model(Protocol):
     """A network, loaded for inference on inputs of one shape.
 
-    A model with further inputs is a decoder: these are its cache, which holds `filled` numbers, and its first output is the answer.
+    A model with further inputs is a decoder: these are its cache of `filled` numbers, and its first output is the answer.
     """
 
     @property

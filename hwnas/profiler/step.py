@@ -31,8 +31,8 @@ def shape_in_step(step: str, input_shape: Shape) -> Shape:
 class Decoder(nn.Module):
     """Decodes one position with a fixed cache, so that it is a network of one input. Input (N, 1, ...), output (N, 1, ...).
 
-    `step` takes an input and the tensors of a cache (N, H, P, D): keys and values of H heads at P earlier positions. It returns the
-    output and the longer cache. `cached` are H and D of each tensor, keys and values in turn; `past` is P. The ONNX model of
+    `step` takes an input and the tensors of a cache (N, H, P, D): keys and values of H heads at P earlier positions. It returns
+    the output and the longer cache. `cached` are H and D of each tensor, keys and values in turn; `past` is P. The ONNX model of
     this module has the cache among its inputs and outputs (`export.to_onnx`).
     """
 

@@ -9,9 +9,9 @@ half, in equally many steps:
     instatune     all networks in one set of weights, by the recipe `instatune`
     alternating   the same by the recipe `alternating`
 
-Each strategy evaluates as many networks of each arm on the validation split, for loss and parameters. The table has the network of the
-fewest parameters whose loss is within 2 % of the plain arm's whole network, the loss of the best network at least 1.5 times
-smaller, and the median latencies of both steps of inference, measured side by side.
+Each strategy evaluates as many networks of each arm on the validation split, for loss and parameters. The table has the network
+of the fewest parameters whose loss is within 2 % of the plain arm's whole network, the best network at least 1.5 times smaller,
+and the median latencies of both steps of inference, measured side by side.
 """
 
 import argparse

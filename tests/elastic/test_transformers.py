@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import hwnas
+from hwnas.elastic import decoding
 from hwnas.elastic.elasticity import Elasticity
 from hwnas.elastic.sources import first_tensor, load_model
 from hwnas.elastic.space import elasticize
@@ -146,6 +147,28 @@ def test_the_largest_network_is_the_model_and_smaller_ones_are_exported(name: st
         session = onnxruntime.InferenceSession(tmp_path / "small.onnx")
         (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(y, plain(x).numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_decoding_one_position_after_the_other_gives_what_the_network_gives(name: str) -> None:
+    space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
+    ids = torch.randint(100, (2, 16))
+    for arch in (space.largest(), space.smallest()):
+        plain = supernet.extract(arch).eval()
+        decoder = decoding.decoder(plain, space.input_shape, space.vocabulary, 2).eval()
+        past = [tensor[:, :, :0] for tensor in decoder.cache]
+        with torch.no_grad():
+            expected = plain(ids)
+            for position in range(16):
+                output, *past = decoder.step(ids[:, position : position + 1], *past)
+                torch.testing.assert_close(output[:, 0], expected[:, position], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "vit"])
+def test_decoding_a_network_that_reads_both_ways_is_refused(name: str) -> None:
+    space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
+    with pytest.raises(SpaceError, match="^decoding needs .*leave out step=decode$"):
+        decoding.decoder(supernet.extract(space.smallest()), space.input_shape, space.vocabulary, 1)
 
 
 @pytest.mark.parametrize("name", ["vit", "gpt2"])
