@@ -160,20 +160,18 @@ class _DecodingMaker(GraphMaker):
 
     def _attention(self, node: fx.Node) -> fx.Node:
         """Returns attention of the new position to the cached ones and itself, and adds the longer cache to the outputs."""
-        query, (key, value) = self.value(argument(node, "query")), (self._joined(node, name) for name in CACHED)
-        mask, scale = self._mask(node), argument(node, "scale")
-        return self.target.call_function(
-            F.scaled_dot_product_attention, (query, key, value), {"attn_mask": mask, "scale": scale}
-        )
-
-    def _joined(self, node: fx.Node, name: str) -> fx.Node:
-        """Returns keys or values of all positions so far, repeated for each query of a group."""
-        cached = self.chains[node, name][-1]
-        joined = self.target.call_function(torch.cat, ([self.past[node, name], self.value(cached)], 2))
-        self.present.append(joined)
-        heads = [self.program.size(self.program.known.axes(one)[1], {}) for one in (argument(node, "query"), cached)]
-        group = heads[0] // heads[1]
-        return joined if group == 1 else self.target.call_function(torch.repeat_interleave, (joined, group, 1))
+        queries, keys = argument(node, "query"), self.chains[node, "key"][-1]
+        for name in CACHED:
+            new = self.value(self.chains[node, name][-1])
+            self.present.append(self.target.call_function(torch.cat, ([self.past[node, name], new], 2)))
+        query, (key, value) = self.value(queries), self.present[-2:]
+        (_, heads, _, size), (_, groups, *_), (*_, value_size) = map(sizes_of, (queries, keys, node))
+        is_grouped = heads != groups
+        if is_grouped:  # a group's queries take the place of positions: the sums are the same, and no key is repeated
+            query = self.target.call_method("reshape", (query, -1, groups, heads // groups, size))
+        options = {"attn_mask": self._mask(node), "scale": argument(node, "scale")}
+        mixed = self.target.call_function(F.scaled_dot_product_attention, (query, key, value), options)
+        return self.target.call_method("reshape", (mixed, -1, heads, 1, value_size)) if is_grouped else mixed
 
     def _mask(self, node: fx.Node) -> fx.Node | None:
         """Returns the mask's row of the new position; None where the position attends to all so far."""
@@ -183,8 +181,8 @@ class _DecodingMaker(GraphMaker):
         if mask is None or mask in self.operations:
             raise self._refusal(node, "attention is not causal" if mask is None else "a mask depends on the input")
         whole = self._value_of(mask)
-        if whole.shape[-2:] != (self.token.size, self.token.size):
-            raise self._refusal(node, "a mask is not of shape (..., positions, positions)")
+        if whole.shape[-2:] != (self.token.size, self.token.size) or (whole.dim() > 3 and whole.shape[-3] > 1):
+            raise self._refusal(node, "a mask is not one of positions x positions for all heads")
         kept = whole if whole.dtype == torch.bool else whole > LEFT_OUT
         if bool(kept.triu(1).any()):
             raise self._refusal(node, "attention is not causal")

@@ -74,7 +74,7 @@ def traced_at(model: nn.Module, example: Tensor) -> Trace:
     return _traced(model, example, None)
 
 
-def _traced(model: nn.Module, batch: Tensor, open_axes: Mapping[str, Any] | None) -> Trace:
+def _traced(model: nn.Module, batch: Tensor, open_axes: dict[str, Any] | None) -> Trace:
     try:
         with _quiet(), evaluating(model):
             program = torch.export.export(_FirstTensor(model).eval(), (batch,), dynamic_shapes=open_axes, strict=False)

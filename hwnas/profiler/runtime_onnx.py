@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import onnxruntime as ort
@@ -116,7 +116,7 @@ class OnnxModel:
         """The static shape of the input, batch axis included."""
         return tuple(self._input.shape)
 
-    def _shape(self, value: ort.NodeArg) -> tuple[int | str, ...]:
+    def _shape(self, value: ort.NodeArg) -> tuple[Any, ...]:
         """Returns the shape of an input or output. A decoder's open axes have the sizes that it is measured at."""
         return tuple(self._sizes.get(size, size) for size in value.shape)
 

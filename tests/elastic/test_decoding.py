@@ -99,7 +99,7 @@ def test_a_mask_is_read_at_the_new_position(mask: Callable[[int], Tensor]) -> No
 
 
 def test_the_cache_holds_one_tensor_of_keys_for_a_group_of_queries(make: Callable[[str], Made]) -> None:
-    model, x = make("decoder")
+    model, _ = make("decoder")
     cached = DecodingModule(model, (16,), 50, 1)._cached
     assert cached == [(4, 4)] * 4  # two layers of 8 queries and 4 keys
 

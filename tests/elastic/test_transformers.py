@@ -167,7 +167,7 @@ def test_decoding_one_position_after_the_other_gives_what_the_network_gives(name
 @pytest.mark.parametrize("name", ["bert", "vit"])
 def test_decoding_a_network_that_reads_both_ways_is_refused(name: str) -> None:
     space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
-    with pytest.raises(SpaceError, match="^decoding needs .*leave out step=decode$"):
+    with pytest.raises(SpaceError, match=r"^decoding needs .*leave out step=decode$"):
         decoding.decoder(supernet.extract(space.smallest()), space.input_shape, space.vocabulary, 1)
 
 
