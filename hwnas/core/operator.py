@@ -130,6 +130,11 @@ class Operator(ABC):
         return False
 
     @property
+    def is_nested(self) -> bool:
+        """False where smaller operators of the family are no larger ones with masked weights, so that each runs by itself."""
+        return True
+
+    @property
     def key(self) -> str:
         """The kind and every hyper-parameter, readable and stable. Equal keys mean equal latency under equal conditions."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))

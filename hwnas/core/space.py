@@ -40,7 +40,8 @@ class SearchSpace:
 
     `reference`, `options` and `operations` say how to make the space again: a built-in name or `FILE.py:FUNCTION`, its
     arguments, and the operations applied to the result (`core/operations.py`). `notes` say what users of the
-    space should know.
+    space should know. `image_moments` say how images must be normalised for trained weights (`data/options.py`); empty
+    where any way will do.
     """
 
     name: str
@@ -54,6 +55,7 @@ class SearchSpace:
     options: Mapping[str, Argument] = field(default_factory=dict)
     operations: tuple[Operation, ...] = ()
     notes: tuple[str, ...] = ()
+    image_moments: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.choices, Choices) or self.choices.requires != self.requires:

@@ -92,14 +92,15 @@ def load_data(
     seed: int = 0,
     limit: int | None = None,
     images: ImageOptions | None = None,
+    image_moments: str = "",
 ) -> Dataset:
     """Returns the data set that `reference` names, for networks that take `input_shape`.
 
     The reference is one of `DATASETS`, or `FILE.py:NAME`: a function of a user's file with the parameters of this one but the
-    first and `images`. `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None
-    where networks take numbers, else all token ids are below it. `seed` decides how examples are split; text is cut in its
-    order. `limit` is the most training examples; validation and test have at most a quarter. `images` says how images are
-    read.
+    first, `images` and `image_moments`. `outputs` is the length of the networks' channel axis, None where any will do;
+    `vocabulary` is None where networks take numbers, else all token ids are below it. `seed` decides how examples are split;
+    text is cut in its order. `limit` is the most training examples; validation and test have at most a quarter. `images` says
+    how images are read, and `image_moments` how they are normalised where `images` leaves that open.
 
     Raises UnknownNameError, and DataError for data that is missing, damaged, too small to split, or unfit for the networks.
     """
@@ -111,6 +112,7 @@ def load_data(
         seed=seed,
         limit=limit,
         images=images or ImageOptions(),
+        image_moments=image_moments,
     )
     name, _, location = reference.partition(":")
     kind = next((key for key in DATASETS if key.partition(":")[0] == name), "")

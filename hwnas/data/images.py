@@ -16,7 +16,7 @@ from torch import Tensor
 from hwnas.core.arrays import IntArray
 from hwnas.data.decoding import decoded
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import augmented, normalisation
+from hwnas.data.pictures import augmented
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import ClassCollection
 from hwnas.data.splits import Examples, stratified_order
@@ -77,7 +77,7 @@ def classified(request: DataRequest, collection: ClassCollection) -> ImageData:
         validation=_int64(read.validation),
         test=_int64(read.test),
         classes=collection.classes,
-        normalise=normalisation(read.train.raw),
+        normalise=request.normalisation(read.train.raw),
         augmentation=request.augmentation(collection.augmentation),
         preparation=read.preparation,
         notes=read.notes,

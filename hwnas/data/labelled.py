@@ -63,7 +63,13 @@ class LabelledImages(ABC):
             "sizes": sizes(self.train, self.validation, self.test),
             "image_shape": list(self.train.raw.shape[1:]),
             "preparation": self._prepared(),
-            "notes": [self._task_note(), self._augmentation_note(), *self.notes, *self._repeated_note()],
+            "notes": [
+                self._task_note(),
+                self._augmentation_note(),
+                *self._normalisation_note(),
+                *self.notes,
+                *self._repeated_note(),
+            ],
             "digest": self.digest(),
         }
 
@@ -75,6 +81,12 @@ class LabelledImages(ABC):
         words = {"shift+flip": "shift+flip (mirrored, too)"}
         others = [words.get(name, name) for name in AUGMENTATIONS if name != self.augmentation]
         return f"augmentation: {self.augmentation}; others by --augmentation: {', '.join(others)}"
+
+    def _normalisation_note(self) -> list[str]:
+        if not self.normalise.given:
+            return []
+        mean, std = (", ".join(f"{one:.3g}" for one in values) for values in (self.normalise.mean, self.normalise.std))
+        return [f"images are normalised by means of {mean} and deviations of {std}; --normalise data: by their own"]
 
     def _repeated_note(self) -> list[str]:
         """Returns the note on images that occur in two splits, pixel by pixel the same at the resolution of the networks.
@@ -97,8 +109,9 @@ class LabelledImages(ABC):
         return {} if self.preparation is None else self.preparation.describe()
 
     def digest(self) -> str:
-        """Returns a hash that changes with an image, a label, a fact about labels, or a split."""
-        return digest_of([*self.labelling().values()], (self.train, self.validation, self.test))
+        """Returns a hash that changes with an image, a label, a fact about labels, a split, or a given normalisation."""
+        given = [self.normalise.mean, self.normalise.std] if self.normalise.given else []
+        return digest_of([*self.labelling().values(), *given], (self.train, self.validation, self.test))
 
     def metadata(self) -> dict[str, str]:
         """Returns the facts about labels, how images are prepared, and mean and standard deviation per channel; all as JSON."""

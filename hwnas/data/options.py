@@ -1,5 +1,7 @@
 """The options of a search that choose its data and task, and how images are read."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, field_validator
@@ -8,6 +10,33 @@ from pydantic.dataclasses import dataclass
 AUTO: Final = "auto"
 Augmentation = Literal["auto", "none", "shift", "shift+flip"]
 AUGMENTATIONS: Final[tuple[str, ...]] = tuple(name for name in get_args(Augmentation) if name != AUTO)
+# Mean and standard deviation of every channel, on a scale of 0 to 1.
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+# Those by which published weights were trained, by name.
+MOMENTS: Final[Mapping[str, Moments]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5,), (0.5,)),
+    "none": ((0.0,), (1.0,)),
+}
+
+
+# The training images' own.
+OWN: Final = "data"
+
+
+def moments(text: str) -> Moments | None:
+    """Returns mean and standard deviation by a name of `MOMENTS`, or as numbers; None where the text is neither.
+
+    >>> moments("0.5,0.4,0.4/0.2")
+    ((0.5, 0.4, 0.4), (0.2,))
+    """
+    if text in MOMENTS:
+        return MOMENTS[text]
+    try:
+        mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split("/"))
+    except ValueError:
+        return None
+    return (mean, std) if all(map(math.isfinite, mean)) and all(0 < one < math.inf for one in std) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +50,14 @@ class ImageOptions:
             "(mirrored left to right, too), or auto: shift; none where an npz file holds numbers to predict."
         ),
     ] = "auto"
+    normalise: Annotated[
+        str,
+        Field(
+            description="Means and standard deviations that images are normalised by: data (of the training images), imagenet, "
+            "half (0.5, 0.5), none, or MEAN,MEAN,MEAN/STD,STD,STD on a scale of 0 to 1; auto: those of a model where --model "
+            "names them, else data."
+        ),
+    ] = AUTO
     background: Annotated[
         str,
         Field(
@@ -30,6 +67,13 @@ class ImageOptions:
     skip_damaged: Annotated[
         bool, Field(description="Leave out images that cannot be decoded, instead of listing them and ending.")
     ] = False
+
+    @field_validator("normalise")
+    @classmethod
+    def _moments(cls, normalise: str) -> str:
+        if normalise not in (AUTO, OWN) and moments(normalise) is None:
+            raise ValueError("be auto, data, imagenet, half, none, or means and deviations as 0.5,0.4,0.4/0.2,0.2,0.2")
+        return normalise
 
     @field_validator("background")
     @classmethod

@@ -28,13 +28,14 @@ CHUNK: Final = 2**22  # bytes of images whose squares are in memory at once
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """`mean` and `std` are those of each channel of the training images, scaled to 0..1."""
+    """`mean` and `std` are those of each channel, scaled to 0..1: of the training images, or `given` by the user or a model."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    given: bool = False
 
     def __call__(self, images_NCHW: NDArray[Any]) -> Tensor:
-        """Returns float32 of the same shape, each channel with mean 0 and standard deviation 1 on the training images."""
+        """Returns float32 of the same shape: (image / 255 - mean) / std."""
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         x = torch.tensor(images_NCHW, dtype=torch.float32).div_(255).sub_(mean).div_(std)
         # Channels last: depthwise convolutions on a CPU train two to five times as fast.

@@ -14,7 +14,7 @@ from torch import Tensor
 from hwnas.core.arrays import IntArray
 from hwnas.data.decoding import decoded
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import augmented, normalisation
+from hwnas.data.pictures import augmented
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import TargetCollection
 from hwnas.data.splits import Examples, quantile_groups, stratified_order
@@ -68,7 +68,7 @@ def regressed(request: DataRequest, collection: TargetCollection) -> RegressionD
         targets=collection.targets,
         target_mean=tuple(mean_T.tolist()),
         target_std=tuple(std_T.tolist()),
-        normalise=normalisation(read.train.raw),
+        normalise=request.normalisation(read.train.raw),
         augmentation=request.augmentation(collection.augmentation),
         preparation=read.preparation,
         notes=read.notes,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from hwnas.core.operator import Shape
-from hwnas.data.options import AUTO, ImageOptions
+from hwnas.data.options import AUTO, OWN, ImageOptions, moments
+from hwnas.data.pictures import ByteArray, Normalisation, normalisation
 from hwnas.errors import DataError
 
 CHANNELS: Final = (1, 3, 4)  # grey; red, green, blue; the same and opacity
@@ -17,7 +18,8 @@ class DataRequest:
 
     `outputs` is the length of the networks' channel axis, None where any will do; `vocabulary` is None where networks take
     numbers, else all token ids are below it. `seed` decides random splits. `limit` is the most training examples;
-    validation and test then have at most a quarter of it. `images` says how images are read.
+    validation and test then have at most a quarter of it. `images` says how images are read, and `image_moments`
+    how the networks expect them to be normalised: empty where any way will do.
     """
 
     reference: str
@@ -27,6 +29,7 @@ class DataRequest:
     seed: int = 0
     limit: int | None = None
     images: ImageOptions = field(default_factory=ImageOptions)
+    image_moments: str = ""
 
     @property
     def location(self) -> str:
@@ -41,6 +44,22 @@ class DataRequest:
     def augmentation(self, usual: str) -> str:
         """Returns the augmentation that was asked for, or `usual` where none was."""
         return usual if self.images.augmentation == AUTO else self.images.augmentation
+
+    def normalisation(self, images_NCHW: ByteArray) -> Normalisation:
+        """Returns the normalisation that was asked for, or that of the training images. Raises DataError for other channels."""
+        asked = self.image_moments if self.images.normalise == AUTO else self.images.normalise
+        given = moments(asked)
+        if given is None:
+            return normalisation(images_NCHW)
+        channels = images_NCHW.shape[1]
+        for values in given:
+            if len(values) not in (1, channels):
+                raise DataError(
+                    f"{self.reference}: --normalise {asked} is for {len(values)} channels, and the networks take "
+                    f"{channels}; give as many numbers, or --normalise {OWN}"
+                )
+        mean, std = (values * channels if len(values) == 1 else values for values in given)
+        return Normalisation(mean, std, given=True)
 
     def require_images(self) -> None:
         """Raises DataError where the networks take no images."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import Preparation, augmented_together, normalisation
+from hwnas.data.pictures import Preparation, augmented_together
 from hwnas.data.request import DataRequest
 from hwnas.data.splits import Examples
 
@@ -60,7 +60,7 @@ def segmented(
         validation=validation,
         test=test,
         classes=classes,
-        normalise=normalisation(train.raw),
+        normalise=request.normalisation(train.raw),
         augmentation=request.augmentation("shift"),
         preparation=preparation,
         notes=notes,

@@ -207,7 +207,8 @@ def _choices(program: Program, elasticity: Elasticity, shared: Mapping[Atom, str
         if atom in shared:
             yield key("shared"), Choice(shared[atom], options)
         else:
-            yield key("heads" if program.has_larger_units(atom) else "width"), pick(*options)
+            larger = "heads" if ATTENTION & {name_of(node) for node in program.part.operations} else "groups"
+            yield key(larger if program.has_larger_units(atom) else "width"), pick(*options)
     for node in program.kernels:
         yield key("kernel"), pick(*range(3, (sizes_of(argument(node, "weight"))[-1] or 1) + 1, 2))
 

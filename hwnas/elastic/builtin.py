@@ -52,7 +52,7 @@ def elastic(
         loaded = _of_size(load_model(model, weights), channels, resolution, length)
         loaded = with_classes(loaded, classes) if classes else loaded
     space = elastic_space(loaded.module, loaded.example(), elasticity)
-    return replace(space, notes=loaded.notes)
+    return replace(space, notes=loaded.notes, image_moments=loaded.image_moments if channels in (0, 3) else "")
 
 
 def _of_size(loaded: LoadedModel, channels: int, resolution: int, length: int) -> LoadedModel:

@@ -8,7 +8,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, fx, nn
 
-from hwnas.elastic.axes import Axis
+from hwnas.elastic.axes import Axis, full_size
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.rules import argument, name_of, sizes_of
 from hwnas.elastic.weights import Stored
@@ -44,15 +44,10 @@ class TracedModule(GeneratedModule):
 
     def __init__(self, traced: Traced) -> None:
         super().__init__()
-        self._sizes = traced.key if traced.program.normed else ""
         self._generate(GraphMaker(self, traced).graph())
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(self, x)  # type: ignore[no-any-return]
-
-    def extra_repr(self) -> str:
-        """Returns the sizes where a narrower version is no masked wider one, which modules are compared by."""
-        return self._sizes
 
 
 def _function_of(code: str) -> Callable[..., Any]:
@@ -259,6 +254,30 @@ def _layer_norm(maker: GraphMaker, node: fx.Node) -> Any:
     return maker.layer(node, lambda: nn.LayerNorm(shape, eps, bias=bias is not None), {"weight": weight, "bias": bias})
 
 
+def _rms_norm(maker: GraphMaker, node: fx.Node) -> Any:
+    weight, eps = argument(node, "weight"), argument(node, "eps")
+    if weight is None:
+        return None
+    shape = [maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight)]
+    return maker.layer(node, lambda: nn.RMSNorm(shape, eps), {"weight": weight})
+
+
+def _group_norm(maker: GraphMaker, node: fx.Node) -> Any:
+    weight, bias = argument(node, "weight"), argument(node, "bias")
+    if weight is None:
+        return None
+    channels = maker.program.size(maker.program.known.axes(weight)[0], maker.sizes)
+    groups, eps = _groups(maker, node), argument(node, "eps")
+    return maker.layer(node, lambda: nn.GroupNorm(groups, channels, eps), {"weight": weight, "bias": bias})
+
+
+def _groups(maker: GraphMaker, node: fx.Node) -> int:
+    """Returns how many groups of a group norm are left."""
+    groups: int = argument(node, "num_groups")
+    channels = maker.program.known.axes(argument(node, "input"))[1]
+    return max(1, groups * maker.program.size(channels, maker.sizes) // (full_size(channels) or 1)) if groups > 1 else 1
+
+
 def _embedding(maker: GraphMaker, node: fx.Node) -> Any:
     weight = argument(node, "weight")
     ids, features = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
@@ -277,6 +296,8 @@ LAYERS: Final[Mapping[str, Layer]] = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "group_norm": _group_norm,
     "embedding": _embedding,
     "dropout": _dropout,
 }
@@ -326,12 +347,17 @@ def _grouped(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
         arguments[names.index("groups")] = channels // per_group
 
 
+def _normalised_groups(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
+    arguments[1] = _groups(maker, node)
+
+
 PATCHES: Final[Mapping[str, Patch]] = {
     **dict.fromkeys(("view", "reshape", "expand", "_unsafe_view"), _sized(1)),
     **dict.fromkeys(("split", "split_with_sizes"), _split),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _grouped),
     "unflatten": _unflattened,
-    "layer_norm": _normalised,
+    **dict.fromkeys(("layer_norm", "rms_norm"), _normalised),
+    "group_norm": _normalised_groups,
 }
 
 

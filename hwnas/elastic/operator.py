@@ -58,6 +58,10 @@ class Traced(Operator):
         return True
 
     @property
+    def is_nested(self) -> bool:
+        return not self.program.normed
+
+    @property
     def family(self) -> str:
         return self.program.name
 

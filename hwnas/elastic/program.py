@@ -182,6 +182,10 @@ def _of_convolution(program: Program, node: fx.Node, sizes: Sizes, kernel: int |
     return prod(sizes(node)) * per_group * area
 
 
+def _of_transposed(program: Program, node: fx.Node, sizes: Sizes, _: int | None) -> int:
+    return prod(sizes(argument(node, "input"))) * prod(sizes(argument(node, "weight"))[1:])
+
+
 def _of_product(name: str) -> Callable[..., int]:
     """Returns the formula of a product whose argument `name` is summed over along its last axis."""
     return lambda program, node, sizes, _: prod(sizes(node)) * sizes(argument(node, name))[-1]
@@ -196,6 +200,7 @@ FLOPS: Final[Mapping[str, Callable[[Program, fx.Node, Sizes, int | None], int]]]
     "conv1d": _of_convolution,
     "conv2d": _of_convolution,
     "conv3d": _of_convolution,
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _of_transposed),
     "linear": _of_product("input"),
     "addmm": _of_product("mat1"),
     "matmul": _of_product("self"),

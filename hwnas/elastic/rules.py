@@ -143,6 +143,18 @@ def _along(known: Known, one: Axis, *vectors: Any) -> None:
             unite(one, known.axes(vector)[-1])
 
 
+def _transposed(known: Known, node: fx.Node, x: Any, weight: Any, bias: Any, *_: Any) -> Axes:
+    """A transposed convolution's weight has the input's channels first."""
+    input_axes, (inputs, out, *kernel) = known.axes(x), known.axes(weight)
+    freeze(kernel, SPATIAL)
+    unite(input_axes[1], inputs)
+    if argument(node, "groups") > 1:
+        freeze((inputs, out), "it is convolved in groups")
+        out = axis(sizes_of(node)[1], "it is convolved in groups")
+    _along(known, out, bias)
+    return [input_axes[0], out, *(axis(size, SPATIAL) for size in sizes_of(node)[2:])]
+
+
 def _batch_norm(known: Known, node: fx.Node, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, *_: Any) -> Axes:
     _along(known, known.axes(x)[1], weight, bias, mean, variance)
     return known.axes(x)
@@ -153,6 +165,22 @@ def _layer_norm(known: Known, node: fx.Node, x: Any, shape: Sequence[Any], weigh
         freeze(known.axes(x)[-len(shape) :], "it is normalised with other axes")
     _along(known, known.axes(x)[-1], weight, bias)
     _norm(known.axes(x)[-1])
+    return known.axes(x)
+
+
+def _rms_norm(known: Known, node: fx.Node, x: Any, shape: Sequence[Any], weight: Any, *_: Any) -> Axes:
+    return _layer_norm(known, node, x, shape, weight, None)
+
+
+def _group_norm(known: Known, node: fx.Node, x: Any, groups: int, weight: Any, bias: Any, *_: Any) -> Axes:
+    """Keeps groups whole, so that the norm of a group is the same with fewer groups."""
+    channels = known.axes(x)[1]
+    _along(known, channels, weight, bias)
+    if groups == 1:
+        _norm(channels)
+    else:
+        _, per_group = regrouped([channels], [groups, (full_size(channels) or 1) // groups])
+        freeze([per_group], "it is normalised in groups")
     return known.axes(x)
 
 
@@ -260,6 +288,12 @@ def _cat(known: Known, node: fx.Node, tensors: Sequence[Any], dim: int = 0) -> A
             if number != dim % len(result):
                 unite(one, other)
     result[dim] = axis(sizes_of(node)[dim], "it is joined with others")
+    return result
+
+
+def _stack(known: Known, node: fx.Node, tensors: Sequence[Any], dim: int = 0) -> Axes:
+    result = _broadcast(len(sizes_of(node)) - 1, [known.axes(one) for one in tensors])
+    result.insert(dim % (len(result) + 1), axis(len(tensors), "it is joined with others"))
     return result
 
 
@@ -397,10 +431,14 @@ RULES: Final[Mapping[str, Rule]] = {
         ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d"), _pool
     ),
     **dict.fromkeys(("max_pool1d", "max_pool2d", "upsample_nearest2d", "upsample_bilinear2d"), _pool),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed),
     "linear": _linear,
     "addmm": _addmm,
     "batch_norm": _batch_norm,
+    "instance_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "group_norm": _group_norm,
     "embedding": _embedding,
     "permute": _permute,
     "transpose": _transpose,
@@ -410,6 +448,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "select": _select,
     "slice": _slice,
     "cat": _cat,
+    "stack": _stack,
     "pad": _pad,
     "constant_pad_nd": _pad,
     "scaled_dot_product_attention": _attention,

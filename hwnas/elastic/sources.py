@@ -1,6 +1,6 @@
 """Trained networks by name: a function of a user's file, or a model of timm, torchvision or transformers, and its weights."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -28,13 +28,15 @@ USUAL_RESOLUTION: Final = 224
 class LoadedModel:
     """A network with its weights. `input_shape` is that of one sample where the source knows it, else empty.
 
-    `takes_ids` is True for a network that reads token ids. `notes` say what was changed.
+    `takes_ids` is True for a network that reads token ids. `notes` say what was changed. `image_moments` say how the
+    source normalises images (`data/options.py`); they are empty where the source does not tell.
     """
 
     module: nn.Module
     input_shape: Shape = ()
     takes_ids: bool = False
     notes: tuple[str, ...] = ()
+    image_moments: str = ""
 
     def example(self) -> Tensor:
         """Returns two inputs of zeros."""
@@ -53,7 +55,7 @@ def load_model(reference: str, weights: str = "") -> LoadedModel:
     if weights and weights != NEW:
         load_weights(loaded.module, Path(weights))
     loaded.module.eval()
-    return loaded
+    return replace(loaded, image_moments="") if weights == NEW else loaded
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -138,7 +140,12 @@ def _of_timm(name: str, weights: str) -> LoadedModel:
     if not timm.is_model(name):
         raise UnknownNameError("model of timm", name, list(timm.list_models()))
     module = _downloaded(lambda: timm.create_model(name, pretrained=not weights), f"timm:{name}")
-    return LoadedModel(module=module, input_shape=tuple(module.pretrained_cfg.get("input_size", ())))
+    facts = module.pretrained_cfg
+    return LoadedModel(
+        module=module,
+        input_shape=tuple(facts.get("input_size", ())),
+        image_moments=_moments(facts.get("mean"), facts.get("std")),
+    )
 
 
 def _of_torchvision(name: str, weights: str) -> LoadedModel:
@@ -146,7 +153,9 @@ def _of_torchvision(name: str, weights: str) -> LoadedModel:
     if name not in models.list_models():
         raise UnknownNameError("model of torchvision", name, list(models.list_models()))
     chosen = None if weights else "DEFAULT"
-    return LoadedModel(module=_downloaded(lambda: models.get_model(name, weights=chosen), f"torchvision:{name}"))
+    module = _downloaded(lambda: models.get_model(name, weights=chosen), f"torchvision:{name}")
+    facts = models.get_model_weights(name).DEFAULT.transforms()
+    return LoadedModel(module=module, image_moments=_moments(getattr(facts, "mean", None), getattr(facts, "std", None)))
 
 
 def _of_transformers(name: str, weights: str) -> LoadedModel:
@@ -165,8 +174,28 @@ def _of_transformers(name: str, weights: str) -> LoadedModel:
     image = getattr(config, "image_size", None)
     if "Image" in classes[0] or image is not None:
         size = int(image) if isinstance(image, int) else USUAL_RESOLUTION
-        return LoadedModel(module=module, input_shape=(int(getattr(config, "num_channels", 3)), size, size))
+        return LoadedModel(
+            module=module,
+            input_shape=(int(getattr(config, "num_channels", 3)), size, size),
+            image_moments=_processor_moments(transformers, name),
+        )
     return LoadedModel(module=module, takes_ids=True)
+
+
+def _processor_moments(transformers: Any, name: str) -> str:
+    """Returns how the image processor that is saved with a model normalises; empty where none is saved."""
+    try:
+        facts, _ = transformers.BaseImageProcessor.get_image_processor_dict(name)
+    except OSError:
+        return ""
+    return _moments(facts.get("image_mean"), facts.get("image_std")) if facts.get("do_normalize", True) else ""
+
+
+def _moments(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:
+    """Returns mean and standard deviation per channel in the words of `--normalise`; empty where they are not known."""
+    if mean is None or std is None:
+        return ""
+    return "/".join(",".join(f"{value:g}" for value in values) for values in (mean, std))
 
 
 def _imported(package: str, reference: str) -> Any:

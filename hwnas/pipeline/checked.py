@@ -168,6 +168,7 @@ def load_for(space: SearchSpace, request: SearchRequest, run: RunFolder | None =
         seed=request.seed,
         limit=options.limit_images,
         images=options,
+        image_moments=space.image_moments,
     )
     task = load_task(data.task if options.task == AUTO else options.task)
     task.require_outputs(space.output_shape, data.outputs)

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.onnx import symbolic_helper
 
 from hwnas.core.files import replace_file
 from hwnas.core.operator import Shape
@@ -25,6 +26,18 @@ from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.profiler.step import Decoder
 
 OPSET: Final = 17
+
+
+@symbolic_helper.parse_args("v", "is", "v", "f")
+def _rms_norm(graph: Any, x: Any, shape: list[int], weight: Any, eps: float | None) -> Any:
+    """Writes the root mean square norm (Zhang and Sennrich 2019), which the exporter does not know, as plain operations."""
+    least = torch.tensor(torch.finfo(torch.float32).eps if eps is None else eps)
+    mean = graph.op("ReduceMean", graph.op("Mul", x, x), axes_i=[-1 - number for number in range(len(shape))])
+    normed = graph.op("Div", x, graph.op("Sqrt", graph.op("Add", mean, graph.op("Constant", value_t=least))))
+    return normed if weight.node().mustBeNone() else graph.op("Mul", normed, weight)
+
+
+torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)
 # The batch size of a file, or an axis that is left open.
 DYNAMIC: Final = "dynamic"
 Batch = int | Literal["dynamic"]
@@ -66,6 +79,8 @@ def _exported(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
+        # Group norms check their sizes, which a trace makes tensors.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn")
         torch.onnx.export(
             module,
             tuple(inputs.values()),

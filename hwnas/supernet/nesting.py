@@ -23,12 +23,13 @@ def covers(large: Mapping[str, torch.Size], small: Mapping[str, torch.Size]) -> 
 
 
 def alike(one: Operator, other: Operator) -> bool:
-    """Returns True if two operators differ only in numbers and have equal positions of input and output.
+    """Returns True if two operators are nested, differ only in numbers, and have equal positions of input and output.
 
     Flags and strings must be equal, because a block with a final ReLU cannot nest in one without.
     """
     return (
         type(one) is type(other)
+        and one.is_nested
         and positions(one.input_shape) == positions(other.input_shape)
         and positions(one.output_shape) == positions(other.output_shape)
         and all(

@@ -1,7 +1,7 @@
 """MobileNetV2 with the names of torchvision's layers, so that weights trained with torchvision fit.
 
     hwnas search --model scripts/examples/mobilenet_v2.py:make --weights mobilenet_v2.pth --space-option resolution=96 \\
-        --space-option classes=10 --data parquet:DIR --latency-budget 60% --out runs/faster
+        --space-option classes=10 --data parquet:DIR --normalise imagenet --latency-budget 60% --out runs/faster
 
 `make` is all that hwnas needs of a network of your own: a function that returns the module.
 """

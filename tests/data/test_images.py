@@ -16,9 +16,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from hwnas.data.dataset import load_data
 from hwnas.data.images import ImageData
+from hwnas.data.options import ImageOptions
 from hwnas.data.pictures import augment
 from hwnas.data.splits import Examples, stratified_order
 from hwnas.errors import DataError, UnknownNameError
@@ -254,6 +256,42 @@ def test_training_inputs_have_mean_0_and_deviation_1_per_channel(tmp_path: Path)
     assert inputs.dtype == torch.float32
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("normalise", "expected", "mean", "std"),
+    [
+        ("imagenet", "", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("0.1,0.2,0.3/0.4", "imagenet", (0.1, 0.2, 0.3), (0.4,) * 3),
+        ("auto", "half", (0.5,) * 3, (0.5,) * 3),
+    ],
+)
+def test_given_moments_normalise_before_those_of_the_networks(
+    normalise: str, expected: str, mean: tuple[float, ...], std: tuple[float, ...], tmp_path: Path
+) -> None:
+    write_npz(tmp_path / "a.npz", count=30, classes=3)
+    name, images = f"npz:{tmp_path / 'a.npz'}", ImageOptions(normalise=normalise)
+    data, own = load_data(name, RGB, images=images, image_moments=expected), load_data(name, RGB)
+    scaled = data.train.raw.transpose(0, 2, 3, 1) / 255
+    inputs = data.inputs(data.train.raw).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(inputs, (scaled - np.array(mean)) / np.array(std), atol=1e-5)
+    assert json.loads(data.metadata()["hwnas.mean"]) == list(mean)
+    assert any("images are normalised by means of" in note for note in data.describe()["notes"])
+    assert data.digest() != own.digest()
+    images = ImageOptions(normalise="data")
+    assert load_data(name, RGB, images=images, image_moments=expected).digest() == own.digest()
+
+
+def test_moments_of_other_channels_are_refused() -> None:
+    message = "--normalise imagenet is for 3 channels, and the networks take 1; give as many numbers"
+    with pytest.raises(DataError, match=message):
+        load_data("digits", (1, 8, 8), images=ImageOptions(normalise="imagenet"))
+
+
+@pytest.mark.parametrize("normalise", ["dataset", "0.5", "0.5/0", "0.5/nan", "inf/1", "0.5/0.5/0.5"])
+def test_moments_that_are_none_are_refused(normalise: str) -> None:
+    with pytest.raises(ValidationError, match="auto, data, imagenet, half, none, or means"):
+        ImageOptions(normalise=normalise)
 
 
 def test_a_channel_that_never_varies_becomes_zero(tmp_path: Path) -> None:

@@ -449,6 +449,50 @@ def test_operations_without_a_rule_count_what_they_really_cost() -> None:
     assert space.cost("params", space.largest()) == sum(parameter.numel() for parameter in model.parameters())
 
 
+class Norms(nn.Module):
+    """Widths under the norms of groups, instances and root mean squares, transposed convolutions, and a stack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, 2, 1)
+        self.groups, self.one = nn.GroupNorm(8, 32), nn.GroupNorm(1, 48)
+        self.up, self.instances = nn.ConvTranspose2d(32, 48, 2, 2), nn.InstanceNorm2d(48, affine=True)
+        self.first, self.root, self.second = nn.Linear(48, 64), nn.RMSNorm(64), nn.Linear(64, 16)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.instances(self.up(torch.relu(self.groups(self.stem(x)))))
+        y = self.second(self.root(self.first(torch.relu(self.one(y)).amax((2, 3)))))
+        return self.head(torch.stack([y, -y], 2).flatten(1))
+
+
+def test_rules_of_norms_and_transposed_convolutions(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Norms().eval(), torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    space, supernet = elasticize(model, x, Elasticity(widths=(0.5, 1.0)))
+    assert {name: choice.options for name, choice in space.by_name.items()} == {
+        "stem.groups": (4, 8),
+        "stem.output": (24, 48),
+        "first.output": (32, 64),
+        "second.output": (8, 16),
+    }
+    supernet.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(x, space.largest()), model(x), rtol=1e-5, atol=1e-6)
+        arch = space.smallest()
+        plain = supernet.extract(arch).eval()
+        torch.testing.assert_close(plain(x), supernet(x, arch), rtol=1e-5, atol=1e-6)
+        kept = model.groups(model.stem(x))[:, :16]
+        narrow = nn.GroupNorm(4, 16).requires_grad_(False)
+        narrow.weight.copy_(model.groups.weight[:16]), narrow.bias.copy_(model.groups.bias[:16])
+        torch.testing.assert_close(narrow(model.stem(x)[:, :16]), kept)
+    hwnas.export_onnx(plain, space.input_shape, tmp_path / "small.onnx", batch=2)
+    assert not check_space(space, Silent()).broken
+
+
 def test_source_of_a_network_has_its_padding_in_words() -> None:
     model, x = (
         nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.Flatten(), nn.Linear(8 * 64, 5)).eval(),

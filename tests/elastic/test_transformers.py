@@ -16,6 +16,8 @@ from hwnas.elastic.elasticity import Elasticity
 from hwnas.elastic.sources import first_tensor, load_model
 from hwnas.elastic.space import elasticize
 from hwnas.errors import SpaceError
+from hwnas.pipeline.checked import load_for
+from hwnas.pipeline.request import search_request
 from hwnas.spaces import load_space
 
 transformers = pytest.importorskip("transformers")
@@ -181,6 +183,20 @@ def test_a_folder_of_transformers_is_a_source(name: str, tmp_path: Path) -> None
     length = {"length": 16} if loaded.takes_ids else {}
     space = load_space("elastic", {"model": f"hf:{tmp_path / 'model'}", **length})
     assert space.input_shape == tuple(x.shape[1:]) and space.vocabulary == (100 if loaded.takes_ids else None)
+
+
+def test_images_are_normalised_as_the_saved_processor_says(tmp_path: Path) -> None:
+    model, _ = made("vit")
+    model.save_pretrained(tmp_path)
+    assert load_model(f"hf:{tmp_path}").image_moments == ""
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "ViTImageProcessor", "image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.5, 0.25]}'
+    )
+    space = load_space("elastic", {"model": f"hf:{tmp_path}", "classes": 10})
+    assert space.image_moments == "0.1,0.2,0.3/0.5,0.5,0.25"
+    data, _ = load_for(space, search_request({}))
+    assert (data.normalise.mean, data.normalise.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.25))
+    assert load_space("elastic", {"model": f"hf:{tmp_path}", "weights": "new"}).image_moments == ""
 
 
 def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
