@@ -165,13 +165,13 @@ class _DecodingMaker(GraphMaker):
             new = self.value(self.chains[node, name][-1])
             self.present.append(self.target.call_function(torch.cat, ([self.past[node, name], new], 2)))
         query, (key, value) = self.value(queries), self.present[-2:]
-        (_, heads, _, size), (_, groups, *_), (*_, value_size) = map(sizes_of, (queries, keys, node))
+        (batch, heads, _, size), (_, groups, *_), (*_, value_size) = map(sizes_of, (queries, keys, node))
         is_grouped = heads != groups
         if is_grouped:  # a group's queries take the place of positions: the sums are the same, and no key is repeated
-            query = self.target.call_method("reshape", (query, -1, groups, heads // groups, size))
+            query = self.target.call_method("reshape", (query, batch, groups, -1, size))
         options = {"attn_mask": self._mask(node), "scale": argument(node, "scale")}
         mixed = self.target.call_function(F.scaled_dot_product_attention, (query, key, value), options)
-        return self.target.call_method("reshape", (mixed, -1, heads, 1, value_size)) if is_grouped else mixed
+        return self.target.call_method("reshape", (mixed, batch, heads, 1, value_size)) if is_grouped else mixed
 
     def _mask(self, node: fx.Node) -> fx.Node | None:
         """Returns the mask's row of the new position; None where the position attends to all so far."""
