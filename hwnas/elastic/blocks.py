@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import Final, final
+from typing import Any, Final, final
 
 import torch
 from torch import fx
@@ -12,6 +12,7 @@ from torch import fx
 from hwnas.elastic.rules import name_of, sizes_of
 from hwnas.elastic.trace import Trace
 
+RESHAPES: Final = frozenset({"view", "reshape", "flatten", "unflatten", "_unsafe_view"})
 # Operations with weights, each of which may begin a part of its own outside blocks.
 WEIGHED: Final = frozenset({"conv1d", "conv2d", "conv3d", "linear", "addmm"})
 
@@ -88,17 +89,33 @@ def _pieces(trace: Trace) -> Iterator[Part]:
     for number, node in enumerate(trace.operations):
         run.append(node)
         alive = {one for one in {*alive, node} if last[one] > number}
-        if alive == {node} and isinstance(node.meta["val"], torch.Tensor) and sizes_of(node)[:1] == [None]:
+        if alive == {node} and _has_batch(node, trace.input):
             yield Part(entry, tuple(run), is_residual=_adds(run, entry))
             entry, run = node, []
     if run:
         yield Part(entry, tuple(run))
 
 
+def _has_batch(node: fx.Node, entry: fx.Node) -> bool:
+    """Returns True where the first axis of a tensor is the batch alone, not (batch x tokens)."""
+    value = node.meta["val"]
+    return (
+        isinstance(value, torch.Tensor) and bool(value.shape) and str(value.shape[0]) == str(entry.meta["val"].shape[0])
+    )
+
+
 def _adds(run: Sequence[fx.Node], entry: fx.Node) -> bool:
-    """Returns True where the last operation adds the input of the run."""
-    last = run[-1]
-    return len(run) > 1 and name_of(last).rstrip("_") == "add" and entry in last.args
+    """Returns True where the last operation adds the input of the run, in whatever shape."""
+    last = _unshaped(run[-1], entry)
+    adds = len(run) > 1 and name_of(last).rstrip("_") == "add"
+    return adds and any(_unshaped(value, entry) is entry for value in last.args)
+
+
+def _unshaped(value: Any, entry: fx.Node) -> Any:
+    """Returns the tensor that was reshaped to another, from `entry` on; any other value as it is."""
+    while isinstance(value, fx.Node) and value is not entry and name_of(value) in RESHAPES:
+        value = value.args[0]
+    return value
 
 
 def modules_of(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:

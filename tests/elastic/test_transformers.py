@@ -106,6 +106,20 @@ MODELS: Final[Mapping[str, tuple[str, dict[str, Any], set[str], tuple[int, ...]]
         {"transformer.h.0.attention.heads", "transformer.h.1.mlp.width", "stage1.depth"},
         (16,),
     ),
+    "opt": (
+        "OPTForCausalLM",
+        {
+            "vocab_size": 100,
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "ffn_dim": 96,
+            "num_attention_heads": 4,
+            "word_embed_proj_dim": 48,
+            "max_position_embeddings": 64,
+        },
+        {"model.decoder.layers.0.attention.heads", "model.decoder.layers.1.mlp.width", "stage1.depth"},
+        (16,),
+    ),
     "llama": (
         "LlamaForCausalLM",
         {
