@@ -22,7 +22,7 @@ from hwnas.elastic.modules import GeneratedModule, GraphMaker
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.rules import argument, name_of, sizes_of
 from hwnas.elastic.trace import Trace, evaluating, traced_at
-from hwnas.errors import SpaceError
+from hwnas.errors import SpaceError, is_out_of_memory
 from hwnas.profiler.export import example_input
 from hwnas.profiler.step import Decoder
 
@@ -77,6 +77,16 @@ class DecodingModule(GeneratedModule):
     def forward(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         return self._run(self, x, *past)  # type: ignore[no-any-return]
 
+    def _ran(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns the outputs in eval mode. Raises SpaceError where an operation does not run on one position."""
+        try:
+            return self.eval()(*inputs)  # type: ignore[no-any-return]
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            first = str(error).strip().splitlines()[0]
+            raise SpaceError(f"{WHY}, and an operation does not run on one ({first}); leave out step=decode") from error
+
     @torch.no_grad()
     def _require_equal(self, network: nn.Module, x: Tensor) -> None:
         """Raises SpaceError where decoding one position after the other does not give the network's outputs."""
@@ -85,7 +95,7 @@ class DecodingModule(GeneratedModule):
         past = [x.new_empty((len(x), heads, 0, size), dtype=torch.float32) for heads, size in self._cached]
         last = x.shape[1] - 1
         for position in range(min(COMPARED, last + 1)) if past else (last,):
-            output, *past = self.eval()(x[:, position : position + 1], *past)
+            output, *past = self._ran(x[:, position : position + 1], *past)
             furthest = float((output - expected[:, position : position + 1]).abs().max())
             if not furthest <= TOLERANCE * max(1e-6, float(expected.abs().max())):
                 raise SpaceError(f"{WHY}, and decoding gives other outputs than the network; leave out step=decode")

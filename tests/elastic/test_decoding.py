@@ -111,11 +111,20 @@ class Shifted(nn.Module):
         return x + F.pad(x, (0, 0, 1, 0))[:, :-1]
 
 
+class WrittenOut(nn.Module):
+    """Causal attention without the operation of that name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = (x @ x.transpose(1, 2)).masked_fill(~causal(x.shape[1]), -1e9)
+        return scores.softmax(-1) @ x
+
+
 REFUSED: list[tuple[nn.Module, tuple[int, ...], str]] = [
     (build(Attention(input_shape=(6, 8), heads=2, head_size=4)), (6, 8), "attention is not causal"),
     (Masked(lambda length: torch.ones(length, length, dtype=torch.bool)), (6, 8), "attention is not causal"),
     (build(TokenClassifier(input_shape=(6, 8), classes=3)), (6, 8), "mean joins its positions"),
     (Shifted(), (6, 8), "joins its positions"),
+    (WrittenOut(), (6, 8), "matmul joins its positions"),
     (nn.Sequential(nn.Linear(8, 8), nn.Softmax(dim=1)), (6, 8), "decoding gives other outputs than the network"),
     (nn.Conv2d(3, 4, 1), (3, 6, 6), r"an input of shape \(3, 6, 6\) has none"),
 ]

@@ -120,6 +120,20 @@ MODELS: Final[Mapping[str, tuple[str, dict[str, Any], set[str], tuple[int, ...]]
         {"model.decoder.layers.0.attention.heads", "model.decoder.layers.1.mlp.width", "stage1.depth"},
         (16,),
     ),
+    "mistral": (
+        "MistralForCausalLM",
+        {
+            "vocab_size": 100,
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 96,
+            "sliding_window": 5,
+        },
+        {"model.layers.0.attention.heads", "model.layers.1.mlp.width", "stage1.depth"},
+        (16,),
+    ),
     "llama": (
         "LlamaForCausalLM",
         {
@@ -165,7 +179,7 @@ def test_the_largest_network_is_the_model_and_smaller_ones_are_exported(name: st
         np.testing.assert_allclose(y, plain(x).numpy(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "opt", "llama", "mistral"])
 def test_decoding_one_position_after_the_other_gives_what_the_network_gives(name: str) -> None:
     space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
     ids = torch.randint(100, (2, 16))
