@@ -49,6 +49,16 @@ def test_a_batch_of_nothing_and_a_precision_that_is_not_supported_are_refused() 
         conditions_here("cpu", precision="fp16")
 
 
+def test_a_step_is_a_condition_that_older_tables_need_not_have() -> None:
+    whole, decoding = conditions_here("cpu"), conditions_here("cpu", step="decode")
+    assert "step" not in whole.describe()
+    assert differences(decoding.describe(), whole.describe()) == ["step None (here decode)"]
+    with pytest.raises(UnknownNameError, match="unknown step 'encode'; known: decode, whole"):
+        conditions_here("cpu", step="encode")
+    with pytest.raises(DeviceError, match="decoding is not quantised: .*; give --precision fp32"):
+        conditions_here("cpu", step="decode", precision="int8", runtime_options={"slow_int8": "allowed"})
+
+
 def test_int8_on_a_cpu_that_is_slow_at_it_is_refused_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
