@@ -55,7 +55,7 @@ def test_a_step_is_a_condition_that_older_tables_need_not_have() -> None:
     assert differences(decoding.describe(), whole.describe()) == ["step None (here decode)"]
     with pytest.raises(UnknownNameError, match="unknown step 'encode'; known: decode, whole"):
         conditions_here("cpu", step="encode")
-    with pytest.raises(DeviceError, match="decoding is not quantised: .*; give --precision fp32"):
+    with pytest.raises(DeviceError, match=r"decoding is not quantised: .*; give --precision fp32"):
         conditions_here("cpu", step="decode", precision="int8", runtime_options={"slow_int8": "allowed"})
 
 
