@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("space")
 @option_of(SpaceRequest, "space_options")
+@option_of(SpaceRequest, "precisions")
 @option_of(SpaceRequest, "fix")
 @option_of(SpaceRequest, "drop")
 @option_of(SpaceRequest, "tie")

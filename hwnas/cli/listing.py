@@ -13,6 +13,7 @@ from hwnas.terminal import TerminalReporter, print_rows
 @click.command()
 @click.option("--space", help="List this one, too: FILE.py:FUNCTION, or a built-in space with other options.")
 @option_of(SpaceRequest, "space_options")
+@option_of(SpaceRequest, "precisions")
 @option_of(SpaceRequest, "fix")
 @option_of(SpaceRequest, "drop")
 @option_of(SpaceRequest, "tie")
@@ -23,10 +24,13 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
     from hwnas.spaces import SPACES, load_space
 
     if any(written.values()) and not space:
-        raise click.UsageError("--space-option, --fix, --drop, --tie and --vary need a --space that they are about.")
+        raise click.UsageError(
+            "--space-option, --precisions, --fix, --drop, --tie and --vary need a --space that they are about."
+        )
     listed = {name: load_space(name) for name in SPACES}
     if space:
         told = [f"--{name} {text}" for name in ("fix", "drop", "tie", "vary") for text in written[name]]
+        told = ([f"--precisions {written['precisions']}"] if written["precisions"] else []) + told
         listed[" ".join([space, *written["space_options"], *told])] = made_space(parsed({"space": space, **written}))
     rows = [
         {

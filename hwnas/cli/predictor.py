@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     help="Of which space, where not of the table's own: a part of it, or another one, whose operators are then estimated.",
 )
 @option_of(SpaceRequest, "space_options")
+@option_of(SpaceRequest, "precisions")
 @option_of(SpaceRequest, "fix")
 @option_of(SpaceRequest, "drop")
 @option_of(SpaceRequest, "tie")

@@ -139,9 +139,15 @@ class Choices(tuple[Choice, ...]):
         return math.prod(self._count(group) for group in self._linked_groups())
 
     def _linked_groups(self) -> list[list[Choice]]:
-        """Partitions the choices: two choices share a group if conditions or ties link them, however indirectly."""
+        """Partitions the choices: two choices share a group if conditions or ties link them, however indirectly.
+
+        A tied choice that no condition mentions links nothing: others decide it, so it multiplies no count.
+        """
         group_of = {name: {name} for name in self.by_name}
+        mentioned = {name for choice in self for clause in choice.when for name, _ in clause}
         for choice in self:
+            if choice.tied_to and choice.name not in mentioned:
+                continue
             linked = [name for clause in choice.when for name, _ in clause]
             for name in [*linked, choice.tied_to] if choice.tied_to else linked:
                 merged = group_of[choice.name] | group_of[name]

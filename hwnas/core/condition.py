@@ -1,5 +1,6 @@
 """Conditions: when a choice is switched on. A condition holds when any of its clauses holds; an empty one always holds."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -48,13 +49,19 @@ def conjunction(condition: Condition, clause: Clause) -> Condition:
 
     Raises SpaceError where they can never hold together.
     """
+    joined = joint(condition, (clause,))
+    if not joined:
+        raise SpaceError(f"{dict(clause)} can never hold together with {condition}; choose other options")
+    return joined
+
+
+def joint(one: Condition, other: Condition) -> tuple[Clause, ...]:
+    """Returns the clauses of the condition that holds where both hold; none where they can never hold together."""
     joined = []
-    for alternative in condition or ((),):
-        options = dict(alternative)
-        for name, allowed in clause:
+    for first, second in itertools.product(one or ((),), other or ((),)):
+        options = dict(first)
+        for name, allowed in second:
             options[name] = tuple(option for option in options.get(name, allowed) if option in allowed)
         if all(options.values()):
             joined.append(tuple(options.items()))
-    if not joined:
-        raise SpaceError(f"{dict(clause)} can never hold together with {condition}; choose other options")
     return tuple(joined)

@@ -12,7 +12,7 @@ import numpy as np
 from hwnas.core.choices import Choices
 from hwnas.core.factors import Factor
 from hwnas.core.layer import Layer
-from hwnas.core.operator import Operator, OperatorCost
+from hwnas.core.operator import Operator
 from hwnas.core.wiring import Alive, Chain
 from hwnas.errors import SpaceError, UnknownNameError
 
@@ -29,23 +29,22 @@ def _layer_factor(layer: Layer, choices: Choices, value: Callable[[Operator], fl
     return Factor(layer.name, layer.scope, values)
 
 
-def _flops(cost: OperatorCost) -> float:
-    return cost.flops
+def _flops(operator: Operator) -> float:
+    return operator.cost().flops
 
 
-def _params(cost: OperatorCost) -> float:
-    return cost.params
+def _params(operator: Operator) -> float:
+    return operator.cost().params
 
 
-def _model_bytes(cost: OperatorCost) -> float:
-    """Returns the bytes of weights and statistics in float32."""
-    return 4 * (cost.params + cost.statistics)
+def _weight_bytes(operator: Operator) -> float:
+    return operator.weight_bytes
 
 
-LAYER_COSTS: Final[Mapping[str, Callable[[OperatorCost], float]]] = {
+LAYER_COSTS: Final[Mapping[str, Callable[[Operator], float]]] = {
     "flops": _flops,
     "params": _params,
-    "bytes": _model_bytes,
+    "bytes": _weight_bytes,
 }
 PEAK: Final = "peak"
 
@@ -59,8 +58,7 @@ def cost_factors(layers: Iterable[Layer], choices: Choices, name: str) -> tuple[
         )
     if name not in LAYER_COSTS:
         raise UnknownNameError("cost", name, [*LAYER_COSTS, PEAK])
-    measure = LAYER_COSTS[name]
-    return layer_factors(layers, choices, lambda operator: measure(operator.cost()))
+    return layer_factors(layers, choices, LAYER_COSTS[name])
 
 
 def peak_factors(wiring: Chain, choices: Choices) -> tuple[Factor, ...]:

@@ -1,4 +1,4 @@
-"""Operations that return a new space: keep, fix or drop options, tie choices, make choices conditional, split, add.
+"""Operations that return a new space: keep, fix or drop options, tie choices, make choices conditional, split, add, quantise.
 
 Every choice keeps its name, so tables and predictors of the original space work for the new one. `SearchSpace.operations`
 records the operations, so that files can make the space again. Names of choices are patterns such as `stage*.kernel`.
@@ -6,15 +6,22 @@ records the operations, so that files can make the space again. Names of choices
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
 from hwnas.core.choice import Choice, Condition, Option
 from hwnas.core.choices import Choices
-from hwnas.core.condition import conjunction, simplified
+from hwnas.core.condition import conjunction, joint, simplified
+from hwnas.core.layer import Layer, Options
+from hwnas.core.operator import Operator
+from hwnas.core.precise import FLOAT32, PRECISIONS, Precise
 from hwnas.core.space import Operation, SearchSpace
-from hwnas.errors import SpaceError
+from hwnas.core.wiring import with_layers
+from hwnas.errors import SpaceError, UnknownNameError
+
+# The end of the name of a choice that is the precision of a layer.
+PRECISION: Final = "precision"
 
 
 def keep(space: SearchSpace, pattern: str, options: Sequence[Option]) -> SearchSpace:
@@ -66,6 +73,24 @@ def condition(space: SearchSpace, pattern: str, when: Mapping[str, Sequence[Opti
 def add(space: SearchSpace, choices: Mapping[str, Sequence[Option]]) -> SearchSpace:
     """Returns the space with further choices, by name, that no layer reads. Raises SpaceError for a name that it has."""
     return _added(space, choices)
+
+
+def with_precisions(space: SearchSpace, precisions: Sequence[str]) -> SearchSpace:
+    """Returns the space with a choice `LAYER.precision` for every layer that multiplies: its precision in the model file.
+
+    `fp32` is float32, `int8` quantises convolutions and matrix products with what stands between them (SimQ-NAS, Sridhar et
+    al. 2023). The choice is on where the layer is not empty; where it is off, it takes the first precision. Raises
+    UnknownNameError for another precision, SpaceError where a layer has the choice already.
+    """
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise UnknownNameError("precision of a block", precision, list(PRECISIONS))
+    return _with_precisions(space, precisions)
+
+
+def precision_choices(space: SearchSpace) -> dict[str, str]:
+    """Returns the choice of the precision of every layer that has one, by the layer's name (`with_precisions`)."""
+    return {layer.name: layer.make.choice for layer in space.layers if isinstance(layer.make, _InPrecision)}
 
 
 def restricted(
@@ -144,10 +169,13 @@ def _kept(space: SearchSpace, options: Mapping[str, Set[Option] | Sequence[Optio
 def _sees_switches(space: SearchSpace, choice: Choice) -> bool:
     """Returns True if every layer of the choice has the switches of the choice in its scope.
 
-    Other layers rely on the first option to tell that the choice is switched off.
+    Other layers rely on the first option to tell that the choice is switched off, but for a precision, which is off only where
+    it changes nothing.
     """
     switches = {name for clause in choice.when for name, _ in clause}
-    return all(switches <= set(layer.scope) for layer in space.layers if choice.name in layer.scope)
+    layers = [layer for layer in space.layers if choice.name in layer.scope]
+    precise = precision_choices(space)
+    return all(switches <= set(layer.scope) or precise.get(layer.name) == choice.name for layer in layers)
 
 
 def _consistent(space: SearchSpace, choices: tuple[Choice, ...], operations: tuple[Operation, ...]) -> SearchSpace:
@@ -227,9 +255,66 @@ def _added(space: SearchSpace, choices: Mapping[str, Sequence[Option]]) -> Searc
     return _made(space, (*space.choices, *new), space.requires, (operation,))
 
 
+def _with_precisions(space: SearchSpace, precisions: Sequence[str]) -> SearchSpace:
+    choices: dict[str, Choice] = {}
+    for layer in space.layers:
+        cells = dict(layer.cells(space.by_name))
+        if placed := {index for index, operator in cells.items() if _multiplies(operator)}:
+            when = _where(space, layer, placed)
+            choices[layer.name] = Choice(f"{layer.name}.{PRECISION}", tuple(precisions), when)
+
+    def changed(layer: Layer) -> Layer:
+        if layer.name not in choices:
+            return layer
+        name = choices[layer.name].name
+        return replace(layer, scope=(*layer.scope, name), make=_InPrecision(layer, name))
+
+    all_choices = Choices((*space.choices, *choices.values()), space.requires)
+    operation = ("precisions", list(precisions))
+    wiring = with_layers(space.wiring, changed)
+    return replace(space, choices=all_choices, wiring=wiring, operations=(*space.operations, operation))
+
+
+def _multiplies(operator: Operator | None) -> bool:
+    """Returns True for an operator with convolutions or matrix products; the look-up of an embedding has no FLOPs."""
+    return operator is not None and operator.cost().flops > 0
+
+
+def _where(space: SearchSpace, layer: Layer, cells: Set[tuple[int, ...]]) -> Condition:
+    """Returns a condition that holds where a layer's options are one of `cells`.
+
+    It names each choice by itself, so it may hold more often. A choice that is off takes its first option: the choice is named
+    only where that is in no cell, and with what switches it on.
+    """
+    result: Condition = ()
+    for axis, name in enumerate(layer.scope):
+        choice = space.choice(space.choice(name).tied_to or name)
+        indices = {index[axis] for index in cells}
+        if len(indices) == len(choice.options) or (choice.when and 0 in indices):
+            continue
+        literal = (choice.name, tuple(choice.options[i] for i in sorted(indices)))
+        result = joint(joint(result, ((literal,),)), choice.when)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _InPrecision:
+    """Makes the operators of a layer in the precision that a choice names."""
+
+    layer: Layer
+    choice: str
+
+    def __call__(self, options: Options) -> Operator | None:
+        operator, precision = self.layer.operator(options), str(options[self.choice])
+        if operator is None or precision == FLOAT32 or not _multiplies(operator):
+            return operator
+        return Precise(input_shape=operator.input_shape, inner=operator, precision=precision)
+
+
 REPLAY: Final[Mapping[str, Callable[..., SearchSpace]]] = {
     "keep": _kept,
     "tie": _tied,
     "condition": _conditional,
     "add": _added,
+    "precisions": _with_precisions,
 }

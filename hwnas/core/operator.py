@@ -107,6 +107,12 @@ class Operator(ABC):
         """The bytes of the output for one sample."""
         return float_bytes(self.output_shape)
 
+    @property
+    def weight_bytes(self) -> int:
+        """The bytes of parameters and statistics in a model file."""
+        cost = self.cost()
+        return 4 * (cost.params + cost.statistics)
+
     def peak_bytes(self) -> int:
         """Returns the most bytes of activations alive while the operator runs on one sample, input and output included.
 
@@ -128,6 +134,11 @@ class Operator(ABC):
     def is_trained(self) -> bool:
         """True where new modules of the operator have trained weights."""
         return False
+
+    @property
+    def in_float32(self) -> "Operator":
+        """The operator in float32, whose weights it has: itself, unless it is a `Precise`."""
+        return self
 
     @property
     def is_nested(self) -> bool:

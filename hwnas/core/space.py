@@ -225,13 +225,23 @@ class SearchSpace:
         return int(self.costs(name, self.encode([arch]))[0])
 
     def smallest(self) -> Arch:
-        """Returns the architecture with the fewest FLOPs."""
-        return minimise(self.choices, self.cost_factors("flops"))
+        """Returns the architecture with the fewest FLOPs; choices that change no FLOPs take their first option."""
+        return self._plain(minimise(self.choices, self.cost_factors("flops")))
 
     def largest(self) -> Arch:
-        """Returns the architecture with the most FLOPs."""
+        """Returns the architecture with the most FLOPs; choices that change no FLOPs take their first option."""
         negated = [Factor(factor.name, factor.scope, -factor.values) for factor in self.cost_factors("flops")]
-        return minimise(self.choices, negated)
+        return self._plain(minimise(self.choices, negated))
+
+    def _plain(self, arch: Arch) -> Arch:
+        """Returns the architecture with the first option of every choice that neither FLOPs nor a condition depend on."""
+        factors = self.cost_factors("flops")
+        kept = {name for one in factors for axis, name in enumerate(one.scope) if np.ptp(one.values, axis).any()}
+        conditions = [self.requires, *(choice.when for choice in self.choices)]
+        kept |= {name for condition in conditions for clause in condition for name, _ in clause}
+        kept |= {choice.tied_to for choice in self.choices if choice.name in kept}
+        first = {choice.name: choice.options[0] for choice in self.choices if choice.name not in kept}
+        return self.decode(self.encode([{**arch, **first}])[0])
 
 
 def channels_of(output_shape: Shape) -> int:

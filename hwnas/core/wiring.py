@@ -3,8 +3,8 @@
 One interpreter, `run`, sends values of any kind through a network: shapes, tensors, nodes of a graph.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
@@ -196,6 +196,17 @@ class Graph:
 
 
 Part = Layer | Chain | Stage | Graph
+
+
+def with_layers(part: Part, changed: Callable[[Layer], Layer]) -> Any:
+    """Returns a part of the same kind in which every layer is changed."""
+    if isinstance(part, Layer):
+        return changed(part)
+    if isinstance(part, Graph):
+        return replace(part, edges=tuple(replace(edge, layer=changed(edge.layer)) for edge in part.edges))
+    if isinstance(part, Stage):
+        return replace(part, blocks=tuple(with_layers(block, changed) for block in part.blocks))
+    return Chain(tuple(with_layers(inner, changed) for inner in part.parts))
 
 
 def units(parts: Sequence[Part]) -> Iterator[Layer | Graph]:

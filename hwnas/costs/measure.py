@@ -42,5 +42,9 @@ def weighted_modules(network: nn.Module, name: str) -> list[_ConvNd | nn.Linear]
 
 
 def weights_of(network: nn.Module, name: str) -> list[Tensor]:
-    """Returns the weights, without biases, of convolutions and linear layers. Raises HwnasError where there are none."""
-    return [module.get_parameter("weight") for module in weighted_modules(network, name)]
+    """Returns the weights, without biases, of convolutions and linear layers, without frozen ones.
+
+    Raises HwnasError for a network without such layers.
+    """
+    weights = (module.get_parameter("weight") for module in weighted_modules(network, name))
+    return [weight for weight in weights if weight.requires_grad]

@@ -171,7 +171,7 @@ def _stored(trace: Trace, known: Known, elastic: Sequence[Atom], importance: Imp
     }
     orders = {atom: torch.argsort(importance(atom, trained), descending=True, stable=True) for atom in elastic}
     return {
-        node: stored(name, ordered(tensor, axes, orders), axes, elastic, name in trace.parameters)
+        node: stored(name, ordered(tensor, axes, orders), axes, elastic, name in trace.parameters, name in trace.frozen)
         for node, (name, tensor) in trace.tensors.items()
         for axes in [known.axes(node)]
     }

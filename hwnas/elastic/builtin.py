@@ -6,7 +6,7 @@ import torch
 
 from hwnas.core.space import SearchSpace
 from hwnas.elastic.elasticity import Elasticity
-from hwnas.elastic.sources import USUAL_RESOLUTION, LoadedModel, load_model, with_classes
+from hwnas.elastic.sources import USUAL_RESOLUTION, LoadedModel, freeze_weights, load_model, with_classes
 from hwnas.elastic.space import elastic_space
 from hwnas.errors import SpaceError
 
@@ -26,17 +26,19 @@ def elastic(
     kernels: bool = True,
     streams: bool = False,
     importance: str = "l1",
+    freeze: tuple[str, ...] = (),
 ) -> SearchSpace:
     """Returns the space of the smaller versions of a trained network.
 
     `model` and `weights` are those of `load_model`. `resolution` and `channels` are those of images, by default the model's own
     where it names them, else 224 and 3; `length` is the number of token ids, by default 64. With `classes`, a model of another
-    number of outputs gets a new last layer. The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
+    number of outputs gets a new last layer. `freeze` are patterns of layers and weights that training leaves as they are
+    (`freeze_weights`). The other options are those of `Elasticity`. Raises UnknownNameError and SpaceError.
     """
     for name, size in {"resolution": resolution, "channels": channels, "length": length, "classes": classes}.items():
         if not isinstance(size, int) or size < 0:
             raise SpaceError(f"{name} is a positive whole number, not {size!r}; correct it")
-    for name, sizes in {"widths": widths, "smaller_resolutions": smaller_resolutions}.items():
+    for name, sizes in {"widths": widths, "smaller_resolutions": smaller_resolutions, "freeze": freeze}.items():
         if not isinstance(sizes, (list, tuple)):
             raise SpaceError(f"{name} is a list, not {sizes!r}; write {name}=[{sizes}]")
     elasticity = Elasticity(
@@ -51,6 +53,7 @@ def elastic(
         torch.manual_seed(0)  # what is not loaded is the same in every process
         loaded = _of_size(load_model(model, weights), channels, resolution, length)
         loaded = with_classes(loaded, classes) if classes else loaded
+    freeze_weights(loaded.module, freeze)
     space = elastic_space(loaded.module, loaded.example(), elasticity)
     return replace(space, notes=loaded.notes, image_moments=loaded.image_moments if channels in (0, 3) else "")
 

@@ -21,12 +21,11 @@ from hwnas.elastic.blocks import modules_of
 from hwnas.elastic.modules import GeneratedModule, GraphMaker
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.rules import argument, name_of, sizes_of
-from hwnas.elastic.trace import Trace, evaluating, traced_at
+from hwnas.elastic.trace import ATTENTION, Trace, evaluating, traced_at
 from hwnas.errors import SpaceError, is_out_of_memory
 from hwnas.profiler.export import example_input
 from hwnas.profiler.step import Decoder
 
-ATTENTION: Final = "scaled_dot_product_attention"
 CACHED: Final = ("key", "value")
 # Operations that repeat the keys of a group for each of its queries.
 REPEATS: Final = frozenset(

@@ -7,10 +7,12 @@ from typing import Any, Final, final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from hwnas.elastic.axes import Axis, full_size
 from hwnas.elastic.operator import Traced
 from hwnas.elastic.rules import argument, name_of, sizes_of
+from hwnas.elastic.trace import ATTENTION
 from hwnas.elastic.weights import Stored
 from hwnas.supernet.elastic import sliced
 
@@ -48,6 +50,24 @@ class TracedModule(GeneratedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(self, x)  # type: ignore[no-any-return]
+
+
+@final
+class Attention(nn.Module):
+    """Torch's attention, whose dropout is on in train mode alone."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        share = dropout_p if self.training else 0.0
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, share, is_causal, **options)
 
 
 def _function_of(code: str) -> Callable[..., Any]:
@@ -110,6 +130,10 @@ class GraphMaker:
             patch(self, node, arguments)
         mapped = tuple(map(self._here, fx.map_arg(tuple(arguments), self.value)))
         keywords = {name: self._here(one) for name, one in fx.map_arg(dict(node.kwargs), self.value).items()}
+        if name_of(node) == ATTENTION and argument(node, "dropout_p"):
+            path = f"attention_{node.name}"
+            self._add(path, Attention())
+            return self.target.call_module(path, mapped, keywords)
         return self.target.call_function(_functional(node.target), mapped, keywords)
 
     def _here(self, value: Any) -> Any:
@@ -125,7 +149,7 @@ class GraphMaker:
             path, _, leaf = name.rpartition(".")
             holder = self._holder(path)
             if stored.is_trained:
-                holder.register_parameter(leaf, nn.Parameter(tensor))
+                holder.register_parameter(leaf, nn.Parameter(tensor, not stored.is_frozen))
             else:
                 holder.register_buffer(leaf, tensor)
             parts.append(self.target.get_attr(name))
@@ -180,7 +204,7 @@ class GraphMaker:
             assert one is not None
             tensor = self.slice(one, one.parts[0], self.kernels.get(node) if leaf == "weight" else None)
             is_parameter = isinstance(getattr(module, leaf), nn.Parameter)
-            setattr(module, leaf, nn.Parameter(tensor) if is_parameter else tensor)
+            setattr(module, leaf, nn.Parameter(tensor, not one.is_frozen) if is_parameter else tensor)
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
         return paths.pop(), module, argument(node, reads)

@@ -53,6 +53,10 @@ class Program:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> "Program":
+        """Returns the program itself, which nothing changes: the tensors without storage in its graph cannot be copied."""
+        return self
+
     @cached_property
     def digest(self) -> str:
         """A hash of the operations, their constants and sizes, and of which sizes are elastic; not of names and weights."""

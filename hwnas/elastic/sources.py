@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from itertools import accumulate
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final, final
@@ -246,6 +249,26 @@ def with_classes(loaded: LoadedModel, classes: int) -> LoadedModel:
         f"no linear layer or 1x1 convolution of {before} outputs decides how many outputs the model gives; build it with "
         f"{classes} outputs"
     )
+
+
+def freeze_weights(module: nn.Module, patterns: Sequence[str]) -> None:
+    """Lets training leave the weights that match a pattern as they are; those that match `!PATTERN` are trained again.
+
+    A pattern is a name of a weight or of a layer around it, with `*` for any text; the last one that matches a weight holds.
+    Raises SpaceError for a pattern that matches nothing, and where nothing would be left to train.
+    """
+    layers = {name: list(accumulate(name.split("."), "{}.{}".format)) for name, _ in module.named_parameters()}
+    for text in patterns:
+        pattern = text.removeprefix("!")
+        matching = [name for name, around in layers.items() if any(fnmatchcase(one, pattern) for one in around)]
+        if not matching:
+            known = list(dict.fromkeys(one for around in layers.values() for one in around))
+            near = get_close_matches(pattern, known, n=5, cutoff=0.3) or known[:5]
+            raise SpaceError(f"--freeze {text!r}: the model has no such layer or weight; near it are {', '.join(near)}")
+        for name in matching:
+            module.get_parameter(name).requires_grad_(text != pattern)
+    if patterns and not any(parameter.requires_grad for parameter in module.parameters()):
+        raise SpaceError(f"--freeze {patterns[-1]!r} leaves no weight to train; add --freeze '!LAYER', or leave it out")
 
 
 def _output_count(loaded: LoadedModel) -> int:

@@ -3,13 +3,15 @@
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Final, final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
 
 from hwnas.elastic.rules import name_of, tensors_in
 from hwnas.elastic.sources import first_tensor
@@ -24,6 +26,9 @@ VIEWS: Final = frozenset(
         *("transpose", "t", "split", "chunk", "split_with_sizes", "unbind", "getitem", "detach", "alias"),
     }
 )
+# Torch's attention, and the place of its dropout among the arguments.
+ATTENTION: Final = "scaled_dot_product_attention"
+DROPOUT: Final = 4
 # The example's batch; sizes of 0 and 1 would be taken for constants.
 BATCH: Final = 2
 
@@ -35,7 +40,7 @@ class Trace:
 
     `operations` are the nodes that depend on the numbers of the input, in order; all other nodes are made from weights and
     sizes alone. `tensors` holds the name and the value of every node that is a weight, a buffer or a constant. `parameters` are
-    the names of those that are trained.
+    the names of those that are trained, and of the `frozen` ones among them.
     """
 
     input: fx.Node
@@ -44,6 +49,7 @@ class Trace:
     operations: tuple[fx.Node, ...]
     tensors: Mapping[fx.Node, tuple[str, Tensor]]
     parameters: frozenset[str]
+    frozen: frozenset[str]
 
 
 class _FirstTensor(nn.Module):
@@ -65,11 +71,14 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
     """
     _require_traceable(model, example)
     batch = example if len(example) > 1 else torch.cat([example] * BATCH)
-    return _traced(model, batch, {"x": {0: torch.export.Dim("batch")}})
+    trace = _traced(model, batch, {"x": {0: torch.export.Dim("batch")}})
+    if any(name_of(node) == ATTENTION for node in trace.nodes):
+        _with_dropout(trace, _dropouts(model, batch))
+    return trace
 
 
 def traced_at(model: nn.Module, example: Tensor) -> Trace:
-    """Returns the graph of a model for inputs of the example's own shape (N, ...): as `traced`, in a third of the time."""
+    """Returns the graph for inputs of the example's own shape (N, ...), without dropout of attention: faster than `traced`."""
     _require_traceable(model, example)
     return _traced(model, example, None)
 
@@ -89,7 +98,48 @@ def _traced(model: nn.Module, batch: Tensor, open_axes: dict[str, Any] | None) -
         depends = "data-dependent" in str(error) or "data dependent" in str(error)
         advice = "its forward must run the same operations for every input" if depends else "give inputs that it takes"
         raise SpaceError(f"{message}: {first}; {advice}") from error
-    return _trace_of(program, batch)
+    return _trace_of(program, batch, frozen_names(model))
+
+
+def _with_dropout(trace: Trace, shares: Sequence[float]) -> None:
+    """Writes the dropouts of training into the attentions, which are traced without; into none where others run in training."""
+    attentions = [node for node in trace.nodes if node.op == "call_function" and name_of(node) == ATTENTION]
+    for node, share in zip(attentions, shares if len(shares) == len(attentions) else (), strict=False):
+        if len(node.args) > DROPOUT:
+            node.update_arg(DROPOUT, share)
+        elif share:
+            node.update_kwarg("dropout_p", share)
+
+
+@torch.no_grad()
+def _dropouts(model: nn.Module, batch: Tensor) -> tuple[float, ...]:
+    """Returns the dropout of every attention that a model runs in train mode; norms stay in eval mode, and so as they are."""
+    with evaluating(model), torch.random.fork_rng(devices=[]), _Dropouts() as seen:
+        for module in model.modules():
+            module.training = not isinstance(module, _NormBase)
+        with suppress(Exception):  # a model of others that runs without labels in eval mode alone
+            model(batch)
+        return tuple(seen.shares)
+
+
+class _Dropouts(TorchFunctionMode):
+    """Notes the dropout of every attention that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shares: list[float] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__name__", "") == ATTENTION:
+            self.shares.append(args[DROPOUT] if len(args) > DROPOUT else named.get("dropout_p", 0.0))
+        return func(*args, **named)
+
+
+def frozen_names(model: nn.Module) -> frozenset[str]:
+    """Returns the names of parameters that need no gradient; none where no parameter does, as in a model loaded for inference."""
+    frozen = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    return frozen if len(frozen) < len(list(model.parameters())) else frozenset()
 
 
 @contextmanager
@@ -126,7 +176,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _trace_of(program: torch.export.ExportedProgram, batch: Tensor) -> Trace:
+def _trace_of(program: torch.export.ExportedProgram, batch: Tensor, frozen: frozenset[str]) -> Trace:
     signature, graph = program.graph_signature, program.graph
     names = {
         **signature.inputs_to_parameters,
@@ -148,7 +198,7 @@ def _trace_of(program: torch.export.ExportedProgram, batch: Tensor) -> Trace:
     _without_writes(graph, operations)
     needed = _needed(result)
     ordered = tuple(node for node in graph.nodes if node in operations and node in needed)
-    return Trace(entry, result, tuple(graph.nodes), ordered, tensors, parameters)
+    return Trace(entry, result, tuple(graph.nodes), ordered, tensors, parameters, frozen)
 
 
 def _needed(result: fx.Node) -> set[fx.Node]:

@@ -24,8 +24,8 @@ CHANNEL_AXES: Final = KERNEL_AXES_FROM
 class Stored:
     """A traced tensor: its name, its parts along one axis (-1 where it is whole), and the axes of each part.
 
-    `is_trained` is False for a statistic or a constant. `dtype` is the type in which the tensor is used; whole numbers and flags
-    are stored as float32, because supernets keep no other tensors.
+    `is_trained` is False for a statistic or a constant; a parameter that `is_frozen` keeps its value in training. `dtype` is the
+    type in which the tensor is used; whole numbers and flags are stored as float32, because supernets keep no other tensors.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Stored:
     along: int
     axes: tuple[Axis, ...]
     is_trained: bool
+    is_frozen: bool
     dtype: torch.dtype
 
     @property
@@ -41,14 +42,17 @@ class Stored:
         return (self.name,) if self.along < 0 else tuple(f"{self.name}_{number}" for number in range(len(self.parts)))
 
 
-def stored(name: str, tensor: Tensor, axes: Sequence[Axis], elastic: Collection[Atom], is_trained: bool) -> Stored:
+def stored(
+    name: str, tensor: Tensor, axes: Sequence[Axis], elastic: Collection[Atom], is_trained: bool, is_frozen: bool
+) -> Stored:
     """Returns a tensor in as many parts as it takes for every elastic atom to be the major one of its axis."""
     majors = [_major(one, elastic) for one in axes]
     along = next((number for number, major in enumerate(majors) if major > 1), -1)
     parts = (tensor,) if along < 0 else tensor.chunk(majors[along], along)
     own = [_from_elastic(one, elastic) if number == along else one for number, one in enumerate(axes)]
     floats = (part if part.is_floating_point() else part.float() for part in parts)
-    return Stored(name, tuple(part.contiguous() for part in floats), along, tuple(own), is_trained, tensor.dtype)
+    contiguous = tuple(part.contiguous() for part in floats)
+    return Stored(name, contiguous, along, tuple(own), is_trained, is_frozen, tensor.dtype)
 
 
 def _major(one: Axis, elastic: Collection[Atom]) -> int:

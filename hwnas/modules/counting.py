@@ -1,5 +1,6 @@
 """Counts what a module really does in one run: FLOPs, stored numbers, the output's shape, and bytes alive at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +13,32 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from hwnas.core.operator import OperatorCost, Shape
+from hwnas.core.precise import FLOAT32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """One run of a module on one sample, without the batch axis."""
+    """One run of a module on one sample, without the batch axis.
+
+    `multiplied` has the sizes of the parameters that convolutions and matrix products multiply, by name; biases are not among
+    them.
+    """
 
     output_shape: Shape
     output_dtype: torch.dtype
     cost: OperatorCost
     peak_bytes: int
+    multiplied: Mapping[str, int]
+
+    def weight_bytes(self, precisions: Mapping[str, str]) -> int:
+        """Returns the bytes of all numbers in a model file whose parts, by path, have these precisions.
+
+        A number takes four bytes, one that a part in another precision than float32 multiplies takes one. The path of the
+        module itself is empty.
+        """
+        paths = tuple(f"{path}." if path else "" for path, precision in precisions.items() if precision != FLOAT32)
+        shrunk = sum(size for name, size in self.multiplied.items() if name.startswith(paths))
+        return 4 * (self.cost.params + self.cost.statistics) - 3 * shrunk
 
 
 @torch.no_grad()
@@ -33,12 +50,14 @@ def counts(module: nn.Module, input_shape: Shape, vocabulary: int | None = None)
         output = module.eval()(x)
     require_tensor(output)
     params = sum(parameter.numel() for parameter in module.parameters())
+    matrices = {name: parameter for name, parameter in module.named_parameters() if parameter.dim() > 1}
     statistics = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
     return Counts(
         output_shape=tuple(output.shape[1:]),
         output_dtype=output.dtype,
         cost=OperatorCost(counter.total, params, statistics),
         peak_bytes=recorder.peak_bytes(x, output),
+        multiplied={name: matrix.numel() for name, matrix in matrices.items() if _storage(matrix) in counter.read},
     )
 
 
@@ -54,11 +73,15 @@ def sample_of(input_shape: Shape, vocabulary: int | None = None, *, batch: int =
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up FLOPs by torch's own formulas. torch's FlopCounterMode does too, but first loads its compiler: seconds."""
+    """Adds up FLOPs by torch's own formulas. torch's FlopCounterMode does too, but first loads its compiler: seconds.
+
+    `read` are the storages that operations with FLOPs read.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
+        self.read: set[int] = set()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -69,6 +92,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)
+            self.read |= {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         return result
 
 

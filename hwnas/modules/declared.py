@@ -79,6 +79,11 @@ def require_declared(operators: Iterable[tuple[str, Operator]], costs: Iterable[
                 raise _disagrees(place, operator, wrong)
 
 
+def weight_bytes(operator: Operator, precision: str) -> int:
+    """Returns the bytes of an operator's numbers in a model file of a precision."""
+    return _counts(operator.key, operator).weight_bytes({"": precision})
+
+
 def disagreement(operator: Operator, counted: Counts, fact: str) -> str:
     """Returns how a declared fact differs from the module's, with both values; empty where the two are equal."""
     words, declared, real = FACTS[fact](operator, counted)
@@ -113,6 +118,7 @@ def _disagrees(place: str, operator: Operator, wrong: str) -> SpaceError:
 
 
 def _counts(place: str, operator: Operator) -> Counts:
+    operator = operator.in_float32
     key = (type(operator), operator.key)
     if key not in _counted:
         with naming(place, operator), torch.random.fork_rng(devices=[]):

@@ -31,7 +31,9 @@ from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
 from hwnas.pipeline.sources import Sources
 from hwnas.pipeline.target import Target, targets_of
+from hwnas.pipeline.teacher import check_teacher
 from hwnas.pipeline.warm_start import WarmStart
+from hwnas.profiler.device import require_precisions
 from hwnas.profiler.step import in_step
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces.recipe import recipe_choices
@@ -42,7 +44,6 @@ from hwnas.tasks.task import CLASS_ROW, Balancing, ByClass, Guessing, Task
 from hwnas.train.devices import training_device
 from hwnas.train.recipes import BY_OPTIMIZER, recipe_of_arch
 from hwnas.train.request import AUTO, TrainingRequest
-from hwnas.train.teacher import Teacher, external_teacher
 from hwnas.train.weights import load_supernet
 
 # The costs that a predictor gives.
@@ -88,6 +89,8 @@ def checked_request(request: SearchRequest, space: SearchSpace, run: RunFolder |
     require_weights(space, request.training)
     training_device(request.training.train_on)
     targets = targets_of(request.devices.devices(), run)
+    for target in targets:
+        require_precisions(space, target.conditions)
     request.goal.budgets_of([target.name for target in targets])
     data, task = load_for(space, request, run)
     names = _cost_names(request, task, latency_names(targets))
@@ -141,17 +144,10 @@ def check_sources(checked: CheckedRequest) -> None:
     if warm_start is not None and run is None:
         WarmStart.gathered(warm_start, checked.space)
     if run is None or not run.supernet.exists() or checked.request.final.final_teacher == "external":
-        teacher_of(training, checked.space, checked.data, training_device(training.train_on))
+        check_teacher(training, checked.space, checked.data, training_device(training.train_on))
     folder = training.supernet
     if folder is not None and run is None:
         load_trained(Supernet(checked.space), Path(folder), checked.data, checked.request)
-
-
-def teacher_of(request: TrainingRequest, space: SearchSpace, data: Dataset, device: torch.device) -> Teacher | None:
-    """Returns the external teacher of a request, tried on two examples. Raises TrainingError, UnknownNameError."""
-    if request.teacher is None:
-        return None
-    return external_teacher(request.teacher, data.inputs(data.train.raw[:2]), space.output_shape, device)
 
 
 def load_for(space: SearchSpace, request: SearchRequest, run: RunFolder | None = None) -> tuple[Dataset, Task]:

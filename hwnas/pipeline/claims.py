@@ -20,6 +20,7 @@ from hwnas.pipeline.request import reopen
 from hwnas.pipeline.target import by_precision
 from hwnas.pipeline.weights import RunWeights
 from hwnas.profiler.device import tolerance
+from hwnas.profiler.export import file_precision
 from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
@@ -95,19 +96,20 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
     exporter = Exporter(run=run, space=checked.space, data=checked.data, targets=checked.targets)
     first, *others = by_precision(checked.targets)
     for end, target in [("", first), *((f"@{target.name}", target) for target in others)]:
-        worst_output, worst_metric = 0.0, 0.0
+        worst_output, worst_metric, precision = 0.0, 0.0, target.precision_here
         for row in rows:
             evaluation = Evaluation(checked.space.arch(options_of(row, run.path)), tuple(row.stages.split(" > ")), {})
             module = weights.networks(evaluation).network(evaluation.arch).cpu()
             model = loaded_model(
                 target.here, exporter.path(row.arch_id, target), partial(_itself, module), checked.space
             )
+            precision = file_precision(module, precision)
             worst_output = max(worst_output, _apart(model, module, checked.data, target.here.batch))
             metrics = test_metrics(model, checked.data, checked.task, target.here.batch)
             worst_metric = max([worst_metric, *_distances(row, metrics, f"_test{end}")])
         on = f" ({target.name})" if others else ""
-        allowed = tolerance(target.here.device, target.precision_here, target.runtime_options)
-        allowed *= TRAINED if target.precision_here == "fp32" else 1
+        allowed = tolerance(target.here.device, precision, target.runtime_options)
+        allowed *= TRAINED if precision == "fp32" else 1
         yield _claim(
             f"models give what their networks give in torch{on}", worst_output <= allowed, f"{worst_output:.1e} apart"
         )

@@ -103,7 +103,7 @@ class GoalRequest:
     ] = ()
     max_params: Annotated[float | None, Field(ge=1, allow_inf_nan=False, description="Most parameters.")] = None
     max_model_mib: Annotated[
-        float | None, Field(gt=0, allow_inf_nan=False, description="Most MiB of weights and statistics, float32.")
+        float | None, Field(gt=0, allow_inf_nan=False, description="Most MiB of weights and statistics in the file.")
     ] = None
     max_peak_mib: Annotated[
         float | None,

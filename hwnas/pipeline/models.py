@@ -4,27 +4,26 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import hwnas
+from hwnas.core.precise import FLOAT32
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.evaluate.evaluator import Networks
+from hwnas.evaluate.stages import calibration_inputs
 from hwnas.pipeline.target import Target
 from hwnas.profiler.device import WHOLE, Conditions, onnx_precision
-from hwnas.profiler.export import DYNAMIC, Batch, export_onnx
-from hwnas.profiler.runtime import Forms, InputArray, Model
+from hwnas.profiler.export import DYNAMIC, Batch, export_onnx, file_precision
+from hwnas.profiler.runtime import Forms, Model
 from hwnas.profiler.step import in_step, shape_in_step
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Task
-
-# Training samples that give a quantised model the ranges of its activations.
-CALIBRATED: Final = 128
 
 
 @final
@@ -58,19 +57,20 @@ class Exporter:
         `predicted_ms` is None for a batch size that nothing is predicted of.
         """
         batch, precision, step = _form(target)
-        facts = {"hwnas.precision": precision}
+        module = networks.network(evaluation.arch).cpu()
+        lowest = file_precision(module, precision)
+        facts = {"hwnas.precision": lowest}
         if predicted_ms is not None:
             facts["hwnas.predicted_ms"] = repr(predicted_ms)
-        network = networks.network(evaluation.arch).cpu()
         export_onnx(
-            in_step(step, network, self.space.input_shape, self.space.vocabulary, target.conditions["batch"]),
+            in_step(step, module, self.space.input_shape, self.space.vocabulary, target.conditions["batch"]),
             shape_in_step(step, self.space.input_shape),
             path,
             batch=batch,
             metadata=model_metadata(self.space, self.data, evaluation.arch.key) | facts,
             vocabulary=self.space.vocabulary,
             precision=precision,
-            calibration=calibration_inputs(self.data, 1 if batch == DYNAMIC else batch) if precision != "fp32" else (),
+            calibration=calibration_inputs(self.data, 1 if batch == DYNAMIC else batch) if lowest != FLOAT32 else (),
         )
 
     def discard_others(self, arch_ids: Sequence[str]) -> None:
@@ -92,13 +92,6 @@ def model_path(run: RunFolder, arch_id: str, target: Target, targets: Sequence[T
 def _form(target: Target) -> tuple[Batch, str, str]:
     """The batch size, the precision and the step of the ONNX file that a device needs."""
     return target.conditions["batch"], onnx_precision(target.conditions["precision"]), target.step
-
-
-def calibration_inputs(data: Dataset, batch: int) -> list[InputArray]:
-    """Returns inputs (batch, *input_shape) from the training split."""
-    raw = data.train.raw[data.calibration_order()[:CALIBRATED]]
-    batches = (raw[i : i + batch] for i in range(0, len(raw), batch))
-    return [data.inputs(np.resize(part, (batch, *part.shape[1:]))).numpy() for part in batches]
 
 
 def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str, str]:

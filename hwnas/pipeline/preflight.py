@@ -15,6 +15,7 @@ from hwnas.costs.limits import possible
 from hwnas.costs.predicted import PredictedCost
 from hwnas.errors import BudgetError
 from hwnas.pipeline.goal import Budget, GoalRequest
+from hwnas.pipeline.precisions import saved_ms, slower_words
 from hwnas.pipeline.sources import Need, Predictors
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import LATENCY
@@ -189,3 +190,6 @@ class Preflight:
                 f"{fastest_ms(self.space, cost, goal.limits):.4g} to {slowest_ms(self.space, cost):.4g} ms, predicted within "
                 f"{100 * error:.1f} % on held-out networks{of}{budget}"
             )
+            for precision, saved in saved_ms(self.space, cost).items():
+                if words := slower_words(precision, saved, self._target(name).place):
+                    self.reporter.note(words)

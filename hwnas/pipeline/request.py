@@ -95,6 +95,11 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
             f"--recipe {parts['training'].recipe} is for a supernet that networks share, and --strategy {reference} trains "
             "weights of its own; leave it out"
         )
+    if strategy.trains_weights and parts["training"].epochs == 0:
+        raise HwnasError(
+            f"--epochs 0 keeps the weights of a supernet that networks share, and --strategy {reference} trains weights of its "
+            "own; give --epochs 1 or more"
+        )
     if strategy.trains_weights and parts["training"].teacher and parts["final"].final_teacher != "external":
         raise HwnasError(
             f"--teacher teaches a supernet that networks share, and --strategy {reference} trains weights of its own; add "

@@ -265,6 +265,8 @@ def _advice(device: ShippedDevice, sources: Sources) -> str:
     words = ["hwnas", "fit", "--table", f"{device.name}/{table}", "--space", space.reference or "FILE.py:FUNCTION"]
     for name, value in space.options.items():
         words += ["--space-option", f"{name}={json.dumps(value)}"]
+    if sources.restrictions.precisions is not None:
+        words += ["--precisions", sources.restrictions.precisions]
     for verb in ("fix", "drop", "tie"):
         for text in getattr(sources.restrictions, verb):
             words += [f"--{verb}", text]

@@ -9,8 +9,9 @@ from typing import Any, final
 
 from hwnas.core.reporter import Reporter
 from hwnas.errors import BudgetError
+from hwnas.evaluate.training import NetworkTraining
 from hwnas.pipeline.alteration import Alteration
-from hwnas.pipeline.checked import CheckedRequest, teacher_of
+from hwnas.pipeline.checked import CheckedRequest
 from hwnas.pipeline.costs import made_costs
 from hwnas.pipeline.deploy import Deployment, test, thinned, undominated, write_classes
 from hwnas.pipeline.evaluations import Evaluations, expected_costs
@@ -22,6 +23,7 @@ from hwnas.pipeline.rows import write_rows
 from hwnas.pipeline.settle import Settling
 from hwnas.pipeline.sources import Predictors
 from hwnas.pipeline.supernet import new_supernet, recipe_of
+from hwnas.pipeline.teacher import teacher_of
 from hwnas.pipeline.trained_on import record_threads, record_training
 from hwnas.pipeline.warm_start import MOST, GivenRows, WarmStart
 from hwnas.pipeline.weights import RunWeights
@@ -311,7 +313,16 @@ class Stages:
         """Returns the teacher of final training: the one of --teacher, or the largest network of the run's supernet."""
         checked = self.checked
         if checked.request.final.final_teacher == "external":
-            return teacher_of(checked.request.training, checked.space, checked.data, self.weights.device)
+            training = NetworkTraining(
+                data=checked.data,
+                task=checked.task,
+                recipe=recipe_of(checked.request.training, checked.space),
+                seed=checked.request.seed,
+                device=self.weights.device,
+                folder=self.run.teacher,
+                reporter=self.reporter,
+            )
+            return teacher_of(checked.request.training, checked.space, training)
         largest: Teacher = self.weights.networks_of("supernet").network(checked.space.largest())
         return largest
 

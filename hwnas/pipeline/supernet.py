@@ -8,7 +8,9 @@ import torch
 from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
-from hwnas.pipeline.checked import load_trained, teacher_of
+from hwnas.evaluate.training import NetworkTraining
+from hwnas.pipeline.checked import load_trained
+from hwnas.pipeline.teacher import teacher_of
 from hwnas.pipeline.trained_on import record_training
 from hwnas.runs.folder import RunFolder
 from hwnas.supernet.network import Supernet
@@ -59,9 +61,18 @@ def trained_supernet(
         recipe = request.recipe_for(usual_optimizer(supernet), is_trained=space.is_trained)
         run.write(run.read() | {"recipe": asdict(recipe)})
         record_training(run, device, reporter)
-        teacher = teacher_of(request, space, data, device)
+        training = NetworkTraining(
+            data=data, task=task, recipe=recipe, seed=seed, device=device, folder=run.teacher, reporter=reporter
+        )
         train_supernet(
-            supernet, data, task, recipe, seed=seed, checkpoint=run.checkpoint, reporter=reporter, teacher=teacher
+            supernet,
+            data,
+            task,
+            recipe,
+            seed=seed,
+            checkpoint=run.checkpoint,
+            reporter=reporter,
+            teacher=teacher_of(request, space, training),
         )
     save_supernet(supernet, run.supernet)
     run.checkpoint.unlink(missing_ok=True)

@@ -9,9 +9,10 @@ from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.errors import SpaceError
 from hwnas.modules.declared import require_declared
-from hwnas.pipeline.checked import data_facts, load_for, require_weights, teacher_of
+from hwnas.pipeline.checked import data_facts, load_for, require_weights
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
+from hwnas.pipeline.teacher import check_teacher
 from hwnas.pipeline.trained_on import record_threads
 from hwnas.runs.folder import RunFolder, create_run, require_free
 from hwnas.spaces.recipe import recipe_choices
@@ -30,7 +31,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     device = training_device(request.training.train_on)
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)
-    teacher_of(request.training, space, data, device)
+    check_teacher(request.training, space, data, device)
     for note in space.notes:
         reporter.note(note)
     run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))

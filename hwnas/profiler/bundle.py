@@ -22,9 +22,8 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError
 from hwnas.profiler.board import CONTENTS, SCHEMA
-from hwnas.profiler.device import WHOLE, known_options, tolerance
-from hwnas.profiler.export import example_input, to_onnx
-from hwnas.profiler.precision import PRECISIONS, Convert, unchanged
+from hwnas.profiler.device import WHOLE, known_options, onnx_precision, require_precisions, tolerance
+from hwnas.profiler.export import deployed_onnx, example_input
 from hwnas.profiler.profile import (
     FLOOR,
     Workload,
@@ -75,12 +74,12 @@ def bundle(
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
     if conditions.get("runtime", USUAL) != USUAL:
         raise DeviceError(f"a board measures by {USUAL} only, not by {conditions['runtime']}; leave --runtime out")
-    convert = PRECISIONS.get(conditions["precision"], unchanged)
+    precision = require_precisions(space, conditions)
     works = [FLOOR, *operator_workloads(space), *random_network_workloads(space, networks, seed)]
     contents = {
         "schema": SCHEMA,
         "conditions": dict(conditions),
-        "tolerance": tolerance(conditions["device"], conditions["precision"], conditions.get("runtime_options", {})),
+        "tolerance": tolerance(conditions["device"], precision, conditions.get("runtime_options", {})),
         "space": space.describe(),
         "provenance": provenance(Protocol()),
         "reference": space.largest().key,
@@ -93,7 +92,7 @@ def bundle(
             archive.writestr(name, text)
         subjects = []
         for number, work in enumerate(reporter.track(works, "exporting")):
-            files = _packed(archive, work, conditions.get("step", WHOLE), conditions["batch"], convert, number)
+            files = _packed(archive, work, conditions, number)
             subjects.append({"kind": work.kind, "key": work.key, "operators": work.operators, "files": files})
         archive.writestr(CONTENTS, json.dumps(contents | {"subjects": subjects}))
     replace_file(path, content.getvalue())
@@ -112,16 +111,21 @@ def _program() -> Iterator[tuple[str, bytes]]:
 
 
 @torch.no_grad()
-def _packed(
-    archive: zipfile.ZipFile, work: Workload, step: str, batch: int, convert: Convert, number: int
-) -> dict[str, str]:
+def _packed(archive: zipfile.ZipFile, work: Workload, conditions: Mapping[str, Any], number: int) -> dict[str, str]:
     """Adds the model, its input and its output to the archive. Returns the names of their files."""
-    module = work.run_in(step, compressible(like_trained(work.make())), batch)
-    shape = work.shape_in(step)
+    step, batch = conditions.get("step", WHOLE), conditions["batch"]
+    module, shape = work.run_in(step, compressible(like_trained(work.make())), batch), work.shape_in(step)
     x = example_input(shape, batch, work.vocabulary)
-    model = to_onnx(module, shape, batch=batch, vocabulary=work.vocabulary)
+    model = deployed_onnx(
+        module,
+        shape,
+        [x.numpy()],
+        precision=onnx_precision(conditions["precision"]),
+        batch=batch,
+        vocabulary=work.vocabulary,
+    )
     parts = {
-        "model": (f"models/{number}.onnx", convert(model, [x.numpy()])),
+        "model": (f"models/{number}.onnx", model),
         "input": (f"models/{number}.input.npy", _npy(x.numpy())),
         "output": (f"models/{number}.output.npy", _npy(module.eval()(x).numpy())),
     }

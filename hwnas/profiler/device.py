@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from hwnas.core.operations import precision_choices
+from hwnas.core.precise import FLOAT32
+from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.cores import cores, cores_in_words, usable_cores
@@ -182,6 +185,31 @@ def onnx_precision(precision: str) -> str:
     A runtime that computes in another floating-point precision converts a float32 file by itself.
     """
     return "int8" if precision == "int8" else "fp32"
+
+
+def require_precisions(space: SearchSpace, conditions: Mapping[str, Any]) -> str:
+    """Returns the lowest precision that networks of a space have under conditions, as the conditions or the space say.
+
+    Raises DeviceError where both say one, or where the runtime does not compute a part of a network in 8 bits.
+    """
+    lowest = [name for choice in precision_choices(space).values() for name in space.choice(choice).options]
+    if not lowest or set(lowest) == {FLOAT32}:
+        return str(conditions["precision"])
+    name, _, version = str(conditions.get("runtime", USUAL)).rpartition(" ")
+    device, runtime = conditions["device"], name or version
+    if "int8" not in precisions(runtime, device):
+        raise DeviceError(
+            f"runtime {runtime} on {device} does not compute blocks in int8; leave out --precisions, or give --device cpu with "
+            f"--runtime {USUAL}"
+        )
+    if conditions.get("step", WHOLE) == DECODE:
+        raise DeviceError("decoding is not quantised; leave out --precisions, or step=decode")
+    if conditions["precision"] != FLOAT32:
+        raise DeviceError(
+            f"--precisions are those of each block, and --precision {conditions['precision']} that of the whole network; leave "
+            "one of them out"
+        )
+    return "int8"
 
 
 def tolerance(device: str, precision: str, runtime_options: Mapping[str, str]) -> float:

@@ -18,9 +18,11 @@ from torch.onnx import symbolic_helper
 
 from hwnas.core.files import replace_file
 from hwnas.core.operator import Shape
+from hwnas.core.precise import FLOAT32, PRECISIONS
 from hwnas.errors import ExportError, UnknownNameError
+from hwnas.modules.precise import precisions_of
 from hwnas.profiler.device import TOLERANCES
-from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.precision import converted
 from hwnas.profiler.runtime import PAST, InputArray, RuntimeOptions, require_output
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.profiler.step import Decoder
@@ -37,7 +39,7 @@ def _rms_norm(graph: Any, x: Any, shape: list[int], weight: Any, eps: float | No
     return normed if weight.node().mustBeNone() else graph.op("Mul", normed, weight)
 
 
-torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)
+torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)  # type: ignore[attr-defined]
 # The batch size of a file, or an axis that is left open.
 DYNAMIC: Final = "dynamic"
 Batch = int | Literal["dynamic"]
@@ -80,7 +82,7 @@ def _exported(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
         # Group norms check their sizes, which a trace makes tensors.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn")
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn")  # type: ignore[attr-defined]
         torch.onnx.export(
             module,
             tuple(inputs.values()),
@@ -92,6 +94,28 @@ def _exported(
             output_names=list(outputs),
         )
     return bytes(buffer.getvalue())
+
+
+def file_precision(module: nn.Module, precision: str) -> str:
+    """Returns the lowest precision in the model file of a module that is exported in `precision`."""
+    return next((name for name in precisions_of(module).values() if name != FLOAT32), precision)
+
+
+def deployed_onnx(
+    module: nn.Module,
+    input_shape: Shape,
+    calibration: Sequence[InputArray],
+    *,
+    precision: str = FLOAT32,
+    batch: Batch = 1,
+    vocabulary: int | None = None,
+) -> bytes:
+    """Returns the ONNX model of a module, as `to_onnx` does, in `precision`; marked parts of a module have their own.
+
+    What is quantised is calibrated on the inputs `calibration`, (batch, *input_shape) each. Raises ExportError without any.
+    """
+    model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
+    return converted(model, calibration, precisions_of(module) or {"": precision})
 
 
 def annotate(path: Path, metadata: Mapping[str, str]) -> None:
@@ -146,20 +170,20 @@ def export_onnx(
 
     The file's input is `input`, of shape (batch, *input_shape), float32 or int64 token ids below `vocabulary`; its output is
     `output`. With batch "dynamic" the file takes any batch size, and is checked at two. `metadata` becomes the file's metadata
-    properties. `precision` int8 needs `calibration`, inputs of that shape; the first of them serves for the check. Raises
+    properties. `precision` int8, or a network with blocks in int8, needs `calibration`, inputs of that shape; the first of them
+    serves for the check. Raises
     UnknownNameError; ExportError if the outputs differ by more than 1e-4 (int8: 0.5) of the largest.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, list(PRECISIONS))
-    model = to_onnx(module, input_shape, batch=batch, vocabulary=vocabulary)
-    model = PRECISIONS[precision](model, calibration)
+    model = deployed_onnx(module, input_shape, calibration, precision=precision, batch=batch, vocabulary=vocabulary)
     for size in CHECKED if batch == DYNAMIC else (batch,):
         if len(calibration):
             x = torch.from_numpy(np.resize(calibration[0], (size, *input_shape)))
         else:
             x = example_input(input_shape, size, vocabulary)
         try:
-            checked(model, module, x, RuntimeOptions(), precision=precision)
+            checked(model, module, x, RuntimeOptions(), precision=file_precision(module, precision))
         except ExportError:
             raise
         except Exception as error:  # ONNX Runtime's classes have no common base

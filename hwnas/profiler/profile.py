@@ -21,16 +21,15 @@ from hwnas.core.space import SearchSpace
 from hwnas.modules.assemble import network
 from hwnas.modules.build import build
 from hwnas.modules.declared import require_declared
-from hwnas.profiler.device import Conditions
-from hwnas.profiler.export import example_input, to_onnx
+from hwnas.profiler.device import Conditions, require_precisions
+from hwnas.profiler.export import deployed_onnx, example_input, file_precision
 from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, repeated
-from hwnas.profiler.precision import PRECISIONS
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
 from hwnas.profiler.setup import Setup
 from hwnas.profiler.step import in_step, shape_in_step
 from hwnas.profiler.store import TableWriter
-from hwnas.profiler.summary import slowest, surprises
+from hwnas.profiler.summary import SHOWN, slower_quantised, slowest, surprises
 from hwnas.profiler.table import Identity, Row
 
 # After this many draws without a new architecture, none is left that can be drawn.
@@ -43,7 +42,9 @@ class ProfileSummary:
 
     Counts rows that were `measured`, measured `again` and `reused`; rounds and bursts that other work disturbed; rows that
     are `unconverged`, `slow` (the device was much slower than at its best) or lack the CUDA graph that was asked for.
-    `slowest` names the slowest operators, `surprises` the smaller operators that are slower than larger ones.
+    `slowest` names the slowest operators, `surprises` the smaller operators that are slower than larger ones. Of the operators in
+    other precisions than float32, `slower_quantised` counts those that are slower alone than in float32, and
+    `slowest_quantised` names the worst of them.
     """
 
     path: Path
@@ -58,6 +59,8 @@ class ProfileSummary:
     median_half_width: float
     slowest: tuple[str, ...]
     surprises: tuple[str, ...]
+    slower_quantised: int
+    slowest_quantised: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """Returns the summary as JSON has it."""
@@ -97,14 +100,20 @@ class Workload:
         with torch.no_grad():
             expected = module(x).numpy()
 
-        def onnx_model() -> bytes:
-            model = to_onnx(module, shape, batch=conditions.batch, vocabulary=self.vocabulary)
-            # The speed of a quantised model does not depend on the ranges that it was calibrated on.
-            return PRECISIONS[conditions.onnx_precision](model, [x.numpy()])
-
+        # The speed of a quantised model does not depend on the ranges that it was calibrated on.
+        onnx_model = partial(
+            deployed_onnx,
+            module,
+            shape,
+            [x.numpy()],
+            precision=conditions.onnx_precision,
+            batch=conditions.batch,
+            vocabulary=self.vocabulary,
+        )
         loaded, size = conditions.load(Forms(module=lambda: module, onnx=onnx_model))
         loaded.bind(x.numpy())
-        require_output(loaded, x.numpy(), expected, conditions.tolerance)
+        precision = file_precision(module, conditions.precision)
+        require_output(loaded, x.numpy(), expected, replace(conditions, precision=precision).tolerance)
         return loaded, size
 
 
@@ -157,6 +166,7 @@ def profile(profiling: Profiling, *, networks: int = 60) -> ProfileSummary:
 def measure_works(profiling: Profiling, works: Sequence[Workload]) -> ProfileSummary:
     """Measures an empty call and these operators and networks of the space, by the rules of `profile`."""
     space, conditions = profiling.space, profiling.conditions
+    require_precisions(space, conditions.describe())
     counter_mj = conditions.counter_mj() if profiling.energy else None
     first = [workload.subject(conditions) for workload in (FLOOR, *works)]
     repeats = repeated(first)
@@ -198,6 +208,8 @@ def summary(profiling: Profiling, rows: Mapping[Identity, Row], tally: Tally, wa
         for row in rows.values()
         if row["kind"] == "operator"
     }
+    operators = profiling.space.operators()
+    slower = slower_quantised(operators, operator_ms)
     return ProfileSummary(
         path=profiling.path,
         measured=tally.measured,
@@ -210,7 +222,9 @@ def summary(profiling: Profiling, rows: Mapping[Identity, Row], tally: Tally, wa
         graphs_refused=sum("cuda_graph" in row for row in rows.values()),
         median_half_width=float(np.median([row["half_width"] for row in rows.values()])),
         slowest=slowest(operator_ms),
-        surprises=surprises(profiling.space.operators(), operator_ms),
+        surprises=surprises(operators, operator_ms),
+        slower_quantised=len(slower),
+        slowest_quantised=slower[:SHOWN],
     )
 
 

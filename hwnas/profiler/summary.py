@@ -1,4 +1,4 @@
-"""Finds the operators that stand out in a table: the slowest, and smaller ones that are slower than larger ones."""
+"""Finds the operators that stand out in a table: the slowest, and those that are slower than larger or more precise ones."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -18,6 +18,17 @@ def slowest(operator_ms: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(f"{key}: {operator_ms[key]:.4g} ms" for key in order[:SHOWN])
 
 
+def slower_quantised(operators: Mapping[str, Operator], operator_ms: Mapping[str, float]) -> tuple[str, ...]:
+    """Returns the operators that take longer alone in another precision than in float32, the worst first."""
+    ratios = {
+        key: operator_ms[key] / operator_ms[operator.in_float32.key]
+        for key, operator in operators.items()
+        if operator.in_float32 is not operator and {key, operator.in_float32.key} <= operator_ms.keys()
+    }
+    order = sorted((key for key in ratios if ratios[key] > 1), key=lambda key: -ratios[key])
+    return tuple(f"{key} takes {ratios[key]:.2f} times as long as in fp32" for key in order)
+
+
 def surprises(operators: Mapping[str, Operator], operator_ms: Mapping[str, float]) -> tuple[str, ...]:
     """Returns pairs of operators that differ in one number and of which the smaller is notably slower, the worst first.
 
@@ -25,7 +36,7 @@ def surprises(operators: Mapping[str, Operator], operator_ms: Mapping[str, float
     """
     groups: dict[tuple[object, ...], list[str]] = {}
     for key, operator in operators.items():
-        if key not in operator_ms:
+        if key not in operator_ms or operator.in_float32 is not operator:
             continue
         values = [(field.name, getattr(operator, field.name)) for field in fields(operator)]
         for changed in range(len(values)):

@@ -81,6 +81,11 @@ class RunFolder:
         return self.path / "supernet.safetensors"
 
     @property
+    def teacher(self) -> Path:
+        """The checkpoint of the largest network, where it was trained alone to teach the others."""
+        return self.path / "teacher"
+
+    @property
     def warm_start(self) -> Path:
         """The networks that the search begins with, copied from another run or a file."""
         return self.path / "warm_start.json"

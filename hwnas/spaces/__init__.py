@@ -10,13 +10,14 @@
         ])
 
 Spaces from parts: `compose`, `place`, `pick`, `stage`, `cell`. Spaces from layers: `SearchSpace`, `Choice`, `Layer` and a
-wiring of `Chain`, `Stage`, `Graph`. Choices of the training recipe: `with_recipe`. Operators of one's own: `Operator`,
-`OperatorCost` and the costs of common layers.
+wiring of `Chain`, `Stage`, `Graph`. Choices of the training recipe: `with_recipe`; of the precision of each layer:
+`with_precisions`. Operators of one's own: `Operator`, `OperatorCost` and the costs of common layers.
 """
 
 from hwnas.core.choice import Choice, only_if
 from hwnas.core.choices import Choices
 from hwnas.core.layer import Layer
+from hwnas.core.operations import with_precisions
 from hwnas.core.operator import (
     Operator,
     OperatorCost,
@@ -92,5 +93,6 @@ __all__ = [
     "stage",
     "strided",
     "widened",
+    "with_precisions",
     "with_recipe",
 ]

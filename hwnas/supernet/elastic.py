@@ -36,7 +36,7 @@ class ElasticLayer(nn.Module):
         self._templates: dict[str, Template] = {}
         self._operators: dict[str, Operator] = {}
         families: dict[str, list[Operator]] = {}
-        for operator in operators:
+        for operator in (operator.in_float32 for operator in operators):
             if operator.key not in self._templates:
                 with torch.device("meta"):
                     self._templates[operator.key] = Template(build(operator))
@@ -46,7 +46,7 @@ class ElasticLayer(nn.Module):
             self._add_family(family, members)
 
     def _family(self, operator: Operator) -> str:
-        return operator.family if self._entangled else operator.key
+        return operator.family if self._entangled else operator.in_float32.key
 
     def _add_family(self, family: str, members: list[Operator]) -> None:
         shapes: dict[str, list[int]] = {}
@@ -79,7 +79,10 @@ class ElasticLayer(nn.Module):
 
     def template(self, operator: Operator) -> nn.Module:
         """Returns the operator's module without storage."""
-        return self._templates[operator.key].module
+        return self._of(operator).module
+
+    def _of(self, operator: Operator) -> Template:
+        return self._templates[operator.in_float32.key]
 
     @cached_property
     def _groups(self) -> dict[str, str]:
@@ -100,7 +103,7 @@ class ElasticLayer(nn.Module):
 
     def group(self, operator: Operator) -> str:
         """Returns the name of the operator's group; a mixture runs all operators of one group in one pass."""
-        return self._groups[operator.key]
+        return self._groups[operator.in_float32.key]
 
     def cover(self, operators: Sequence[Operator]) -> Operator:
         """Returns the smallest operator of the group of `operators` that contains all of them."""
@@ -119,7 +122,7 @@ class ElasticLayer(nn.Module):
         A `template` with smaller parameters replaces the operator's own.
         """
         family = self._family(operator)
-        shapes = (template or self._templates[operator.key]).shapes
+        shapes = (template or self._of(operator)).shapes
         return {name: sliced(getattr(self, _stored(family, name)), shape) for name, shape in shapes.items()}
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:
@@ -128,7 +131,7 @@ class ElasticLayer(nn.Module):
         Raises SpaceError where the module's code fails.
         """
         with naming(self.name, operator):
-            return self._templates[operator.key](self.slices(operator), x, training=self.training)
+            return self._of(operator)(self.slices(operator), x, training=self.training)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -117,7 +117,7 @@ class _Nested:
 def part_of(operator: Operator, partial: int) -> Operator:
     """Returns the operator of the same family for the first 1 / `partial` of the channels; its weights are a slice."""
     channels, *sizes = operator.input_shape
-    return operator if partial == 1 else replace(operator, input_shape=(channels // partial, *sizes))
+    return operator if partial == 1 else replace(operator.in_float32, input_shape=(channels // partial, *sizes))
 
 
 def partly(operators: Iterable[Operator | None], partial: int) -> bool:

@@ -25,8 +25,9 @@ def covers(large: Mapping[str, torch.Size], small: Mapping[str, torch.Size]) -> 
 def alike(one: Operator, other: Operator) -> bool:
     """Returns True if two operators are nested, differ only in numbers, and have equal positions of input and output.
 
-    Flags and strings must be equal, because a block with a final ReLU cannot nest in one without.
+    Flags and strings must be equal, because a block with a final ReLU cannot nest in one without. Precisions may differ.
     """
+    one, other = one.in_float32, other.in_float32
     return (
         type(one) is type(other)
         and one.is_nested

@@ -17,8 +17,7 @@ from hwnas.operators.conv import ConvBlock, PoolClassifier
 from hwnas.operators.transformer import LanguageHead, TokenEmbedding
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import TOLERANCES, conditions_here, known_options, onnx_precision, tolerance
-from hwnas.profiler.export import to_onnx
-from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.export import deployed_onnx
 from hwnas.profiler.profile import like_trained
 from hwnas.profiler.runtime import (
     ArrayF32,
@@ -80,8 +79,14 @@ class Example:
         """The network in the forms that runtimes take."""
 
         def onnx() -> bytes:
-            model = to_onnx(self.module(), self.input_shape, batch=BATCH, vocabulary=self.vocabulary)
-            return PRECISIONS[onnx_precision(precision)](model, [self.inputs(0)])
+            return deployed_onnx(
+                self.module(),
+                self.input_shape,
+                [self.inputs(0)],
+                precision=onnx_precision(precision),
+                batch=BATCH,
+                vocabulary=self.vocabulary,
+            )
 
         return Forms(module=self.module, onnx=onnx)
 

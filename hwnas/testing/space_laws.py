@@ -14,6 +14,8 @@ from hwnas.core.operations import keep
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.space import channels_of
 from hwnas.core.wiring import Flow, Graph
+from hwnas.modules.assemble import assembled
+from hwnas.modules.precise import precisions_of
 from hwnas.spaces.recipe import recipe_choices
 from hwnas.testing.laws import Laws, NotApplicableError, require
 from hwnas.testing.subject import SpaceSubject
@@ -122,8 +124,12 @@ def layers_fit(subject: SpaceSubject) -> None:
 
 def network_costs_are_measured(subject: SpaceSubject) -> None:
     for arch in subject.archs:
-        cost = subject.counts(arch).cost
-        measured = {"flops": cost.flops, "params": cost.params, "bytes": 4 * (cost.params + cost.statistics)}
+        counted, parts = subject.counts(arch), precisions_of(assembled(subject.space, arch))
+        measured = {
+            "flops": counted.cost.flops,
+            "params": counted.cost.params,
+            "bytes": counted.weight_bytes(parts),
+        }
         for name, value in measured.items():
             stated = subject.space.cost(name, arch)
             require(stated == value, f"network {arch.key}: {name} are {stated:,} by its operators, {value:,} as built")

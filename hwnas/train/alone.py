@@ -49,7 +49,8 @@ def train_network(
         if teacher is None:
             yield task.loss(module(x), labels, smoothing=recipe.label_smoothing)
             return
-        yield student_loss(task, module(x), labels, taught(teacher, x), recipe)
+        y = module(x)
+        yield student_loss(task, y, labels, task.imitation(y, taught(teacher, x)), recipe)
 
     for _ in epochs.trained(losses):
         pass

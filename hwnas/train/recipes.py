@@ -14,6 +14,11 @@ from hwnas.spaces.recipe import RECIPE
 from hwnas.train.draws import DRAWS
 
 REGULARISED: Final = ("all", "largest")
+# What students imitate, and the class of each. A new one is a class and a line here.
+IMITATIONS: Final[Mapping[str, str]] = {
+    "outputs": "hwnas.train.imitation:Outputs",
+    "relations": "hwnas.train.imitation:Relations",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,17 +26,20 @@ class SupernetRecipe:
     """How the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
 
     `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random. An epoch is
-    `passes` over the training examples, so that an epoch of every recipe but `progressive` shows every example to
-    four networks.
-    `distillation` is the share of a student's loss that imitates its teacher, None the optimiser's usual share. `zero_init`
-    starts residual blocks as the identity. `regularised` names the networks that get label smoothing and dropout: `all`, or the
-    `largest` alone. `ending` is the share of the highest rate below which the rate does not fall.
+    `passes` over the training examples, so that an epoch of most recipes shows every example to four networks.
+    `distillation` is the share of a student's loss that imitates its teacher, None the optimiser's usual share; `imitation` says
+    what it imitates, a name of `IMITATIONS`. `taught_until` is the share of the training after which an external teacher leaves:
+    from then on the first network of a step teaches the others. `zero_init` starts residual blocks as the identity.
+    `regularised` names the networks that get label smoothing and dropout: `all`, or the `largest` alone. `ending` is the share of
+    the highest rate below which the rate does not fall.
     """
 
     networks: str = "sandwich"
     random_subnets: int = 2
     passes: int = 1
     distillation: float | None = None
+    imitation: str = "outputs"
+    taught_until: float = 1.0
     zero_init: bool = False
     regularised: str = "all"
     ending: float = 0.0
@@ -39,16 +47,20 @@ class SupernetRecipe:
     def __post_init__(self) -> None:
         if self.networks not in DRAWS:
             raise UnknownNameError("draw of networks", self.networks, list(DRAWS))
+        if self.imitation not in IMITATIONS:
+            raise UnknownNameError("imitation", self.imitation, list(IMITATIONS))
         if self.regularised not in REGULARISED:
             raise UnknownNameError("regularised networks", self.regularised, list(REGULARISED))
         if (
             min(self.random_subnets, self.passes) < 1
             or not 0 <= (self.distillation or 0.0) <= 1
+            or not 0 <= self.taught_until <= 1
             or not 0 <= self.ending < 1
         ):
             raise TrainingError(
                 f"cannot train {self.random_subnets} random networks a step in {self.passes} passes, a share of distillation "
-                f"of {self.distillation} and a rate that ends at {self.ending} of its highest"
+                f"of {self.distillation}, a teacher until {self.taught_until} of the training and a rate that ends at "
+                f"{self.ending} of its highest"
             )
 
 
@@ -115,6 +127,7 @@ RECIPES: Final[Mapping[str, SupernetRecipe]] = {
     "single-path": SupernetRecipe(networks="single-path", passes=4),
     "alternating": SupernetRecipe(networks="alternating", passes=4),
     "instatune": SupernetRecipe(networks="largest-and-random", random_subnets=1, passes=2, distillation=0.7),
+    "autodistil": SupernetRecipe(distillation=1.0, imitation="relations"),
 }
 
 # The share of the usual rate at which weights that are trained already are trained on.

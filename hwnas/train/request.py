@@ -12,6 +12,8 @@ from hwnas.train.recipes import BY_OPTIMIZER, RECIPES, TRAINED_RATE, Recipe
 
 AUTO = "auto"
 USUAL = "single-path"
+# The teacher that is the largest network of the space.
+LARGEST = "largest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,17 @@ class TrainingRequest:
     teacher: Annotated[
         str | None,
         BeforeValidator(path_text),
-        Field(description="Network whose outputs all networks of the supernet imitate: FILE.onnx or FILE.py:NAME."),
+        Field(
+            description="Network whose outputs all networks of the supernet imitate: FILE.onnx, FILE.py:NAME, or largest: the "
+            "largest network, with --model your own, trained alone first."
+        ),
     ] = None
+    teacher_epochs: Annotated[
+        int,
+        Field(
+            ge=0, description="Epochs of --teacher largest on the labels; 0 keeps the weights of --model as they are."
+        ),
+    ] = 30
     class_weights: Annotated[
         Literal["none", "balanced"],
         Field(description="Weights of classes in the training loss: none, or balanced (rare classes weigh more)."),

@@ -46,10 +46,10 @@ def training_step(
     return float(values[0])
 
 
-def student_loss(task: Task, outputs: Tensor, labels: Tensor, teacher: Tensor, recipe: Recipe) -> Tensor:
-    """Returns the loss of a student: the recipe's share of imitating the teacher, and the rest of the labels' loss."""
+def student_loss(task: Task, outputs: Tensor, labels: Tensor, imitation: Tensor, recipe: Recipe) -> Tensor:
+    """Returns the loss of a student: the recipe's share of its loss of imitation, and the rest of the labels' loss."""
     loss = task.loss(outputs, labels, smoothing=recipe.label_smoothing)
-    return torch.lerp(loss, task.imitation(outputs, teacher), recipe.distillation)
+    return torch.lerp(loss, imitation, recipe.distillation)
 
 
 # ---- batches

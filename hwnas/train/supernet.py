@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from hwnas.supernet.network import Supernet
 from hwnas.tasks.task import Task
 from hwnas.train.draws import DRAWS
 from hwnas.train.epochs import Epochs, beginning
+from hwnas.train.imitation import imitation_of
 from hwnas.train.recipes import Recipe
 from hwnas.train.step import Batch, steps_of, student_loss
 from hwnas.train.teacher import Teacher, taught
@@ -27,6 +29,7 @@ from hwnas.train.teacher import Teacher, taught
 DROPOUTS: Final = frozenset(
     {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout}
 )
+ATTENTION_ARGUMENTS: Final = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
 def train_supernet(
@@ -43,8 +46,8 @@ def train_supernet(
     """Trains to the recipe's last epoch, from the checkpoint where there is one.
 
     `recipe.supernet` says which networks a step trains, and how. With an external `teacher`, all of them learn from it by the
-    recipe's share of distillation. Raises TrainingError where the loss stops being a number; the checkpoint is then that of
-    the last good epoch.
+    recipe's share of distillation, until the recipe sends it away. Raises TrainingError where the loss stops being a number; the
+    checkpoint is then that of the last good epoch.
     """
     shared = recipe.supernet
     if shared.zero_init and not supernet.space.is_trained:
@@ -66,7 +69,8 @@ def train_supernet(
 
     def losses(batch: Batch, rng: np.random.Generator, step: int) -> Iterator[Tensor]:
         archs = draw(rng, step, steps)
-        return supernet_losses(supernet, batch, task, archs, recipe, largest=largest, teacher=teacher)
+        present = teacher if step < shared.taught_until * steps else None
+        return supernet_losses(supernet, batch, task, archs, recipe, largest=largest, teacher=present)
 
     for epoch, loss in epochs.trained(losses):
         reporter.note(f"epoch {epoch}/{recipe.epochs}: training loss {loss:.3f} (first network of every step)")
@@ -89,28 +93,30 @@ def supernet_losses(
     """
     x, labels = batch
     shared = recipe.supernet
-    outputs = None if teacher is None else taught(teacher, x)
+    imitation = imitation_of(shared)
+    imitated = None if teacher is None else imitation.run(partial(taught, teacher), x)[1]
     regularised = recipe if shared.distillation is None else replace(recipe, distillation=shared.distillation)
     plain = replace(regularised, label_smoothing=0.0)
     for arch in archs:
         is_regularised = shared.regularised == "all" or arch == largest
         own = regularised if is_regularised else plain
         with nullcontext() if is_regularised else _WithoutDropout():
-            y = supernet(x, arch)
-        if outputs is None:
+            y, seen = imitation.run(partial(supernet, arch=arch), x)
+        if imitated is None:
             yield task.loss(y, labels, smoothing=own.label_smoothing)
-            outputs = y.detach()
+            imitated = tuple(one.detach() for one in seen)
         else:
-            yield student_loss(task, y, labels, outputs, own)
+            yield student_loss(task, y, labels, imitation.distance(task, seen, imitated), own)
 
 
 class _WithoutDropout(TorchFunctionMode):
-    """Passes inputs of dropout on, so that batch-norms of the same network stay in train mode.
-
-    Dropout inside PyTorch's attention functions (`dropout_p`) is not covered; no built-in operator uses it.
-    """
+    """Passes inputs of dropout on, and leaves it out of attention, so that batch-norms of the same network stay in train mode."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
         if func in DROPOUTS:
-            return args[0] if args else (kwargs or {})["input"]
-        return func(*args, **(kwargs or {}))
+            return args[0] if args else named["input"]
+        if func is F.scaled_dot_product_attention:
+            named = dict(zip(ATTENTION_ARGUMENTS, args, strict=False)) | named | {"dropout_p": 0.0}
+            return func(**named)
+        return func(*args, **named)

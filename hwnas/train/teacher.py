@@ -12,6 +12,7 @@ from hwnas.core.operator import Shape
 from hwnas.core.references import IN_A_FILE, cause, imported, is_reference, resolve
 from hwnas.errors import ExportError, HwnasError, TrainingError, UnknownNameError, is_the_users
 from hwnas.profiler.runtime import ArrayF32, InputArray, RuntimeOptions
+from hwnas.train.request import LARGEST
 
 # Inputs of a batch to the outputs that a student imitates. Called without a gradient.
 Teacher = Callable[[Tensor], Tensor]
@@ -49,7 +50,7 @@ def _loaded(reference: str, device: torch.device) -> Teacher:
     if reference.endswith(".onnx"):
         return _OnnxTeacher(Path(reference))
     if not is_reference(reference):
-        raise UnknownNameError("teacher", reference, [IN_ONNX, IN_A_FILE])
+        raise UnknownNameError("teacher", reference, [LARGEST, IN_ONNX, IN_A_FILE])
     value = resolve("teacher", reference, {}, TrainingError)
     if not isinstance(value, nn.Module) and callable(value):
         try:

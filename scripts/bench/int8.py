@@ -18,7 +18,7 @@ from hwnas.modules.assemble import network
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.export import example_input, to_onnx
 from hwnas.profiler.measure import timed
-from hwnas.profiler.precision import PRECISIONS
+from hwnas.profiler.precision import converted
 from hwnas.profiler.profile import calibration_networks, like_trained
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.profiler.setup import Setup
@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = {name: json.loads(value) for name, _, value in (text.partition("=") for text in arguments.options)}
     space, reporter = hwnas.space(arguments.space, **options), TerminalReporter()
-    pairs = [converted(space, i) for i in reporter.track(range(NETWORKS), "quantising")]
+    pairs = [both(space, i) for i in reporter.track(range(NETWORKS), "quantising")]
     models = [model for pair in pairs for model in pair[:2]]
     # models[2] is the largest network, in float32.
     session = timed(models, models[2], Setup(rng=np.random.default_rng(0), reporter=reporter))
@@ -46,13 +46,13 @@ def main() -> None:
     print(f"output difference: median {np.median(difference_N):.1%}, largest {difference_N.max():.1%}")
 
 
-def converted(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, float]:
+def both(space: SearchSpace, number: int) -> tuple[OnnxModel, OnnxModel, float]:
     """Returns a network in float32 and int8, and the relative difference of their outputs."""
     module = like_trained(network(space, calibration_networks(space, NETWORKS)[number]))
     x = example_input(space.input_shape, 1, space.vocabulary).numpy()
     plain = to_onnx(module, space.input_shape, vocabulary=space.vocabulary)
     options = conditions_here("cpu").options
-    models = [OnnxModel(PRECISIONS[name](plain, [x]), options) for name in ("fp32", "int8")]
+    models = [OnnxModel(converted(plain, [x], {"": name}), options) for name in ("fp32", "int8")]
     answers = [model.run(x) for model in models]
     for model in models:
         model.bind(x)

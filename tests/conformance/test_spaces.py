@@ -18,7 +18,7 @@ from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain, Stage
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
-from hwnas.spaces import SPACES, with_recipe
+from hwnas.spaces import SPACES, with_precisions, with_recipe
 from hwnas.testing.operators import OperatorSuite
 from hwnas.testing.spaces import SpaceSuite
 from hwnas.testing.subject import OperatorSubject, SpaceSubject, places_of_space
@@ -105,6 +105,11 @@ CASES: Final[Mapping[str, Callable[[], SearchSpace]]] = {
     ),
     "with choices of the recipe": lambda: with_recipe(
         hwnas.space("mobilenet", resolution=16, width=0.25), rate=(0.3, 1.0), augmentation=(True, False)
+    ),
+    "with precisions": lambda: with_precisions(hwnas.space("mobilenet", resolution=16, width=0.25), ("fp32", "int8")),
+    "conditional, with precisions": lambda: with_precisions(conditional(), ("int8", "fp32")),
+    "cells, with precisions": lambda: with_precisions(
+        hwnas.space("nasbench201", resolution=8, width=4, cells=1), ("fp32", "int8")
     ),
 }
 

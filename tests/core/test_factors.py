@@ -11,6 +11,7 @@ from hwnas.core.costs import LAYER_COSTS, layer_factors
 from hwnas.core.factors import CHUNK, Factor, absorbed, exceeding, highest, merged, total
 from hwnas.core.operator import OperatorCost
 from hwnas.errors import SpaceError, UnknownNameError
+from hwnas.operators.conv import ConvBlock
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -121,14 +122,19 @@ def test_a_cost_is_the_sum_over_the_operators(spaces, data, seed) -> None:
         for row in rows:
             arch = space.decode(row)
             operators = [layer.operator(arch) for layer in space.layers]
-            expected.append(sum(measure(operator.cost()) for operator in operators if operator))
+            expected.append(sum(measure(operator) for operator in operators if operator))
         assert total(space.cost_factors(name), rows, space.columns).tolist() == expected
         assert [space.cost(name, space.decode(row)) for row in rows] == expected
 
 
 def test_bytes_are_four_for_every_weight_and_statistic() -> None:
-    cost = OperatorCost(1_000, 20, 3)
-    assert {name: measure(cost) for name, measure in LAYER_COSTS.items()} == {"flops": 1_000, "params": 20, "bytes": 92}
+    operator = ConvBlock(input_shape=(2, 4, 4), channels=3, kernel=1)
+    assert operator.cost() == OperatorCost(flops=2 * 6 * 16, params=6 + 6, statistics=6)
+    assert {name: measure(operator) for name, measure in LAYER_COSTS.items()} == {
+        "flops": 192,
+        "params": 12,
+        "bytes": 4 * (12 + 6),
+    }
 
 
 def test_layer_factors_have_one_axis_per_choice_of_the_scope(tiny_space) -> None:

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import hwnas
 from hwnas.core.reporter import Silent
@@ -25,6 +26,8 @@ from hwnas.errors import SpaceError, UnknownNameError
 from hwnas.modules.assemble import network
 from hwnas.supernet.network import Supernet
 from hwnas.testing.check import check_space
+from hwnas.train.imitation import Relations
+from hwnas.train.supernet import _WithoutDropout
 
 Made = tuple[nn.Module, Tensor]
 
@@ -211,6 +214,45 @@ def test_dropout_is_on_in_training_alone(make: Callable[[str], Made]) -> None:
     module.eval()
     assert torch.equal(module(x), module(x))
     assert [one.p for one in module.modules() if isinstance(one, nn.Dropout)] == [0.2]
+
+
+class Dropping(nn.Module):
+    """An attention with dropout, which is given by place or by name, as timm and transformers do it."""
+
+    def __init__(self, by_name: bool) -> None:
+        super().__init__()
+        self.by_name, self.q, self.o = by_name, nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (one.unflatten(-1, (4, 4)).transpose(1, 2) for one in self.q(x).chunk(3, dim=-1))
+        share = 0.3 if self.training else 0.0
+        if self.by_name:
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=share, is_causal=True)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, None, share, True)
+        return x + self.o(y.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_dropout_inside_attention_is_that_of_the_model_in_training_alone(by_name: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Dropping(by_name), torch.randn(4, 6, 16)
+    space, supernet = elasticize(model, x, Elasticity(importance="none"))
+    plain = supernet.extract(space.largest())
+
+    def outputs(run: Callable[[Tensor], Tensor]) -> Tensor:
+        torch.manual_seed(3)
+        return run(x)
+
+    expected = outputs(model.train())
+    torch.testing.assert_close(outputs(plain.train()), expected)
+    torch.testing.assert_close(outputs(lambda x: supernet(x, space.largest())), expected)
+    assert not torch.allclose(expected, model.eval()(x))
+    torch.testing.assert_close(plain.eval()(x), model(x))
+    with _WithoutDropout():
+        torch.testing.assert_close(plain.train()(x), model(x))
+    torch.testing.assert_close(copy.deepcopy(plain).eval()(x), model(x))
+    hwnas.export_onnx(plain.eval(), space.input_shape, tmp_path / "small.onnx", batch=4)
 
 
 class Branches(nn.Module):
@@ -537,3 +579,39 @@ def test_layers_of_a_network_may_have_any_name() -> None:
     space, supernet = elasticize(model, x)
     with torch.no_grad():
         torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x))
+
+
+def test_relations_of_a_traced_network_are_those_of_the_models_last_attention(
+    make: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, ids = make("decoder")
+    space, supernet = elasticize(model, ids)
+    (_, seen), attention = Relations().run(lambda x: supernet(x, space.largest()), ids), F.scaled_dot_product_attention
+    own: list[Tensor] = []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: (own.extend(a), attention(*a, **k))[1])
+    model(ids)
+    for mine, theirs in zip(seen, own[-3:], strict=True):
+        sums = [(one.double() @ one.double().transpose(2, 3)).sum(1) for one in (mine, theirs)]
+        torch.testing.assert_close(*sums, rtol=1e-4, atol=1e-5)  # heads stand in the order of importance
+
+
+# ---- frozen weights
+
+
+def test_weights_that_the_model_freezes_are_frozen(make: Callable[[str], Made]) -> None:
+    model, x = make("vit")
+    model.patch.requires_grad_(False)
+    model.blocks[1].attn.qkv.weight.requires_grad_(False)
+    space, supernet = elasticize(model, x)
+    frozen = {name.rpartition("/")[0] or name for name, one in supernet.named_parameters() if not one.requires_grad}
+    assert len(frozen) == 2 and all("patch" in name or "blocks/1/attn/qkv" in name for name in frozen)
+    for arch in drawn(space, 2):
+        for plain in (supernet.extract(arch), network(space, arch), copy.deepcopy(supernet.extract(arch))):
+            names = {name for name, one in plain.named_parameters() if not one.requires_grad}
+            assert names and all("patch." in name or "blocks.1.attn.qkv.weight" in name for name in names)
+
+
+def test_a_model_all_of_whose_weights_are_frozen_is_trained(make: Callable[[str], Made]) -> None:
+    model, x = make("plain")
+    _, supernet = elasticize(model.requires_grad_(False), x)
+    assert all(one.requires_grad for one in supernet.parameters())

@@ -85,6 +85,40 @@ def test_the_space_of_a_model_holds_its_weights(file: Path, tmp_path: Path) -> N
     assert again.fingerprint == space.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("patterns", "trained"),
+    [
+        (("fc",), {"features.0.weight", "features.0.bias", "features.2.weight", "features.2.bias"}),
+        (("*.weight",), {"features.0.bias", "features.2.bias", "fc.bias"}),
+        (("*", "!fc"), {"fc.weight", "fc.bias"}),
+        (("*", "!features", "features.0"), {"features.2.weight", "features.2.bias"}),
+    ],
+)
+def test_weights_are_frozen_by_patterns_of_names_of_which_the_last_holds(
+    patterns: tuple[str, ...], trained: set[str], file: Path
+) -> None:
+    request = SpaceRequest(model=f"{file}:make", freeze=patterns, space_options={"resolution": 16, "classes": 4})
+    space = request.load()
+    plain = network(space, space.largest())
+    names = {name.partition(".")[2] for name, one in plain.named_parameters() if one.requires_grad}
+    assert names == trained
+
+
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        (("featurs",), "--freeze 'featurs': the model has no such layer or weight; near it are features"),
+        (("fc", "!head"), "--freeze '!head': the model has no such layer or weight; near it are "),
+        (("*",), r"--freeze '\*' leaves no weight to train; add --freeze '!LAYER'"),
+    ],
+)
+def test_patterns_that_freeze_nothing_or_everything_are_refused(
+    patterns: tuple[str, ...], words: str, file: Path
+) -> None:
+    with pytest.raises(SpaceError, match=words):
+        SpaceRequest(model=f"{file}:make", freeze=patterns, space_options={"resolution": 16}).load()
+
+
 def test_another_number_of_classes_replaces_the_last_layer_and_nothing_else(file: Path, tmp_path: Path) -> None:
     weights_of(file, tmp_path / "net.pth")
     options = {"model": f"{file}:make", "weights": str(tmp_path / "net.pth"), "resolution": 16}

@@ -66,9 +66,21 @@ def test_no_option_belongs_to_two_parts() -> None:
         (
             {"recipe": "spos"},
             UnknownNameError,
-            "unknown recipe 'spos'; known: alternating, bignas, instatune, progressive, sandwich",
+            "unknown recipe 'spos'; known: alternating, autodistil, bignas, instatune, progressive, sandwich",
         ),
         ({"ema": 1.0}, HwnasError, "--ema must be"),
+        (
+            {"strategy": "gradient", "scheme": "joint", "epochs": 0},
+            HwnasError,
+            "--epochs 0 keeps the weights of a supernet",
+        ),
+        (
+            {"strategy": "nars", "epochs": 0},
+            HwnasError,
+            "--strategy nars trains weights of its own; give --epochs 1 or more",
+        ),
+        ({"freeze": "head"}, HwnasError, "--freeze keeps weights of a --model; add it"),
+        ({"teacher_epochs": -1}, HwnasError, "--teacher-epochs must be at least 0, not -1"),
         ({"final_teacher": "external"}, HwnasError, "--final-teacher external needs --teacher"),
         ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be above 0, not 0\.0"),
         ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be a finite number, not nan"),

@@ -73,7 +73,7 @@ def test_a_student_imitates_by_the_recipes_share(share: float) -> None:
     recipe = replace(BY_OPTIMIZER["sgd"], distillation=share)
     labelled = task.loss(outputs, labels, smoothing=recipe.label_smoothing)
     expected = (1 - share) * labelled + share * task.imitation(outputs, teacher)
-    torch.testing.assert_close(student_loss(task, outputs, labels, teacher, recipe), expected)
+    torch.testing.assert_close(student_loss(task, outputs, labels, task.imitation(outputs, teacher), recipe), expected)
 
 
 # ---- recipes, rates and batches
