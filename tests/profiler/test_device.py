@@ -9,13 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hwnas
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler import device as device_module
 from hwnas.profiler.cores import cores_in_words, usable_cores
-from hwnas.profiler.device import conditions_here, devices, differences
+from hwnas.profiler.device import conditions_here, devices, differences, require_precisions
 from hwnas.profiler.export import to_onnx
 from hwnas.profiler.runtime import RUNTIMES, Forms, runtime
 from hwnas.profiler.runtime_onnx import PROVIDERS, RUNTIME
+from hwnas.spaces import with_precisions
 
 CORES = usable_cores()
 
@@ -57,6 +59,9 @@ def test_a_step_is_a_condition_that_older_tables_need_not_have() -> None:
         conditions_here("cpu", step="encode")
     with pytest.raises(DeviceError, match=r"decoding is not quantised: .*; give --precision fp32"):
         conditions_here("cpu", step="decode", precision="int8", runtime_options={"slow_int8": "allowed"})
+    mixed = with_precisions(hwnas.space("gpt", length=8), ("fp32", "int8"))
+    with pytest.raises(DeviceError, match="decoding is not quantised; leave out --precisions, or step=decode"):
+        require_precisions(mixed, decoding.describe())
 
 
 def test_int8_on_a_cpu_that_is_slow_at_it_is_refused_unless_asked_for(
