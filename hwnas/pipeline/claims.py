@@ -100,7 +100,9 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
         for row in rows:
             evaluation = Evaluation(checked.space.arch(options_of(row, run.path)), tuple(row.stages.split(" > ")), {})
             module = weights.networks(evaluation).network(evaluation.arch).cpu()
-            model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
+            model = loaded_model(
+                target.here, exporter.path(row.arch_id, target), partial(_itself, module), checked.space
+            )
             precision = file_precision(module, precision)
             worst_output = max(worst_output, _apart(model, module, checked.data, target.here.batch))
             metrics = test_metrics(model, checked.data, checked.task, target.here.batch)
