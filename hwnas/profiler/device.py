@@ -204,10 +204,6 @@ def require_precisions(space: SearchSpace, conditions: Mapping[str, Any]) -> str
         )
     if conditions.get("step", WHOLE) == DECODE:
         raise DeviceError("decoding is not quantised; leave out --precisions, or step=decode")
-    if conditions.get("step", WHOLE) != WHOLE:
-        raise DeviceError(
-            f"the step {conditions['step']} is measured in float32 alone; leave out --precisions, or give another --step"
-        )
     if conditions["precision"] != FLOAT32:
         raise DeviceError(
             f"--precisions are those of each block, and --precision {conditions['precision']} that of the whole network; leave "
