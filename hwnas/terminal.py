@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hwnas.profiler.device import WHOLE
 from hwnas.report.front_table import front_table
 from hwnas.report.importance_table import importance_table
 from hwnas.runs.folder import RunFolder
@@ -180,7 +181,8 @@ def print_measured(measured: "MeasuredNetworks", as_json: bool) -> None:
 def _measured_lines(measured: "MeasuredNetworks") -> Iterator[str]:
     conditions = measured.conditions
     threads = f"{conditions.threads} thread{'' if conditions.threads == 1 else 's'}"
-    yield f"{conditions.hardware}; {conditions.runtime}, {threads}, batch {conditions.batch}, {conditions.precision}"
+    step = "" if conditions.step == WHOLE else f", {conditions.step}"
+    yield f"{conditions.hardware}; {conditions.runtime}, {threads}, batch {conditions.batch}, {conditions.precision}{step}"
     yield f"the first network differs from itself, loaded again, by {100 * measured.repeat:.1f} %"
     ties = list(measured.ties())
     for tie in ties:

@@ -104,7 +104,7 @@ def bundle(out: Path, as_json: bool, **written: Any) -> None:
     options = parsed(written)
     device = _device(options)
     conditions = {
-        name: getattr(device, name) for name in ("device", "threads", "batch", "precision", "runtime_options")
+        name: getattr(device, name) for name in ("device", "threads", "batch", "precision", "step", "runtime_options")
     }
     conditions["runtime"] = device.runtime or USUAL
     models = write_bundle(

@@ -44,13 +44,13 @@ class Part:
     @property
     def path(self) -> str:
         """The path of the innermost module that holds all operations, but for the whole network."""
-        return _common(self.operations)[-1][0]
+        return modules_of(self.operations)[-1][0]
 
     @property
     def layer(self) -> str:
         """The path of the first layer with weights; empty without one."""
         weighed = (node for node in self.operations if name_of(node) in WEIGHED)
-        return next((_common([node])[-1][0] for node in weighed), "")
+        return next((modules_of([node])[-1][0] for node in weighed), "")
 
 
 def parts_of(trace: Trace) -> list[Part]:
@@ -63,10 +63,10 @@ def parts_of(trace: Trace) -> list[Part]:
 
 def _block_classes(trace: Trace, pieces: Sequence[Part]) -> set[str]:
     """Returns the classes of modules that hold one residual connection, or the few of one block; no class of whole stages."""
-    classes = {_common(piece.operations)[-1][1] for piece in pieces if piece.is_residual and piece.keeps_shape}
+    classes = {modules_of(piece.operations)[-1][1] for piece in pieces if piece.is_residual and piece.keeps_shape}
     instances: dict[str, set[str]] = {kind: set() for kind in classes}
     for node in trace.operations:
-        for path, kind in _common([node]):
+        for path, kind in modules_of([node]):
             if kind in classes:
                 instances[kind].add(path)
     return {kind for kind in classes if not any(_is_stage(path, instances) for path in instances[kind])}
@@ -118,7 +118,7 @@ def _unshaped(value: Any, entry: fx.Node) -> Any:
     return value
 
 
-def _common(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
+def modules_of(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
     """Returns path and class of every module that holds all nodes, the outermost first."""
     stacks = [
         [
@@ -141,7 +141,7 @@ def _name(kind: object) -> str:
 
 def _block_of(piece: Part, classes: set[str]) -> str:
     """Returns the path of the outermost block that holds a piece; empty where none does."""
-    return next((path for path, kind in _common(piece.operations) if kind in classes), "")
+    return next((path for path, kind in modules_of(piece.operations) if kind in classes), "")
 
 
 def _joined(pieces: list[Part], block: str) -> Iterator[Part]:

@@ -17,21 +17,17 @@ from hwnas.elastic.weights import Stored
 from hwnas.supernet.elastic import sliced
 
 
-@final
-class TracedModule(nn.Module):
-    """Runs the operations of a `Traced` operator. Layers keep their names in the traced network.
+class GeneratedModule(nn.Module):
+    """Runs generated code. It can be copied and pickled."""
 
-    Convolutions, linear layers, norms, embeddings and dropouts are torch's modules; other operations are calls.
-    """
+    # Underscores here and below, because the network's own layers may have any name.
+    _code: str
+    _run: Callable[..., Any]
 
-    def __init__(self, traced: Traced) -> None:
-        super().__init__()
-        # Underscores, because the network's own layers may have any name.
-        self._code: str = _Maker(self, traced).graph().python_code("self").src
+    def _generate(self, graph: fx.Graph) -> None:
+        """Makes the code of a graph, whose layers are submodules of this one."""
+        self._code = graph.python_code("self").src
         self._run = _function_of(self._code)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._run(self, x)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_run"}
@@ -39,6 +35,21 @@ class TracedModule(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._run = _function_of(self._code)
+
+
+@final
+class TracedModule(GeneratedModule):
+    """Runs the operations of a `Traced` operator. Layers keep their names in the traced network.
+
+    Convolutions, linear layers, norms, embeddings and dropouts are torch's modules; other operations are calls.
+    """
+
+    def __init__(self, traced: Traced) -> None:
+        super().__init__()
+        self._generate(GraphMaker(self, traced).graph())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(self, x)  # type: ignore[no-any-return]
 
 
 @final
@@ -59,7 +70,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(query, key, value, attn_mask, share, is_causal, **options)
 
 
-def _function_of(code: str) -> Callable[[nn.Module, Tensor], Tensor]:
+def _function_of(code: str) -> Callable[..., Any]:
     """Returns the function that generated code defines."""
     names = {
         "torch": torch,
@@ -73,7 +84,7 @@ def _function_of(code: str) -> Callable[[nn.Module, Tensor], Tensor]:
     return names["forward"]  # type: ignore[return-value]
 
 
-class _Maker:
+class GraphMaker:
     """Adds the layers of an operator to a module, and makes the graph that joins them."""
 
     def __init__(self, root: nn.Module, traced: Traced) -> None:
@@ -199,14 +210,14 @@ class _Maker:
         return paths.pop(), module, argument(node, reads)
 
 
-Layer = Callable[[_Maker, fx.Node], Any]
+Layer = Callable[[GraphMaker, fx.Node], Any]
 
 
-def _no_layer(maker: _Maker, node: fx.Node) -> None:
+def _no_layer(maker: GraphMaker, node: fx.Node) -> None:
     return None
 
 
-def _convolution(maker: _Maker, node: fx.Node) -> Any:
+def _convolution(maker: GraphMaker, node: fx.Node) -> Any:
     weight, bias = argument(node, "weight"), argument(node, "bias")
     out, per_group, *kernel = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
     padding = argument(node, "padding")
@@ -240,13 +251,13 @@ def _along_all(values: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
     return tuple(values) if len(values) == len(kernel) else tuple(values) * len(kernel)
 
 
-def _linear(maker: _Maker, node: fx.Node) -> Any:
+def _linear(maker: GraphMaker, node: fx.Node) -> Any:
     weight, bias = argument(node, "weight"), argument(node, "bias")
     out, inputs = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
     return maker.layer(node, lambda: nn.Linear(inputs, out, bias is not None), {"weight": weight, "bias": bias})
 
 
-def _batch_norm(maker: _Maker, node: fx.Node) -> Any:
+def _batch_norm(maker: GraphMaker, node: fx.Node) -> Any:
     names = {"weight": "weight", "bias": "bias", "running_mean": "running_mean", "running_var": "running_var"}
     tensors = {leaf: argument(node, name) for leaf, name in names.items()}
     kind = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(len(sizes_of(argument(node, "input"))), nn.BatchNorm1d)
@@ -258,7 +269,7 @@ def _batch_norm(maker: _Maker, node: fx.Node) -> Any:
     return maker.layer(node, lambda: kind(features, eps, momentum, affine), tensors)
 
 
-def _layer_norm(maker: _Maker, node: fx.Node) -> Any:
+def _layer_norm(maker: GraphMaker, node: fx.Node) -> Any:
     weight, bias = argument(node, "weight"), argument(node, "bias")
     if weight is None:
         return None
@@ -267,7 +278,7 @@ def _layer_norm(maker: _Maker, node: fx.Node) -> Any:
     return maker.layer(node, lambda: nn.LayerNorm(shape, eps, bias=bias is not None), {"weight": weight, "bias": bias})
 
 
-def _rms_norm(maker: _Maker, node: fx.Node) -> Any:
+def _rms_norm(maker: GraphMaker, node: fx.Node) -> Any:
     weight, eps = argument(node, "weight"), argument(node, "eps")
     if weight is None:
         return None
@@ -275,7 +286,7 @@ def _rms_norm(maker: _Maker, node: fx.Node) -> Any:
     return maker.layer(node, lambda: nn.RMSNorm(shape, eps), {"weight": weight})
 
 
-def _group_norm(maker: _Maker, node: fx.Node) -> Any:
+def _group_norm(maker: GraphMaker, node: fx.Node) -> Any:
     weight, bias = argument(node, "weight"), argument(node, "bias")
     if weight is None:
         return None
@@ -284,20 +295,20 @@ def _group_norm(maker: _Maker, node: fx.Node) -> Any:
     return maker.layer(node, lambda: nn.GroupNorm(groups, channels, eps), {"weight": weight, "bias": bias})
 
 
-def _groups(maker: _Maker, node: fx.Node) -> int:
+def _groups(maker: GraphMaker, node: fx.Node) -> int:
     """Returns how many groups of a group norm are left."""
     groups: int = argument(node, "num_groups")
     channels = maker.program.known.axes(argument(node, "input"))[1]
     return max(1, groups * maker.program.size(channels, maker.sizes) // (full_size(channels) or 1)) if groups > 1 else 1
 
 
-def _embedding(maker: _Maker, node: fx.Node) -> Any:
+def _embedding(maker: GraphMaker, node: fx.Node) -> Any:
     weight = argument(node, "weight")
     ids, features = (maker.program.size(one, maker.sizes) for one in maker.program.known.axes(weight))
     return maker.layer(node, lambda: nn.Embedding(ids, features), {"weight": weight}, "indices")
 
 
-def _dropout(maker: _Maker, node: fx.Node) -> Any:
+def _dropout(maker: GraphMaker, node: fx.Node) -> Any:
     share = argument(node, "p")
     return (f"dropout_{node.name}", nn.Dropout(share), node.args[0]) if share else None
 
@@ -316,13 +327,13 @@ LAYERS: Final[Mapping[str, Layer]] = {
 }
 
 # Changes the arguments of an operation that name sizes.
-Patch = Callable[[_Maker, fx.Node, list[Any]], None]
+Patch = Callable[[GraphMaker, fx.Node, list[Any]], None]
 
 
 def _sized(place: int) -> Patch:
     """Returns a patch of the argument that holds the sizes of the output."""
 
-    def patch(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+    def patch(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
         sizes = [
             maker.resized(size, one) for one, size in zip(maker.program.known.axes(node), arguments[place], strict=True)
         ]
@@ -334,24 +345,24 @@ def _sized(place: int) -> Patch:
     return patch
 
 
-def _split(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+def _split(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
     outputs = maker.program.known.outputs[node]
     dim = argument(node, "dim")
     sizes = [maker.program.size(axes[dim], maker.sizes) for axes in outputs]
     arguments[1] = sizes if isinstance(arguments[1], (list, tuple)) else sizes[0]
 
 
-def _normalised(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+def _normalised(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
     axes = maker.program.known.axes(node)[-len(arguments[1]) :]
     arguments[1] = [maker.program.size(one, maker.sizes) for one in axes]
 
 
-def _unflattened(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+def _unflattened(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
     axes = maker.program.known.axes(node)[arguments[1] % len(maker.program.known.axes(arguments[0])) :]
     arguments[2] = [maker.resized(size, one) for one, size in zip(axes, arguments[2], strict=False)]
 
 
-def _grouped(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+def _grouped(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
     """A depthwise convolution has as many groups as channels."""
     if argument(node, "groups") > 1:
         names = [one.name for one in node.target._schema.arguments]  # type: ignore[union-attr]
@@ -360,7 +371,7 @@ def _grouped(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
         arguments[names.index("groups")] = channels // per_group
 
 
-def _normalised_groups(maker: _Maker, node: fx.Node, arguments: list[Any]) -> None:
+def _normalised_groups(maker: GraphMaker, node: fx.Node, arguments: list[Any]) -> None:
     arguments[1] = _groups(maker, node)
 
 

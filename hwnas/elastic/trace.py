@@ -74,11 +74,22 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
     """
     _require_traceable(model, example)
     batch = example if len(example) > 1 else torch.cat([example] * BATCH)
+    trace = _traced(model, batch, {"x": {0: torch.export.Dim("batch")}})
+    if any(name_of(node) == ATTENTION for node in trace.nodes):
+        _with_dropout(trace, _dropouts(model, batch))
+    return trace
+
+
+def traced_at(model: nn.Module, example: Tensor) -> Trace:
+    """Returns the graph for inputs of the example's own shape (N, ...), without dropout of attention: faster than `traced`."""
+    _require_traceable(model, example)
+    return _traced(model, example, None)
+
+
+def _traced(model: nn.Module, batch: Tensor, open_axes: dict[str, Any] | None) -> Trace:
     try:
         with _quiet(), evaluating(model):
-            program = torch.export.export(
-                _FirstTensor(model).eval(), (batch,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}, strict=False
-            )
+            program = torch.export.export(_FirstTensor(model).eval(), (batch,), dynamic_shapes=open_axes, strict=False)
     except Exception as error:  # torch.export raises errors of many kinds, its own and those of the model's code
         message = f"{type(model).__name__} cannot be traced for an input of shape {tuple(batch.shape)}"
         if "Constraints violated" in str(error):
@@ -90,10 +101,7 @@ def traced(model: nn.Module, example: Tensor) -> Trace:
         depends = "data-dependent" in str(error) or "data dependent" in str(error)
         advice = "its forward must run the same operations for every input" if depends else "give inputs that it takes"
         raise SpaceError(f"{message}: {first}; {advice}") from error
-    trace = _trace_of(program, batch, frozen_names(model))
-    if any(name_of(node) == ATTENTION for node in trace.nodes):
-        _with_dropout(trace, _dropouts(model, batch))
-    return trace
+    return _trace_of(program, batch, frozen_names(model))
 
 
 def _with_dropout(trace: Trace, shares: Sequence[float]) -> None:

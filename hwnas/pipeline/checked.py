@@ -25,6 +25,7 @@ from hwnas.errors import (
     UnknownNameError,
     is_the_users,
 )
+from hwnas.modules.assemble import network
 from hwnas.modules.declared import require_declared
 from hwnas.pipeline.preflight import latency_names, needs_of
 from hwnas.pipeline.request import SearchRequest
@@ -33,6 +34,7 @@ from hwnas.pipeline.target import Target, targets_of
 from hwnas.pipeline.teacher import check_teacher
 from hwnas.pipeline.warm_start import WarmStart
 from hwnas.profiler.device import require_precisions
+from hwnas.profiler.step import in_step
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces.recipe import recipe_choices
 from hwnas.strategies.problem import Strategy, costs_read, trains_alone
@@ -127,11 +129,15 @@ def _require_trained_by_recipes(space: SearchSpace, strategy: Strategy, referenc
 
 
 def check_sources(checked: CheckedRequest) -> None:
-    """Raises where an operator, predictor, table, supernet, warm start or teacher that is to be used cannot be, before any work.
+    """Raises where an operator, step of inference, predictor, table, supernet, warm start or teacher that is to be used
+    cannot be, before any work.
 
     A run that goes on has a supernet of its own.
     """
     require_declared(checked.space.placed_operators().values(), checked.cost_names)
+    for step in {target.step for target in checked.targets}:
+        smallest = network(checked.space, checked.space.smallest())
+        in_step(step, smallest, checked.space.input_shape, checked.space.vocabulary, 1)
     checked.sources.check()
     training, run = checked.request.training, checked.sources.run
     warm_start = checked.request.start.warm_start

@@ -101,7 +101,9 @@ def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]
         for row in rows:
             evaluation = Evaluation(checked.space.arch(options_of(row, run.path)), tuple(row.stages.split(" > ")), {})
             module = weights.networks(evaluation).network(evaluation.arch).cpu()
-            model = loaded_model(target.here, exporter.path(row.arch_id, target), partial(_itself, module))
+            model = loaded_model(
+                target.here, exporter.path(row.arch_id, target), partial(_itself, module), checked.space
+            )
             precision = file_precision(module, target.precision_here)
             allowed = tolerance(target.here.device, precision, target.runtime_options)
             apart = _apart(model, module, checked.data, target.here.batch)

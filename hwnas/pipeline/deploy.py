@@ -254,4 +254,4 @@ def _time(job: Deployment, name: str, evaluations: Sequence[Evaluation]) -> None
 
 def _loaded(job: Deployment, target: Target, evaluation: Evaluation) -> Model:
     path: Path = job.exporter.path(evaluation.arch.id, target)
-    return loaded_model(target.here, path, partial(job.networks(evaluation).network, evaluation.arch))
+    return loaded_model(target.here, path, partial(job.networks(evaluation).network, evaluation.arch), job.space)

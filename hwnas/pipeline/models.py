@@ -17,9 +17,10 @@ from hwnas.data.dataset import Dataset
 from hwnas.evaluate.evaluator import Networks
 from hwnas.evaluate.stages import calibration_inputs
 from hwnas.pipeline.target import Target
-from hwnas.profiler.device import Conditions, onnx_precision
+from hwnas.profiler.device import WHOLE, Conditions, onnx_precision
 from hwnas.profiler.export import DYNAMIC, Batch, export_onnx, file_precision
 from hwnas.profiler.runtime import Forms, Model
+from hwnas.profiler.step import in_step, shape_in_step
 from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.tasks.task import Task
@@ -55,15 +56,15 @@ class Exporter:
 
         `predicted_ms` is None for a batch size that nothing is predicted of.
         """
-        batch, precision = _form(target)
+        batch, precision, step = _form(target)
         module = networks.network(evaluation.arch).cpu()
         lowest = file_precision(module, precision)
         facts = {"hwnas.precision": lowest}
         if predicted_ms is not None:
             facts["hwnas.predicted_ms"] = repr(predicted_ms)
         export_onnx(
-            module,
-            self.space.input_shape,
+            in_step(step, module, self.space.input_shape, self.space.vocabulary, target.conditions["batch"]),
+            shape_in_step(step, self.space.input_shape),
             path,
             batch=batch,
             metadata=model_metadata(self.space, self.data, evaluation.arch.key) | facts,
@@ -82,15 +83,15 @@ class Exporter:
 
 def model_path(run: RunFolder, arch_id: str, target: Target, targets: Sequence[Target]) -> Path:
     """Returns the model file of an architecture for a device: that of the first device, unless the form differs."""
-    batch, precision = _form(target)
-    if (batch, precision) == _form(targets[0]):
+    batch, precision, step = _form(target)
+    if (batch, precision, step) == _form(targets[0]):
         return run.model(arch_id)
-    return run.model(f"{arch_id}-{precision}-batch{batch}")
+    return run.model(f"{arch_id}-{precision}-batch{batch}{'' if step == WHOLE else f'-{step}'}")
 
 
-def _form(target: Target) -> tuple[Batch, str]:
-    """The batch size and precision of the ONNX file that a device needs."""
-    return target.conditions["batch"], onnx_precision(target.conditions["precision"])
+def _form(target: Target) -> tuple[Batch, str, str]:
+    """The batch size, the precision and the step of the ONNX file that a device needs."""
+    return target.conditions["batch"], onnx_precision(target.conditions["precision"]), target.step
 
 
 def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str, str]:
@@ -103,9 +104,13 @@ def model_metadata(space: SearchSpace, data: Dataset, arch_key: str) -> dict[str
     return made | data.metadata()
 
 
-def loaded_model(conditions: Conditions, path: Path, extract: Callable[[], nn.Module]) -> Model:
+def loaded_model(conditions: Conditions, path: Path, extract: Callable[[], nn.Module], space: SearchSpace) -> Model:
     """Returns a network as it will be deployed: its ONNX file, or where the runtime takes modules, what `extract` copies."""
-    model, _ = conditions.load(Forms(module=lambda: extract().cpu(), onnx=path.read_bytes))
+
+    def module() -> nn.Module:
+        return in_step(conditions.step, extract().cpu(), space.input_shape, space.vocabulary, conditions.batch)
+
+    model, _ = conditions.load(Forms(module=module, onnx=path.read_bytes))
     return model
 
 

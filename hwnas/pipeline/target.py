@@ -8,7 +8,7 @@ from typing import Any, Final, final
 from hwnas.core.references import require_trusted
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.predict.shipped import ShippedDevice, missing_folders, shipped_devices, table_path
-from hwnas.profiler.device import DEVICES, PERMISSION, Conditions, conditions_here, onnx_precision
+from hwnas.profiler.device import DEVICES, PERMISSION, WHOLE, Conditions, conditions_here, onnx_precision
 from hwnas.profiler.request import DeviceRequest
 from hwnas.profiler.runtime import USUAL, chosen, runtime
 from hwnas.runs.folder import RunFolder
@@ -43,6 +43,11 @@ class Target:
         return "here" if self.shipped is None else f"on {self.shipped}"
 
     @property
+    def step(self) -> str:
+        """The step of inference whose latency is asked for."""
+        return str(self.conditions.get("step", WHOLE))
+
+    @property
     def precision_here(self) -> str:
         """The precision that models for the device run in on this machine: for a shipped one, that of their file."""
         return self.here.precision if self.timed else onnx_precision(self.conditions["precision"])
@@ -53,9 +58,9 @@ class Target:
 
 
 def by_precision(targets: Iterable[Target]) -> tuple[Target, ...]:
-    """Returns the first device of each precision that models run in here: the precision decides what a model answers."""
+    """Returns the first device of each precision that whole inputs run in here: the precision decides what a model answers."""
     found: dict[str, Target] = {}
-    for target in targets:
+    for target in (target for target in targets if target.step == WHOLE):
         found.setdefault(target.precision_here, target)
     return tuple(found.values())
 
@@ -72,6 +77,7 @@ def target_of(request: DeviceRequest) -> Target:
             threads=request.threads,
             batch=request.batch,
             precision=request.precision,
+            step=request.step,
             runtime=request.runtime or USUAL,
             runtime_options=request.runtime_options,
         )
@@ -84,14 +90,23 @@ def target_of(request: DeviceRequest) -> Target:
 
 
 def targets_of(requests: Sequence[DeviceRequest], run: RunFolder | None = None) -> tuple[Target, ...]:
-    """Returns the devices of a request; of a run that goes on, shipped devices as the run knows them."""
+    """Returns the devices of a request; of a run that goes on, shipped devices as the run knows them.
+
+    Raises DeviceError where the first one does not run whole inputs, as a search scores networks.
+    """
     known = {} if run is None else {device["name"]: device["conditions"] for device in run.read().get("devices", ())}
-    return tuple(
+    targets = tuple(
         target_of(request)
         if request.device in DEVICES or request.name not in known
         else _elsewhere(request, known[request.name])
         for request in requests
     )
+    if targets[0].step != WHOLE:
+        raise DeviceError(
+            f"networks are scored on whole inputs; give --device {requests[0].device} --device {requests[0].device}+step="
+            f"{targets[0].step}"
+        )
+    return targets
 
 
 def known_targets(run: RunFolder, requests: Sequence[DeviceRequest]) -> tuple[Target, ...]:
@@ -127,7 +142,8 @@ def _needed(request: DeviceRequest, conditions: Mapping[str, Any]) -> list[str]:
     Raises UnknownNameError, DeviceError for an option that the runtime has not.
     """
     runs = runtime_of(conditions, f"the predictor of device {request.device}")
-    shipped = {name: conditions[name] for name in ("threads", "batch", "precision")} | {"runtime": runs}
+    shipped = {name: conditions[name] for name in ("threads", "batch", "precision")}
+    shipped |= {"step": conditions.get("step", WHOLE), "runtime": runs}
     asked = {name: getattr(request, name) for name in shipped} | {"runtime": request.runtime or runs}
     needed = [f"--{name} {value}" for name, value in shipped.items() if asked[name] != value]
     if asked["runtime"] != runs:

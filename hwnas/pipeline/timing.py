@@ -16,6 +16,7 @@ from hwnas.profiler.profile import network_subject
 from hwnas.profiler.protocol import Protocol, Session
 from hwnas.profiler.runtime import Model
 from hwnas.profiler.setup import Setup
+from hwnas.profiler.step import shape_in_step
 
 # Few networks, and they decide what the user gets: more rounds than a table's.
 PROTOCOL: Final = Protocol(rounds=20)
@@ -40,7 +41,8 @@ def timed_models(
     machine; what remains of the drift is noted.
     """
     reference, _ = network_subject(space, space.largest(), conditions).load()
-    x = example_input(space.input_shape, conditions.batch, space.vocabulary).numpy()
+    shape = shape_in_step(conditions.step, space.input_shape)
+    x = example_input(shape, conditions.batch, space.vocabulary).numpy()
     for model in models:
         model.bind(x)
     profiled_ms = predictor.report.get("reference_ms")

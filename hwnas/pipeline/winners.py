@@ -201,7 +201,7 @@ class _Verifying:
 
     def _model(self, row: FrontRow, target: Target, here: Conditions) -> Model:
         path = _model(model_path(self.run, row.arch_id, target, self.targets), row.arch_id)
-        return loaded_model(here, path, partial(self._network, row))
+        return loaded_model(here, path, partial(self._network, row), self.space)
 
     def _network(self, row: FrontRow) -> Any:
         evaluation = Evaluation(self.space.arch(options_of(row, self.run.path)), tuple(row.stages.split(" > ")), {})
@@ -223,6 +223,7 @@ def _conditions_here(target: Target, where: Path) -> tuple[Conditions | None, st
             threads=then["threads"],
             batch=then["batch"],
             precision=then["precision"],
+            step=target.step,
             runtime=runtime_of(then, where),
             runtime_options=target.runtime_options,
         )

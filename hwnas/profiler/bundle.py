@@ -22,7 +22,7 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError
 from hwnas.profiler.board import CONTENTS, SCHEMA
-from hwnas.profiler.device import known_options, onnx_precision, require_precisions, tolerance
+from hwnas.profiler.device import WHOLE, known_options, onnx_precision, require_precisions, tolerance
 from hwnas.profiler.export import deployed_onnx, example_input
 from hwnas.profiler.profile import (
     FLOOR,
@@ -68,7 +68,7 @@ def bundle(
 ) -> int:
     """Writes the bundle and returns the number of its models.
 
-    `conditions` are the arguments of `conditions_here` on the board: device, threads, batch, precision, runtime_options.
+    `conditions` are the arguments of `conditions_here` on the board: device, threads, batch, precision, step, runtime_options.
     Raises UnknownNameError, DeviceError, ExportError.
     """
     known_options(**{name: value for name, value in conditions.items() if name != "threads"})
@@ -113,14 +113,15 @@ def _program() -> Iterator[tuple[str, bytes]]:
 @torch.no_grad()
 def _packed(archive: zipfile.ZipFile, work: Workload, conditions: Mapping[str, Any], number: int) -> dict[str, str]:
     """Adds the model, its input and its output to the archive. Returns the names of their files."""
-    module = compressible(like_trained(work.make()))
-    x = example_input(work.input_shape, conditions["batch"], work.vocabulary)
+    step, batch = conditions.get("step", WHOLE), conditions["batch"]
+    module, shape = work.run_in(step, compressible(like_trained(work.make())), batch), work.shape_in(step)
+    x = example_input(shape, batch, work.vocabulary)
     model = deployed_onnx(
         module,
-        work.input_shape,
+        shape,
         [x.numpy()],
         precision=onnx_precision(conditions["precision"]),
-        batch=conditions["batch"],
+        batch=batch,
         vocabulary=work.vocabulary,
     )
     parts = {

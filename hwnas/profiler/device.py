@@ -21,6 +21,10 @@ CPUINFO: Final = Path("/proc/cpuinfo")
 DEVICES: Final = ("cpu", "cuda", "tensorrt")
 # The option of the runtime that is a permission, not a condition.
 PERMISSION: Final = "slow_int8"
+# The steps of inference: a whole input at once, or one position with the keys and values of earlier ones as a cache.
+WHOLE: Final = "whole"
+DECODE: Final = "decode"
+STEPS: Final = (WHOLE, DECODE)
 # The precisions that models are computed in, and the tolerance of their outputs (`runtime.require_output`).
 TOLERANCES: Final[Mapping[str, float]] = {
     # Sums of float32 products in another order.
@@ -47,11 +51,12 @@ class Conditions:
     threads: int
     precision: str
     batch: int
+    step: str = WHOLE
     runtime_options: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the conditions as a table's header has them."""
-        return asdict(self)
+        """Returns the conditions as a table's header has them, without the usual step: a table may be older than steps."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("step", WHOLE)}
 
     @property
     def options(self) -> RuntimeOptions:
@@ -98,11 +103,14 @@ def conditions_here(
     threads: int = 1,
     batch: int = 1,
     precision: str = "fp32",
+    step: str = WHOLE,
     runtime: str = USUAL,
     runtime_options: Mapping[str, str] | None = None,
 ) -> Conditions:
     """Returns the conditions of a measurement on this machine. Raises UnknownNameError, DeviceError."""
-    values = known_options(device, batch=batch, precision=precision, runtime=runtime, runtime_options=runtime_options)
+    values = known_options(
+        device, batch=batch, precision=precision, step=step, runtime=runtime, runtime_options=runtime_options
+    )
     runtime_here = runtime_named(runtime)
     reason = runtime_here.missing(device)
     if reason is not None:
@@ -129,6 +137,7 @@ def conditions_here(
         threads=threads,
         precision=precision,
         batch=batch,
+        step=step,
         # Usual values are left out, because a table may be older than an option; so is the permission.
         runtime_options={name: value for name, value in values.items() if value != usual[name] and name != PERMISSION},
     )
@@ -139,6 +148,7 @@ def known_options(
     *,
     batch: int = 1,
     precision: str = "fp32",
+    step: str = WHOLE,
     runtime: str = USUAL,
     runtime_options: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -160,6 +170,10 @@ def known_options(
             f"runtime {runtime} on {device} does not compute in {precision}{hint}; it has "
             f"{', '.join(named.precisions(device))}"
         )
+    if step not in STEPS:
+        raise UnknownNameError("step", step, list(STEPS))
+    if step == DECODE and precision == "int8":
+        raise DeviceError("decoding is not quantised: ranges of a cache are not calibrated; give --precision fp32")
     if batch < 1:
         raise DeviceError(f"batch must be at least 1, not {batch}")
     return chosen(named.options(device), runtime_options or {})
@@ -188,6 +202,8 @@ def require_precisions(space: SearchSpace, conditions: Mapping[str, Any]) -> str
             f"runtime {runtime} on {device} does not compute blocks in int8; leave out --precisions, or give --device cpu with "
             f"--runtime {USUAL}"
         )
+    if conditions.get("step", WHOLE) == DECODE:
+        raise DeviceError("decoding is not quantised; leave out --precisions, or step=decode")
     if conditions["precision"] != FLOAT32:
         raise DeviceError(
             f"--precisions are those of each block, and --precision {conditions['precision']} that of the whole network; leave "

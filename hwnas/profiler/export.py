@@ -23,8 +23,9 @@ from hwnas.errors import ExportError, UnknownNameError
 from hwnas.modules.precise import precisions_of
 from hwnas.profiler.device import TOLERANCES
 from hwnas.profiler.precision import converted
-from hwnas.profiler.runtime import InputArray, RuntimeOptions, require_output
+from hwnas.profiler.runtime import PAST, InputArray, RuntimeOptions, require_output
 from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.step import Decoder
 
 OPSET: Final = 17
 
@@ -56,10 +57,26 @@ def to_onnx(
 ) -> bytes:
     """Returns the ONNX model of a module in eval mode: input `input` of shape (batch, *input_shape), output `output`.
 
-    A `dynamic` batch is an axis called `batch` of both.
+    A `dynamic` batch is an axis called `batch` of both. A `Decoder` has further inputs `past_key_0`, `past_value_0`, ... of shape
+    (batch, heads, past, head size), whose axis `past` is open, and further outputs `present_key_0`, ... of one position more.
+    The model's property `hwnas.past` is the number of earlier positions that it is measured at.
     """
     module.eval()
-    size, axes = (TRACED, {"input": {0: "batch"}, "output": {0: "batch"}}) if batch == DYNAMIC else (batch, None)
+    size, axes = (TRACED, {"input": {0: "batch"}, "output": {0: "batch"}}) if batch == DYNAMIC else (batch, {})
+    inputs = {"input": example_input(input_shape, size, vocabulary)}
+    if not isinstance(module, Decoder):
+        return _exported(module, inputs, ["output"], axes)
+    past = {f"past_{name}": tensor for name, tensor in zip(module.names, module.cache, strict=True)}
+    present = [f"present_{name}" for name in module.names]
+    axes |= {name: {2: "past"} for name in past} | {name: {2: "present"} for name in present}
+    model = _exported(module.step, inputs | past, ["output", *present], axes)
+    return _with_metadata(model, {PAST: str(module.past)})
+
+
+def _exported(
+    module: nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], axes: Mapping[str, Mapping[int, str]]
+) -> bytes:
+    """Returns the ONNX model of a module; `axes` names open axes, by input or output and the number of the axis."""
     buffer: Any = io.BytesIO()  # torch's annotation knows only paths
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -68,13 +85,13 @@ def to_onnx(
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn")  # type: ignore[attr-defined]
         torch.onnx.export(
             module,
-            (example_input(input_shape, size, vocabulary),),
+            tuple(inputs.values()),
             buffer,
             dynamic_axes=axes,
             dynamo=False,
             opset_version=OPSET,
-            input_names=["input"],
-            output_names=["output"],
+            input_names=list(inputs),
+            output_names=list(outputs),
         )
     return bytes(buffer.getvalue())
 

@@ -11,7 +11,7 @@ from onnx.external_data_helper import uses_external_data
 
 from hwnas.core.operator import Shape
 from hwnas.errors import DeviceError, ExportError, is_out_of_memory
-from hwnas.profiler.device import Conditions
+from hwnas.profiler.device import WHOLE, Conditions
 from hwnas.profiler.runtime import Forms, InputArray, Model
 
 FIX: Final = "python -m onnxruntime.tools.make_dynamic_shape_fixed"
@@ -50,6 +50,8 @@ class OnnxFile:
             raise DeviceError(
                 f"{self.path}: a file runs in the precision it has; leave out --precision int8, and give a quantised file"
             )
+        if conditions.step != WHOLE:
+            raise DeviceError(f"{self.path}: a file runs as it is; leave out --step, or give the torch module")
         model, size = conditions.load(Forms(module=self._no_module, onnx=lambda: self.content))
         try:
             model.bind(self.example(conditions.batch))

@@ -15,6 +15,7 @@ from torch import nn
 
 import hwnas
 from hwnas.core.arch import Arch
+from hwnas.core.operator import Shape
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.space import SearchSpace
 from hwnas.modules.assemble import network
@@ -26,6 +27,7 @@ from hwnas.profiler.measure import Subject, Tally, fill, measured_while_slow, re
 from hwnas.profiler.protocol import Protocol
 from hwnas.profiler.runtime import Forms, Model, require_output
 from hwnas.profiler.setup import Setup
+from hwnas.profiler.step import in_step, shape_in_step
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.summary import SHOWN, slower_quantised, slowest, surprises
 from hwnas.profiler.table import Identity, Row
@@ -81,10 +83,20 @@ class Workload:
         load = partial(self._loaded, conditions)
         return Subject(kind=self.kind, key=self.key, operators=self.operators, load=load)
 
+    def run_in(self, step: str, module: nn.Module, batch: int) -> nn.Module:
+        """Returns the module as it runs in a step, in eval mode. Raises SpaceError for one that has no such step."""
+        is_empty = self.kind == FLOOR.kind  # an empty call is one in every step
+        return (module if is_empty else in_step(step, module, self.input_shape, self.vocabulary, batch)).eval()
+
+    def shape_in(self, step: str) -> Shape:
+        """Returns the shape of one sample's input in a step."""
+        return self.input_shape if self.kind == FLOOR.kind else shape_in_step(step, self.input_shape)
+
     def _loaded(self, conditions: Conditions) -> tuple[Model, int]:
         """Returns the model, checked and bound to its input, and its size in bytes."""
-        module = like_trained(self.make()).eval()
-        x = example_input(self.input_shape, conditions.batch, self.vocabulary)
+        module = self.run_in(conditions.step, like_trained(self.make()), conditions.batch)
+        shape = self.shape_in(conditions.step)
+        x = example_input(shape, conditions.batch, self.vocabulary)
         with torch.no_grad():
             expected = module(x).numpy()
 
@@ -92,7 +104,7 @@ class Workload:
         onnx_model = partial(
             deployed_onnx,
             module,
-            self.input_shape,
+            shape,
             [x.numpy()],
             precision=conditions.onnx_precision,
             batch=conditions.batch,

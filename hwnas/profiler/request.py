@@ -9,9 +9,10 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.core.requests import Texts, checked
 from hwnas.errors import HwnasError
+from hwnas.profiler.device import WHOLE
 
 # The conditions that a device's name may carry: `cpu+threads=2+precision=int8`.
-CARRIED: Final = ("threads", "batch", "precision", "runtime")
+CARRIED: Final = ("threads", "batch", "precision", "step", "runtime")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class DeviceRequest:
     threads: Annotated[int, Field(ge=1)] = 1
     batch: Annotated[int, Field(ge=1)] = 1
     precision: str = "fp32"
+    step: str = WHOLE
     runtime: str | None = None
     runtime_options: Mapping[str, str] = Field(default_factory=dict)
     name: str = ""
@@ -43,6 +45,10 @@ class DevicesRequest:
     threads: Annotated[int, Field(ge=1, description="Threads of one inference.")] = 1
     batch: Annotated[int, Field(ge=1, description="Inputs per inference.")] = 1
     precision: Annotated[str, Field(description="fp32; int8 (static, QDQ) on a CPU; fp16, bf16 by torch.")] = "fp32"
+    step: Annotated[
+        str,
+        Field(description="whole: an input at once; decode: one position, with a cache of earlier keys and values."),
+    ] = WHOLE
     runtime: Annotated[
         str | None,
         Field(description="What runs models: onnxruntime, or torch; default onnxruntime, a shipped device's its own."),

@@ -26,6 +26,8 @@ USUAL: Final = "onnxruntime"
 # If only several calls can be timed together: the least time of such a sample, and the least number of samples in a burst.
 SAMPLE_NS: Final = 1e6
 SAMPLES: Final = 8
+# The property of a decoder's ONNX model that says how many positions its cache has while it is measured.
+PAST: Final = "hwnas.past"
 # The number of characters of an error message that a table's row keeps.
 REASON: Final = 200
 
@@ -47,7 +49,10 @@ class RuntimeOptions:
 
 
 class Model(Protocol):
-    """A network, loaded for inference on inputs of one shape."""
+    """A network, loaded for inference on inputs of one shape.
+
+    A model with further inputs is a decoder: these are its cache of `filled` numbers, and its first output is the answer.
+    """
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -121,6 +126,11 @@ def chosen(options: Mapping[str, tuple[str, ...]], request: Mapping[str, str]) -
         if value not in options[name]:
             raise DeviceError(f"runtime option {name} is {value!r}; it can be {', '.join(options[name])}")
     return {name: request.get(name, values[0]) for name, values in options.items()}
+
+
+def filled(shape: tuple[int, ...]) -> ArrayF32:
+    """Returns the fixed numbers that a decoder's cache holds while it is measured and checked."""
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
 def require_output(model: Model, x: InputArray, expected: ArrayF32, tolerance: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import onnxruntime as ort
@@ -16,6 +16,7 @@ from hwnas.errors import DeviceError, ExportError
 from hwnas.profiler.bursts import stamped
 from hwnas.profiler.clock import Clock
 from hwnas.profiler.runtime import (
+    PAST,
     SAMPLE_NS,
     ArrayF32,
     Forms,
@@ -23,6 +24,7 @@ from hwnas.profiler.runtime import (
     Model,
     RuntimeOptions,
     chosen,
+    filled,
     several,
     with_graph,
 )
@@ -93,8 +95,10 @@ class OnnxModel:
             ort.preload_dlls()  # the libraries of CUDA and cuDNN, if they are installed as wheels
         try:
             _, self.facts = with_graph(self._graph, self._reload)
-            self._input = self._session.get_inputs()[0].name
-            self._output = self._session.get_outputs()[0].name
+            self._input, *self._cached = self._session.get_inputs()
+            self._outputs = self._session.get_outputs()
+            past = self._session.get_modelmeta().custom_metadata_map.get(PAST)
+            self._sizes = {} if past is None else {"past": int(past), "present": int(past) + 1}
         except Exception as error:  # ONNX Runtime's classes have no common base; damaged names are UnicodeDecodeErrors
             reason = " ".join(str(error).split())
             raise ExportError(f"ONNX Runtime cannot load the model: {reason}{_advice(options, reason)}") from error
@@ -110,7 +114,15 @@ class OnnxModel:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The static shape of the input, batch axis included."""
-        return tuple(self._session.get_inputs()[0].shape)
+        return tuple(self._input.shape)
+
+    def _shape(self, value: ort.NodeArg) -> tuple[Any, ...]:
+        """Returns the shape of an input or output. A decoder's open axes have the sizes that it is measured at."""
+        return tuple(self._sizes.get(size, size) for size in value.shape)
+
+    def _cache(self) -> dict[str, ArrayF32]:
+        """Returns the inputs behind the first, by name: a decoder's cache."""
+        return {value.name: filled(self._shape(value)) for value in self._cached}
 
     def bind(self, x: InputArray) -> None:
         """Fixes the input and preallocates the output, both on the device: see `Model.bind`."""
@@ -131,16 +143,24 @@ class OnnxModel:
         device = "cpu" if self._options.device == "cpu" else "cuda"
         self._binding = self._session.io_binding()
         self._bound = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x), device, 0)
-        self._binding.bind_ortvalue_input(self._input, self._bound)
-        shape = self._session.get_outputs()[0].shape
-        if device != "cpu" and all(isinstance(size, int) for size in shape):
+        self._binding.bind_ortvalue_input(self._input.name, self._bound)
+        cache = self._cache()
+        # Kept, because a binding does not own the memory of arrays.
+        self._bound_cache = {name: ort.OrtValue.ortvalue_from_numpy(x, device, 0) for name, x in cache.items()}
+        for name, value in self._bound_cache.items():
+            self._binding.bind_ortvalue_input(name, value)
+        shapes = [self._shape(output) for output in self._outputs]
+        if device != "cpu" and all(isinstance(size, int) for shape in shapes for size in shape):
             # Allocated before the first run, because a graph keeps the addresses that it was captured with.
-            self._result = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device, 0)
+            results = [ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, device, 0) for shape in shapes]
         else:
-            self._binding.bind_output(self._output, device)
+            for output in self._outputs:
+                self._binding.bind_output(output.name, device)
             self._session.run_with_iobinding(self._binding)
-            self._result = self._binding.get_outputs()[0]
-        self._binding.bind_ortvalue_output(self._output, self._result)
+            results = self._binding.get_outputs()
+        for output, result in zip(self._outputs, results, strict=True):
+            self._binding.bind_ortvalue_output(output.name, result)
+        self._result = results[0]
         self._session.run_with_iobinding(self._binding)
 
     def call(self) -> None:
@@ -172,7 +192,8 @@ class OnnxModel:
     def run(self, x: InputArray) -> ArrayF32:
         """See `Model.run`."""
         if self._options.device == "cpu":
-            return self._session.run([self._output], {self._input: x})[0]  # type: ignore[no-any-return]
+            outputs = self._session.run([self._outputs[0].name], {self._input.name: x, **self._cache()})
+            return outputs[0]  # type: ignore[no-any-return]
         self.bind(x)
         return self._result.numpy()  # type: ignore[no-any-return]
 

@@ -1,7 +1,8 @@
 """Language models after TangleNAS's NanoGPT space (Sukthanker et al. 2023): layers, heads, embedding, MLP ratios.
 
 Unlike in the original, where heads divide the embedding, a head has a fixed size and fewer heads are the first ones. So
-heads nest, and heads and embedding are independent choices. Latency is that of a prefill of `length` tokens.
+heads nest, and heads and embedding are independent choices. Latency is that of a prefill of `length` tokens, with
+`--device cpu+step=decode` that of decoding the last one with a cache.
 """
 
 from collections.abc import Sequence

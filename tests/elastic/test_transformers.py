@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import hwnas
+from hwnas.elastic import decoding
 from hwnas.elastic.elasticity import Elasticity
 from hwnas.elastic.sources import first_tensor, load_model
 from hwnas.elastic.space import elasticize
@@ -119,6 +120,20 @@ MODELS: Final[Mapping[str, tuple[str, dict[str, Any], set[str], tuple[int, ...]]
         {"model.decoder.layers.0.attention.heads", "model.decoder.layers.1.mlp.width", "stage1.depth"},
         (16,),
     ),
+    "mistral": (
+        "MistralForCausalLM",
+        {
+            "vocab_size": 100,
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 96,
+            "sliding_window": 5,
+        },
+        {"model.layers.0.attention.heads", "model.layers.1.mlp.width", "stage1.depth"},
+        (16,),
+    ),
     "llama": (
         "LlamaForCausalLM",
         {
@@ -162,6 +177,28 @@ def test_the_largest_network_is_the_model_and_smaller_ones_are_exported(name: st
         session = onnxruntime.InferenceSession(tmp_path / "small.onnx")
         (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(y, plain(x).numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "llama", "mistral"])
+def test_decoding_one_position_after_the_other_gives_what_the_network_gives(name: str) -> None:
+    space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
+    ids = torch.randint(100, (2, 16))
+    for arch in (space.largest(), space.smallest()):
+        plain = supernet.extract(arch).eval()
+        decoder = decoding.decoder(plain, space.input_shape, space.vocabulary, 2).eval()
+        past = [tensor[:, :, :0] for tensor in decoder.cache]
+        with torch.no_grad():
+            expected = plain(ids)
+            for position in range(16):
+                output, *past = decoder.step(ids[:, position : position + 1], *past)
+                torch.testing.assert_close(output[:, 0], expected[:, position], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "vit"])
+def test_decoding_a_network_that_reads_both_ways_is_refused(name: str) -> None:
+    space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
+    with pytest.raises(SpaceError, match=r"^decoding needs .*leave out step=decode$"):
+        decoding.decoder(supernet.extract(space.smallest()), space.input_shape, space.vocabulary, 1)
 
 
 @pytest.mark.parametrize("name", ["vit", "gpt2"])

@@ -9,13 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hwnas
 from hwnas.errors import DeviceError, UnknownNameError
 from hwnas.profiler import device as device_module
 from hwnas.profiler.cores import cores_in_words, usable_cores
-from hwnas.profiler.device import conditions_here, devices, differences
+from hwnas.profiler.device import conditions_here, devices, differences, require_precisions
 from hwnas.profiler.export import to_onnx
 from hwnas.profiler.runtime import RUNTIMES, Forms, runtime
 from hwnas.profiler.runtime_onnx import PROVIDERS, RUNTIME
+from hwnas.spaces import with_precisions
 
 CORES = usable_cores()
 
@@ -47,6 +49,19 @@ def test_a_batch_of_nothing_and_a_precision_that_is_not_supported_are_refused() 
         match="on cpu does not compute in fp16; --runtime torch does; it has fp32, int8",
     ):
         conditions_here("cpu", precision="fp16")
+
+
+def test_a_step_is_a_condition_that_older_tables_need_not_have() -> None:
+    whole, decoding = conditions_here("cpu"), conditions_here("cpu", step="decode")
+    assert "step" not in whole.describe()
+    assert differences(decoding.describe(), whole.describe()) == ["step None (here decode)"]
+    with pytest.raises(UnknownNameError, match="unknown step 'encode'; known: decode, whole"):
+        conditions_here("cpu", step="encode")
+    with pytest.raises(DeviceError, match=r"decoding is not quantised: .*; give --precision fp32"):
+        conditions_here("cpu", step="decode", precision="int8", runtime_options={"slow_int8": "allowed"})
+    mixed = with_precisions(hwnas.space("gpt", length=8), ("fp32", "int8"))
+    with pytest.raises(DeviceError, match="decoding is not quantised; leave out --precisions, or step=decode"):
+        require_precisions(mixed, decoding.describe())
 
 
 def test_int8_on_a_cpu_that_is_slow_at_it_is_refused_unless_asked_for(
