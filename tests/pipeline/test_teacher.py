@@ -147,10 +147,9 @@ def test_teachers_that_cannot_be_had_are_refused_before_anything_is_made(
     with pytest.raises(TrainingError, match="calls no scaled_dot_product_attention of torch"):
         trained(options | {"recipe": "autodistil"}, out)
     (tmp_path / "tokens.py").write_text(ATTENTION)
-    resolutions = {"smaller_resolutions": [8]}
+    tokens = {"model": f"{tmp_path / 'tokens.py'}:make", "space_options": {"smaller_resolutions": [8]}}
     with pytest.raises(TrainingError, match="a student of 4 tokens cannot imitate the relations of 16; give a space"):
-        model = f"{tmp_path / 'tokens.py'}:make"
-        trained(options | {"model": model, "recipe": "autodistil", "space_options": resolutions}, out)
+        trained(options | tokens | {"recipe": "autodistil"}, out)
     del options["model"]
     with pytest.raises(HwnasError, match="--teacher-epochs 0 keeps the weights that --model brings; add --model"):
         trained(options | {"teacher_epochs": 0}, out)
