@@ -22,6 +22,8 @@ from hwnas.train.step import has_batch_norm
 
 # Training examples that give a quantised network the ranges of its activations.
 CALIBRATED: Final = 128
+# Examples that a file is calibrated on at once: all activations of a network are in memory for each.
+AT_ONCE: Final = 16
 
 
 @final
@@ -79,7 +81,7 @@ class Quantise:
         """Returns a function from inputs (N, ...) to outputs; the module itself where all of it is float32."""
         if not precisions_of(module):
             return module
-        examples = calibration_inputs(self.data, CALIBRATED)
+        examples = calibration_inputs(self.data, AT_ONCE)
         vocabulary = None if examples[0].dtype.kind == "f" else int(examples[0].max()) + 1
         content = deployed_onnx(
             deepcopy(module).cpu(), examples[0].shape[1:], examples, batch=DYNAMIC, vocabulary=vocabulary
