@@ -477,7 +477,7 @@ def test_every_command_in_the_readme_can_be_parsed() -> None:
         (["--optimizer", "lamb"], "unknown optimizer 'lamb'; known: adamw, auto, sgd"),
         (
             ["--recipe", "spos"],
-            "unknown recipe 'spos'; known: alternating, bignas, instatune, progressive, sandwich, single",
+            "unknown recipe 'spos'; known: alternating, autodistil, bignas, instatune, progressive, sandwich, single",
         ),
         (["--recipe", "sgd"], "for the optimiser give --optimizer sgd"),
         (["--data", "text:/nowhere.txt"], "text:/nowhere.txt: is text, but the space takes images of shape"),
