@@ -24,7 +24,7 @@ WORTH: Final = 0.02
 # The most combinations of elastic sizes in one part: each is an operator that has to be measured.
 MOST_OPERATORS: Final = 64
 # Operations that only attention has.
-ATTENTION: Final = frozenset({"scaled_dot_product_attention", "softmax", "_softmax", "bmm", "matmul"})
+OF_ATTENTION: Final = frozenset({"scaled_dot_product_attention", "softmax", "_softmax", "bmm", "matmul"})
 
 
 @final
@@ -89,7 +89,7 @@ def _names(parts: Sequence[Part]) -> Iterator[str]:
         holds_others = sum(f"{other.path}.".startswith(f"{part.path}.") for other in parts) > 1
         name = part.block or (part.layer if holds_others else part.path) or end or part.layer or "between"
         if part.block and sum(other.block == part.block for other in parts) > 1:
-            name += ".attention" if ATTENTION & {name_of(node) for node in part.operations} else ".mlp"
+            name += ".attention" if OF_ATTENTION & {name_of(node) for node in part.operations} else ".mlp"
         base, more = name, 2
         while name.replace(".", "_") in taken:
             name, more = f"{base}.{more}", more + 1
@@ -207,7 +207,7 @@ def _choices(program: Program, elasticity: Elasticity, shared: Mapping[Atom, str
         if atom in shared:
             yield key("shared"), Choice(shared[atom], options)
         else:
-            larger = "heads" if ATTENTION & {name_of(node) for node in program.part.operations} else "groups"
+            larger = "heads" if OF_ATTENTION & {name_of(node) for node in program.part.operations} else "groups"
             yield key(larger if program.has_larger_units(atom) else "width"), pick(*options)
     for node in program.kernels:
         yield key("kernel"), pick(*range(3, (sizes_of(argument(node, "weight"))[-1] or 1) + 1, 2))

@@ -1,4 +1,4 @@
-"""What a student imitates of its teacher: the outputs, or how the tokens of the last attention relate.
+"""Imitations of a teacher by a student: of the outputs, or of the relations between the tokens of the last attention.
 
 Shapes: N examples, H heads, T tokens, D numbers of a head, X = H x D, R heads that relations are split into.
 """
@@ -21,7 +21,7 @@ ATTENTION = "scaled_dot_product_attention"
 
 
 class Imitation(Protocol):
-    """What is imitated, and how far a student is from it."""
+    """A part of the teacher's computation that students imitate, and the loss of a student against it."""
 
     def run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Returns the outputs of a network for inputs, and what a student imitates of it. Raises TrainingError."""

@@ -25,6 +25,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of transformers
 
 IMAGE: Final = {"num_labels": 5}
 TEXT: Final = {"vocab_size": 100, "num_labels": 5}
+# A decoder whose queries share keys in pairs.
+GROUPED: Final = {
+    "vocab_size": 100,
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+}
 # The model's class, its configuration, what becomes elastic in it among others, and the input's sizes.
 MODELS: Final[Mapping[str, tuple[str, dict[str, Any], set[str], tuple[int, ...]]]] = {
     "resnet": (
@@ -122,28 +131,13 @@ MODELS: Final[Mapping[str, tuple[str, dict[str, Any], set[str], tuple[int, ...]]
     ),
     "mistral": (
         "MistralForCausalLM",
-        {
-            "vocab_size": 100,
-            "hidden_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "intermediate_size": 96,
-            "sliding_window": 5,
-        },
+        {**GROUPED, "sliding_window": 5},
         {"model.layers.0.attention.heads", "model.layers.1.mlp.width", "stage1.depth"},
         (16,),
     ),
     "llama": (
         "LlamaForCausalLM",
-        {
-            "vocab_size": 100,
-            "hidden_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "intermediate_size": 96,
-        },
+        GROUPED,
         {"model.layers.0.attention.heads", "model.layers.1.mlp.width", "stage1.depth"},
         (16,),
     ),
