@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 __all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "elasticize", "export_onnx", "search", "space"]
 
 if TYPE_CHECKING:
-    from hwnas.core.choice import Option
+    from hwnas.core.choice import Argument
     from hwnas.core.space import SearchSpace
     from hwnas.elastic.space import elasticize
     from hwnas.pipeline.search import search
@@ -27,7 +27,7 @@ _HOMES = {
 }
 
 
-def space(reference: str, **options: "Option") -> "SearchSpace":
+def space(reference: str, **options: "Argument") -> "SearchSpace":
     """A search space by built-in name or `FILE.py:FUNCTION`, made with keyword options.
 
     >>> space("mobilenet", resolution=32, classes=10).input_shape

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Trained:
 
     def step(self, x: Tensor, labels: Tensor) -> None:
         logits = self.run(x)
-        F.cross_entropy(logits.flatten(0, -2), labels.flatten()).backward()
+        F.cross_entropy(logits.flatten(0, -2), labels.flatten()).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -73,7 +74,7 @@ def main() -> None:
     x, labels = batch_of(space, arguments.batch, torch.device(arguments.device))
     relaxation = Relaxation(space, sampler("drnas"), torch.Generator(x.device).manual_seed(0))
     kept = {name: made for name, made in variants(space, relaxation, x.device).items() if name not in arguments.without}
-    steps = {name: lambda trained=trained: trained.step(x, labels) for name, trained in kept.items()}
+    steps: dict[str, Callable[[], None]] = {name: partial(trained.step, x, labels) for name, trained in kept.items()}
     peak_mib = {name: peak_bytes(steps[name], each.module, each.optimizer) / MIB for name, each in kept.items()}
     steps["E[cost]"] = expectation(space, relaxation, arguments.predictor)
     times = interleaved_ms(steps, arguments.rounds, x.device)
@@ -104,8 +105,8 @@ def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -
     plain, again = (supernet.extract(space.largest()) for _ in range(2))
     generator = torch.Generator(device).manual_seed(1)
 
-    def mixture(of: Supernet, partial: int = 1) -> Callable[[Tensor], Tensor]:
-        return lambda x: of(x, relaxation.draw(1.0, generator), partial)
+    def mixture(of: Supernet, share: int = 1) -> Callable[[Tensor], Tensor]:
+        return lambda x: of(x, relaxation.draw(1.0, generator), share)
 
     return {
         "plain": trained(plain, plain),
@@ -114,17 +115,17 @@ def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -
         "entangled mixture": trained(supernet, mixture(supernet), relaxation),
         "output mixture": trained(apart, mixture(apart), relaxation),
     } | {
-        f"entangled, one in {partial} channels": trained(supernet, mixture(supernet, partial), relaxation)
-        for partial in partials(space)
+        f"entangled, one in {share} channels": trained(supernet, mixture(supernet, share), relaxation)
+        for share in partials(space)
     }
 
 
 def partials(space: SearchSpace) -> Iterator[int]:
     """Yields the divisors of a cell's channels that the space allows, among 2 and 4."""
-    for partial in (2, 4):
+    for share in (2, 4):
         with suppress(SpaceError):
-            require_partial(space, partial)
-            yield partial
+            require_partial(space, share)
+            yield share
 
 
 def trained(module: nn.Module, run: Callable[[Tensor], Tensor], relaxation: nn.Module | None = None) -> Trained:
@@ -161,7 +162,7 @@ def expectation(space: SearchSpace, relaxation: Relaxation, predictor: Path | No
     else:
         loaded = hwnas.LatencyPredictor.load(predictor)
         cost = ExpectedCost(loaded.choices, loaded.factors)
-    return lambda: cost(relaxation.probabilities()).backward()
+    return lambda: cost(relaxation.probabilities()).backward()  # type: ignore[no-untyped-call]
 
 
 def interleaved_ms(steps: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, list[float]]:

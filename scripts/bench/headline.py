@@ -142,8 +142,8 @@ def compared(run: RunFolder, arguments: argparse.Namespace) -> Iterator[Point]:
         module = alone.network(before.arch)
         seconds = time.process_time() - began
         modules = [weights.networks(evaluation).network(evaluation.arch) for evaluation in (before, after)]
-        accuracies = [score.score(one.to(weights.device))["accuracy"] for one in (*modules, module)]
-        yield Point(row.latency_ms, *accuracies, seconds)
+        searched_, finished, trained = (score.score(one.to(weights.device))["accuracy"] for one in (*modules, module))
+        yield Point(row.latency_ms, searched_, finished, trained, seconds)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main() -> None:
     volumes: dict[str, list[list[float]]] = {name: [] for name in arguments.strategies}
     for seed in range(arguments.seeds):
         for name in arguments.strategies:
-            strategy = load_strategy_class(name)(evaluations=arguments.at[-1])
+            strategy = load_strategy_class(name)(evaluations=arguments.at[-1])  # type: ignore[call-arg]
             points_ND = searched(problem, strategy, seed).points_ND
             volumes[name].append([1e3 * hypervolume(points_ND[:count], reference) for count in arguments.at])
             print(f"seed {seed}: {name} {np.round(volumes[name][-1], 3)}", flush=True)

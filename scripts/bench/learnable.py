@@ -5,7 +5,7 @@ python scripts/bench/learnable.py digits-canvas --epochs 20      mean intersecti
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import hwnas
+from hwnas.core.choice import Argument
 from hwnas.data.dataset import Dataset, Split, load_data
 from hwnas.modules.assemble import network
 
 BATCH = 64
-OPTIONS = {
+OPTIONS: Mapping[str, Mapping[str, Argument]] = {
     "digits-angle": {"channels": 1, "classes": 1},
     "digits-canvas": {"channels": 1, "classes": 11, "head": "dense"},
 }
@@ -34,7 +35,7 @@ def main() -> None:
     space = hwnas.space("mobilenet", **OPTIONS[arguments.data])
     data = load_data(arguments.data, space.input_shape, outputs=space.classes, seed=arguments.seed)
     arch = space.smallest() if arguments.network == "smallest" else space.sample(np.random.default_rng(1))
-    module = network(space, arch).to(memory_format=torch.channels_last)
+    module = network(space, arch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for epoch, loss in trained(module, data, arguments.epochs, np.random.default_rng(arguments.seed)):
         if epoch % 5 == 0 or epoch == arguments.epochs:
             print(f"epoch {epoch}: loss {loss:.3f}, validation {score(module, data, data.validation):.3f}", flush=True)
@@ -55,7 +56,7 @@ def trained(module: nn.Module, data: Dataset, epochs: int, rng: np.random.Genera
             x, labels = data.training_batch(rows, rng)
             loss = loss_of(module(x), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rates.step()
             losses.append(float(loss.detach()))

@@ -155,7 +155,8 @@ class Arm:
             evaluate=self.evaluate,
             start_C=self.space.encode([self.space.smallest()])[0],
         )
-        rows_NC = searched(problem, load_strategy_class(strategy)(evaluations=evaluations), seed).rows_NC
+        made = load_strategy_class(strategy)(evaluations=evaluations)  # type: ignore[call-arg]
+        rows_NC = searched(problem, made, seed).rows_NC
         return [self.space.decode(row_C) for row_C in rows_NC]
 
 

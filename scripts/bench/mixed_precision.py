@@ -222,9 +222,10 @@ class _Part:
     @property
     def factors(self) -> Any:
         """The factors, with the options that the part has."""
-        return tuple(
-            replace(factor, values=factor.values[np.ix_(*self._kept(factor.scope))]) for factor in self.cost.factors
-        )
+        factors = self.cost.factors
+        if factors is None:
+            return None
+        return tuple(replace(factor, values=factor.values[np.ix_(*self._kept(factor.scope))]) for factor in factors)
 
     def _kept(self, scope: Sequence[str]) -> list[list[int]]:
         return [

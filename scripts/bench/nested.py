@@ -12,6 +12,8 @@ statistics of each width computed anew. Time is the least of interleaved steps, 
 peak of a step.
 """
 
+# mypy: disable-error-code="index,arg-type,operator,no-untyped-def,no-untyped-call,type-arg"
+
 import argparse
 import itertools
 from collections.abc import Iterator, Sequence

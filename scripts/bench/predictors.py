@@ -130,7 +130,7 @@ def winners(space: SearchSpace, predictor: LatencyPredictor) -> IntArray:
     predicted_ms = predictor.predict_ms(rows_NC)
     front = np.flatnonzero(non_dominated(np.stack([predicted_ms, -space.costs("flops", rows_NC)], axis=1)))
     order = front[np.argsort(predicted_ms[front])]
-    return rows_NC[order[np.unique(np.linspace(0, len(order) - 1, WINNERS).astype(int))]]
+    return np.asarray(rows_NC[order[np.unique(np.linspace(0, len(order) - 1, WINNERS).astype(int))]])
 
 
 def line(what: str, predictor: LatencyPredictor, rows_NC: IntArray, measured_ms: FloatArray) -> str:

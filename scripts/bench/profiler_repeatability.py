@@ -78,7 +78,7 @@ def differences(first: Table, second: Table, kind: str, *, scaled: bool) -> np.n
         for table in (first, second)
     ]
     pairs = np.array([(times[0][name], times[1][name]) for name in times[0]])
-    return np.abs(pairs[:, 0] - pairs[:, 1]) / pairs.mean(1)
+    return np.asarray(np.abs(pairs[:, 0] - pairs[:, 1]) / pairs.mean(1))
 
 
 if __name__ == "__main__":

@@ -12,17 +12,18 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 import hwnas
+from hwnas.profiler.clock import Clock
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.measure import timed
 from hwnas.profiler.profile import calibration_networks, network_subject
 from hwnas.profiler.protocol import Session
-from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.profiler.runtime import Model
 from hwnas.profiler.setup import Setup
 
 NETWORKS = 20
@@ -75,18 +76,14 @@ def p10_ms(session: Session) -> np.ndarray:
     return np.array([timing.p10_ms for timing in session.timings])
 
 
-def naive_ms(models: Sequence[OnnxModel]) -> np.ndarray:
+def naive_ms(models: Sequence[Model]) -> np.ndarray:
     """Returns the mean of 100 calls after ten of warm-up, one model after the other, as most published tables do."""
-    return np.array([mean_ms(model.call) for model in models])
+    return np.array([mean_ms(model) for model in models])
 
 
-def mean_ms(call: Callable[[], None]) -> float:
-    for _ in range(NAIVE_CALLS // 10):
-        call()
-    start = time.perf_counter()
-    for _ in range(NAIVE_CALLS):
-        call()
-    return 1e3 * (time.perf_counter() - start) / NAIVE_CALLS
+def mean_ms(model: Model) -> float:
+    model.times_ns(NAIVE_CALLS // 10, Clock())
+    return 1e-6 * float(model.times_ns(NAIVE_CALLS, Clock()).mean())
 
 
 @contextmanager

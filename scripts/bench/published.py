@@ -225,7 +225,7 @@ def trees_ms(task: Task) -> FloatArray:
     weight_K = (typical_ms * relative(task.latency_ms_K)) ** 2
     options_NF = options_of(task.networks)
     trees.fit(options_NF[task.index_K], task.latency_ms_K / typical_ms, sample_weight=weight_K)
-    return typical_ms * trees.predict(options_NF).astype(np.float64)
+    return np.asarray(typical_ms * trees.predict(options_NF).astype(np.float64))
 
 
 def options_of(networks: Networks) -> FloatArray:
@@ -306,7 +306,8 @@ def mark_of(networks: Networks, measured_N: FloatArray) -> str:
     design_NF = np.hstack([np.eye(index_N.max() + 1)[index_N] for view_NC in networks.views for index_N in view_NC.T])
     half, other = runs[::2], runs[1::2]
     cost_ms_F = np.linalg.lstsq(design_NF[half], measured_N[half])[0]
-    return "(sum)" if errors(design_NF[other] @ cost_ms_F, measured_N[other])["mape"] < EXACT else ""
+    error = errors(design_NF[other] @ cost_ms_F, measured_N[other])["mape"]
+    return "(sum)" if error is not None and error < EXACT else ""
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ Shapes: N architectures, C choices, D objectives, E points of a curve.
 """
 
 import argparse
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +57,7 @@ def main() -> None:
     for name, (pool, losses) in curves.items():
         shares_RE = predicted_random(
             pool,
-            lambda some_NC, rng, losses=losses: points(latency, some_NC, losses(some_NC, rng)),
+            partial(drawn_points, latency, losses),
             scale,
             counts_E,
             np.random.default_rng(0),
@@ -67,6 +69,16 @@ def evaluated(path: Path) -> SearchEvaluations:
     run, _, space = reopen(path, {})
     with closing(RunDatabase.existing(run.database)) as database:
         return SearchEvaluations(space, database.evaluations())
+
+
+def drawn_points(
+    latency: LatencyPredictor,
+    losses: Callable[[IntArray, np.random.Generator], FloatArray],
+    rows_NC: IntArray,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Returns drawn losses and predicted latencies; shape (N, 2)."""
+    return points(latency, rows_NC, losses(rows_NC, rng))
 
 
 def points(latency: LatencyPredictor, rows_NC: IntArray, loss_N: FloatArray) -> FloatArray:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ def layout_steps(
     return {
         "training step": training(plain),
         "training step in the supernet": training(supernet),
-        "evaluation": {name: lambda batch=batch: evaluated(batch) for name, batch in batches.items()},
+        "evaluation": {name: partial(evaluated, batch) for name, batch in batches.items()},
     }
 
 

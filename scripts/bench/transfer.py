@@ -124,7 +124,7 @@ class Bench:
         """Returns the means over draws, by number of samples."""
         latency_ms_N, known = self.table.latency_ms[device], self.of_devices(tuple(question.known[device]))
         pool = np.flatnonzero(np.isfinite(latency_ms_N[: self.pool]))
-        row = {}
+        row: dict[str, Figures] = {}
         for samples in self.samples:
             found, alone = [], []
             for seed in range(self.seeds):

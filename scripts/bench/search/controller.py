@@ -29,7 +29,7 @@ from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.reinforcement.diagnostics import state_correlation
 from hwnas.strategies.reinforcement.policies import RecurrentPolicy
-from hwnas.strategies.reinforcement.search import UNIFORM, Evaluated, Search
+from hwnas.strategies.reinforcement.search import UNIFORM, EvaluatedDraws, Search
 
 EVALUATIONS = (200, 500)
 SHARE_WITHIN = 0.3
@@ -69,7 +69,7 @@ def strategies() -> dict[str, Strategy]:
         for reward in ("soft", "hard")
     }
     buffered = {"factorised, reinforce, soft, buffer 10": Controller(evaluations=most, buffer=10)}
-    return {"random": RandomSearch(evaluations=most), "nsga2": Nsga2(evaluations=most)} | controllers | buffered
+    return {"random": RandomSearch(evaluations=most), "nsga2": Nsga2(evaluations=most), **controllers, **buffered}
 
 
 def fronts(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int], prefix: str) -> None:
@@ -122,7 +122,7 @@ def states(benchmark: TabularBenchmark, cost: str, seeds: Sequence[int], counts:
 
 def correlations(problem: Problem, options: Controller, seed: int, probed_NC: IntArray) -> tuple[float, float]:
     """Returns the correlation before and after a search."""
-    evaluated = Evaluated(problem=problem, most=options.evaluations)
+    evaluated = EvaluatedDraws(problem=problem, most=options.evaluations)
     uniform_NC = evaluated.add_uniform(np.random.default_rng(seed))
     assert len(uniform_NC) == UNIFORM
     search = Search(problem, options, evaluated, uniform_NC, seed)

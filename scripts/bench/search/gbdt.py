@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def random_order(problem: Problem, evaluations: int, seed: int) -> None:
     problem.evaluate(np.random.default_rng(seed).permutation(rows_NC)[:evaluations])
 
 
-def in_rounds(fit: Fit, prune: str) -> Method:
+def in_rounds(fit: Fit, prune: Literal["none", "first-order", "second-order"]) -> Method:
     """Returns the loop of GBDT-NAS with a predictor."""
 
     def search(problem: Problem, evaluations: int, seed: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from hwnas.core.arrays import FloatArray
 from hwnas.strategies.genetic import evolve, nsga2, unsga3
 from hwnas.strategies.nsga2 import Nsga2
 from hwnas.strategies.pareto import hypervolume
-from hwnas.strategies.problem import Problem
+from hwnas.strategies.problem import Problem, Strategy
 from hwnas.strategies.random import RandomSearch
 from hwnas.strategies.surrogate import Surrogate
 from hwnas.strategies.workshop import Workshop
@@ -40,8 +40,8 @@ COSTS = (
 class Genetic:
     """One of pymoo's algorithms as a strategy."""
 
-    name = "genetic"
-    trains_weights = False
+    name: ClassVar[str] = "genetic"
+    trains_weights: ClassVar[bool] = False
 
     def __init__(self, algorithm: Callable[..., Any], population: int, evaluations: int) -> None:
         self.algorithm, self.population, self.evaluations = algorithm, population, evaluations
@@ -71,7 +71,7 @@ def main() -> None:
         parser.error("give the folder of the tables with --data or HWNAS_BENCH_DATA")
 
     benchmark, size, most = nasbench201(arguments.data), arguments.population, arguments.at[-1]
-    strategies = {
+    strategies: dict[str, Strategy] = {
         "random": RandomSearch(evaluations=most),
         "NSGA-II": Genetic(nsga2, size, most),
         "U-NSGA-III": Genetic(unsga3, size, most),

@@ -101,7 +101,7 @@ def column(benchmark: TabularBenchmark, name: str, rows_NC: IntArray) -> FloatAr
         return benchmark.megaflops(rows_NC)
     published = benchmark.results[name]
     lowest = published[published > FAILED].min()
-    return np.nan_to_num(np.maximum(benchmark.values(name, rows_NC), lowest), nan=lowest)
+    return np.asarray(np.nan_to_num(np.maximum(benchmark.values(name, rows_NC), lowest), nan=lowest))
 
 
 # ---- regrets
@@ -165,7 +165,7 @@ def by_process(problem: Problem, pool_NC: IntArray, seed: int) -> IntArray:
         rest = np.setdiff1d(np.arange(len(pool_NC)), found)
         reward_K = problem.evaluate(pool_NC[found])[ACCURACY.name]
         found.append(int(rest[most_promising(one_hot_NX[found], reward_K, one_hot_NX[rest], rng)]))
-    return pool_NC[found]
+    return np.asarray(pool_NC[found])
 
 
 # ---- rank correlations

@@ -31,11 +31,7 @@ SCORED = ("robot",)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", choices=BENCHMARKS)
-    usual = [
-        name
-        for name, strategy in STRATEGIES.items()
-        if not strategy.trains_weights and name not in (*GRADIENT, *SCORED)
-    ]
+    usual = [name for name, strategy in STRATEGIES.items() if name not in (*GRADIENT, *SCORED)]
     parser.add_argument("--strategies", nargs="+", default=usual)
     parser.add_argument("--devices", nargs="+")
     parser.add_argument("--accuracy", nargs="+", help="columns of the table; default: the one that searches see")

@@ -68,7 +68,7 @@ def main() -> None:
             for warm in (False, True):
                 lines = []
                 for seed in range(arguments.seeds):
-                    strategy = load_strategy_class(name)(evaluations=max(arguments.at))
+                    strategy = load_strategy_class(name)(evaluations=max(arguments.at))  # type: ignore[call-arg]
                     given_NC = best_of(earlier, seed) if warm else None
                     points_ND = curve(problem, strategy, seed, given_NC, arguments.most)
                     lines.append([share(points_ND[:count], every_ND) for count in arguments.at])
