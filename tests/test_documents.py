@@ -1,0 +1,43 @@
+"""The Python in documents: it runs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import hwnas
+from hwnas.core.optimum import minimise
+from hwnas.predict.expected import ExpectedCost
+from hwnas.supernet.network import Supernet
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_examples_of_the_architecture_run_and_say_the_truth() -> None:
+    space = hwnas.space("mobilenet")
+    x = torch.rand(2, *space.input_shape)
+    names = {
+        "hwnas": hwnas,
+        "Supernet": Supernet,
+        "ExpectedCost": ExpectedCost,
+        "minimise": minimise,
+        "rows_NC": space.sample_rows(np.random.default_rng(0), 5),
+        "probabilities": {
+            choice.name: torch.full((len(choice.options),), 1 / len(choice.options)) for choice in space.choices
+        },
+        "arch": space.smallest(),
+        "x": x,
+    }
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "ARCHITECTURE.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    supernet = names["supernet"].eval()
+    assert torch.equal(supernet(x, names["arch"]), supernet.extract(names["arch"])(x))
+
+
+def test_links_between_documents_lead_to_files() -> None:
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
