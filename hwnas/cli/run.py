@@ -10,6 +10,7 @@ from hwnas.cli.options import JSON, OUT_FILE, OUT_FOLDER, PATH, RUN, SEED, Outpu
 from hwnas.cli.strategies import StrategyCommand
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, WorthError
+from hwnas.pipeline.options import TrackingRequest
 from hwnas.pipeline.request import DEFAULT_STRATEGY, PARTS
 from hwnas.spaces.request import SpaceRequest
 from hwnas.strategies.registry import STRATEGIES
@@ -18,7 +19,7 @@ from hwnas.train.request import TrainingRequest
 
 
 @click.command()
-@with_options(SpaceRequest, DataOptions, TrainingRequest, without=["vary"])
+@with_options(SpaceRequest, DataOptions, TrainingRequest, TrackingRequest, without=["vary"])
 @SEED
 @click.option("--out", type=OUT_FOLDER, required=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")

@@ -1,7 +1,7 @@
 """Progress and notes of long work, for the person who waits."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar, final, runtime_checkable
 
 Item = TypeVar("Item")
 
@@ -14,6 +14,20 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None:
         """Writes one line that stays visible."""
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A reporter that keeps numbers, too, such as the losses of epochs."""
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Keeps the numbers of one step by name, such as `training/loss`; steps are counted from 1."""
+
+
+def record(reporter: Reporter, step: int, values: Mapping[str, float]) -> None:
+    """Records numbers where the reporter keeps numbers."""
+    if isinstance(reporter, Recorder):
+        reporter.record(step, values)
 
 
 @final

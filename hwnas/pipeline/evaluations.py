@@ -13,7 +13,7 @@ import numpy as np
 
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.core.reporter import Reporter
+from hwnas.core.reporter import Reporter, record
 from hwnas.core.space import SearchSpace
 from hwnas.costs.cost import Cost
 from hwnas.errors import TrainingError
@@ -108,8 +108,11 @@ class Evaluations:
             if evaluator is not None:
                 self._keep_weights(arch, evaluator)
             self.database.add_evaluations(SEARCH, [evaluation])
-            self.database.add_costs(expected_costs(self.space, self.costs, {arch.id: arch}))
+            costs = expected_costs(self.space, self.costs, {arch.id: arch})
+            self.database.add_costs(costs)
             self.known[arch.id] = evaluation
+            numbers = {**metrics, **costs[arch.id]}
+            record(self.reporter, len(self.known), {f"evaluated/{name}": value for name, value in numbers.items()})
             next(self.ticks, None)
 
     def _keep_weights(self, arch: Arch, evaluator: Evaluator) -> None:

@@ -40,6 +40,18 @@ class StartRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackingRequest:
+    """Options for recording a run's numbers. All may differ where a run is resumed."""
+
+    track: Annotated[
+        Texts,
+        Field(
+            description="Where losses and scores are recorded besides the run: tensorboard, mlflow, or FILE.py:NAME."
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinalRequest:
     """Options of final training."""
 

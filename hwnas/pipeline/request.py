@@ -11,7 +11,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.data.options import DataOptions
 from hwnas.errors import HwnasError, RunError, TrustError, UnknownNameError
 from hwnas.pipeline.goal import GoalRequest
-from hwnas.pipeline.options import FinalRequest, SourcesRequest, StartRequest
+from hwnas.pipeline.options import FinalRequest, SourcesRequest, StartRequest, TrackingRequest
 from hwnas.profiler.request import DevicesRequest
 from hwnas.runs.folder import RunFolder
 from hwnas.spaces import reload_space
@@ -30,10 +30,11 @@ PARTS: Final[Mapping[str, type[Any]]] = {
     "training": TrainingRequest,
     "start": StartRequest,
     "final": FinalRequest,
+    "tracking": TrackingRequest,
 }
 DEFAULT_STRATEGY: Final = "surrogate"
 # The options that may differ where a run is resumed.
-CHANGEABLE: Final = ("train_on",)
+CHANGEABLE: Final = ("train_on", "track")
 MOST_SEED: Final = 2**32 - 1
 
 
@@ -50,6 +51,7 @@ class SearchRequest:
     training: TrainingRequest
     start: StartRequest
     final: FinalRequest
+    tracking: TrackingRequest
     strategy: Strategy
     strategy_reference: str = DEFAULT_STRATEGY
     seed: int = 0
@@ -136,6 +138,7 @@ def _references(parts: Mapping[str, Any], strategy: str) -> Iterator[str]:
     yield parts["data"].task
     yield parts["training"].teacher or ""
     yield from parts["goal"].named_costs()
+    yield from parts["tracking"].track
     yield from (device.runtime for device in parts["devices"].devices() if device.runtime is not None)
 
 
@@ -145,7 +148,7 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
     Raises RunError where this version cannot read it, TrustError where a Python file would run that this user has not allowed.
     """
     try:
-        stored = {"start": {}, **_with_optimizer(facts["request"])}  # runs from before `--warm-start` lack this part
+        stored = {"start": {}, "tracking": {}, **_with_optimizer(facts["request"])}  # earlier versions lack these parts
         parts = {part: checked(request, stored[part]) for part, request in PARTS.items()}
         parts["data"] = _as_it_was(parts["data"], facts)
         name = stored["strategy"]["name"]
@@ -202,7 +205,10 @@ def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequ
                 f"{out} was started with {flag(name)} {known[name]}, not {value}; leave it out, or start anew"
             )
     changed = {name: value for name, value in options.items() if name in CHANGEABLE}
-    return run, replace(request, training=checked(TrainingRequest, {**asdict(request.training), **changed})), space
+    where = {name: changed[name] for name in option_names(TrainingRequest) if name in changed}
+    training = checked(TrainingRequest, {**asdict(request.training), **where})
+    tracking = checked(TrackingRequest, {"track": changed.get("track", request.tracking.track)})
+    return run, replace(request, training=training, tracking=tracking), space
 
 
 def reopened(out: Path, named: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:

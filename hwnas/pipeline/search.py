@@ -8,10 +8,11 @@ from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.requests import flag
 from hwnas.core.space import SearchSpace
 from hwnas.errors import RunError
-from hwnas.pipeline.alteration import alteration_back, alteration_of
-from hwnas.pipeline.checked import check_sources, checked_request, data_facts
+from hwnas.pipeline.alteration import Alteration, alteration_back, alteration_of
+from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request, data_facts
 from hwnas.pipeline.request import SearchRequest, reopened, search_request
 from hwnas.pipeline.stages import SearchResult, Stages
+from hwnas.pipeline.tracking import check_trackers, tracked
 from hwnas.runs.folder import RunFolder, copy_run, create_run, require_free
 
 
@@ -53,12 +54,13 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     require_free(out)
     checked = checked_request(request, space)
     check_sources(checked)
+    check_trackers(request)
     devices = [target.describe() for target in checked.targets]
     for note in space.notes:
         reporter.note(note)
     facts = data_facts(checked.data, reporter)
     run = create_run(out, request.describe(), space.describe(), facts, title=request.title, devices=devices)
-    return Stages(run, checked, reporter).finish()
+    return _finished(run, checked, reporter)
 
 
 def resume(out: Path, reporter: Reporter, options: Mapping[str, Any], *, back: bool = False) -> SearchResult:
@@ -73,12 +75,21 @@ def resume(out: Path, reporter: Reporter, options: Mapping[str, Any], *, back: b
         raise RunError(f"--back goes on as before, without other options; leave out {flag(next(iter(options)))}")
     alteration = alteration_back(run, before) if back else alteration_of(run, before, options)
     checked = checked_request(alteration.after, space, run)
+    check_trackers(alteration.after)
     if not alteration.changes_the_search:
-        return Stages(run, checked, reporter).finish()
+        return _finished(run, checked, reporter)
     alteration.require_useful(checked.sources, out)
     check_sources(checked)
     reporter.note(f"going on with {out}: {alteration.words()}")
-    return Stages(run, checked, reporter, alteration).finish()
+    return _finished(run, checked, reporter, alteration)
+
+
+def _finished(
+    run: RunFolder, checked: CheckedRequest, reporter: Reporter, alteration: Alteration | None = None
+) -> SearchResult:
+    """Returns the result of all stages, whose numbers go to the trackers of the request."""
+    with tracked(checked.request, run, reporter) as reporter:
+        return Stages(run, checked, reporter, alteration).finish()
 
 
 def branch(source: Path, out: Path, reporter: Reporter, options: Mapping[str, Any]) -> SearchResult:

@@ -13,6 +13,7 @@ from hwnas.pipeline.checked import data_facts, load_for, require_weights
 from hwnas.pipeline.request import SearchRequest, reopen
 from hwnas.pipeline.supernet import trained_supernet
 from hwnas.pipeline.teacher import check_teacher
+from hwnas.pipeline.tracking import check_trackers, tracked
 from hwnas.pipeline.trained_on import record_threads
 from hwnas.runs.folder import RunFolder, create_run, require_free
 from hwnas.spaces.recipe import recipe_choices
@@ -32,6 +33,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     require_declared(space.placed_operators().values())
     data, task = load_for(space, request)
     check_teacher(request.training, space, data, task, device)
+    check_trackers(request)
     for note in space.notes:
         reporter.note(note)
     run = create_run(out, request.describe(), space.describe(), data_facts(data, reporter))
@@ -41,6 +43,7 @@ def train(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
 def resume_training(out: Path, reporter: Reporter, options: Mapping[str, Any]) -> Path:
     """Goes on after the last epoch that was finished; returns the path of the weights."""
     run, request, space = reopen(out, options)
+    check_trackers(request)
     return _finish(run, request, space, load_for(space, request, run), reporter)
 
 
@@ -48,7 +51,7 @@ def _finish(
     run: RunFolder, request: SearchRequest, space: SearchSpace, loaded: tuple[Dataset, Task], reporter: Reporter
 ) -> Path:
     data, task = loaded
-    with run.locked(), run.stage("train"):
+    with tracked(request, run, reporter) as reporter, run.locked(), run.stage("train"):
         if not run.supernet.exists():
             record_threads(run, reporter)
         trained_supernet(run, space, request.training, data, task, request.seed, reporter)

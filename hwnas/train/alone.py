@@ -42,6 +42,7 @@ def train_network(
         checkpoint=checkpoint,
         reporter=reporter,
         words=what,
+        name=f"networks/{checkpoint.stem}",
     )
 
     def losses(batch: Batch, rng: np.random.Generator, step: int) -> Iterator[Tensor]:

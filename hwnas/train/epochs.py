@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwnas.core.reporter import Reporter
+from hwnas.core.reporter import Reporter, record
 from hwnas.data.dataset import Dataset
 from hwnas.train.average import averaged
 from hwnas.train.checkpoint import require_number, restored, save_checkpoint
@@ -44,8 +44,8 @@ class Epochs:
     """The epochs of one module's training, from its checkpoint where there is one.
 
     `begin` seeds torch for an epoch (dropout) and returns the generator of its batches. `words` name the training to the
-    person who waits. `ending` is the share of the highest rate below which the rate does not fall. `passes` is the number of
-    passes over the training examples that make one epoch.
+    person who waits, `name` its recorded losses. `ending` is the share of the highest rate below which the rate does not
+    fall. `passes` is the number of passes over the training examples that make one epoch.
     """
 
     module: nn.Module
@@ -55,6 +55,7 @@ class Epochs:
     checkpoint: Path
     reporter: Reporter
     words: str
+    name: str = "training"
     ending: float = 0.0
     passes: int = 1
 
@@ -86,6 +87,7 @@ class Epochs:
             mean = float(np.mean(values))
             require_number(mean, epoch + 1, recipe, self.checkpoint)
             save_checkpoint(self.checkpoint, epoch + 1, parts)
+            record(self.reporter, epoch + 1, {f"{self.name}/loss": mean})
             yield epoch + 1, mean
         if average is not None:
             module.load_state_dict(average.module.state_dict())

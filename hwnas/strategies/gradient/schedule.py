@@ -102,3 +102,10 @@ class Progress:
     ratios: tuple[float, ...]
     multipliers: tuple[float, ...]
     entropy: float
+
+    def numbers(self) -> dict[str, float]:
+        """Returns the record by name, without what was not trained."""
+        losses = {"gradient/weights_loss": self.weights_loss, "gradient/entropy": self.entropy}
+        if self.arch_loss is not None:
+            losses["gradient/arch_loss"] = self.arch_loss
+        return losses | {f"gradient/ratio{number}": ratio for number, ratio in enumerate(self.ratios, start=1)}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from hwnas.core.arrays import IntArray
-from hwnas.core.reporter import Reporter
+from hwnas.core.reporter import Reporter, record
 from hwnas.data.dataset import Dataset
 from hwnas.errors import TrainingError
 from hwnas.strategies.gradient.constraint import Constraint
@@ -96,6 +96,7 @@ class GradientSearch:
             facts = {"multipliers": progress.multipliers, "history": [asdict(record) for record in history]}
             save_checkpoint(checkpoint, epoch + 1, steps.parts(), **facts)
             self.reporter.note(self._words(progress))
+            record(self.reporter, epoch + 1, progress.numbers())
         return history
 
     def _halves(self) -> tuple[IntArray, IntArray]:
