@@ -92,7 +92,7 @@ def _notes_on_copies(parts: Sequence[ElasticPart], model: nn.Module) -> Iterator
         yield (
             f"{' and '.join(names[largest])}: one weight in your model, used by {_listed(users[largest])}; here each of these "
             f"parts has a copy, equal at first and trained apart.{alike} So networks have up to {more:,} parameters "
-            f"({more * 4 / 2**20:.2g} MiB in float32) more than with one weight"
+            f"({more * 4 / 2**20:,.1f} MiB in float32) more than with one weight"
         )
 
 

@@ -127,7 +127,7 @@ def _add_dropouts(graph: fx.Graph, model: nn.Module) -> None:
         with graph.inserting_after(node):
             dropped = graph.call_function(torch.ops.aten.dropout.default, (node, module.dropout, False))
         dropped.meta = dict(node.meta)
-        node.replace_all_uses_with(dropped, delete_user_cb=lambda user, dropped=dropped: user is not dropped)  # type: ignore[misc]
+        node.replace_all_uses_with(dropped, delete_user_cb=lambda user, dropped=dropped: user is not dropped)
 
 
 def _with_dropout(trace: Trace, shares: Sequence[float]) -> None:

@@ -707,7 +707,7 @@ def test_copies_of_a_shared_weight_are_told_with_the_parameters_that_they_add() 
     assert more == 2 * 8 * 32 + 32 + 8 + 9 * 8 and f"up to {more} parameters" in note
     model.body[2] = Residual()
     (note,) = elasticize(model, ids)[0].notes
-    assert note.startswith("embed.weight and head.weight: one weight in your model, used by stem and head; here")
+    assert note.startswith("embed.weight and head.weight: one weight in your model, used by embed and head; here")
     model.head.weight = nn.Parameter(torch.randn(9, 8))
     assert not elasticize(model, ids)[0].notes
 
