@@ -76,7 +76,7 @@ def add(space: SearchSpace, choices: Mapping[str, Sequence[Option]]) -> SearchSp
 
 
 def with_precisions(space: SearchSpace, precisions: Sequence[str]) -> SearchSpace:
-    """Returns the space with a choice `LAYER.precision` for every layer that multiplies: its precision in the model file.
+    """Returns the space with a choice `LAYER.precision` for every layer that can be quantised: its precision in the model file.
 
     `fp32` is float32, `int8` quantises convolutions and matrix products with what stands between them (SimQ-NAS, Sridhar et
     al. 2023). The choice is on where the layer is not empty; where it is off, it takes the first precision. Raises
@@ -91,6 +91,16 @@ def with_precisions(space: SearchSpace, precisions: Sequence[str]) -> SearchSpac
 def precision_choices(space: SearchSpace) -> dict[str, str]:
     """Returns the choice of the precision of every layer that has one, by the layer's name (`with_precisions`)."""
     return {layer.name: layer.make.choice for layer in space.layers if isinstance(layer.make, _InPrecision)}
+
+
+def with_float32(space: SearchSpace, options: Mapping[str, Option]) -> dict[str, Option]:
+    """Returns the options of an architecture of the same space without precisions, with the precisions of a float32 network.
+
+    Every choice of a precision that `options` lack is `fp32`, or its first option where it has no `fp32`.
+    """
+    choices = (space.choice(name) for name in precision_choices(space).values())
+    missing = [choice for choice in choices if choice.name not in options and not choice.tied_to]
+    return {**options, **{one.name: FLOAT32 if FLOAT32 in one.options else one.options[0] for one in missing}}
 
 
 def restricted(
@@ -259,7 +269,7 @@ def _with_precisions(space: SearchSpace, precisions: Sequence[str]) -> SearchSpa
     choices: dict[str, Choice] = {}
     for layer in space.layers:
         cells = dict(layer.cells(space.by_name))
-        if placed := {index for index, operator in cells.items() if _multiplies(operator)}:
+        if placed := {index for index, operator in cells.items() if operator and operator.is_quantisable}:
             when = _where(space, layer, placed)
             choices[layer.name] = Choice(f"{layer.name}.{PRECISION}", tuple(precisions), when)
 
@@ -273,11 +283,6 @@ def _with_precisions(space: SearchSpace, precisions: Sequence[str]) -> SearchSpa
     operation = ("precisions", list(precisions))
     wiring = with_layers(space.wiring, changed)
     return replace(space, choices=all_choices, wiring=wiring, operations=(*space.operations, operation))
-
-
-def _multiplies(operator: Operator | None) -> bool:
-    """Returns True for an operator with convolutions or matrix products; the look-up of an embedding has no FLOPs."""
-    return operator is not None and operator.cost().flops > 0
 
 
 def _where(space: SearchSpace, layer: Layer, cells: Set[tuple[int, ...]]) -> Condition:
@@ -306,7 +311,7 @@ class _InPrecision:
 
     def __call__(self, options: Options) -> Operator | None:
         operator, precision = self.layer.operator(options), str(options[self.choice])
-        if operator is None or precision == FLOAT32 or not _multiplies(operator):
+        if operator is None or precision == FLOAT32 or not operator.is_quantisable:
             return operator
         return Precise(input_shape=operator.input_shape, inner=operator, precision=precision)
 

@@ -136,6 +136,15 @@ class Operator(ABC):
         return False
 
     @property
+    def is_quantisable(self) -> bool:
+        """True where the operator's part of a model file can compute in 8 bits, so that its precision can be a choice.
+
+        The default is True for an operator with FLOPs. Override it where the FLOPs are those of transposed convolutions alone,
+        which stay float32 in a model file.
+        """
+        return self.cost().flops > 0
+
+    @property
     def in_float32(self) -> "Operator":
         """The operator in float32, whose weights it has: itself, unless it is a `Precise`."""
         return self

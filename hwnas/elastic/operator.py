@@ -54,6 +54,10 @@ class Traced(Operator):
         return self.program.vocabulary
 
     @property
+    def is_quantisable(self) -> bool:
+        return self.program.is_quantisable
+
+    @property
     def is_trained(self) -> bool:
         return True
 

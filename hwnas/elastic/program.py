@@ -138,6 +138,11 @@ class Program:
         names = {name_of(node).rstrip("_") for node in self.part.operations}
         return names <= {*RULES, *SEVERAL, *FLOPS}
 
+    @cached_property
+    def is_quantisable(self) -> bool:
+        """True where the part has convolutions or matrix products; transposed convolutions alone stay float32 in a model file."""
+        return any(name_of(node).rstrip("_") in FLOPS.keys() - TRANSPOSED for node in self.nodes)
+
     def _numbers(self, units: Units, kernels: Kernels) -> dict[fx.Node, int]:
         """Returns how many numbers each tensor has."""
         numbers = {
@@ -200,11 +205,12 @@ def _of_attention(program: Program, node: fx.Node, sizes: Sizes, _: int | None) 
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
+TRANSPOSED: Final = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
 FLOPS: Final[Mapping[str, Callable[[Program, fx.Node, Sizes, int | None], int]]] = {
     "conv1d": _of_convolution,
     "conv2d": _of_convolution,
     "conv3d": _of_convolution,
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _of_transposed),
+    **dict.fromkeys(TRANSPOSED, _of_transposed),
     "linear": _of_product("input"),
     "addmm": _of_product("mat1"),
     "matmul": _of_product("self"),

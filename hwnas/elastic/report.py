@@ -20,18 +20,19 @@ def elastic_rows(space: SearchSpace, layer_ms: Mapping[str, float] | None = None
     `layer_ms` are the predicted milliseconds of the largest network's layers, by name.
     """
     largest = space.largest()
-    operators = {layer.name: layer.operator(largest) for layer in space.layers}
-    flops = {name: operator.cost().flops for name, operator in operators.items() if operator is not None}
+    placed = {layer.name: layer.operator(largest) for layer in space.layers}
+    operators = {name: operator.in_float32 for name, operator in placed.items() if operator is not None}
+    flops = {name: operator.cost().flops for name, operator in operators.items()}
     rows = []
     for layer in space.layers:
-        operator = operators[layer.name]
+        operator = operators.get(layer.name)
         if not isinstance(operator, Traced):
             continue
         row: dict[str, Any] = {
             "part": layer.name,
             "elastic": "; ".join(_elastic(space, layer)) or "nothing",
             "share of FLOPs": f"{flops[layer.name] / max(1, sum(flops.values())):.1%}",
-            "parameters": f"{operator.cost().params:,}",
+            "parameters": _parameters(operator),
         }
         if layer_ms is not None:
             row["share of latency"] = f"{layer_ms.get(layer.name, 0.0) / sum(layer_ms.values()):.1%}"
@@ -44,6 +45,12 @@ def _elastic(space: SearchSpace, layer: Layer) -> Iterator[str]:
         options = [str(option) for option in space.choice(name).options]
         word = name.removeprefix(f"{layer.name}.")
         yield f"{word} {', '.join(options)}"
+
+
+def _parameters(operator: Traced) -> str:
+    """Returns the number of parameters, and how many of them training leaves as they are, in words."""
+    frozen = sum(part.numel() for one in operator.program.stored.values() if one.is_frozen for part in one.parts)
+    return f"{operator.cost().params:,}" + (f" ({frozen:,} frozen)" if frozen else "")
 
 
 def _rigid(program: Program) -> Iterator[str]:

@@ -69,22 +69,22 @@ def source_of(network: nn.Module, example: Tensor, title: str, weights: str) -> 
     program = whole_program(traced(network, example), "network")
     operator = Traced(input_shape=tuple(example.shape[1:]), program=program)
     module = TracedModule(operator).eval()
-    flat = fx.GraphModule(module, _Tracer().trace(module))
+    graph = _Tracer().trace(module)  # not a GraphModule, which has no room for layers called `code` or `graph`
     lines, inside = list[str](), list[str]()
-    for path, layer in flat.named_modules():
+    for path, layer in module.named_modules():
         if path and type(layer) is not nn.Module:
             made = re.sub(r"padding=(same|valid)\b", r"padding='\1'", repr(layer))  # torch writes these without quotes
             where = "" if isinstance(layer, Attention) else "nn."
             lines.append(f"        _put(self, {path!r}, {where}{made})")
             inside.append(f"{path}.")
-    state, trained = flat.state_dict(), dict(flat.named_parameters())
+    state, trained = module.state_dict(), dict(module.named_parameters())
     for name, tensor in state.items():
         if not name.startswith(tuple(inside)):
             made = f"torch.empty({tuple(tensor.shape)}, dtype={tensor.dtype})"
             lines.append(f"        _put(self, {name!r}, {made}, {name in trained})")
-    body = indent(flat.graph.python_code("self").src.strip(), "    ")
+    body = indent(graph.python_code("self").src.strip(), "    ")
     shape = f"({', '.join(['N', *map(str, example.shape[1:])])})"
-    classes = f"\n\n{getsource(Attention)}" if any(isinstance(layer, Attention) for layer in flat.modules()) else ""
+    classes = f"\n\n{getsource(Attention)}" if any(isinstance(layer, Attention) for layer in module.modules()) else ""
     header = HEADER.format(title=title, weights=weights, input=shape, classes=classes)
     separator = "\n"
     return f"{header}{separator.join(lines)}\n\n{body}\n", {name: one.contiguous() for name, one in state.items()}

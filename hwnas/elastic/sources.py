@@ -84,6 +84,22 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
+def load_gradients(module: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Returns the gradients of a module's weights by name. Raises SpaceError where a file holds others, or none."""
+    gradients, own = _state_of(path), dict(module.named_parameters(remove_duplicate=False))
+    for name, gradient in gradients.items():
+        shape = own[name].shape if name in own else None
+        if gradient.shape != shape:
+            has = f"has shape {tuple(shape)}" if shape is not None else "is no weight of the model"
+            raise SpaceError(
+                f"{path}: a gradient of {name!r} has shape {tuple(gradient.shape)}, and {name!r} {has}; save those of this model"
+            )
+    if not gradients or not all(gradient.isfinite().all() for gradient in gradients.values()):
+        what = "gradients that are not finite" if gradients else "no gradients"
+        raise SpaceError(f"{path}: holds {what}; save {{name: weight.grad}} of the model after loss.backward()")
+    return gradients
+
+
 def _unwrapped(state: Mapping[str, Tensor], own: Collection[str]) -> Mapping[str, Tensor]:
     """Returns weights by the model's own names, without the prefix that a wrapper around it has added to all of them."""
     for prefix in WRAPPERS:
@@ -94,7 +110,7 @@ def _unwrapped(state: Mapping[str, Tensor], own: Collection[str]) -> Mapping[str
 
 def _state_of(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise SpaceError(f"{path}: no such file; give --weights a file of safetensors or a checkpoint of torch")
+        raise SpaceError(f"{path}: no such file; give a file of safetensors or a checkpoint of torch")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

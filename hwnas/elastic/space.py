@@ -1,6 +1,7 @@
 """The space of a trained network and its smaller versions."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -27,6 +28,8 @@ from hwnas.supernet.network import Supernet
 
 # How far outputs of the largest network may be from the model's, as a share of the largest output.
 TOLERANCE = 1e-3
+# Parts that a note names.
+NAMED = 3
 
 
 def elasticize(
@@ -69,7 +72,33 @@ def elastic_space(
         vocabulary=parts[0].program.vocabulary,
     )
     _require_equal(space, model)
-    return space
+    return replace(space, notes=tuple(_notes_on_copies(parts, model)))
+
+
+def _notes_on_copies(parts: Sequence[ElasticPart], model: nn.Module) -> Iterator[str]:
+    """Yields a note where parts share a weight of a model: each of them has a copy."""
+    names, users = dict[Tensor, list[str]](), dict[Tensor, list[str]]()
+    own = dict(model.named_parameters(remove_duplicate=False))
+    for name, weight in own.items():
+        names.setdefault(weight, []).append(name)
+    for program in (one.program for one in parts):
+        for weight in {own[stored.name]: None for stored in program.stored.values() if stored.name in own}:
+            users.setdefault(weight, []).append(program.name)
+    shared = [weight for weight, programs in users.items() if len(programs) > 1]
+    if shared:
+        largest = max(shared, key=Tensor.numel)
+        alike = f" The same holds for {len(shared) - 1} more weights." if len(shared) > 1 else ""
+        more = sum(weight.numel() * (len(users[weight]) - 1) for weight in shared)
+        yield (
+            f"{' and '.join(names[largest])}: one weight in your model, used by {_listed(users[largest])}; here each of these "
+            f"parts has a copy, equal at first and trained apart.{alike} So networks have up to {more:,} parameters "
+            f"({more * 4 / 2**20:,.1f} MiB in float32) more than with one weight"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Returns names in words, the first few of many."""
+    return " and ".join(names) if len(names) <= NAMED else f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 @torch.no_grad()

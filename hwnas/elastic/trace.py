@@ -28,9 +28,18 @@ VIEWS: Final = frozenset(
         *("transpose", "t", "split", "chunk", "split_with_sizes", "unbind", "getitem", "detach", "alias"),
     }
 )
-# Torch's attention, and the place of its dropout among the arguments.
+# Torch's attention, the place of its dropout among the arguments, and what a forward raises where its input lacks something.
 ATTENTION: Final = "scaled_dot_product_attention"
 DROPOUT: Final = 4
+OF_A_FORWARD: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 MULTIHEAD: Final = signature(F.multi_head_attention_forward)
 # The example's batch; sizes of 0 and 1 would be taken for constants.
 BATCH: Final = 2
@@ -101,7 +110,24 @@ def _traced(model: nn.Module, batch: Tensor, open_axes: dict[str, Any] | None) -
         depends = "data-dependent" in str(error) or "data dependent" in str(error)
         advice = "its forward must run the same operations for every input" if depends else "give inputs that it takes"
         raise SpaceError(f"{message}: {first}; {advice}") from error
+    _add_dropouts(program.graph, model)
     return _trace_of(program, batch, frozen_names(model))
+
+
+def _add_dropouts(graph: fx.Graph, model: nn.Module) -> None:
+    """Writes the dropout of every `nn.MultiheadAttention` that gives its weights: that is traced written out, and without."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for node in list(graph.nodes):
+        if node.op != "call_function" or name_of(node) != "softmax":
+            continue
+        path, _ = next(reversed(node.meta.get("nn_module_stack", {}).values()), ("", None))
+        module = modules.get(path.partition("@")[0].removeprefix("model").removeprefix("."))
+        if not isinstance(module, nn.MultiheadAttention) or not module.dropout:
+            continue
+        with graph.inserting_after(node):
+            dropped = graph.call_function(torch.ops.aten.dropout.default, (node, module.dropout, False))
+        dropped.meta = dict(node.meta)
+        node.replace_all_uses_with(dropped, delete_user_cb=lambda user, dropped=dropped: user is not dropped)
 
 
 def _with_dropout(trace: Trace, shares: Sequence[float]) -> None:
@@ -120,7 +146,7 @@ def _dropouts(model: nn.Module, batch: Tensor) -> tuple[float, ...]:
     with evaluating(model), torch.random.fork_rng(devices=[]), _Dropouts() as seen:
         for module in model.modules():
             module.training = not isinstance(module, _NormBase)
-        with suppress(Exception):  # a model of others that runs without labels in eval mode alone
+        with suppress(*OF_A_FORWARD):  # a model of others that runs without labels in eval mode alone
             model(batch)
         return tuple(seen.shares)
 

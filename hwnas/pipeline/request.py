@@ -90,34 +90,55 @@ def search_request(options: Mapping[str, Any]) -> SearchRequest:
     _refuse_options_of_others(options, reference, strategy_class)
     _refuse_options_of_parts(reference, strategy_class)
     strategy: Strategy = checked(strategy_class, options)
-    if parts["final"].final_teacher == "external" and parts["training"].teacher is None:
-        raise HwnasError("--final-teacher external needs --teacher; add it, or give another --final-teacher")
-    if strategy.trains_weights and parts["training"].recipe != USUAL:
+    _refuse_teachers_without_effect(parts, strategy)
+    if strategy.trains_weights:
+        _refuse_shared_weights(parts, reference)
+    return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
+
+
+def _refuse_teachers_without_effect(parts: Mapping[str, Any], strategy: Strategy) -> None:
+    """Raises HwnasError for a teacher that is named and not given, or given where it teaches nothing."""
+    training, final = parts["training"], parts["final"]
+    if final.final_teacher == "external":
+        if training.teacher is None:
+            raise HwnasError("--final-teacher external needs --teacher; add it, or give another --final-teacher")
+        return
+    if training.teacher is not None and not strategy.trains_weights and not training.trains_a_supernet:
+        reason = "--epochs 0" if training.supernet is None else f"--supernet {training.supernet}"
         raise HwnasError(
-            f"--recipe {parts['training'].recipe} is for a supernet that networks share, and --strategy {reference} trains "
-            "weights of its own; leave it out"
+            f"--teacher teaches a supernet while it is trained, and with {reason} none is trained; leave --teacher out, or, for "
+            "the final training of a search, add --final-teacher external"
         )
-    if strategy.trains_weights and parts["training"].epochs == 0:
+
+
+def _refuse_shared_weights(parts: Mapping[str, Any], reference: str) -> None:
+    """Raises HwnasError for options of a supernet that networks share, beside a strategy that trains weights of its own."""
+    training, final = parts["training"], parts["final"]
+    if training.recipe != USUAL:
+        raise HwnasError(
+            f"--recipe {training.recipe} is for a supernet that networks share, and --strategy {reference} trains weights of its "
+            "own; leave it out"
+        )
+    if training.epochs == 0:
         raise HwnasError(
             f"--epochs 0 keeps the weights of a supernet that networks share, and --strategy {reference} trains weights of its "
             "own; give --epochs 1 or more"
         )
-    if strategy.trains_weights and parts["training"].teacher and parts["final"].final_teacher != "external":
+    if training.teacher and final.final_teacher != "external":
         raise HwnasError(
             f"--teacher teaches a supernet that networks share, and --strategy {reference} trains weights of its own; add "
             "--final-teacher external, or leave it out"
         )
-    if strategy.trains_weights and parts["start"].warm_start is not None:
+    if parts["start"].warm_start is not None:
         raise HwnasError(
             f"--warm-start needs a supernet that networks share, and --strategy {reference} trains weights of its own; leave it "
             "out"
         )
-    if parts["final"].is_taught and parts["final"].final_teacher == "largest" and strategy.trains_weights:
+    if final.is_taught and final.final_teacher == "largest":
         raise HwnasError(
             f"--final-teacher largest needs a supernet that networks share, and --strategy {reference} trains weights of its "
             "own; leave it out"
         )
-    return SearchRequest(**parts, strategy=strategy, strategy_reference=reference, seed=seed)
 
 
 def _taken_parts(options: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +181,8 @@ def stored_request(facts: Mapping[str, Any], where: Path) -> SearchRequest:
             require_trusted(reference, where)
         if strategy.trains_weights:  # a recipe of supernets has no effect, and `search_request` refuses it
             parts["training"] = replace(parts["training"], recipe=USUAL)
+        elif not parts["training"].trains_a_supernet and parts["final"].final_teacher != "external":
+            parts["training"] = replace(parts["training"], teacher=None)  # without effect, and refused, too
         return SearchRequest(**parts, strategy=strategy, strategy_reference=name, seed=stored["seed"])
     except TrustError:
         raise

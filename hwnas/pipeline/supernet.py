@@ -57,7 +57,7 @@ def trained_supernet(
         load_supernet(supernet, run.supernet)
         return supernet
     supernet = new_supernet(space, request, data, seed).to(device)
-    if request.supernet is None and request.epochs:
+    if request.trains_a_supernet:
         recipe = request.recipe_for(usual_optimizer(supernet), is_trained=space.is_trained)
         run.write(run.read() | {"recipe": asdict(recipe)})
         record_training(run, device, reporter)

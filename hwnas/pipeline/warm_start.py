@@ -17,6 +17,8 @@ import numpy as np
 from hwnas.core.arch import Arch
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.files import json_of, replace_file
+from hwnas.core.operations import with_float32
+from hwnas.core.precise import FLOAT32
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, RunError
 from hwnas.pipeline.architectures import architectures, lines_of
@@ -76,11 +78,11 @@ class WarmStart:
                 f"--warm-start {run.path}: no network was evaluated there; give a run of `hwnas search`, or leave it out"
             )
         try:
-            checked = [Evaluation(space.arch(one.arch), one.stages, one.metrics) for one in known.values()]
+            checked = [_in_space(one, space) for one in known.values()]
         except ArchError as error:
             raise ArchError(
                 f"--warm-start {run.path}: its networks are not of this space: {error}; search the space of that run, with "
-                "the same --space-option, --vary, --fix, --drop and --tie"
+                "the same --space-option, --precisions, --vary, --fix, --drop and --tie"
             ) from None
         order_N = best(_points(run, known, costs), len(known))
         best_first = tuple(checked[number] for number in order_N)
@@ -132,6 +134,16 @@ class GivenRows:
     def within(self, problem: Problem) -> IntArray:
         """Returns the rows to begin with that are within the limits of a problem; shape (at most N, C)."""
         return self.rows_NC[problem.violation(self.rows_NC) <= 0][: self.most]
+
+
+def _in_space(evaluation: Evaluation, space: SearchSpace) -> Evaluation:
+    """Returns an evaluation as one of a space that may have precisions which the space of its run lacks (`with_float32`).
+
+    Its metrics hold for float32 alone, so they are left out where a block cannot be float32. Raises ArchError.
+    """
+    options = with_float32(space, evaluation.arch)
+    holds = all(options[name] == FLOAT32 for name in options.keys() - evaluation.arch.keys())
+    return Evaluation(space.arch(options), *((evaluation.stages, evaluation.metrics) if holds else ((), {})))
 
 
 def weights_of(run: RunFolder) -> dict[str, Any] | None:

@@ -40,6 +40,14 @@ class SpaceRequest:
         BeforeValidator(path_text),
         Field(description="Weights of --model, of safetensors or a checkpoint; new for new ones; default: its own."),
     ] = None
+    importance: Annotated[
+        str | None,
+        BeforeValidator(path_text),
+        Field(
+            description="Units of --model that are kept longest: those of the largest weights (l1, the default) or scales of "
+            "norms (norm), the first ones (none), or those that the loss depends on (FILE.safetensors of gradients)."
+        ),
+    ] = None
     freeze: Annotated[
         Texts,
         Field(
@@ -71,8 +79,9 @@ class SpaceRequest:
         """Returns the space, restricted and varied as asked. Raises UnknownNameError, SpaceError."""
         if self.model is None:
             return self.restrict(load_space(self.space, dict(self.space_options)))
-        frozen = {"freeze": self.freeze} if self.freeze else {}
-        options = {**self.space_options, **frozen, "model": self.model, "weights": self.weights or ""}
+        given = {"freeze": self.freeze, "importance": self.importance}
+        own = {name: value for name, value in given.items() if value}
+        options = {**self.space_options, **own, "model": self.model, "weights": self.weights or ""}
         return self.restrict(load_space(TRAINED, options))
 
     @model_validator(mode="after")
@@ -81,6 +90,8 @@ class SpaceRequest:
             raise HwnasError("--weights are those of a --model; add it, or leave --weights out")
         if self.model is None and self.freeze:
             raise HwnasError("--freeze keeps weights of a --model; add it, or leave --freeze out")
+        if self.model is None and self.importance is not None:
+            raise HwnasError("--importance orders units of a --model; add it, or leave --importance out")
         if self.model is not None and self.space != USUAL:
             raise HwnasError(f"--model {self.model} is searched instead of a --space; leave one of them out")
         return self

@@ -17,7 +17,7 @@ from hwnas.errors import TrainingError
 from hwnas.tasks.task import Task
 from hwnas.train.recipes import IMITATIONS, SupernetRecipe
 
-ATTENTION = "scaled_dot_product_attention"
+ATTENTION_FUNCTION = "scaled_dot_product_attention"
 
 
 class Imitation(Protocol):
@@ -63,8 +63,8 @@ class Relations:
             y = network(x)
         if last.inputs is None:
             raise TrainingError(
-                f"relations are those of the last attention, and a network calls no {ATTENTION} of torch (models of ONNX and "
-                "nn.MultiheadAttention show none); give a transformer, or a --recipe that imitates outputs"
+                f"relations are those of the last attention, and a network calls no {ATTENTION_FUNCTION} of torch (models "
+                "of ONNX and nn.MultiheadAttention show none); give a transformer, or a --recipe that imitates outputs"
             )
         return y, last.inputs
 
@@ -101,7 +101,7 @@ class _LastAttention(TorchFunctionMode):
     inputs: tuple[Tensor, ...] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "").split(".")[0] == ATTENTION:
+        if getattr(func, "__name__", "").split(".")[0] == ATTENTION_FUNCTION:
             named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
             self.inputs = (named["query"], named["key"], named["value"])
         return func(*args, **(kwargs or {}))

@@ -67,6 +67,11 @@ class TrainingRequest:
         str | None, BeforeValidator(path_text), Field(description="Folder of `hwnas train`, instead of training.")
     ] = None
 
+    @property
+    def trains_a_supernet(self) -> bool:
+        """True where networks that share a supernet's weights are trained, not loaded or left as they are."""
+        return self.supernet is None and self.epochs > 0
+
     @field_validator("recipe")
     @classmethod
     def _known(cls, recipe: str) -> str:

@@ -9,12 +9,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from hwnas.__main__ import main
+from hwnas.data.dataset import load_data
+from hwnas.elastic.builtin import load_sized
 from hwnas.elastic.sources import load_model
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
+from hwnas.spaces.request import SpaceRequest
 
 NET = """
 from torch import nn
@@ -84,6 +87,46 @@ def test_what_can_be_made_smaller_is_shown_with_what_stays(file: Path, capsys: p
     assert "the layer 'fc' of 7 outputs is replaced by a new one of 10; it has to be trained" in shown.err
 
 
+def test_it_shows_the_space_that_a_search_with_the_same_options_has(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--freeze", "blocks.0.*", "--precisions", "int8,fp32", "--fix", "blocks.1.precision=fp32"]
+    assert hwnas(["elasticize", f"{file}:make", *model_of(file), *options, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    rows = {row["part"]: row for row in shown["parts"]}
+    frozen, free = rows["blocks.0"]["parameters"], rows["blocks.1"]["parameters"]
+    assert frozen.endswith(" frozen)") and "frozen" not in free and frozen.startswith(free)
+    assert rows["blocks.0"]["elastic"].endswith("; precision int8, fp32")
+    assert rows["blocks.1"]["elastic"].endswith("; precision fp32")
+    options = {"resolution": 16, "channels": 1, "classes": 10}
+    space = SpaceRequest(
+        model=f"{file}:make",
+        weights=str(file.with_suffix(".safetensors")),
+        space_options=options,
+        precisions="int8,fp32",
+        fix=("blocks.1.precision=fp32",),
+    ).load()
+    assert shown["space"][0]["networks"] == space.size and shown["space"][0]["choices"] == len(space.choices)
+
+
+def test_the_gradients_of_the_loss_are_written_and_order_the_units(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gradients.safetensors"
+    data = ["--data", "digits", "--limit-images", "40"]
+    assert hwnas(["elasticize", f"{file}:make", *model_of(file), *data, "--gradients", str(out)]) == 0
+    model = load_sized(f"{file}:make", str(file.with_suffix(".safetensors")), resolution=16, channels=1, classes=10)
+    digits = load_data("digits", (1, 16, 16), limit=40)
+    x, labels = digits.inputs(digits.train.raw), torch.from_numpy(digits.train.labels)
+    torch.nn.functional.cross_entropy(model.module(x), labels).backward()
+    written = load_file(out)
+    assert written.keys() == dict(model.module.named_parameters()).keys()
+    for name, one in model.module.named_parameters():
+        torch.testing.assert_close(written[name], one.grad, rtol=1e-3, atol=1e-5)
+    assert hwnas(["elasticize", f"{file}:make", *model_of(file), "--importance", str(out)]) == 0
+    capsys.readouterr()
+
+
 def test_a_search_cuts_networks_from_the_trained_one(run: RunFolder) -> None:
     rows = read_front(run.front)
     assert rows and all((run.path / row.onnx).is_file() for row in rows)
@@ -125,6 +168,7 @@ def test_what_is_exported_as_source_needs_torch_alone(run: RunFolder, tmp_path: 
         (["search", "--epochs", "0"], "--epochs 0 keeps the weights that --model brings; add --model"),
         (["search", "--weights", "net.pth"], "--weights are those of a --model; add it"),
         (["elasticize", "timm"], "unknown model 'timm'"),
+        (["elasticize", "timm", "--task", "language"], "--task is for the data of --gradients; add --gradients FILE"),
     ],
 )
 def test_requests_that_cannot_be_are_refused_in_one_line(

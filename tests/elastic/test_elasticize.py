@@ -248,7 +248,21 @@ class Encoding(nn.Module):
         return self.head(x)
 
 
-@pytest.mark.parametrize("make", [partial(Dropping, True), partial(Dropping, False), Encoding])
+class Weighing(nn.Module):
+    """Torch's own attentions, of which the first and the last are written out, because they give their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.MultiheadAttention(16, 4, 0.3, batch_first=True) for _ in range(3))
+        self.head = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            x = x + layer(x, x, x, need_weights=number != 1)[0]
+        return self.head(x)
+
+
+@pytest.mark.parametrize("make", [partial(Dropping, True), partial(Dropping, False), Encoding, Weighing])
 def test_dropout_inside_attention_is_that_of_the_model_in_training_alone(
     make: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
@@ -564,6 +578,20 @@ def test_source_of_a_network_has_its_padding_in_words() -> None:
         torch.testing.assert_close(from_source(model, x).eval()(x), model(x))
 
 
+def test_source_of_a_network_may_have_layers_of_any_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code, self.graph = nn.Linear(4, 8), nn.Sequential(nn.ReLU(), nn.Linear(8, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.graph(self.code(x))
+
+    model, x = Named().eval(), torch.randn(2, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(from_source(model, x).eval()(x), model(x))
+
+
 def from_source(model: nn.Module, x: Tensor) -> nn.Module:
     """Returns the network of a model's source, with its weights."""
     source, weights = source_of(model, x, "A network.", "weights.safetensors")
@@ -636,19 +664,63 @@ def test_weights_that_the_model_freezes_are_frozen(make: Callable[[str], Made]) 
             assert names and all("patch." in name or "blocks.1.attn.qkv.weight" in name for name in names)
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 8), nn.Linear(8, 9)
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.head.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.embed(x)
+        return self.head(y + self.body(y))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(8, 32), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(torch.relu(self.wide(x)))
+
+
+class TiedBlocks(Tied):
+    """Blocks between an embedding and its head, of which two are the same module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = Residual()
+        self.body = nn.Sequential(block, Residual(), block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.embed(x)))
+
+
+def test_copies_of_a_shared_weight_are_told_with_the_parameters_that_they_add() -> None:
+    model, ids = TiedBlocks(), torch.zeros(2, 5, dtype=torch.int64)
+    space, _ = elasticize(model, ids)
+    more = space.cost("params", space.largest()) - sum(one.numel() for one in model.parameters())
+    (note,) = space.notes
+    assert "used by body.0 and body.2; here each of these parts has a copy" in note
+    assert "The same holds for 4 more weights" in note
+    assert more == 2 * 8 * 32 + 32 + 8 + 9 * 8 and f"up to {more} parameters" in note
+    model.body[2] = Residual()
+    (note,) = elasticize(model, ids)[0].notes
+    assert note.startswith("embed.weight and head.weight: one weight in your model, used by embed and head; here")
+    model.head.weight = nn.Parameter(torch.randn(9, 8))
+    assert not elasticize(model, ids)[0].notes
+
+
+def test_a_weight_that_one_part_uses_twice_stays_one() -> None:
+    model = Tied()
+    space, _ = elasticize(model, torch.zeros(2, 5, dtype=torch.int64))
+    assert not space.notes
+    assert space.cost("params", space.largest()) == sum(one.numel() for one in model.parameters())
+
+
 @pytest.mark.parametrize("name", ["embed", "head"])
 def test_tied_weights_are_frozen_by_either_name(name: str) -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed, self.head = nn.Embedding(9, 8), nn.Linear(8, 9)
-            self.body = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
-            self.head.weight = self.embed.weight
-
-        def forward(self, x: Tensor) -> Tensor:
-            y = self.embed(x)
-            return self.head(y + self.body(y))
-
     model = Tied()
     freeze_weights(model, [f"{name}.weight"])
     space, supernet = elasticize(model, torch.zeros(2, 5, dtype=torch.int64))

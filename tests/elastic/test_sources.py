@@ -145,7 +145,7 @@ def test_a_model_of_a_convolutional_head_gets_other_classes() -> None:
         ("broken", "", "RuntimeError: no weights on Sundays"),
         ("number", "", "returned an object of the type int; let it return a torch module"),
         ("nothing", "", "has no 'nothing'"),
-        ("make", "missing.pth", "missing.pth: no such file; give --weights a file of safetensors"),
+        ("make", "missing.pth", "missing.pth: no such file; give a file of safetensors"),
     ],
 )
 def test_models_that_cannot_be_had_are_refused(name: str, weights: str, words: str, file: Path) -> None:
@@ -169,6 +169,47 @@ def test_weights_of_another_model_are_refused_by_the_first_difference(file: Path
         SpaceError, match="it has 'extra', which the model lacks; give the model that they were trained in"
     ):
         load_weights(model, tmp_path / "many.safetensors")
+
+
+def test_units_are_ordered_by_a_file_of_gradients(file: Path, tmp_path: Path) -> None:
+    """The first is the unit whose weights times gradients have the largest squared sum (Molchanov et al. 2019)."""
+    weights_of(file, tmp_path / "net.safetensors")
+    model = load_model(f"{file}:make", str(tmp_path / "net.safetensors")).module
+    model(torch.randn(4, 3, 20, 20)).logsumexp(1).sum().backward()
+    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+    save_file(gradients, tmp_path / "gradients.safetensors")
+    products = {name: model.get_parameter(name).detach() * gradient for name, gradient in gradients.items()}
+    scores = products["features.0.weight"].sum((1, 2, 3)) + products["features.0.bias"]
+    order = (scores + products["features.2.weight"].sum((0, 2, 3))).square().argsort(descending=True)
+    space = SpaceRequest(
+        model=f"{file}:make",
+        weights=str(tmp_path / "net.safetensors"),
+        importance=str(tmp_path / "gradients.safetensors"),
+        space_options={"resolution": 20},
+    ).load()
+    for one in (space, reload_space(space.describe())):
+        state = network(one, one.largest()).state_dict()
+        bias = next(value for name, value in state.items() if name.endswith("features.0.bias"))
+        torch.testing.assert_close(bias, model.features[0].bias.detach()[order])  # type: ignore[union-attr, index]
+
+
+@pytest.mark.parametrize(
+    ("gradients", "words"),
+    [
+        ({}, "holds no gradients; save {name: weight.grad} of the model"),
+        ({"fc.bias": torch.zeros(3)}, r"a gradient of 'fc.bias' has shape \(3,\), and 'fc.bias' has shape \(10,\)"),
+        ({"x": torch.zeros(3)}, "and 'x' is no weight of the model; save those of this model"),
+        ({"fc.bias": torch.full((10,), torch.nan)}, "holds gradients that are not finite"),
+    ],
+)
+def test_gradients_of_another_model_are_refused(
+    gradients: dict[str, torch.Tensor], words: str, file: Path, tmp_path: Path
+) -> None:
+    save_file(gradients, tmp_path / "gradients.safetensors")
+    with pytest.raises(SpaceError, match=words):
+        load_space("elastic", {"model": f"{file}:make", "importance": str(tmp_path / "gradients.safetensors")})
+    with pytest.raises(HwnasError, match="--importance orders units of a --model; add it"):
+        SpaceRequest(importance="l1")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])

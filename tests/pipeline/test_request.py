@@ -82,6 +82,8 @@ def test_no_option_belongs_to_two_parts() -> None:
         ({"freeze": "head"}, HwnasError, "--freeze keeps weights of a --model; add it"),
         ({"teacher_epochs": -1}, HwnasError, "--teacher-epochs must be at least 0, not -1"),
         ({"final_teacher": "external"}, HwnasError, "--final-teacher external needs --teacher"),
+        ({"teacher": "largest", "epochs": 0}, HwnasError, "with --epochs 0 none is trained; leave --teacher out"),
+        ({"teacher": "t.onnx", "supernet": "S"}, HwnasError, "with --supernet S none is trained; leave --teacher out"),
         ({"learning_rate": 0.0}, HwnasError, r"--learning-rate must be above 0, not 0\.0"),
         ({"learning_rate": float("nan")}, HwnasError, "--learning-rate must be a finite number, not nan"),
         ({"epochs": -1}, HwnasError, "--epochs must be at least 0, not -1"),
@@ -216,6 +218,15 @@ def test_a_gradient_search_from_before_frozen_weights_goes_on_with_joint_ones() 
     for name in ("scheme", "steps", "regulariser"):
         del options[name]
     assert stored_request(stored, Path("run.json")) == request
+
+
+@pytest.mark.parametrize("untrained", [{"epochs": 0}, {"supernet": "S"}])
+def test_a_teacher_without_effect_is_no_longer_part_of_a_stored_request(untrained: dict[str, Any]) -> None:
+    stored = {"request": json.loads(json.dumps(search_request(untrained).describe()))}
+    stored["request"]["training"]["teacher"] = "largest"
+    assert stored_request(stored, Path("run.json")) == search_request(untrained)
+    taught = search_request(untrained | {"teacher": "largest", "final_teacher": "external"})
+    assert stored_request({"request": json.loads(json.dumps(taught.describe()))}, Path("run.json")) == taught
 
 
 def test_a_stored_augmentation_is_kept() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from hwnas.core.arch import Arch
-from hwnas.core.operations import drop
+from hwnas.core.operations import drop, fix, precision_choices
+from hwnas.core.precise import Precise
 from hwnas.core.reporter import Silent
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, HwnasError, RunError
@@ -22,6 +23,7 @@ from hwnas.predict.predictor import LatencyPredictor
 from hwnas.runs.database import Evaluation, RunDatabase
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
+from hwnas.spaces import with_precisions
 from hwnas.strategies.pareto import non_dominated
 
 QUICK: dict[str, Any] = {"device": ("board",), "limit_images": 128, "epochs": 1, "evaluations": 24, "final": "none"}
@@ -178,6 +180,24 @@ def test_a_file_of_architectures_is_evaluated_in_its_order_and_not_needed_again(
     assert tighter.front and all(row.within_budget for row in tighter.front)
 
 
+def test_networks_of_a_float32_run_are_float32_where_blocks_have_precisions(
+    small_space: SearchSpace, earlier: RunFolder
+) -> None:
+    """Their metrics hold, unless a block must be int8; beside other precisions the options are those of the run."""
+    plain = WarmStart.gathered(str(earlier.path), small_space).evaluations
+    space = with_precisions(small_space, ("int8", "fp32"))
+    given = WarmStart.gathered(str(earlier.path), space).evaluations
+    assert len(given) == len(plain) == 24
+    precise = precision_choices(space).values()
+    for one, own in zip(given, plain, strict=True):
+        assert (one.stages, one.metrics) == (own.stages, own.metrics)
+        assert {name: option for name, option in one.arch.items() if name not in precise} == dict(own.arch)
+        operators = [layer.operator(one.arch) for layer in space.layers]
+        assert not any(isinstance(operator, Precise) for operator in operators)
+    quantised = WarmStart.gathered(str(earlier.path), fix(space, "stem.precision", "int8")).evaluations
+    assert all(one.arch["stem.precision"] == "int8" and not one.metrics and not one.stages for one in quantised)
+
+
 def refused(space: SearchSpace, out: Path, source: Path | str) -> str:
     with pytest.raises(HwnasError) as caught:
         search(space, "digits", out=out, strategy="random", **QUICK | {"warm_start": source})
@@ -210,7 +230,7 @@ def test_a_run_of_another_space_is_refused_with_what_differs(
     smaller = drop(small_space, "stage1.*.kernel", 5)
     message = refused(smaller, tmp_path / "out", earlier.path)
     assert "its networks are not of this space: 'stage1.block1.kernel' cannot be 5; options: (3,)" in message
-    assert "search the space of that run, with the same --space-option, --vary, --fix, --drop and --tie" in message
+    assert "search the space of that run, with the same --space-option, --precisions, --vary, --fix" in message
     with pytest.raises(ArchError):
         WarmStart.gathered(str(earlier.path), smaller)
 

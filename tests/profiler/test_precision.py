@@ -171,7 +171,8 @@ class Attention(nn.Module):  # whose joint projection is stored in parts
 
 def make():
     torch.manual_seed(0)
-    body = [Block(nn.Conv2d), Block(nn.ConvTranspose2d), nn.Flatten(2), nn.Linear(36, 8), Attention(), Attention()]
+    body = [Block(nn.Conv2d), nn.ConvTranspose2d(8, 8, 1), Block(nn.ConvTranspose2d), nn.Flatten(2), nn.Linear(36, 8)]
+    body += [Attention(), Attention()]
     return nn.Sequential(nn.Conv2d(1, 8, 3), *body, nn.Flatten(), nn.Linear(64, 4)), torch.zeros(1, 1, 8, 8)
 """
 
@@ -180,6 +181,8 @@ def test_blocks_of_a_trained_network_have_precisions_of_their_own(tmp_path: Path
     (tmp_path / "mine.py").write_text(TRAINED)
     space = with_precisions(hwnas.space("elastic", model=f"{tmp_path / 'mine.py'}:make"), ("fp32", "int8"))
     assert space.is_trained and "stage1.depth" in space.by_name
+    # The quantiser leaves transposed convolutions as they are.
+    assert {layer.name for layer in space.layers} - precision_choices(space).keys() == {"2"}
     for layer in precision_choices(space):
         arch = in_int8(space, {layer})
         file = exported(space, arch)
