@@ -1,30 +1,20 @@
 """Hardware-aware neural architecture search, down to ONNX models timed on your own device."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "elasticize", "export_onnx", "search", "space"]
+__all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "elasticize", "export_onnx", "load", "search", "space"]
 
 if TYPE_CHECKING:
     from hwnas.core.choice import Argument
     from hwnas.core.space import SearchSpace
     from hwnas.elastic.space import elasticize
+    from hwnas.pipeline.result import load
     from hwnas.pipeline.search import search
     from hwnas.predict.expected import ExpectedLatency
     from hwnas.predict.predictor import LatencyPredictor
     from hwnas.profiler.export import export_onnx
     from hwnas.supernet.network import Supernet
-
-# Loaded when first used: importing hwnas loads no torch.
-_HOMES = {
-    "ExpectedLatency": "hwnas.predict.expected",
-    "LatencyPredictor": "hwnas.predict.predictor",
-    "Supernet": "hwnas.supernet.network",
-    "elasticize": "hwnas.elastic.space",
-    "export_onnx": "hwnas.profiler.export",
-    "search": "hwnas.pipeline.search",
-}
 
 
 def space(reference: str, **options: "Argument") -> "SearchSpace":
@@ -38,9 +28,27 @@ def space(reference: str, **options: "Argument") -> "SearchSpace":
     return load_space(reference, options)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "latency":  # for hwnas.latency.transfer.transfer_ms
-        return import_module("hwnas.latency")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hwnas' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # a type checker knows the names above, and no others
+    # Loaded when first used: importing hwnas loads no torch.
+    _HOMES = {
+        "ExpectedLatency": "hwnas.predict.expected",
+        "LatencyPredictor": "hwnas.predict.predictor",
+        "Supernet": "hwnas.supernet.network",
+        "elasticize": "hwnas.elastic.space",
+        "export_onnx": "hwnas.profiler.export",
+        "load": "hwnas.pipeline.result",
+        "search": "hwnas.pipeline.search",
+    }
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name == "latency":  # for hwnas.latency.transfer.transfer_ms
+            return import_module("hwnas.latency")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'hwnas' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -21,6 +21,7 @@ HwnasError                      exit 2: the request was wrong
 └── WorthError                  exit 4: a front that has learned nothing, where `--strict` was asked for
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from errno import ENOMEM
 from typing import Final
@@ -35,6 +36,16 @@ _NO_MEMORY: Final = (
 )
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a message with the known name that is closest; nothing where none is close.
+
+    >>> did_you_mean("stage1.dpth", ["stage1.depth", "stage1.width"])
+    "; did you mean 'stage1.depth'?"
+    """
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 class HwnasError(Exception):
     """Base of all: a message for a person, and the exit code of the command line."""
 
@@ -45,9 +56,9 @@ class UnknownNameError(HwnasError):
     """A name that is not in a list of known ones."""
 
     def __init__(self, what: str, name: str, known: list[str]) -> None:
-        close = get_close_matches(name, known, n=1)
-        suggestion = f"; did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}{suggestion}")
+        super().__init__(
+            f"unknown {what} {name!r}; known: {', '.join(sorted(known)) or 'none'}{did_you_mean(name, known)}"
+        )
 
 
 class SpaceError(HwnasError):

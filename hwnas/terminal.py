@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hwnas.profiler.device import WHOLE
-from hwnas.report.front_table import front_table
+from hwnas.report.examples import examples_note
+from hwnas.report.front_table import WIDTH, front_table
 from hwnas.report.importance_table import importance_table
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
@@ -82,13 +83,18 @@ def _plain(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def print_table(table: Table) -> None:
-    """Prints on stdout, never narrower than the table: a cut number is no number."""
-    wide = Console(highlight=False, width=1000)
-    Console(highlight=False, width=max(Console().width, wide.measure(table).maximum)).print(table)
+    """Prints on stdout. In a terminal, long cells are wrapped between words to fit; elsewhere nothing is.
+
+    Never narrower than the longest words: a cut number is no number.
+    """
+    measured = Console(highlight=False, width=1000).measure(table)
+    here = Console()
+    least = measured.minimum if here.is_terminal else measured.maximum
+    Console(highlight=False, width=max(here.width, least)).print(table)
 
 
 def print_rows(lists: Mapping[str, Sequence[Mapping[str, Any]]], as_json: bool) -> None:
@@ -130,7 +136,11 @@ def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool, warnings
         printed = {"run": str(folder), "front": [row.cells for row in front]}
         click.echo(json.dumps(printed | ({"warnings": [*warnings]} if warnings else {})))
         return
-    print_table(front_table(front, read_goal(RunFolder(folder))))
+    console = Console()
+    print_table(front_table(front, read_goal(RunFolder(folder)), console.width if console.is_terminal else WIDTH))
+    note = examples_note(front, RunFolder(folder).read().get("data", {}))
+    if note:
+        click.echo(note)
     click.echo(
         f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
     )

@@ -14,6 +14,7 @@ import hwnas
 # Every command, with the module that has it and what it does, in the order of `hwnas --help`.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "spaces": ("listing", "List the built-in search spaces, and one of your own."),
+    "data": ("data", "Print what is read of a data set: counts, sizes, duplicates, and what is left out."),
     "devices": ("listing", "List the devices, and those that searches can be for without having them."),
     "elasticize": ("elastic", "Show what of a trained network can be made smaller, before a search with --model."),
     "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),

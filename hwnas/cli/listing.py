@@ -1,16 +1,21 @@
 """Lists of spaces and devices."""
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwnas.cli.generated import option_of, parsed
 from hwnas.cli.options import JSON, made_space
 from hwnas.spaces.request import SpaceRequest
-from hwnas.terminal import TerminalReporter, print_rows
+from hwnas.terminal import TerminalReporter, print_facts, print_rows
+
+if TYPE_CHECKING:
+    from hwnas.core.space import SearchSpace
 
 
 @click.command()
+@click.argument("name", required=False)
 @click.option("--space", help="List this one, too: FILE.py:FUNCTION, or a built-in space with other options.")
 @option_of(SpaceRequest, "space_options")
 @option_of(SpaceRequest, "precisions")
@@ -19,8 +24,17 @@ from hwnas.terminal import TerminalReporter, print_rows
 @option_of(SpaceRequest, "tie")
 @option_of(SpaceRequest, "vary")
 @JSON
-def spaces(space: str | None, as_json: bool, **written: Any) -> None:
-    """List the built-in search spaces, and one of your own, or a part of one."""
+def spaces(name: str | None, space: str | None, as_json: bool, **written: Any) -> None:
+    """List the built-in search spaces, and one of your own, or a part of one.
+
+    With NAME, a built-in space or FILE.py:FUNCTION, tell all of that one: options, choices and what switches them on, size, the
+    smallest, largest and fastest network, an architecture as JSON, and how a network looks.
+    """
+    if name is not None:
+        if space:
+            raise click.UsageError(f"{name} and --space {space} are two spaces; give one.")
+        _print_space(made_space(parsed({"space": name, **written})), name, as_json)
+        return
     from hwnas.spaces import SPACES, load_space
 
     if any(written.values()) and not space:
@@ -43,6 +57,19 @@ def spaces(space: str | None, as_json: bool, **written: Any) -> None:
         for name, made in listed.items()
     ]
     print_rows({"spaces": rows}, as_json)
+
+
+def _print_space(space: "SearchSpace", reference: str, as_json: bool) -> None:
+    from hwnas.pipeline.describing import described
+
+    facts = described(space, reference)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    print_facts(facts["space"], False)
+    lists = {name: rows for name, rows in facts.items() if isinstance(rows, list)}
+    print_rows(lists, False)
+    click.echo(f"the smallest as an architecture: {json.dumps(facts['example'])}")
 
 
 @click.command()

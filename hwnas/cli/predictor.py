@@ -95,19 +95,22 @@ def _asked_space(space: str | None, written: Mapping[str, Sequence[str]]) -> "Se
 @click.option(
     "--arch",
     required=True,
-    help="A JSON object, a file of one or of JSON lines, or - for JSON lines on standard input.",
+    help="A JSON object, a file of one or of JSON lines, or - for JSON lines on standard input; largest or smallest; front.csv, "
+    "the folder of a run, or an ONNX file of one; an id of the predictor's run.",
 )
 @click.option("--json", is_flag=True, expose_value=False, help="Changes nothing: the output is JSON lines either way.")
 def predict(predictor: Path, arch: str) -> None:
     """Predict latencies, or energies, as the predictor does: one JSON line per architecture."""
-    from hwnas.pipeline.architectures import lines_of
-    from hwnas.pipeline.predict import predictions
+    from hwnas.pipeline.predictions import answers, lines_named
     from hwnas.predict.predictor import LatencyPredictor
     from hwnas.predict.shipped import predictor_file, shipped_devices
+    from hwnas.spaces import reload_space
 
     path = predictor_file(predictor, shipped_devices())
-    lines = _piped() if arch == "-" else [arch] if arch.lstrip().startswith("{") else lines_of(Path(arch), "--arch")
-    for answer in predictions(LatencyPredictor.load(path), lines, path):
+    loaded = LatencyPredictor.load(path)
+    space = reload_space(loaded.space, path)
+    lines = _piped() if arch == "-" else lines_named(space, arch, path)
+    for answer in answers(loaded, space, lines):
         click.echo(json.dumps(answer))
 
 

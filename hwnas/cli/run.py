@@ -26,6 +26,7 @@ from hwnas.train.request import TrainingRequest
 @click.pass_context
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
     """Train a supernet, for searches that share it."""
+    from hwnas.pipeline.fitting import fitted_to_data
     from hwnas.pipeline.request import search_request
     from hwnas.pipeline.train import resume_training
     from hwnas.pipeline.train import train as run_training
@@ -33,7 +34,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     if resume:
         weights = resume_training(out, TerminalReporter(), parsed(written_options(context, options)))
     else:
-        request = search_request(parsed(options))
+        request = fitted_to_data(search_request(parsed(options)))
         weights = run_training(request, request.space.load(), out, TerminalReporter())
     click.echo(weights)
 
@@ -70,6 +71,7 @@ def search(
     **options: Any,
 ) -> None:
     """Search for the networks that are best within a latency budget, and measure them, where their device is here."""
+    from hwnas.pipeline.fitting import fitted_to_data
     from hwnas.pipeline.request import search_request
     from hwnas.pipeline.search import branch, start
     from hwnas.pipeline.search import resume as resume_search
@@ -83,7 +85,7 @@ def search(
     elif resume:
         result = resume_search(out, TerminalReporter(), parsed(written_options(context, options)), back=back)
     else:
-        request = search_request(parsed(options))
+        request = fitted_to_data(search_request(parsed(options)))
         result = start(request, request.space.load(), out, TerminalReporter())
     print_front(result.front, result.run.path, as_json, result.warnings)
     if strict and result.warnings:

@@ -14,7 +14,7 @@ from hwnas.core.arch import Arch
 from hwnas.core.arrays import BoolArray, IntArray
 from hwnas.core.choice import Choice, Condition, Option
 from hwnas.core.condition import holds
-from hwnas.errors import ArchError, SpaceError
+from hwnas.errors import ArchError, SpaceError, did_you_mean
 
 # Batches drawn before sampling gives up on rare requirements.
 MAX_BATCHES: Final = 1000
@@ -76,7 +76,8 @@ class Choices(tuple[Choice, ...]):
             raise ArchError(f"an architecture is an object of choice names and options, not {options!r}")
         unknown = sorted(set(options) - set(self.by_name))
         if unknown:
-            raise ArchError(f"the space has no choice {unknown[0]!r}; it has {', '.join(self.by_name)}")
+            close = did_you_mean(unknown[0], self.by_name)
+            raise ArchError(f"the space has no choice {unknown[0]!r}; it has {', '.join(self.by_name)}{close}")
         filled = {choice.name: options.get(choice.name, choice.options[0]) for choice in self}
         # The mapping may come from a larger space, where another option is first and stands for "switched off".
         foreign = {choice.name for choice in self if choice.when and filled[choice.name] not in choice.options}

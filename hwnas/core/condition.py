@@ -65,3 +65,15 @@ def joint(one: Condition, other: Condition) -> tuple[Clause, ...]:
         if all(options.values()):
             joined.append(tuple(options.items()))
     return tuple(joined)
+
+
+def in_words(condition: Condition) -> str:
+    """Returns a condition as people write it; empty for one that always holds.
+
+    >>> in_words(((("stage1.depth", (2, 3)),),))
+    'stage1.depth 2 or 3'
+    """
+    clauses = (
+        " and ".join(f"{name} {' or '.join(map(str, options))}" for name, options in clause) for clause in condition
+    )
+    return "; or ".join(clauses)

@@ -18,7 +18,7 @@ from hwnas.core.operator import Operator
 from hwnas.core.precise import FLOAT32, PRECISIONS, Precise
 from hwnas.core.space import Operation, SearchSpace
 from hwnas.core.wiring import with_layers
-from hwnas.errors import SpaceError, UnknownNameError
+from hwnas.errors import SpaceError, UnknownNameError, did_you_mean
 
 # The end of the name of a choice that is the precision of a layer.
 PRECISION: Final = "precision"
@@ -136,7 +136,8 @@ def replayed(space: SearchSpace, operations: Sequence[Operation]) -> SearchSpace
 def _matching(space: SearchSpace, pattern: str) -> list[Choice]:
     matching = [choice for choice in space.choices if fnmatchcase(choice.name, pattern)]
     if not matching:
-        raise SpaceError(f"no choice of {space.name} matches {pattern!r}; it has {', '.join(space.by_name)}")
+        close = did_you_mean(pattern, space.by_name)
+        raise SpaceError(f"no choice of {space.name} matches {pattern!r}; it has {', '.join(space.by_name)}{close}")
     return matching
 
 
@@ -245,7 +246,8 @@ def _tied(space: SearchSpace, names: Sequence[str]) -> SearchSpace:
 def _conditional(space: SearchSpace, names: Sequence[str], when: Mapping[str, Sequence[Option]]) -> SearchSpace:
     unknown = sorted(set(when) - set(space.by_name))
     if unknown:
-        raise SpaceError(f"{space.name} has no choice {unknown[0]!r}; it has {', '.join(space.by_name)}")
+        close = did_you_mean(unknown[0], space.by_name)
+        raise SpaceError(f"{space.name} has no choice {unknown[0]!r}; it has {', '.join(space.by_name)}{close}")
     deciding = {name for choice in space.choices for clause in choice.when for name, _ in clause}
     deciding |= {name for clause in space.requires for name, _ in clause} | {choice.tied_to for choice in space.choices}
     if deciding & set(names):

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
+from inspect import get_annotations
 from typing import ClassVar
 
 from hwnas.errors import SpaceError
@@ -87,6 +88,13 @@ class Operator(ABC):
         for name, example in (("kind", "ghost"), ("module", "my_space.py:Ghost")):
             if not isinstance(getattr(cls, name, None), str):
                 raise SpaceError(f'operator {cls.__name__} has no {name}; write: {name}: ClassVar[str] = "{example}"')
+        for name, kind in get_annotations(cls).items():
+            is_field = "ClassVar" not in str(kind)
+            if is_field and isinstance(getattr(Operator, name, None), property):
+                raise SpaceError(
+                    f"operator {cls.__name__} has a field {name!r}, which hides the property of that name of all operators; "
+                    f"rename the field, as {name}_of_input"
+                )
 
     @property
     @abstractmethod

@@ -16,8 +16,10 @@ from hwnas.core.arch import Arch
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 from hwnas.core.choice import Argument, Choice, Condition, Option
 from hwnas.core.choices import Choices
+from hwnas.core.condition import in_words
 from hwnas.core.costs import PEAK, cost_factors, peak_factors
 from hwnas.core.factors import Factor, highest, total
+from hwnas.core.html import html_table
 from hwnas.core.layer import Layer
 from hwnas.core.operator import Operator, Shape
 from hwnas.core.optimum import minimise
@@ -28,7 +30,7 @@ from hwnas.errors import SpaceError
 Operation = tuple[Any, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SearchSpace:
     """All architectures of one network family. Raises SpaceError where the parts do not fit together.
 
@@ -73,6 +75,18 @@ class SearchSpace:
                     )
         for row in self.sample_rows(np.random.default_rng(0), 16):
             self._require_output(self._output_of(self.decode(row)))
+
+    def __repr__(self) -> str:
+        sizes = " x ".join(map(str, self.input_shape))
+        return (
+            f"<SearchSpace {self.name}: {self.size:,} architectures, {len(self.choices)} choices, input {sizes}, "
+            f"output {' x '.join(map(str, self.output_shape))}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Returns the choices as a table, for notebooks."""
+        rows = [(choice.name, ", ".join(map(str, choice.options)), in_words(choice.when)) for choice in self.choices]
+        return html_table(repr(self), ("choice", "options", "when"), rows)
 
     def _require_output(self, shape: Shape) -> None:
         if channels_of(shape) != self.classes:

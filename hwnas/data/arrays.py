@@ -1,10 +1,10 @@
-"""Arrays of an .npz file: images with classes, or with numbers to predict.
+"""Arrays of an .npz file: images or features, with classes or with numbers to predict.
 
 Shapes: N images, C channels, H rows, W columns, T targets.
 """
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.archives import require_bounded, require_whole_arrays
+from hwnas.data.features import FeatureData, Stored, featured
 from hwnas.data.image_files import DAMAGE, named, unread, unreadable
 from hwnas.data.images import ImageData, classified
 from hwnas.data.layout import split_of
@@ -25,27 +26,55 @@ from hwnas.errors import DataError
 # Words of names: x_train is `x` of a split, train_images too.
 AXES: Final = {"x": "x", "images": "x", "y": "y", "labels": "y", "targets": "y"}
 PARTNERS: Final = {"x": "y", "y": "x", "images": "labels", "labels": "images", "targets": "images"}
+# The names of arrays by split and axis.
+Roles = Mapping[tuple[str, str], str]
 STORE: Final = "store x_train, y_train, x_test, y_test, or x and y"
 
 
-def load_npz(request: DataRequest) -> ImageData | RegressionData:
-    """Returns images to classify where `y` holds integers, to predict numbers from where `y` holds floating-point numbers.
+def load_npz(request: DataRequest) -> ImageData | RegressionData | FeatureData:
+    """Returns images to classify where `y` holds integers, to predict numbers from where `y` holds floating-point numbers; of
+    floating-point `x`, features for either.
 
     Raises DataError for arrays that are missing, damaged, too small to split or unfit for the networks.
     """
+    arrays, roles, notes = _arrays(request.path)
+    if all(np.issubdtype(x.dtype, np.floating) for _, x, _ in arrays.values()):
+        _require_alike(request.path, arrays, roles)
+        return featured(request, arrays, notes)
     request.require_images()
-    collection = read_npz(request.path)
+    collection = _collection(request.path, arrays, roles, notes)
     return (
         regressed(request, collection) if isinstance(collection, TargetCollection) else classified(request, collection)
     )
 
 
 def read_npz(path: Path) -> ClassCollection | TargetCollection:
-    """Reads arrays x_train, y_train and those of other splits, or x and y: integers are classes, floating-point numbers
-    targets.
+    """Reads images and labels, x_train, y_train and those of other splits, or x and y: integers are classes, floating-point
+    numbers targets.
 
     Names may be spelled as in `hwnas.data.layout`, also as `train_images` and `train_labels`.
     """
+    return _collection(path, *_arrays(path))
+
+
+def counted_npz(path: Path) -> int:
+    """Returns the number of classes, or of targets. Raises DataError."""
+    arrays, _, _ = _arrays(path)
+    _, _, y = arrays["train"]
+    if np.issubdtype(y.dtype, np.integer):
+        return len(np.unique(y))
+    return 1 if y.ndim == 1 else y.shape[1]
+
+
+def stored_shape(path: Path) -> tuple[int, ...] | None:
+    """Returns the shape of a floating-point example; None for images. Raises DataError."""
+    arrays, _, _ = _arrays(path)
+    _, x, _ = arrays["train"]
+    return x.shape[1:] if np.issubdtype(x.dtype, np.floating) else None
+
+
+def _arrays(path: Path) -> tuple[Stored, Roles, tuple[str, ...]]:
+    """Returns the arrays by split, each pair with the words for it; their names; and notes."""
     try:
         require_bounded(path, DataError)
         require_whole_arrays(path)
@@ -63,10 +92,20 @@ def read_npz(path: Path) -> ClassCollection | TargetCollection:
             notes = unread(path, [name for name in archive.files if name not in roles.values()], "of no split")
     except (*DAMAGE, MemoryError) as error:
         raise unreadable(path, "npz", error) from error
+    return arrays, roles, tuple(notes)
+
+
+def _require_alike(path: Path, arrays: Stored, roles: Roles) -> set[str]:
+    """Returns whether labels are integers or numbers. Raises DataError where splits differ."""
     kinds = {"integers" if np.issubdtype(y.dtype, np.integer) else "numbers" for _, _, y in arrays.values()}
     if len(kinds) > 1:
         names = " and ".join(roles[split, "y"] for split in arrays)
         raise DataError(f"{path}: {names} are not all integers or all floating-point; store them alike")
+    return kinds
+
+
+def _collection(path: Path, arrays: Stored, roles: Roles, notes: tuple[str, ...]) -> ClassCollection | TargetCollection:
+    kinds = _require_alike(path, arrays, roles)
     parts = {split: _stored(*stored) for split, stored in arrays.items()}
     if kinds == {"integers"}:
         return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
@@ -107,8 +146,8 @@ def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Pictures:
     (N,) or (N, 1), or targets (N,) or (N, T)."""
     if x.dtype != np.uint8 or y.dtype.kind not in "iuf":
         raise DataError(
-            f"{where}: hold {x.dtype} and {y.dtype}; store images as uint8 (0 to 255), classes as integers, or targets as "
-            f"floating-point numbers"
+            f"{where}: hold {x.dtype} and {y.dtype}; store images as uint8 (0 to 255) or features as floating-point numbers "
+            f"in all splits; classes as integers, or targets as floating-point numbers"
         )
     is_channels_first = x.ndim == 4 and x.shape[-1] not in MODES
     images = np.moveaxis(x, 1, -1) if is_channels_first else x

@@ -17,10 +17,12 @@ from hwnas.core.references import cause, resolve
 from hwnas.core.requests import flag, option_names
 from hwnas.data.arrays import load_npz
 from hwnas.data.digits import load_digits_angle, load_digits_canvas
+from hwnas.data.features import FeatureData
 from hwnas.data.folders import read_image_folder
 from hwnas.data.images import load_images
 from hwnas.data.masks import load_masks
 from hwnas.data.options import ImageOptions
+from hwnas.data.recognising import recognised
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import read_digits
 from hwnas.data.splits import Split
@@ -83,6 +85,10 @@ DATASETS: Final[Mapping[str, Callable[[DataRequest], Dataset]]] = {
 }
 
 
+FEATURES: Final = "floating-point features"
+KINDS: Final = frozenset(kind.partition(":")[0] for kind in DATASETS)
+
+
 def load_data(
     reference: str,
     input_shape: Shape,
@@ -96,14 +102,16 @@ def load_data(
 ) -> Dataset:
     """Returns the data set that `reference` names, for networks that take `input_shape`.
 
-    The reference is one of `DATASETS`, or `FILE.py:NAME`: a function of a user's file with the parameters of this one but the
-    first, `images` and `image_moments`. `outputs` is the length of the networks' channel axis, None where any will do;
+    The reference is one of `DATASETS`, the path of a folder or file whose kind is recognised (`data/recognising.py`), or
+    `FILE.py:NAME`: a function of a user's file with the parameters of this one but the first, `images` and `image_moments`.
+    `outputs` is the length of the networks' channel axis, None where any will do;
     `vocabulary` is None where networks take numbers, else all token ids are below it. `seed` decides how examples are split;
     text is cut in its order. `limit` is the most training examples; validation and test have at most a quarter. `images` says
     how images are read, and `image_moments` how they are normalised where `images` leaves that open.
 
     Raises UnknownNameError, and DataError for data that is missing, damaged, too small to split, or unfit for the networks.
     """
+    reference = recognised(reference, KINDS)
     request = DataRequest(
         reference=reference,
         input_shape=tuple(input_shape),
@@ -119,7 +127,10 @@ def load_data(
     if kind and (":" in kind) == bool(location):
         if name == "text":
             _refuse_image_options(request, "text", None)
-        return DATASETS[kind](request)
+        data = DATASETS[kind](request)
+        if isinstance(data, FeatureData):
+            _refuse_image_options(request, FEATURES, data.augmentation)
+        return data
     return _own(resolve("data set", reference, DATASETS, DataError), request)
 
 
@@ -156,5 +167,7 @@ def _refuse_image_options(request: DataRequest, kind: str, augmentation: str | N
     usual = ImageOptions()
     for name in option_names(ImageOptions):
         value = getattr(request.images, name)
+        if name == "validation_share" and kind == FEATURES:
+            continue
         if value != getattr(usual, name) and not (name == "augmentation" and value == augmentation):
             raise DataError(f"{request.reference}: {flag(name)} has no effect on {kind}; leave it out")

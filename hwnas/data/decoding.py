@@ -60,6 +60,7 @@ def decoded(
         seed=request.seed,
         limit=request.limit,
         fewest=fewest,
+        validation_share=request.images.validation_share,
     )
     parts = [
         (collection.parts.get(split, train), part)

@@ -59,7 +59,7 @@ def load_digits_canvas(request: DataRequest) -> SegmentationData:
     request.require_images()
     request.require_outputs(len(CLASSES), "classes")
     scans = read_digits(Path())
-    rows = split_rows(scans.train.labels, seed=request.seed)
+    rows = split_rows(scans.train.labels, seed=request.seed, validation_share=request.images.validation_share)
     limits = (None, None, None) if request.limit is None else (request.limit, *[max(request.limit // 4, 1)] * 2)
     splits = []
     for number, (part, limit) in enumerate(zip((rows.train, rows.validation, rows.test), limits, strict=True)):

@@ -68,6 +68,16 @@ class ImageOptions:
         bool, Field(description="Leave out images that cannot be decoded, instead of listing them and ending.")
     ] = False
 
+    validation_share: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=0.6,
+            description="Share of the examples that validates, where the data have no validation set of their own. Default: 0.2; "
+            "0.1 of the training data where there is a test set.",
+        ),
+    ] = None
+
     @field_validator("normalise")
     @classmethod
     def _moments(cls, normalise: str) -> str:

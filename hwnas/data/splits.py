@@ -58,10 +58,12 @@ def split_rows(
     seed: int = 0,
     limit: int | None = None,
     fewest: int = 1,
+    validation_share: float | None = None,
 ) -> Rows:
     """Splits examples at random, groups (N,) in proportion; validation and test sets of their own are kept as they are.
 
-    60/20/20; with a test set of its own, a tenth of the others validates. Every split has at least `fewest` rows, and at
+    60/20/20; with a test set of its own, a tenth of the others validates; or the `validation_share` of all examples but those of
+    such a set. Every split has at least `fewest` rows, and at
     most `limit` to train and a quarter of `limit` to validate and test.
     """
     rng = np.random.default_rng(seed)
@@ -72,7 +74,8 @@ def split_rows(
         test = np.arange(len(test_groups))
     if validation_groups is None:
         share = 4 if test_groups is None else 10
-        validation, train = _held_out(groups, rows, max(fewest, round(len(rows) / share)), rng)
+        count = round(len(rows) / share if validation_share is None else len(groups) * validation_share)
+        validation, train = _held_out(groups, rows, max(fewest, min(count, len(rows) - fewest)), rng)
     else:
         validation, train = np.arange(len(validation_groups)), rows
     if limit is None:

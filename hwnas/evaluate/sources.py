@@ -27,7 +27,7 @@ class SupernetSource:
 
     def network(self, arch: Arch) -> nn.Module:
         """Returns the plain network with a copy of the supernet's weights, in eval mode."""
-        return self.supernet.extract(arch).eval()
+        return self.supernet.uncalibrated(arch).eval()
 
 
 @final

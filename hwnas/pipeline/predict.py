@@ -1,7 +1,7 @@
 """From a table to a predictor, and from a predictor to a budget that can be met."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,6 @@ from hwnas.core.arch import Arch
 from hwnas.core.files import json_of
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, HwnasError, PredictorError, TableError, UnknownNameError
-from hwnas.pipeline.architectures import architectures
 from hwnas.predict.cold import cold_predictor
 from hwnas.predict.fit import fit
 from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
@@ -198,23 +197,3 @@ def load_predictor(path: Path, conditions: Mapping[str, Any], cost: str = LATENC
     if found:
         raise PredictorError(f"{path}: fitted under other conditions: {'; '.join(found)}; profile and fit for these")
     return predictor
-
-
-def predictions(
-    predictor: LatencyPredictor, lines: Iterable[str], where: str | Path = "the predictor"
-) -> Iterator[dict[str, Any]]:
-    """Latency or energy, interval and breakdown of architectures given as JSON objects, one per line; units in the names.
-
-    `where` is the predictor's file, for messages.
-    """
-    space, unit = reload_space(predictor.space, where), predictor.unit.lower()
-    for arch in architectures(space, lines):
-        row = space.encode([arch])[0]
-        predicted = float(predictor.predict(row[None])[0])
-        low, high = (predicted * end for end in predictor.interval)
-        yield {
-            "arch_id": arch.id,
-            f"predicted_{unit}": predicted,
-            f"interval_{unit}": [low, high],
-            f"layers_{unit}": predictor.breakdown(row),
-        }

@@ -1,52 +1,128 @@
 """A search, from a budget to measured models: begun, resumed, or gone on with by other options."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.requests import flag
 from hwnas.core.space import SearchSpace
-from hwnas.errors import RunError
+from hwnas.core.wording import python_words
+from hwnas.data.given import as_npz
+from hwnas.errors import HwnasError, RunError
+from hwnas.notebook import NotebookReporter, in_notebook
 from hwnas.pipeline.alteration import Alteration, alteration_back, alteration_of
 from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request, data_facts
+from hwnas.pipeline.fitting import fitted_to_data
 from hwnas.pipeline.request import SearchRequest, reopened, search_request
-from hwnas.pipeline.stages import SearchResult, Stages
+from hwnas.pipeline.result import SearchResult
+from hwnas.pipeline.stages import Stages
 from hwnas.pipeline.tracking import check_trackers, tracked
 from hwnas.runs.folder import RunFolder, copy_run, create_run, require_free
+
+# Options that make another space of the one that is given.
+_OF_THE_SPACE: Final = frozenset({"fix", "drop", "tie", "precisions", "vary"})
 
 
 def search(
     space: SearchSpace | str,
-    data: str,
+    data: Any,
     *,
     device: str | Sequence[str] | None = None,
+    latency_budget: str | Sequence[str] | None = None,
     latency_budget_ms: float | None = None,
     out: str | Path = "runs/search",
+    resume: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> SearchResult:
     """Searches a space for architectures that trade validation loss for latency, none over the budget when measured.
 
-    `options` are those of `hwnas search`, with underscores: `epochs=5`, `strategy="gradient"`, `objectives="loss,params"`. The
-    budget is judged on the median by default. A shipped device's name (`hwnas devices`) is searched for by its predictor:
-    then nothing is measured, and the budget is held against the upper ends of intervals.
+    `data` is a reference, as of `hwnas search`, or in memory: a pair of arrays, a torch Dataset, an iterable of batches, or a
+    mapping of splits to these (`data/given.py`); these are kept as OUT.npz beside the run. `latency_budget` is `"0.4ms"`, or a
+    share of the largest network, `"60%"`; `latency_budget_ms` is a number. `options` are those of `hwnas search`, with
+    underscores: `epochs=5`, `strategy="gradient"`, `objectives="loss,params"`. The budget is judged on the median by default. A
+    shipped device's name (`hwnas devices`) is searched for by its predictor: then nothing is measured, and the budget is held
+    against the upper ends of intervals.
+
+    The number of classes is that of the data where `space` is a name and `space_options` has none.
+
+    With `resume` a run at `out` goes on, by other options where these may change (`docs/objectives.md`); where there is none, it
+    is started. Progress is shown in a terminal and in a notebook; `reporter` shows it elsewhere, or is `Silent()`.
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
-    if device is not None:
-        options["device"] = device
+    given = {"device": device, "latency_budget": _joined(latency_budget)}
     if latency_budget_ms is not None:
-        options["latency_budget"] = f"{latency_budget_ms}ms"
+        given["latency_budget"] = f"{latency_budget_ms}ms"
+    options = {**options, **{name: value for name, value in given.items() if value is not None}}
+    reporter, out = reporter or usual_reporter(), Path(out)
+    if "objectives" in options:
+        options["objectives"] = _joined(options["objectives"])
     if isinstance(space, str):
         options["space"] = space
-        request = search_request({**options, "data": data})
-        loaded = request.space.load()
     else:
-        known = {"space": space.reference, "space_options": space.options}
-        request = search_request({**options, **known, "data": data})
-        loaded = request.space.restrict(space)
-    return start(request, loaded, Path(out), reporter or Silent())
+        options |= {"space": space.reference, "space_options": space.options}
+    with python_words():
+        if latency_budget is not None and latency_budget_ms is not None:
+            raise HwnasError("--latency-budget and latency_budget_ms exclude each other; give one of the two")
+        if resume and RunFolder(out).json.exists():
+            return _gone_on(space, data, out, reporter, options)
+        require_free(out)
+        with _reference(data, out) as reference:
+            request = fitted_to_data(search_request({**options, "data": reference}))
+            loaded = request.space.load() if isinstance(space, str) else request.space.restrict(space)
+            return start(request, loaded, out, reporter)
+
+
+def _gone_on(
+    space: SearchSpace | str, data: Any, out: Path, reporter: Reporter, options: Mapping[str, Any]
+) -> SearchResult:
+    """Goes on with the run at `out`. Raises RunError where it is of another space, or of other data."""
+    made, altered = RunFolder(out).read()["space"]["fingerprint"], _OF_THE_SPACE & set(options)
+    if not isinstance(space, str) and not altered and space.fingerprint != made:
+        raise RunError(f"{out} was started with another space than this {space.name}; give that, or another --out")
+    with _reference(data, out) as reference:
+        return resume(out, reporter, {**options, "data": reference})
+
+
+@contextmanager
+def _reference(data: Any, out: Path) -> Iterator[str]:
+    """Gives the reference of data; data in memory are written beside the run, and removed again where no run is begun.
+
+    Raises RunError where the file holds other data.
+    """
+    if isinstance(data, str | Path):
+        yield str(data)
+        return
+    path, content = out.with_name(f"{out.name}.npz"), as_npz(data)
+    if not path.exists():
+        replace_file(path, content)
+    elif path.read_bytes() != content:
+        raise RunError(f"{path}: holds other data than these; give another --out, or remove the file")
+    try:
+        yield f"npz:{path}"
+    finally:
+        if not RunFolder(out).json.exists():
+            path.unlink(missing_ok=True)
+
+
+def _joined(texts: str | Sequence[str] | None) -> str | None:
+    return texts if texts is None or isinstance(texts, str) else ",".join(texts)
+
+
+def usual_reporter() -> Reporter:
+    """Returns the reporter of a notebook, or of a terminal, or one that shows nothing where neither would be read."""
+    if in_notebook():
+        return NotebookReporter()
+    if sys.stderr is None or not sys.stderr.isatty():
+        return Silent()
+    from hwnas.terminal import TerminalReporter  # rich takes a while to import
+
+    return TerminalReporter()
 
 
 def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:

@@ -19,6 +19,7 @@ from hwnas.pipeline.final import FinalTraining
 from hwnas.pipeline.models import Exporter
 from hwnas.pipeline.preflight import Goal, Preflight
 from hwnas.pipeline.reading import write_reading
+from hwnas.pipeline.result import SearchResult
 from hwnas.pipeline.rows import write_rows
 from hwnas.pipeline.settle import Settling
 from hwnas.pipeline.sources import Predictors
@@ -33,19 +34,6 @@ from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
 from hwnas.strategies.workshop import Training, Workshop
 from hwnas.train.teacher import Teacher
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """The run folder, the front (fastest first), and the largest budget of the first device; None where there was none.
-
-    `warnings` say in words why the front may be worth nothing.
-    """
-
-    run: RunFolder
-    front: tuple[FrontRow, ...]
-    latency_budget_ms: float | None
-    warnings: tuple[str, ...] = ()
 
 
 @final

@@ -70,7 +70,7 @@ def export(
 def _written_source(run_path: Path, arch_id: str, out: Path) -> Path:
     """Writes the source of an evaluated architecture, and its weights beside it."""
     run, request, space = reopen(run_path, {})
-    evaluation, weights = _evaluation(run, arch_id), out.with_suffix(".safetensors")
+    evaluation, weights = evaluation_of(run, arch_id), out.with_suffix(".safetensors")
     require_no_own_file(weights)
     module = (
         RunWeights(run, checked_request(request, space, run), Silent()).networks(evaluation).network(evaluation.arch)
@@ -83,7 +83,7 @@ def _written_source(run_path: Path, arch_id: str, out: Path) -> Path:
     return out
 
 
-def _evaluation(run: RunFolder, arch_id: str) -> Evaluation:
+def evaluation_of(run: RunFolder, arch_id: str) -> Evaluation:
     """Returns an evaluated architecture with what made its final weights. Raises RunError for an id the run does not know."""
     with closing(RunDatabase.existing(run.database)) as database:
         evaluation = {**database.evaluations(SEARCH), **database.evaluations(FINAL)}.get(arch_id)
@@ -97,7 +97,7 @@ def _evaluation(run: RunFolder, arch_id: str) -> Evaluation:
 def _exported(run_path: Path, arch_id: str, batch: Batch | None) -> bytes:
     """Returns the model of an evaluated architecture anew, from its own weights or extracted from the supernet."""
     run, request, space = reopen(run_path, {})
-    evaluation = _evaluation(run, arch_id)
+    evaluation = evaluation_of(run, arch_id)
     checked = checked_request(request, space, run)
     exporter = Exporter(run=run, space=space, data=checked.data, targets=checked.targets)
     target, predicted_ms = checked.targets[0], None

@@ -15,11 +15,13 @@ from zlib import crc32
 import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
-from hwnas.core.choice import Choice
+from hwnas.core.choice import Choice, Option
+from hwnas.core.choices import Choices
 from hwnas.core.condition import holds
 from hwnas.core.costs import layer_factors
 from hwnas.core.factors import Factor, absorbed, total
 from hwnas.core.files import json_of, replace_file
+from hwnas.core.html import html_table
 from hwnas.core.space import SearchSpace
 from hwnas.core.structure import unread
 from hwnas.errors import PredictorError, SpaceError
@@ -27,10 +29,12 @@ from hwnas.predict.measurements import LATENCY, NORMAL_95, SESSION_NOISE, STATIS
 from hwnas.predict.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
+# Rows of option indices (N, C), or architectures: one, or several.
+Archs = IntArray | Mapping[str, Option] | Sequence[Mapping[str, Option]]
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class LatencyPredictor:
     """Predicts a cost of architectures, given as rows of option indices: latency (10th percentile, ms) or energy (mean, mJ).
 
@@ -58,6 +62,18 @@ class LatencyPredictor:
     booster: Mapping[str, Any] | None = None
     cost: str = LATENCY
     uppers: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        low, high = (100 * (end - 1) for end in self.interval)
+        error = 100 * float(self.report["held_out"]["mape"])
+        return (
+            f"<LatencyPredictor of {self.cost} ({self.unit}) of {self.space.get('reference') or 'a space'} on "
+            f"{self.conditions.get('hardware', 'a device')}: held-out error {error:.1f} %, interval {low:+.1f} to {high:+.1f} %>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Returns the conditions as a table, for notebooks."""
+        return html_table(repr(self), ("condition", "value"), list(self.conditions.items()))
 
     @property
     def unit(self) -> str:
@@ -91,13 +107,24 @@ class LatencyPredictor:
             )
         return self
 
-    def predict(self, rows_NC: IntArray) -> FloatArray:
-        """Returns the predicted cost of each architecture, in `unit`; shape (N,)."""
-        return total(self._few, np.asarray(rows_NC), self.columns)
+    def predict(self, archs: Archs) -> FloatArray:
+        """Returns the predicted cost of each architecture, in `unit`; shape (N,).
 
-    def predict_ms(self, rows_NC: IntArray) -> FloatArray:
+        `archs` are rows of option indices (N, C), or architectures: one, or several. Raises ArchError for one that cannot be.
+        """
+        return total(self._few, self.rows(archs), self.columns)
+
+    def predict_ms(self, archs: Archs) -> FloatArray:
         """Returns the predicted p10 latency of each architecture; shape (N,). Raises PredictorError for another cost."""
-        return self.require(LATENCY).predict(rows_NC)
+        return self.require(LATENCY).predict(archs)
+
+    def rows(self, archs: Archs) -> IntArray:
+        """Returns the rows of architectures; shape (N, C). Rows stay as they are. Raises ArchError."""
+        several = [archs] if isinstance(archs, Mapping) else archs
+        if isinstance(several, np.ndarray) or not any(isinstance(one, Mapping) for one in several):
+            return np.asarray(several)
+        known = Choices(self.choices)
+        return known.encode([known.arch(one) for one in several])
 
     def upper(self, rows_NC: IntArray, statistic: str) -> FloatArray:
         """Returns the upper end of a statistic's interval, in `unit`: the number that limits hold for; shape (N,).

@@ -170,9 +170,9 @@ def export_onnx(
 
     The file's input is `input`, of shape (batch, *input_shape), float32 or int64 token ids below `vocabulary`; its output is
     `output`. With batch "dynamic" the file takes any batch size, and is checked at two. `metadata` becomes the file's metadata
-    properties. `precision` int8, or a network with blocks in int8, needs `calibration`, inputs of that shape; the first of them
-    serves for the check. Raises
-    UnknownNameError; ExportError if the outputs differ by more than 1e-4 (int8: 0.5) of the largest.
+    properties, beside those of a module that has some (`SearchResult.model`). `precision` int8, or a network with blocks in
+    int8, needs `calibration`, inputs of that shape; the first of them serves for the check. Raises UnknownNameError;
+    ExportError if the outputs differ by more than 1e-4 (int8: 0.5) of the largest.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, list(PRECISIONS))
@@ -190,4 +190,5 @@ def export_onnx(
             reason = " ".join(str(error).split())
             advice = "; give a fixed batch size" if batch == DYNAMIC else ""
             raise ExportError(f"{path}: the model fails at batch size {size}: {reason}{advice}") from error
-    replace_file(Path(path), _with_metadata(model, metadata or {}))
+    own = getattr(module, "metadata", None)
+    replace_file(Path(path), _with_metadata(model, {**(own if isinstance(own, Mapping) else {}), **(metadata or {})}))

@@ -10,7 +10,7 @@ from hwnas.core.choice import Argument
 from hwnas.core.operations import replayed
 from hwnas.core.references import cause, require_trusted, resolve
 from hwnas.core.space import SearchSpace
-from hwnas.errors import SpaceError, is_the_users
+from hwnas.errors import SpaceError, did_you_mean, is_the_users
 
 SPACES: Final[Mapping[str, str]] = {
     "mobilenet": "hwnas.spaces.mobilenet:mobilenet",
@@ -26,6 +26,17 @@ SPACES: Final[Mapping[str, str]] = {
 TRAINED: Final = "elastic"
 
 
+def options_of_space(reference: str) -> dict[str, Any]:
+    """Returns the options of a space with their defaults; `inspect.Parameter.empty` for one that must be given.
+
+    Raises UnknownNameError, SpaceError.
+    """
+    build = resolve("space", reference, {**SPACES, TRAINED: "hwnas.elastic.builtin:elastic"}, SpaceError)
+    if not callable(build):
+        return {}
+    return {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
+
+
 def load_space(reference: str, options: Mapping[str, Argument] | None = None) -> SearchSpace:
     """Returns the space of a built-in name or of `FILE.py:NAME`, a function that is called with the options.
 
@@ -38,7 +49,10 @@ def load_space(reference: str, options: Mapping[str, Argument] | None = None) ->
     accepted = inspect.signature(build).parameters
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        raise SpaceError(f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}")
+        raise SpaceError(
+            f"space {reference!r} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}"
+            f"{did_you_mean(unknown[0], accepted)}"
+        )
     try:
         space = build(**options)
         if not isinstance(space, SearchSpace):

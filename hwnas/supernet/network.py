@@ -1,7 +1,7 @@
 """The supernet of a space: one elastic layer per layer, run as any architecture or as a mixture of all."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -19,6 +19,7 @@ from hwnas.modules.assemble import module_name, network, sum_of
 from hwnas.modules.declared import require_declared
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.mixture import Drawn, Mixture, added, partly, shares
+from hwnas.supernet.recalibrate import recalibrate
 
 # Mixtures kept in memory. Samplers that draw few options draw other options in every step.
 MOST_MIXTURES: Final = 2000
@@ -97,9 +98,31 @@ class Supernet(nn.Module):
                 self._mixtures[key] = Mixture(layer, self.elastic(layer), operators, like, narrow)
         return self._mixtures[key], weights_K
 
+    def extract(self, arch: Arch, batches: Iterable[Tensor]) -> nn.Module:
+        """Returns the plain network of an architecture with a copy of its weights, ready to use, in eval mode.
+
+        Its batch-norm statistics are those over `batches`, training inputs (N, *space.input_shape) each: those of the supernet
+        mix all of its networks, and the network would be far worse with them. Raises SpaceError where there are no batches and
+        the network needs some.
+        """
+        plain, given = self.uncalibrated(arch), iter(batches)
+        first = next(given, None)
+        if first is not None:
+            like = self._certain()
+            recalibrate(plain, (batch.to(like.device) for batch in itertools.chain([first], given)))
+        elif any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in plain.modules()):
+            raise SpaceError(
+                f"{self.space.name}: the network has batch-norms, whose statistics are taken over batches; give some of training "
+                "inputs, or call uncalibrated(arch)"
+            )
+        return plain.eval()
+
     @torch.no_grad()
-    def extract(self, arch: Arch) -> nn.Module:
-        """Returns the plain network of an architecture with a copy of its weights; its output equals `supernet(x, arch)`."""
+    def uncalibrated(self, arch: Arch) -> nn.Module:
+        """Returns the plain network of an architecture with a copy of its weights; its output equals `supernet(x, arch)`.
+
+        Its batch-norm statistics are the supernet's, a mixture of all networks': `extract` gives the network its own.
+        """
         plain = network(self.space, arch).to(self._certain())  # the supernet's device and type
         plain.train(self.training)
         for layer in self.space.layers:

@@ -188,7 +188,7 @@ class SpaceSubject:
     def extracted(self, arch: Arch) -> nn.Module:
         """Returns the network of an architecture as the supernet extracts it, with a copy of its weights."""
         if arch.key not in self._extracted:
-            self._extracted[arch.key] = self.supernet.eval().extract(arch)
+            self._extracted[arch.key] = self.supernet.eval().uncalibrated(arch)
         return self._extracted[arch.key]
 
 

@@ -165,7 +165,7 @@ def arms_of(setting: Setting) -> dict[str, tuple[float, np.ndarray]]:
 
 def row(setting: Setting, teacher: nn.Module, supernet: Supernet, arch: Arch, name: str) -> tuple[float, float, float]:
     """Returns what is judged of one network of a supernet."""
-    return judged(setting, teacher, supernet.extract(arch).eval(), name)
+    return judged(setting, teacher, supernet.uncalibrated(arch).eval(), name)
 
 
 def lines(seed: int, arm: str, result: tuple[float, np.ndarray]) -> list[str]:

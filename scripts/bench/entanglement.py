@@ -102,7 +102,7 @@ def print_table(kept: dict[str, Trained], p10_ms: dict[str, float], peak_mib: di
 def variants(space: SearchSpace, relaxation: Relaxation, device: torch.device) -> dict[str, Trained]:
     supernet = Supernet(space).to(device).train()
     apart = Supernet(not_entangled(space)).to(device).train()
-    plain, again = (supernet.extract(space.largest()) for _ in range(2))
+    plain, again = (supernet.uncalibrated(space.largest()) for _ in range(2))
     generator = torch.Generator(device).manual_seed(1)
 
     def mixture(of: Supernet, share: int = 1) -> Callable[[Tensor], Tensor]:

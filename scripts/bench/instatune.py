@@ -104,7 +104,7 @@ class Setting:
         return module.eval()
 
     def scores(self, supernet: Supernet, archs: Sequence[Arch]) -> np.ndarray:
-        modules = (supernet.extract(arch).eval() for arch in archs)
+        modules = (supernet.uncalibrated(arch).eval() for arch in archs)
         return np.array([self.judged.score(module)["accuracy"] for module in modules])
 
 

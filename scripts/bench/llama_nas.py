@@ -139,7 +139,7 @@ class Arm:
 
     def loss(self, arch: Arch) -> float:
         if arch not in self.losses:
-            self.losses[arch] = self.score.score(self.supernet.extract(arch).eval())["loss"]
+            self.losses[arch] = self.score.score(self.supernet.uncalibrated(arch).eval())["loss"]
         return self.losses[arch]
 
     def evaluate(self, rows_NC: IntArray, _evaluator: object = None) -> dict[str, FloatArray]:

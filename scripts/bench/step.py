@@ -103,7 +103,7 @@ def draw_of(
 ) -> tuple[float, float, float, float]:
     """Returns the milliseconds of the sandwich step and of the four plain steps, then the MiB of both."""
     entangled = trained(supernet, supernet, archs, batch, arguments.precision)
-    plains = [trained(supernet.extract(arch), supernet, [arch], batch, arguments.precision) for arch in archs]
+    plains = [trained(supernet.uncalibrated(arch), supernet, [arch], batch, arguments.precision) for arch in archs]
     peaks_mib = entangled.peak_mib(), max(plain.peak_mib() for plain in plains)
     steps = {"entangled": entangled.step} | {f"plain {number}": plain.step for number, plain in enumerate(plains)}
     entangled_ms, *plain_ms = least_ms(steps, arguments.rounds, batch[0].device).values()
@@ -172,7 +172,7 @@ def layout_steps(
     """Returns functions to time: by what they run, then by layout."""
     x, labels = batch
     batches = {name: (x.contiguous(memory_format=layout), labels) for name, layout in LAYOUTS.items()}
-    plain, judged = supernet.extract(arch), supernet.extract(arch).eval()
+    plain, judged = supernet.uncalibrated(arch), supernet.uncalibrated(arch).eval()
 
     @torch.inference_mode()
     def evaluated(batch: Batch) -> None:

@@ -1,6 +1,7 @@
 """Laws of operators as values: keys say everything."""
 
 from dataclasses import fields, replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -70,3 +71,21 @@ def test_an_operator_class_without_a_kind_or_module_is_refused_where_it_is_defin
 ) -> None:
     with pytest.raises(SpaceError, match=f"operator Ghost has no {missing}; write: {missing}: "):
         type("Ghost", (Operator,), attributes)
+
+
+def test_a_field_that_hides_a_property_of_operators_is_refused_where_the_class_is_defined() -> None:
+    with pytest.raises(SpaceError, match="operator Embedding has a field 'vocabulary', which hides the property"):
+
+        class Embedding(Operator):
+            kind = "embedding"
+            module = "mine.py:Embedding"
+            vocabulary: int
+
+
+def test_a_class_attribute_may_take_the_place_of_a_property() -> None:
+    class Mixer(Operator):
+        kind = "mixer"
+        module = "mine.py:Mixer"
+        family: ClassVar[str] = "mixer"
+
+    assert Mixer.family == "mixer"

@@ -244,7 +244,7 @@ def test_a_network_that_a_score_is_not_for_is_refused_and_another_score_named(pr
 def test_attention_has_a_second_derivative_for_grasp() -> None:
     space = hwnas.space("vit", resolution=8, embeddings=(8, 12), depths=(1, 2), heads=(1, 3), ratios=(1, 1.5))
     x = torch.randn(6, *space.input_shape, generator=torch.Generator().manual_seed(0))
-    assert grasp(hwnas.Supernet(space).extract(space.largest()), x, LABELS, loss) != 0
+    assert grasp(hwnas.Supernet(space).uncalibrated(space.largest()), x, LABELS, loss) != 0
 
 
 @pytest.mark.parametrize("proxy", MEASURES.values(), ids=MEASURES.keys())
@@ -271,7 +271,7 @@ def test_networks_of_a_space_differ_in_their_scores(proxy) -> None:
     supernet = hwnas.Supernet(space)
     rng = np.random.default_rng(0)
     x = torch.randn(6, 3, 8, 8)
-    scores = [proxy(supernet.extract(space.sample(rng)), x, LABELS, loss) for _ in range(5)]
+    scores = [proxy(supernet.uncalibrated(space.sample(rng)), x, LABELS, loss) for _ in range(5)]
     assert len(set(scores)) > 1 and np.isfinite(scores).all()
 
 

@@ -437,7 +437,7 @@ X, Y = numbered(12), np.arange(12) % 2
         ({"x": X}, "a.npz: has no 'y'; store x_train, y_train, x_test, y_test, or x and y"),
         ({"data": X, "target": Y}, "a.npz: has no 'x_train', only data, target; store x_train"),
         ({"x_train": X, "y_train": Y, "y_test": Y}, "a.npz: has no 'x_test'; store x_train"),
-        ({"x": X / 2, "y": Y}, "a.npz: x, y: hold float64 and int64; store images as uint8"),
+        ({"x": X.astype(np.int16), "y": Y}, "a.npz: x, y: hold int16 and int64; store images as uint8"),
         (
             {"x": X, "y": Y > 0},
             "a.npz: x, y: hold uint8 and bool; store .* classes as integers, or targets as floating",

@@ -56,7 +56,7 @@ def test_decoding_every_network_of_a_trained_decoder_gives_what_it_gives(make: C
     space, supernet = elasticize(*make("decoder"))
     rng, x = np.random.default_rng(0), torch.randint(50, (BATCH, 16))
     for arch in (space.largest(), space.smallest(), space.sample(rng)):
-        module = supernet.extract(arch).eval()
+        module = supernet.uncalibrated(arch).eval()
         step = DecodingModule(module, (16,), 50, BATCH).double()
         assert furthest(module.double(), step, x) < 1e-9
 
@@ -138,7 +138,7 @@ def test_what_joins_positions_otherwise_is_refused(module: nn.Module, shape: tup
 
 def test_a_layer_that_joins_positions_is_named(make: Callable[[str], Made]) -> None:
     space, supernet = elasticize(*make("vit"))
-    module = supernet.extract(space.largest())
+    module = supernet.uncalibrated(space.largest())
     with pytest.raises(SpaceError, match="an input of shape"):
         DecodingModule(module, space.input_shape, None, 1)
     mixed = nn.Sequential(nn.Linear(8, 8), build(TokenClassifier(input_shape=(6, 8), classes=3)))
@@ -174,7 +174,7 @@ def test_the_cache_is_an_input_and_an_output_of_the_file_and_no_constant(make: C
 def test_text_generated_by_the_decoding_file_is_that_of_whole_passes(make: Callable[[str], Made]) -> None:
     """Greedy, 20 characters: the file of whole inputs runs on what is known so far, filled up behind."""
     space, supernet = elasticize(make("decoder")[0], torch.randint(50, (2, 24)))
-    module = supernet.extract(space.sample(np.random.default_rng(1))).eval()
+    module = supernet.uncalibrated(space.sample(np.random.default_rng(1))).eval()
     whole = onnxruntime.InferenceSession(to_onnx(module, (24,), vocabulary=50))
     step = onnxruntime.InferenceSession(to_onnx(decoder(module, (24,), 50, 1), (1,), vocabulary=50))
     known = [7, 3, 11]

@@ -68,7 +68,7 @@ def test_every_smaller_network_is_a_plain_module_that_computes_the_same_as_in_th
     space, supernet = elasticize(model, x)
     supernet.eval()
     for arch in drawn(space, 6):
-        plain = supernet.extract(arch).eval()
+        plain = supernet.uncalibrated(arch).eval()
         with torch.no_grad():
             torch.testing.assert_close(plain(x), supernet(x, arch), rtol=1e-5, atol=1e-5)
         assert sum(parameter.numel() for parameter in plain.parameters()) == space.cost("params", arch)
@@ -87,7 +87,7 @@ def test_smaller_networks_are_exported_and_cost_less(made: Made, tmp_path: Path)
     model, x = made
     space, supernet = elasticize(model, x)
     arch = space.smallest()
-    plain = supernet.extract(arch).eval()
+    plain = supernet.uncalibrated(arch).eval()
     path = tmp_path / "small.onnx"
     hwnas.export_onnx(plain, space.input_shape, path, batch=2, vocabulary=space.vocabulary)
     session = onnxruntime.InferenceSession(path)
@@ -144,7 +144,7 @@ def test_streams_become_elastic_where_they_are_asked_for(make: Callable[[str], M
         torch.testing.assert_close(supernet.eval()(x, space.largest()), model(x), rtol=1e-4, atol=1e-5)
     narrow = space.arch({**space.largest(), "layer1.0.output": 8})
     with torch.no_grad():
-        torch.testing.assert_close(supernet(x, narrow), supernet.extract(narrow).eval()(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(supernet(x, narrow), supernet.uncalibrated(narrow).eval()(x), rtol=1e-5, atol=1e-5)
 
 
 def test_nothing_else_is_elastic_than_what_is_asked_for(make: Callable[[str], Made]) -> None:
@@ -209,7 +209,7 @@ def test_dropout_is_on_in_training_alone(make: Callable[[str], Made]) -> None:
     operator = next(
         op for layer in space.layers if (op := layer.operator(space.largest())) and layer.name == "blocks.0"
     )
-    module = supernet.extract(space.largest()).get_submodule("blocks_0")
+    module = supernet.uncalibrated(space.largest()).get_submodule("blocks_0")
     x = torch.randn(4, *operator.input_shape)
     assert isinstance(operator, Traced)
     module.eval()
@@ -269,7 +269,7 @@ def test_dropout_inside_attention_is_that_of_the_model_in_training_alone(
     torch.manual_seed(0)
     model, x = make(), torch.randn(4, 6, 16)
     space, supernet = elasticize(model, x, Elasticity(importance="none"))
-    plain = supernet.extract(space.largest())
+    plain = supernet.uncalibrated(space.largest())
 
     def outputs(run: Callable[[Tensor], Tensor]) -> Tensor:
         torch.manual_seed(3)
@@ -384,7 +384,7 @@ def test_what_is_made_in_a_network_is_made_on_the_device_of_its_input() -> None:
             return self.second(self.first(x)) + torch.arange(4, device=x.device)
 
     space, supernet = elasticize(Masked(), torch.randn(2, 8))
-    plain = supernet.extract(space.largest()).to("meta")
+    plain = supernet.uncalibrated(space.largest()).to("meta")
     assert plain(torch.randn(2, 8, device="meta")).shape == (2, 4)
 
 
@@ -459,7 +459,7 @@ def test_an_extracted_network_is_copied_and_pickled_like_any_module(
     make: Callable[[str], Made], tmp_path: Path
 ) -> None:
     space, supernet = elasticize(*make("resnet"))
-    plain = supernet.extract(space.smallest()).eval()
+    plain = supernet.uncalibrated(space.smallest()).eval()
     torch.save(plain, tmp_path / "plain.pt")
     x = torch.randn(2, 3, 32, 32)
     for other in (copy.deepcopy(plain), torch.load(tmp_path / "plain.pt", weights_only=False)):
@@ -485,7 +485,9 @@ def test_heads_of_torchs_own_attention_become_elastic() -> None:
     assert any(name.endswith("heads") for name in space.by_name), list(space.by_name)
     arch = space.smallest()
     with torch.no_grad():
-        torch.testing.assert_close(supernet.eval()(x, arch), supernet.extract(arch).eval()(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            supernet.eval()(x, arch), supernet.uncalibrated(arch).eval()(x), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_a_kernel_of_a_weight_that_is_computed_or_shared_stays() -> None:
@@ -559,7 +561,7 @@ def test_rules_of_norms_and_transposed_convolutions(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(supernet(x, space.largest()), model(x), rtol=1e-5, atol=1e-6)
         arch = space.smallest()
-        plain = supernet.extract(arch).eval()
+        plain = supernet.uncalibrated(arch).eval()
         torch.testing.assert_close(plain(x), supernet(x, arch), rtol=1e-5, atol=1e-6)
         kept = model.groups(model.stem(x))[:, :16]
         narrow = nn.GroupNorm(4, 16).requires_grad_(False)
@@ -659,7 +661,7 @@ def test_weights_that_the_model_freezes_are_frozen(make: Callable[[str], Made]) 
     frozen = {name.rpartition("/")[0] or name for name, one in supernet.named_parameters() if not one.requires_grad}
     assert len(frozen) == 2 and all("patch" in name or "blocks/1/attn/qkv" in name for name in frozen)
     for arch in drawn(space, 2):
-        for plain in (supernet.extract(arch), network(space, arch), copy.deepcopy(supernet.extract(arch))):
+        for plain in (supernet.uncalibrated(arch), network(space, arch), copy.deepcopy(supernet.uncalibrated(arch))):
             names = {name for name, one in plain.named_parameters() if not one.requires_grad}
             assert names and all("patch." in name or "blocks.1.attn.qkv.weight" in name for name in names)
 
@@ -724,7 +726,7 @@ def test_tied_weights_are_frozen_by_either_name(name: str) -> None:
     model = Tied()
     freeze_weights(model, [f"{name}.weight"])
     space, supernet = elasticize(model, torch.zeros(2, 5, dtype=torch.int64))
-    parameters = list(supernet.extract(space.largest()).parameters())
+    parameters = list(supernet.uncalibrated(space.largest()).parameters())
     assert {one.shape == (9, 8) for one in parameters if not one.requires_grad} == {True}
     assert {one.shape == (9, 8) for one in parameters if one.requires_grad} == {False}
 

@@ -165,7 +165,7 @@ def test_the_largest_network_is_the_model_and_smaller_ones_are_exported(name: st
     with torch.no_grad():
         torch.testing.assert_close(supernet(x, space.largest()), first_tensor(model(x)), rtol=1e-4, atol=1e-5)
         arch = space.sample(np.random.default_rng(0))
-        plain = supernet.extract(arch).eval()
+        plain = supernet.uncalibrated(arch).eval()
         torch.testing.assert_close(plain(x), supernet(x, arch), rtol=1e-5, atol=1e-5)
         hwnas.export_onnx(plain, space.input_shape, tmp_path / "small.onnx", batch=2, vocabulary=space.vocabulary)
         session = onnxruntime.InferenceSession(tmp_path / "small.onnx")
@@ -178,7 +178,7 @@ def test_decoding_one_position_after_the_other_gives_what_the_network_gives(name
     space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
     ids = torch.randint(100, (2, 16))
     for arch in (space.largest(), space.smallest()):
-        plain = supernet.extract(arch).eval()
+        plain = supernet.uncalibrated(arch).eval()
         decoder = decoding.decoder(plain, space.input_shape, space.vocabulary, 2).eval()
         past = [tensor[:, :, :0] for tensor in decoder.cache]
         with torch.no_grad():
@@ -192,7 +192,7 @@ def test_decoding_one_position_after_the_other_gives_what_the_network_gives(name
 def test_decoding_a_network_that_reads_both_ways_is_refused(name: str) -> None:
     space, supernet = elasticize(*made(name), Elasticity(widths=(0.5, 1.0)))
     with pytest.raises(SpaceError, match=r"^decoding needs .*leave out step=decode$"):
-        decoding.decoder(supernet.extract(space.smallest()), space.input_shape, space.vocabulary, 1)
+        decoding.decoder(supernet.uncalibrated(space.smallest()), space.input_shape, space.vocabulary, 1)
 
 
 @pytest.mark.parametrize("name", ["vit", "gpt2"])

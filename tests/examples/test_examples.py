@@ -34,7 +34,7 @@ def test_a_user_space_may_leave_layers_out() -> None:
     nothing = space.arch({f"block{i}.kernel": 0 for i in (1, 2, 3)})
     assert space.smallest() == nothing
     assert space.size == 4**3
-    assert len(list(hwnas.Supernet(space).extract(nothing).children())) == 2
+    assert len(list(hwnas.Supernet(space).uncalibrated(nothing).children())) == 2
 
 
 def test_a_space_made_in_python_is_searched_without_a_file(tmp_path: Path) -> None:

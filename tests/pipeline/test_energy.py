@@ -22,7 +22,8 @@ from hwnas.costs.cost import Limit
 from hwnas.costs.limits import possible
 from hwnas.costs.predicted import PredictedCost
 from hwnas.errors import BudgetError, DeviceError, HwnasError, PredictorError, UnknownNameError
-from hwnas.pipeline.predict import energies, fit_table, predictions
+from hwnas.pipeline.predict import energies, fit_table
+from hwnas.pipeline.predictions import predictions
 from hwnas.pipeline.search import SearchResult, search
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.store import TableWriter

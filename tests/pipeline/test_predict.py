@@ -22,7 +22,8 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.errors import ArchError, MissingMeasurementError, PredictorError, SpaceError, TableError
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
-from hwnas.pipeline.predict import fit_table, measurements, predictions, usable_predictor, usable_table
+from hwnas.pipeline.predict import fit_table, measurements, usable_predictor, usable_table
+from hwnas.pipeline.predictions import predictions
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.profiler.store import TableWriter
 from hwnas.profiler.table import Table

@@ -157,7 +157,7 @@ def test_sizes_that_cannot_be_are_refused_when_a_space_is_made(space: str, optio
 
 def test_a_place_may_be_called_as_torch_calls_its_methods() -> None:
     space = made(place("type", ConvBlock, channels=pick(4, 8)))
-    assert hwnas.Supernet(space).extract(space.smallest())(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
+    assert hwnas.Supernet(space).uncalibrated(space.smallest())(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

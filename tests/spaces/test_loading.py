@@ -83,7 +83,7 @@ def test_a_users_operators_assemble_and_entangle_without_touching_the_package(ow
     for width in (2, 8):
         arch = space.arch({"width": width})
         assert network(space, arch)(x).shape == (6, 3)
-        assert torch.equal(supernet.extract(arch)(x), supernet(x, arch))
+        assert torch.equal(supernet.uncalibrated(arch)(x), supernet(x, arch))
 
 
 def test_a_space_is_made_again_from_its_description(own: Path) -> None:

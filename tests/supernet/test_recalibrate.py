@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.core.space import SearchSpace
+from hwnas.errors import SpaceError
 from hwnas.modules.assemble import network
+from hwnas.supernet.network import Supernet
 from hwnas.supernet.recalibrate import recalibrate
 
 
@@ -89,3 +91,16 @@ def test_the_order_of_batches_makes_no_difference(plain, batches) -> None:
     recalibrate(plain, batches[::-1])
     for name, tensor in plain.state_dict().items():
         torch.testing.assert_close(tensor, forward[name], rtol=1e-10, atol=1e-12)
+
+
+def test_an_extracted_network_has_the_statistics_of_the_batches(tiny_space: SearchSpace, batches) -> None:
+    supernet, inputs = Supernet(tiny_space), [batch.float() for batch in batches]
+    arch = tiny_space.largest()
+    expected = supernet.uncalibrated(arch)
+    recalibrate(expected, inputs)
+    extracted = supernet.extract(arch, inputs)
+    assert not extracted.training
+    for name, buffer in expected.named_buffers():
+        assert torch.equal(buffer, extracted.get_buffer(name))
+    with pytest.raises(SpaceError, match="statistics are taken over batches"):
+        supernet.extract(arch, [])

@@ -48,7 +48,7 @@ def test_an_extracted_network_is_a_copy_that_later_training_does_not_change(
     supernet: Supernet, x: torch.Tensor
 ) -> None:
     arch = supernet.space.sample(np.random.default_rng(0))
-    extracted = supernet.eval().extract(arch)
+    extracted = supernet.eval().uncalibrated(arch)
     before = extracted(x)
     step(supernet, x, arch)
     assert torch.equal(extracted(x), before)
@@ -57,7 +57,7 @@ def test_an_extracted_network_is_a_copy_that_later_training_does_not_change(
 
 def test_training_an_extracted_network_does_not_change_the_supernet(supernet: Supernet, x: torch.Tensor) -> None:
     arch = supernet.space.smallest()
-    extracted = supernet.extract(arch)
+    extracted = supernet.uncalibrated(arch)
     before = copy.deepcopy(supernet.state_dict())
     step(extracted, x)
     assert all(torch.equal(tensor, before[name]) for name, tensor in supernet.state_dict().items())
@@ -66,10 +66,10 @@ def test_training_an_extracted_network_does_not_change_the_supernet(supernet: Su
 def test_an_extracted_network_trains_as_the_supernet_does(supernet: Supernet, x: torch.Tensor) -> None:
     arch = supernet.space.largest()
     supernet.double()
-    extracted = supernet.extract(arch)
+    extracted = supernet.uncalibrated(arch)
     step(extracted, x.double())
     step(supernet, x.double(), arch)
-    again = supernet.extract(arch)
+    again = supernet.uncalibrated(arch)
     for name, tensor in extracted.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-9, atol=1e-12)
@@ -78,7 +78,7 @@ def test_an_extracted_network_trains_as_the_supernet_does(supernet: Supernet, x:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extracting_keeps_mode_and_type(supernet: Supernet, training: bool, dtype: torch.dtype) -> None:
-    extracted = supernet.to(dtype).train(training).extract(supernet.space.smallest())
+    extracted = supernet.to(dtype).train(training).uncalibrated(supernet.space.smallest())
     assert all(module.training == training for module in extracted.modules())
     assert {parameter.dtype for parameter in extracted.parameters()} == {dtype}
     assert all(parameter.requires_grad for parameter in extracted.parameters())

@@ -80,7 +80,7 @@ def test_the_last_attention_of_a_slice_is_that_of_the_network(space: SearchSpace
     supernet, x = Supernet(space), text.inputs(text.validation.raw[:4])
     for arch in (space.largest(), space.smallest()):
         seen = Relations().run(partial(supernet, arch=arch), x)
-        torch.testing.assert_close(seen, Relations().run(supernet.extract(arch), x))
+        torch.testing.assert_close(seen, Relations().run(supernet.uncalibrated(arch), x))
         assert seen[1][0].shape[1] == arch["heads"]
 
 
@@ -91,7 +91,7 @@ def test_a_network_without_attention_is_refused() -> None:
 
 def test_students_of_relations_see_no_labels(space: SearchSpace, text: TextData) -> None:
     torch.manual_seed(0)
-    supernet, teacher = Supernet(space), Supernet(space).extract(space.largest()).eval()
+    supernet, teacher = Supernet(space), Supernet(space).uncalibrated(space.largest()).eval()
     x, labels = text.training_batch(np.arange(8), np.random.default_rng(0))
     recipe = replace(BY_OPTIMIZER["adamw"], supernet=RECIPES["autodistil"])
     archs = [space.largest(), space.smallest()]
@@ -110,7 +110,7 @@ def test_training_by_relations_brings_students_nearer_and_resumes_exactly(
     space: SearchSpace, text: TextData, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    start, teacher = Supernet(space), Supernet(space).extract(space.largest()).eval()
+    start, teacher = Supernet(space), Supernet(space).uncalibrated(space.largest()).eval()
     x = text.inputs(text.validation.raw)
     recipe = replace(BY_OPTIMIZER["adamw"], epochs=3, learning_rate=1e-2, supernet=RECIPES["autodistil"])
 
@@ -140,7 +140,9 @@ def test_training_by_relations_brings_students_nearer_and_resumes_exactly(
     @torch.no_grad()
     def distance(supernet: Supernet) -> float:
         wanted = Relations().run(teacher, x)[1]
-        return float(Relations().distance(LANGUAGE, Relations().run(supernet.extract(space.smallest()), x)[1], wanted))
+        return float(
+            Relations().distance(LANGUAGE, Relations().run(supernet.uncalibrated(space.smallest()), x)[1], wanted)
+        )
 
     assert distance(whole) < 0.7 * distance(start)
 

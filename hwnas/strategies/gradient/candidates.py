@@ -32,7 +32,7 @@ def zero_shot_networks(selection: Selection) -> Arch:
     Mellor et al. 2021, section 5, but with a supernet's weights.
     """
     archs = [selection.space.decode(row_C) for row_C in _candidates(selection)]
-    return max(archs, key=lambda arch: selection.proxy(selection.supernet.extract(arch)))
+    return max(archs, key=lambda arch: selection.proxy(selection.supernet.uncalibrated(arch)))
 
 
 def evolution(selection: Selection) -> Arch:

@@ -85,7 +85,7 @@ class Derivation:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             facts = {"hwnas.space": self.problem.space.fingerprint, "hwnas.arch": arch.key}
-            save_weights(search.supernet.extract(arch), path, facts)
+            save_weights(search.supernet.uncalibrated(arch), path, facts)
         self.problem.evaluate(self.problem.space.encode([arch]), self._evaluator)
 
     @cached_property

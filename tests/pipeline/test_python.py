@@ -1,0 +1,171 @@
+"""Laws of the Python way: progress, data in memory, resuming, the result, and its models."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader, TensorDataset
+
+import hwnas
+from hwnas.core.reporter import Silent
+from hwnas.core.space import SearchSpace
+from hwnas.core.wording import in_python
+from hwnas.data.given import as_npz
+from hwnas.errors import BudgetError, DataError, HwnasError, RunError
+from hwnas.pipeline.result import SearchResult
+from hwnas.pipeline.search import usual_reporter
+from hwnas.profiler.runtime import RuntimeOptions
+from hwnas.profiler.runtime_onnx import OnnxModel
+from hwnas.terminal import TerminalReporter
+
+QUICK: dict[str, Any] = {"epochs": 1, "evaluations": 8, "final_epochs": 1, "final_networks": 2}
+
+
+def scans() -> tuple[np.ndarray, np.ndarray]:
+    """128 scans of digits, uint8 (N, 8, 8), and their classes."""
+    digits = load_digits()
+    return (digits.images[:128] * 15).astype(np.uint8), digits.target[:128]
+
+
+@pytest.fixture(scope="module")
+def result(small_space: SearchSpace, small_predictor: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    """A search of arrays."""
+    out = tmp_path_factory.mktemp("python") / "run"
+    return hwnas.search(
+        small_space,
+        scans(),
+        latency_budget="100ms",
+        predictor=str(small_predictor),
+        out=out,
+        reporter=Silent(),
+        **QUICK,
+    )
+
+
+def test_the_names_of_the_package_are_seen_and_no_others() -> None:
+    assert dir(hwnas) == sorted([*hwnas.__all__, "__version__"])
+
+
+def test_a_result_is_the_same_when_it_is_loaded(result: SearchResult) -> None:
+    assert hwnas.load(result.run.path) == result
+    assert repr(result).startswith("<SearchResult ") and f"{len(result.front)} networks" in repr(result)
+
+
+def test_a_run_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run there"):
+        hwnas.load(tmp_path)
+
+
+def test_networks_are_chosen_by_name_and_by_latency(result: SearchResult) -> None:
+    assert result.knee in result.front and result.fastest == result.front[0]
+    slowest_ms = max(row.latencies[0].measured_median_ms for row in result.front)
+    assert result.best(latency_ms=2 * slowest_ms).metrics["loss_val"] <= result.fastest.metrics["loss_val"]
+    with pytest.raises(BudgetError, match="the least of each"):
+        result.best(latency_ms=1e-6)
+
+
+def test_a_notebook_shows_the_front_with_every_network(result: SearchResult) -> None:
+    assert all(row.arch_id in result._repr_html_() for row in result.front)
+
+
+def test_a_frame_has_a_row_per_network_and_all_columns(result: SearchResult) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = result.frame()
+    assert frame["arch_id"].tolist() == [row.arch_id for row in result.front]
+    assert set(frame.columns) >= set(result.front[0].cells)
+
+
+def test_a_model_computes_what_its_file_computes_and_keeps_preparation_and_classes(
+    result: SearchResult, tmp_path: Path
+) -> None:
+    row = result.knee
+    model = result.model(row)
+    assert not model.training and model.arch_id == row.arch_id and len(model.classes) == 10
+    images, _ = scans()
+    x = model.prepare(images[0])
+    handed_out = OnnxModel((result.run.path / row.onnx).read_bytes(), RuntimeOptions())
+    np.testing.assert_allclose(model(x).detach().numpy(), handed_out.run(x.numpy()), rtol=1e-3, atol=1e-4)
+    assert model.predict(images[0]) == [model.classes[int(model(x).argmax())]]
+    hwnas.export_onnx(model, model.input_shape, tmp_path / "again.onnx", metadata={"by": "a test"})
+    properties = {item.key: item.value for item in onnx.load(tmp_path / "again.onnx").metadata_props}
+    assert json.loads(properties["hwnas.classes"]) == list(model.classes)
+    assert {"hwnas.mean", "hwnas.size", "by"} <= set(properties)
+
+
+def test_a_predictor_takes_architectures_as_well_as_rows(result: SearchResult, small_space: SearchSpace) -> None:
+    predictor = hwnas.LatencyPredictor.load(result.run.predictor)
+    archs = [small_space.smallest(), small_space.largest()]
+    expected = predictor.predict_ms(small_space.encode(archs))
+    np.testing.assert_array_equal(predictor.predict_ms(archs), expected)
+    np.testing.assert_array_equal(predictor.predict_ms(archs[0]), expected[:1])
+
+
+def test_a_search_goes_on_in_python(result: SearchResult, small_space: SearchSpace) -> None:
+    again = hwnas.search(small_space, scans(), resume=True, evaluations=10, out=result.run.path, reporter=Silent())
+    assert again.run.read()["request"]["strategy"]["options"]["evaluations"] == 10
+    x, y = scans()
+    with pytest.raises(RunError, match=r"run\.npz: holds other data"):
+        hwnas.search(small_space, (x[1:], y[1:]), resume=True, out=result.run.path)
+    with pytest.raises(RunError, match="another space than this"):
+        hwnas.search(hwnas.space("mobilenet"), scans(), resume=True, out=result.run.path)
+    with pytest.raises(RunError, match="holds a run already; go on with it by resume=True, or give another out"):
+        hwnas.search(small_space, scans(), out=result.run.path)
+
+
+def test_a_refused_search_leaves_nothing_behind(small_space: SearchSpace, tmp_path: Path) -> None:
+    with pytest.raises(HwnasError, match=r"^epochs must be at least 0, not -1"):
+        hwnas.search(small_space, scans(), epochs=-1, out=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_in_memory_is_the_same_as_arrays_data_set_or_batches() -> None:
+    x, y = scans()
+    tensors = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    forms = [(x, y), tensors, DataLoader(tensors, batch_size=50)]
+    for form in forms:
+        with np.load(io.BytesIO(as_npz({"train": form, "val": (x[:5], y[:5])}))) as stored:
+            assert sorted(stored) == ["x_train", "x_validation", "y_train", "y_validation"]
+            np.testing.assert_array_equal(stored["x_train"], x)
+            np.testing.assert_array_equal(stored["y_train"], y)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "train is a int; give"),
+        ({"trian": scans()}, "'trian' is no split"),
+        ((scans()[0], scans()[1][:5]), "128 examples and 5 labels"),
+        ([1, 2], "train is a list; give"),
+        (DataLoader(torch.zeros(3, 2)), "not pairs of an example and its label"),
+    ],
+)
+def test_data_that_cannot_be_read_says_what_to_give(data: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        as_npz(data)
+
+
+def test_progress_is_shown_in_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(usual_reporter(), Silent)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert isinstance(usual_reporter(), TerminalReporter)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("--resume goes on in --out", "resume=True goes on in out"),
+        ("give --space-option classes=3", "give classes=3 as an option of the space"),
+        ("--fix 'stage1.depth=9': none", "fix='stage1.depth=9': none"),
+        ("leave --weights out, or run `hwnas fit --out x`", "leave weights out, or run `hwnas fit --out x`"),
+        ("give --latency-budget 60%", "give latency_budget='60%'"),
+    ],
+)
+def test_messages_name_arguments_in_python(message: str, expected: str) -> None:
+    assert in_python(message) == expected
