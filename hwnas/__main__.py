@@ -23,11 +23,11 @@ _RESUMABLE: Final = ("search", "train", "profile")
 _TRAINING: Final = ("search", "train")
 # The options of each command that make it need less memory.
 _SMALLER: Final[Mapping[str, str]] = {
-    "search": "give a smaller --batch, a smaller --limit-images, or a space of lower resolution, ",
-    "train": "give a smaller --limit-images, or a space of lower resolution, ",
+    "search": "give a smaller --batch, a smaller --limit-images, or a space of smaller inputs, ",
+    "train": "give a smaller --limit-images, or a space of smaller inputs, ",
     "measure": "give a smaller --batch, or a smaller --resolution, ",
-    "profile": "give a smaller --batch, or a space of lower resolution, ",
-    "bundle": "give a smaller --batch, or a space of lower resolution, ",
+    "profile": "give a smaller --batch, or a space of smaller inputs, ",
+    "bundle": "give a smaller --batch, or a space of smaller inputs, ",
     "export": "give a smaller --batch, ",
 }
 _FULL: Final = "; free space there, or write to another disk"

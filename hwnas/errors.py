@@ -5,7 +5,7 @@ HwnasError                      exit 2: the request was wrong
 ├── SpaceError                  a search space that contradicts itself, or is not the one a file was made with
 ├── ArchError                   an architecture that is not in the space
 ├── DataError                   data that is missing, damaged, or does not fit
-│   └── DamagedImageError       an image that cannot be decoded
+│   └── DamagedImageError       an image or a series that cannot be decoded
 ├── DeviceError                 a device, provider or runtime that cannot be used here
 ├── MeasurementError            a measurement that cannot be true
 ├── ExportError                 an ONNX file that does not compute what the network computes
@@ -74,7 +74,7 @@ class DataError(HwnasError):
 
 
 class DamagedImageError(DataError):
-    """An image that cannot be decoded: `where` it is, and what is `wrong` with it."""
+    """An image or a series that cannot be decoded: `where` it is, and what is `wrong` with it."""
 
     def __init__(self, where: str, wrong: str) -> None:
         self.where, self.wrong = where, wrong

@@ -23,7 +23,13 @@ from hwnas.terminal import print_facts, print_rows
     show_default=True,
     help="Channels that images are read in: grey, colour, or colour and opacity.",
 )
-@click.option("--length", type=click.IntRange(1), default=64, show_default=True, help="Tokens of a window of text.")
+@click.option(
+    "--length",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Tokens of a text window, or samples of audio.",
+)
 @with_options(ImageOptions)
 @SEED
 @click.option("--pictures", type=OUT_FOLDER, help="Folder for three training images as networks get them, as PNG.")

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
 from typing import ClassVar
@@ -28,11 +29,14 @@ class OperatorCost:
 
 
 def conv_cost(
-    in_channels: int, out_channels: int, kernel: int, out_hw: tuple[int, int], groups: int = 1, bias: bool = False
+    in_channels: int, out_channels: int, kernel: int, positions: Sequence[int], groups: int = 1, bias: bool = False
 ) -> OperatorCost:
-    """Returns the cost of a two-dimensional convolution with a square kernel and `out_hw` output positions."""
-    weights = out_channels * (in_channels // groups) * kernel * kernel
-    return OperatorCost(2 * weights * out_hw[0] * out_hw[1], weights + (out_channels if bias else 0))
+    """Returns the cost of a convolution whose kernel is equally long along every axis of its output `positions`.
+
+    The positions are (rows, columns) of images, (length,) of series.
+    """
+    weights = out_channels * (in_channels // groups) * kernel ** len(positions)
+    return OperatorCost(2 * weights * math.prod(positions), weights + (out_channels if bias else 0))
 
 
 def linear_cost(in_features: int, out_features: int, positions: int = 1, bias: bool = True) -> OperatorCost:
@@ -77,10 +81,14 @@ class Operator(ABC):
     Required class attributes (a subclass without them raises SpaceError):
       kind    the operator's name in keys and tables
       module  "package.module:Class" of a torch module built as `Class(operator)`; resolved only when a network is assembled
+
+    `channels_first` is True where shapes of two axes are series (channels, length), False where they are sequences (tokens,
+    embedding). Shapes of three axes are images (channels, rows, columns) in any case.
     """
 
     kind: ClassVar[str]
     module: ClassVar[str]
+    channels_first: ClassVar[bool] = False
 
     input_shape: Shape
 
@@ -100,6 +108,14 @@ class Operator(ABC):
     @abstractmethod
     def output_shape(self) -> Shape:
         """The shape of the output, without the batch axis."""
+
+    @property
+    def positions(self) -> tuple[Shape, Shape]:
+        """The axes of input and output that are not channels: rows and columns, the length of series, tokens."""
+        return self._positions(self.input_shape), self._positions(self.output_shape)
+
+    def _positions(self, shape: Shape) -> Shape:
+        return tuple(shape[1:]) if self.channels_first or len(shape) > 2 else tuple(shape[:-1])
 
     @abstractmethod
     def cost(self) -> OperatorCost:

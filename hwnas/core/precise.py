@@ -30,6 +30,10 @@ class Precise(Operator):
     def output_shape(self) -> Shape:
         return self.inner.output_shape
 
+    @property
+    def positions(self) -> tuple[Shape, Shape]:
+        return self.inner.positions
+
     def cost(self) -> OperatorCost:
         return self.inner.cost()
 

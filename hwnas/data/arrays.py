@@ -1,10 +1,11 @@
-"""Arrays of an .npz file: images or features, with classes or with numbers to predict.
+"""Arrays of an .npz file: images, series or features, with classes or with numbers to predict.
 
-Shapes: N images, C channels, H rows, W columns, T targets.
+Shapes: N examples, C channels, H rows, W columns, T targets, L length of series.
 """
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +21,13 @@ from hwnas.data.memory import require_memory
 from hwnas.data.pictures import MODES
 from hwnas.data.regression import RegressionData, regressed
 from hwnas.data.request import DataRequest
+from hwnas.data.series import require_shape
 from hwnas.data.sources import ClassCollection, Pictures, TargetCollection, numbered, wrapped
 from hwnas.errors import DataError
 
+# Examples by row, and what checks an array of them, beside the labels.
+Rows = Callable[[int], Any]
+RowsOf = Callable[[str, NDArray[Any], NDArray[Any]], Rows]
 # Words of names: x_train is `x` of a split, train_images too.
 AXES: Final = {"x": "x", "images": "x", "y": "y", "labels": "y", "targets": "y"}
 PARTNERS: Final = {"x": "y", "y": "x", "images": "labels", "labels": "images", "targets": "images"}
@@ -32,29 +37,34 @@ STORE: Final = "store x_train, y_train, x_test, y_test, or x and y"
 
 
 def load_npz(request: DataRequest) -> ImageData | RegressionData | FeatureData:
-    """Returns images to classify where `y` holds integers, to predict numbers from where `y` holds floating-point numbers; of
-    floating-point `x`, features for either.
+    """Returns images or series: to classify where `y` holds integers, to predict numbers from where it holds floating-point
+    numbers. Returns features for either where `x` holds floating-point numbers, and the networks take no series.
 
     Raises DataError for arrays that are missing, damaged, too small to split or unfit for the networks.
     """
-    arrays, roles, notes = _arrays(request.path)
-    if all(np.issubdtype(x.dtype, np.floating) for _, x, _ in arrays.values()):
-        _require_alike(request.path, arrays, roles)
-        return featured(request, arrays, notes)
-    request.require_images()
-    collection = _collection(request.path, arrays, roles, notes)
+    if request.takes_series:
+        request.require_series()
+        collection = read_npz(request.path, partial(_series, request), "series")
+    else:
+        arrays, roles, notes = _arrays(request.path)
+        if all(np.issubdtype(x.dtype, np.floating) for _, x, _ in arrays.values()):
+            _require_alike(request.path, arrays, roles)
+            return featured(request, arrays, notes)
+        request.require_images()
+        collection = _collection(request.path, arrays, roles, notes, _images, "images")
     return (
         regressed(request, collection) if isinstance(collection, TargetCollection) else classified(request, collection)
     )
 
 
-def read_npz(path: Path) -> ClassCollection | TargetCollection:
-    """Reads images and labels, x_train, y_train and those of other splits, or x and y: integers are classes, floating-point
+def read_npz(path: Path, rows_of: RowsOf | None = None, things: str = "images") -> ClassCollection | TargetCollection:
+    """Reads examples and labels, x_train, y_train and those of other splits, or x and y: integers are classes, floating-point
     numbers targets.
 
-    Names may be spelled as in `hwnas.data.layout`, also as `train_images` and `train_labels`.
+    `rows_of` checks an array of examples and returns them by row; None: images. Names may be spelled as in
+    `hwnas.data.layout`, also as `train_images` and `train_labels`.
     """
-    return _collection(path, *_arrays(path))
+    return _collection(path, *_arrays(path), rows_of or _images, things)
 
 
 def counted_npz(path: Path) -> int:
@@ -104,15 +114,18 @@ def _require_alike(path: Path, arrays: Stored, roles: Roles) -> set[str]:
     return kinds
 
 
-def _collection(path: Path, arrays: Stored, roles: Roles, notes: tuple[str, ...]) -> ClassCollection | TargetCollection:
+def _collection(
+    path: Path, arrays: Stored, roles: Roles, notes: tuple[str, ...], rows_of: RowsOf, things: str
+) -> ClassCollection | TargetCollection:
+    """Returns the splits as examples of classes or with targets; `rows_of` checks an array and returns its examples by row."""
     kinds = _require_alike(path, arrays, roles)
-    parts = {split: _stored(*stored) for split, stored in arrays.items()}
+    parts = {split: _stored(*stored, rows_of, things) for split, stored in arrays.items()}
     if kinds == {"integers"}:
-        return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
+        return ClassCollection(parts=parts, things=things, classes=numbered(parts["train"]), notes=notes)
     targets = tuple(f"y{number}" for number in range(parts["train"].labels.shape[1]))
     # No augmentation: a position to predict would change with a shift.
     notes = (*notes, *_classes_as_targets(roles["train", "y"], parts["train"].labels))
-    return TargetCollection(parts=parts, targets=targets, augmentation="none", notes=notes)
+    return TargetCollection(parts=parts, things=things, targets=targets, augmentation="none", notes=notes)
 
 
 def _roles(path: Path, names: Iterable[str]) -> dict[tuple[str, str], str]:
@@ -141,9 +154,19 @@ def _pairs(path: Path, roles: dict[tuple[str, str], str], names: Sequence[str]) 
     return {split: (name, roles[split, "y"]) for (split, axis), name in roles.items() if axis == "x"}
 
 
-def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Pictures:
-    """Checks images `x` (N, H, W), (N, H, W, C) or (N, C, H, W), the last only if it cannot be the second; and `y`: classes
-    (N,) or (N, 1), or targets (N,) or (N, T)."""
+def _stored(where: str, x: NDArray[Any], y: NDArray[Any], rows_of: RowsOf, things: str) -> Pictures:
+    """Checks examples `x` by `rows_of`; and `y`: classes (N,) or (N, 1), or targets (N,) or (N, T)."""
+    rows = rows_of(where, x, y)
+    if np.issubdtype(y.dtype, np.floating):
+        return Pictures(where, _targets(where, len(x), y, things), rows)
+    if y.shape not in ((len(x),), (len(x), 1)):
+        hint = " (y.argmax(axis=1))" if _is_one_hot(y) else ""
+        raise DataError(f"{where}: {len(x)} {things} but labels of shape {y.shape}; store one label per example{hint}")
+    return Pictures(where, y.reshape(-1).astype(np.int64), rows)
+
+
+def _images(where: str, x: NDArray[Any], y: NDArray[Any]) -> Rows:
+    """Checks images (N, H, W), (N, H, W, C) or (N, C, H, W), the last only if it cannot be the second."""
     if x.dtype != np.uint8 or y.dtype.kind not in "iuf":
         raise DataError(
             f"{where}: hold {x.dtype} and {y.dtype}; store images as uint8 (0 to 255) or features as floating-point numbers "
@@ -153,12 +176,19 @@ def _stored(where: str, x: NDArray[Any], y: NDArray[Any]) -> Pictures:
     images = np.moveaxis(x, 1, -1) if is_channels_first else x
     if x.ndim not in (3, 4) or 0 in x.shape[1:] or (x.ndim == 4 and images.shape[-1] not in MODES):
         raise DataError(f"{where}: images of shape {x.shape}; store (N, H, W), (N, H, W, C) or (N, C, H, W), C 1, 3, 4")
-    if np.issubdtype(y.dtype, np.floating):
-        return wrapped(where, images, _targets(where, len(x), y))
-    if y.shape not in ((len(x),), (len(x), 1)):
-        hint = " (y.argmax(axis=1))" if _is_one_hot(y) else ""
-        raise DataError(f"{where}: {len(x)} images but labels of shape {y.shape}; store one label per image{hint}")
-    return wrapped(where, images, y.reshape(-1).astype(np.int64))
+    return wrapped(where, images, y).image
+
+
+def _series(request: DataRequest, where: str, x: NDArray[Any], y: NDArray[Any]) -> Rows:
+    """Checks series (N, L) or (N, C, L) of the shape that the networks take."""
+    if x.dtype.kind not in "iuf" or y.dtype.kind not in "iuf" or x.ndim not in (2, 3):
+        raise DataError(
+            f"{where}: hold {x.dtype} of shape {x.shape} and {y.dtype}; store series as numbers (N, C, L) or (N, L), classes as "
+            f"integers, or targets as floating-point numbers"
+        )
+    series_NCL = x[:, None] if x.ndim == 2 else x
+    require_shape(request, where, series_NCL.shape[1:])
+    return lambda row: series_NCL[row]
 
 
 def _classes_as_targets(name: str, targets_NT: NDArray[Any]) -> tuple[str, ...]:
@@ -174,9 +204,9 @@ def _is_one_hot(y: NDArray[Any]) -> bool:
     return y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
 
 
-def _targets(where: str, count: int, y: NDArray[Any]) -> NDArray[np.float64]:
+def _targets(where: str, count: int, y: NDArray[Any], things: str) -> NDArray[np.float64]:
     """Returns targets (N, T)."""
     targets_NT = y[:, None] if y.ndim == 1 else y
     if targets_NT.ndim != 2 or len(targets_NT) != count or not targets_NT.shape[1]:
-        raise DataError(f"{where}: {count} images but targets of shape {y.shape}; store targets as (N,) or (N, T)")
+        raise DataError(f"{where}: {count} {things} but targets of shape {y.shape}; store targets as (N,) or (N, T)")
     return targets_NT.astype(np.float64)

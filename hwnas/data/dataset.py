@@ -1,6 +1,6 @@
 """The data set seam: the protocol, the literal table of built-in kinds, and loading by reference.
 
-Shapes: N examples; an example has one label (images), one per position (text), T targets, or one label per pixel.
+Shapes: N examples; an example has one label (images, series), one per position (text), T targets, or one label per pixel.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from hwnas.core.requests import flag, option_names
 from hwnas.data.arrays import load_npz
 from hwnas.data.digits import load_digits_angle, load_digits_canvas
 from hwnas.data.features import FeatureData
-from hwnas.data.folders import read_image_folder
+from hwnas.data.folders import read_folder
 from hwnas.data.images import load_images
 from hwnas.data.masks import load_masks
 from hwnas.data.options import ImageOptions
@@ -28,6 +28,8 @@ from hwnas.data.sources import read_digits
 from hwnas.data.splits import Split
 from hwnas.data.tables import read_parquet
 from hwnas.data.text import load_text
+from hwnas.data.ts_files import load_ts
+from hwnas.data.wav import load_wav
 from hwnas.errors import DataError, is_the_users
 
 __all__ = ["DATASETS", "DataRequest", "Dataset", "Split", "load_data"]
@@ -77,11 +79,13 @@ DATASETS: Final[Mapping[str, Callable[[DataRequest], Dataset]]] = {
     "digits": partial(load_images, read=read_digits),
     "digits-angle": load_digits_angle,
     "digits-canvas": load_digits_canvas,
-    "imagefolder:DIR": partial(load_images, read=read_image_folder),
+    "imagefolder:DIR": partial(load_images, read=read_folder),
     "masks:DIR": load_masks,
     "npz:FILE": load_npz,
     "parquet:DIR": partial(load_images, read=read_parquet),
     "text:FILE": load_text,
+    "ts:DIR": load_ts,
+    "wav:DIR": load_wav,
 }
 
 

@@ -3,7 +3,7 @@
 Shapes: N images, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Final
@@ -16,7 +16,7 @@ from hwnas.data.image_files import named
 from hwnas.data.memory import require_memory
 from hwnas.data.pictures import ALL_16_BITS, ByteArray, Preparation, Range, is_deep
 from hwnas.data.request import DataRequest
-from hwnas.data.sources import Collection, Pictures
+from hwnas.data.sources import Collection, Pictures, Prepared
 from hwnas.data.splits import Examples, split_rows
 from hwnas.errors import DamagedImageError, DataError
 
@@ -35,7 +35,7 @@ class Decoded:
     train: Examples
     validation: Examples
     test: Examples
-    preparation: Preparation
+    preparation: Prepared | None
     notes: tuple[str, ...]
 
 
@@ -51,6 +51,20 @@ def decoded(
     A split has at least `fewest` images. Each label takes `label_bytes`. Raises DataError for images that do not fit into
     memory, damaged ones (all of them in one message), and deep grey whose range cannot be told.
     """
+    parts = split_parts(request, collection, groups, fewest)
+    _require_memory(request, [len(part) for _, part in parts], label_bytes)
+    decoder = _Decoder(request, *parts[0])
+    splits = [decoder.examples(split, *part) for split, part in zip(SPLITS, parts, strict=True)]
+    require_whole(request, decoder.damaged, splits)
+    decoder.require_known_range()
+    notes = (sizes_note(collection, splits, request.seed), *collection.notes, *decoder.notes())
+    return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
+
+
+def split_parts(
+    request: DataRequest, collection: Collection, groups: Callable[[Pictures], IntArray], fewest: int
+) -> list[tuple[Pictures, IntArray]]:
+    """Returns the examples of train, validation and test, each as a part of the collection and rows of it."""
     train = collection.train
     given = {split: groups(pictures) for split, pictures in collection.parts.items()}
     rows = split_rows(
@@ -62,25 +76,18 @@ def decoded(
         fewest=fewest,
         validation_share=request.images.validation_share,
     )
-    parts = [
+    return [
         (collection.parts.get(split, train), part)
-        for split, part in (("train", rows.train), ("validation", rows.validation), ("test", rows.test))
+        for split, part in zip(SPLITS, (rows.train, rows.validation, rows.test), strict=True)
     ]
-    _require_memory(request, [len(part) for _, part in parts], label_bytes)
-    decoder = _Decoder(request, train, rows.train)
-    splits = [decoder.examples(split, *part) for split, part in zip(SPLITS, parts, strict=True)]
-    decoder.require_whole(splits)
-    decoder.require_known_range()
-    notes = (_sizes(collection, splits, request.seed), *collection.notes, *decoder.notes())
-    return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
 
 
-def _sizes(collection: Collection, splits: Sequence[Examples], seed: int) -> str:
+def sizes_note(collection: Collection, splits: Sequence[Examples], seed: int) -> str:
     """Returns the note on where the splits come from."""
-    drawn = f"drawn from the training images (seed {seed})"
+    drawn = f"drawn from the training {collection.things} (seed {seed})"
     validation, test = ("as given" if split in collection.parts else drawn for split in ("validation", "test"))
     return (
-        f"splits: {len(splits[0]):,} images train; {len(splits[1]):,} validate, {validation}; "
+        f"splits: {len(splits[0]):,} {collection.things} train; {len(splits[1]):,} validate, {validation}; "
         f"{len(splits[2]):,} test, {test}"
     )
 
@@ -185,25 +192,6 @@ class _Decoder:
             return ""
         return f"only values from {darkest * 256} to {brightest * 256 + 255} of 65,535"
 
-    def require_whole(self, splits: Sequence[Examples]) -> None:
-        """Raises DataError for damaged images that are not to be skipped, or without which a split or a class is empty."""
-        if not self.damaged:
-            return
-        if not self.request.images.skip_damaged:
-            errors = [self.damaged[where] for where in sorted(self.damaged)]
-            if len(errors) == 1:
-                raise errors[0]
-            listed = named([f"{error.where} {error.wrong}" for error in errors], LISTED)
-            raise DataError(
-                f"{self.request.reference}: {len(errors)} images are damaged ({listed}); replace or remove them, or give "
-                f"--skip-damaged"
-            )
-        for name, split in zip(SPLITS, splits, strict=True):
-            if not len(split):
-                raise DataError(
-                    f"{self.request.reference}: no undamaged {name} image is left; replace the damaged ones"
-                )
-
     def notes(self) -> tuple[str, ...]:
         """Returns a line for each kind of image that is not simply copied."""
         lines = {
@@ -228,6 +216,26 @@ class _Decoder:
         if not told:
             return ""
         return f"deep grey: {', '.join(told)} lie outside the range and become black or white"
+
+
+def require_whole(
+    request: DataRequest, damaged: Mapping[str, DamagedImageError], splits: Sequence[Examples], things: str = "images"
+) -> None:
+    """Raises DataError for damaged examples that are not to be skipped, or without which a split is empty."""
+    if not damaged:
+        return
+    if not request.images.skip_damaged:
+        errors = [damaged[where] for where in sorted(damaged)]
+        if len(errors) == 1:
+            raise errors[0]
+        listed = named([f"{error.where} {error.wrong}" for error in errors], LISTED)
+        raise DataError(
+            f"{request.reference}: {len(errors)} {things} are damaged ({listed}); replace or remove them, or give "
+            f"--skip-damaged"
+        )
+    for name, split in zip(SPLITS, splits, strict=True):
+        if not len(split):
+            raise DataError(f"{request.reference}: no undamaged {name} example is left; replace the damaged ones")
 
 
 def colour_range(image: Image.Image) -> tuple[int, int]:

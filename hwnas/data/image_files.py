@@ -120,9 +120,9 @@ def pictures_below(folder: Path, kind: str) -> tuple[list[Path], list[Path]]:
     return files_below(folder, is_picture, kind)
 
 
-def holds_pictures(folder: Path, kind: str) -> bool:
-    """Returns True where a folder or its subfolders hold an image; stops at the first."""
-    return any(is_picture(path) and path.is_file() for path in _walk(folder, kind))
+def any_below(folder: Path, keep: Callable[[Path], bool], kind: str) -> bool:
+    """Returns True where a folder or its subfolders hold a file that `keep` accepts; stops at the first."""
+    return any(keep(path) and path.is_file() for path in _walk(folder, kind))
 
 
 def files_below(folder: Path, keep: Callable[[Path], bool], kind: str) -> tuple[list[Path], list[Path]]:

@@ -1,6 +1,6 @@
-"""Images to classify: split, brought to one shape, augmented on the way.
+"""Images or series to classify: split, brought to one shape, augmented on the way.
 
-Knows nothing of networks or spaces, only the shape (C, H, W) and the number of classes asked for.
+Knows nothing of networks or spaces, only the shape, (C, H, W) or (C, L), and the number of classes asked for.
 Shapes: N images, K classes, C channels, H rows, W columns.
 """
 
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
-from hwnas.data.decoding import decoded
+from hwnas.data.forms import form_of
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import augmented
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import ClassCollection
 from hwnas.data.splits import Examples, stratified_order
@@ -25,7 +24,7 @@ from hwnas.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ImageData(LabelledImages):
-    """Splits hold images (N, C, H, W) from 0 to 255 and labels (N,) from 0 to K-1."""
+    """Splits hold images (N, C, H, W) from 0 to 255, or series (N, C, L), and labels (N,) from 0 to K-1."""
 
     task: ClassVar[str] = "classification"
     named_by: ClassVar[str] = "classes"
@@ -37,12 +36,12 @@ class ImageData(LabelledImages):
         return {"classes": self.classes}
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Returns augmented training images (N, C, H, W) and their labels (N,)."""
-        x = augmented(self.inputs(self.train.raw[indices]), self.augmentation, rng)
+        """Returns augmented training examples (N, C, ...) and their labels (N,)."""
+        x = self.form.augmented(self.inputs(self.train.raw[indices]), self.augmentation, rng)
         return x, torch.from_numpy(self.train.labels[indices])
 
     def calibration_order(self) -> IntArray:
-        """Returns a fixed order of the training images whose every beginning has the classes in proportion."""
+        """Returns a fixed order of the training examples whose every beginning has the classes in proportion."""
         return stratified_order(self.train.labels, np.random.default_rng(0))
 
 
@@ -57,18 +56,18 @@ def load_images(request: DataRequest, read: Callable[[Path], ClassCollection]) -
 
 
 def classified(request: DataRequest, collection: ClassCollection) -> ImageData:
-    """Returns the images of a collection that was read."""
-    count = len(collection.classes)
+    """Returns the images or series of a collection that was read."""
+    form, count = form_of(request), len(collection.classes)
     request.require_outputs(count, "classes")
     if request.limit is not None and request.limit < count:
         raise DataError(
-            f"{request.reference}: a limit of {request.limit} is below one image for each of {count} classes"
+            f"{request.reference}: a limit of {request.limit} is below one example for each of {count} classes"
         )
-    read = decoded(request, collection, lambda pictures: pictures.labels, fewest=count)
+    read = form.read(request, collection, lambda pictures: pictures.labels, fewest=count)
     missing = np.setdiff1d(np.arange(count), read.train.labels)
     if len(missing):
         raise DataError(
-            f"{request.reference}: no undamaged image of class {collection.classes[missing[0]]!r} is left to train on; "
+            f"{request.reference}: no undamaged example of class {collection.classes[missing[0]]!r} is left to train on; "
             f"replace the damaged ones"
         )
     return ImageData(
@@ -77,9 +76,10 @@ def classified(request: DataRequest, collection: ClassCollection) -> ImageData:
         validation=_int64(read.validation),
         test=_int64(read.test),
         classes=collection.classes,
-        normalise=request.normalisation(read.train.raw),
-        augmentation=request.augmentation(collection.augmentation),
+        normalise=form.normalising(request, read.train.raw),
+        augmentation=request.augmentation(collection.augmentation, form.augmentations),
         preparation=read.preparation,
+        form=form,
         notes=read.notes,
     )
 

@@ -1,6 +1,6 @@
-"""Labelled images: the part of an image data set that does not depend on the kind of its labels.
+"""Labelled images or series: the part of a data set that does not depend on the kind of its labels.
 
-Shapes: N images, C channels, H rows, W columns.
+Shapes: N examples, C channels, H rows, W columns, L length.
 """
 
 import json
@@ -10,20 +10,22 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hwnas.data.forms import IMAGES, Form, Normalising
 from hwnas.data.image_files import named
-from hwnas.data.options import AUGMENTATIONS
-from hwnas.data.pictures import Normalisation, Preparation
+from hwnas.data.sources import Prepared
 from hwnas.data.splits import Examples, digest_of, example_hashes, sizes
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LabelledImages(ABC):
-    """Splits hold images (N, C, H, W) from 0 to 255; a subclass tells the meaning of its labels.
+    """Splits hold images (N, C, H, W) from 0 to 255, or series (N, C, L); a subclass tells the meaning of its labels.
 
-    `preparation` is None where images were made as they are, not prepared from files. `notes` are lines for people.
+    `form` knows which of the two. `preparation` is None where examples were made as they are, not prepared from files. `notes`
+    are lines for people.
     """
 
     task: ClassVar[str]
@@ -34,9 +36,10 @@ class LabelledImages(ABC):
     train: Examples
     validation: Examples
     test: Examples
-    normalise: Normalisation
+    normalise: Normalising
     augmentation: str
-    preparation: Preparation | None = None
+    preparation: Prepared | None = None
+    form: Form = IMAGES
     notes: tuple[str, ...] = ()
 
     @abstractmethod
@@ -49,7 +52,7 @@ class LabelledImages(ABC):
         return len(self.labelling()[self.named_by])
 
     def inputs(self, raw: NDArray[Any]) -> Tensor:
-        """Returns the images (N, C, H, W) as float32 of the same shape, normalised per channel."""
+        """Returns the examples (N, C, ...) as float32 of the same shape, normalised per channel."""
         return self.normalise(raw)
 
     def describe(self) -> dict[str, Any]:
@@ -79,47 +82,50 @@ class LabelledImages(ABC):
 
     def _augmentation_note(self) -> str:
         words = {"shift+flip": "shift+flip (mirrored, too)"}
-        others = [words.get(name, name) for name in AUGMENTATIONS if name != self.augmentation]
+        others = [words.get(name, name) for name in self.form.augmentations if name != self.augmentation]
         return f"augmentation: {self.augmentation}; others by --augmentation: {', '.join(others)}"
 
     def _normalisation_note(self) -> list[str]:
         if not self.normalise.given:
             return []
         mean, std = (", ".join(f"{one:.3g}" for one in values) for values in (self.normalise.mean, self.normalise.std))
-        return [f"images are normalised by means of {mean} and deviations of {std}; --normalise data: by their own"]
+        return [
+            f"{self.form.things} are normalised by means of {mean} and deviations of {std}; --normalise data: by their own"
+        ]
 
     def _repeated_note(self) -> list[str]:
-        """Returns the note on images that occur in two splits, pixel by pixel the same at the resolution of the networks.
+        """Returns the note on examples that occur in two splits, number by number the same as the networks take them.
 
-        Images of one colour are not counted.
+        Images of one colour, and constant series, are not counted.
         """
+        things = self.form.things
         train, validation, test = map(example_hashes, (self.train, self.validation, self.test))
         counts = {
-            "validation images are also training images": _repeats(self.validation, validation, set(train)),
-            "test images are also in another split": _repeats(self.test, test, {*train, *validation}),
+            f"validation {things} are also training {things}": _repeats(self.validation, validation, set(train)),
+            f"test {things} are also in another split": _repeats(self.test, test, {*train, *validation}),
         }
         whole = (len(validation), len(test))
         parts = [
             f"{count:,} of {of:,} {text}" for (text, count), of in zip(counts.items(), whole, strict=True) if count
         ]
         advice = "scores on them say little; if they are copies, remove them"
-        return [f"repeated images: {'; '.join(parts)}: {advice}"] if parts else []
+        return [f"repeated {things}: {'; '.join(parts)}: {advice}"] if parts else []
 
     def _prepared(self) -> dict[str, Any]:
         return {} if self.preparation is None else self.preparation.describe()
 
     def digest(self) -> str:
-        """Returns a hash that changes with an image, a label, a fact about labels, a split, or a given normalisation."""
+        """Returns a hash that changes with an example, a label, a fact about labels, a split, or a given normalisation."""
         given = [self.normalise.mean, self.normalise.std] if self.normalise.given else []
         return digest_of([*self.labelling().values(), *given], (self.train, self.validation, self.test))
 
     def metadata(self) -> dict[str, str]:
-        """Returns the facts about labels, how images are prepared, and mean and standard deviation per channel; all as JSON."""
+        """Returns the facts about labels, how examples are prepared, and mean and standard deviation per channel; all as JSON."""
         facts = self.labelling() | self._prepared() | {"mean": self.normalise.mean, "std": self.normalise.std}
         return {f"hwnas.{name}": json.dumps(values) for name, values in facts.items()}
 
 
 def _repeats(split: Examples, hashes: Sequence[bytes], others: AbstractSet[bytes]) -> int:
-    """Returns the number of a split's images that are among others and not of one colour."""
-    images = (image for image, hashed in zip(split.raw, hashes, strict=True) if hashed in others)
-    return sum(bool((image != image[:, :1, :1]).any()) for image in images)
+    """Returns the number of a split's examples that are among others and not constant per channel."""
+    examples = (example for example, hashed in zip(split.raw, hashes, strict=True) if hashed in others)
+    return sum(bool(np.ptp(example.reshape(len(example), -1), axis=1).any()) for example in examples)

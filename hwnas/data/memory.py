@@ -1,4 +1,4 @@
-"""Memory that images will take, told before they are loaded."""
+"""Memory that examples will take, told before they are loaded."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ GROUP_FILES: Final = {
 
 
 def require_memory(
-    where: str, what: str, needed: int, advice: str = "use fewer or smaller images, or a larger machine"
+    where: str, what: str, needed: int, advice: str = "use fewer or smaller examples, or a larger machine"
 ) -> None:
     """Raises DataError where `needed` bytes are more than this process can have. Systems that do not tell are trusted."""
     available = available_bytes()

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 AUTO: Final = "auto"
-Augmentation = Literal["auto", "none", "shift", "shift+flip"]
-AUGMENTATIONS: Final[tuple[str, ...]] = tuple(name for name in get_args(Augmentation) if name != AUTO)
+Augmentation = Literal["auto", "none", "shift", "shift+flip", "shift+noise"]
+AUGMENTATIONS: Final = ("none", "shift", "shift+flip")  # of images
+SERIES_AUGMENTATIONS: Final = ("none", "shift", "shift+noise")
 # Mean and standard deviation of every channel, on a scale of 0 to 1.
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 # Those by which published weights were trained, by name.
@@ -46,8 +47,9 @@ class ImageOptions:
     augmentation: Annotated[
         Augmentation,
         Field(
-            description="Random changes of training images: none, shift (by up to an eighth of their size), shift+flip "
-            "(mirrored left to right, too), or auto: shift; none where an npz file holds numbers to predict."
+            description="Random changes of training images or series: none, shift (by up to an eighth of their size), "
+            "shift+flip (images: mirrored left to right, too), shift+noise (series: noise of a tenth of their deviation), "
+            "or auto: shift; none where the data hold numbers to predict."
         ),
     ] = "auto"
     normalise: Annotated[
@@ -65,7 +67,8 @@ class ImageOptions:
         ),
     ] = "white"
     skip_damaged: Annotated[
-        bool, Field(description="Leave out images that cannot be decoded, instead of listing them and ending.")
+        bool,
+        Field(description="Leave out images or series that cannot be decoded, instead of listing them and ending."),
     ] = False
 
     validation_share: Annotated[
@@ -104,8 +107,8 @@ class DataOptions(ImageOptions):
     data: Annotated[
         str,
         Field(
-            description="digits, parquet:DIR, imagefolder:DIR, npz:FILE; text:FILE or text:FILE@TOKENIZER.json; digits-angle; "
-            "digits-canvas, masks:DIR; or FILE.py:FUNCTION."
+            description="digits, parquet:DIR, imagefolder:DIR, npz:FILE; wav:DIR, ts:DIR; text:FILE or "
+            "text:FILE@TOKENIZER.json; digits-angle; digits-canvas, masks:DIR; or FILE.py:FUNCTION."
         ),
     ] = "digits"
     task: Annotated[
@@ -115,5 +118,5 @@ class DataOptions(ImageOptions):
         ),
     ] = "auto"
     limit_images: Annotated[
-        int | None, Field(ge=1, description="Most training examples (images, or windows of text) to use.")
+        int | None, Field(ge=1, description="Most training examples (images, series, or windows of text) to use.")
     ] = None

@@ -7,10 +7,12 @@ from typing import Final
 
 from hwnas.data.arrays import counted_npz
 from hwnas.data.dataset import KINDS
-from hwnas.data.folders import read_image_folder
+from hwnas.data.folders import read_folder
 from hwnas.data.recognising import recognised
 from hwnas.data.sources import ClassCollection
 from hwnas.data.tables import read_parquet
+from hwnas.data.ts_files import counted_ts
+from hwnas.data.wav import read_recordings
 
 
 def _classes(path: Path, read: Callable[[Path], ClassCollection]) -> int:
@@ -22,9 +24,11 @@ COUNTED: Final[Mapping[str, Callable[[Path], int]]] = {
     "digits": lambda _: 10,
     "digits-angle": lambda _: 1,
     "digits-canvas": lambda _: 11,
-    "imagefolder": partial(_classes, read=read_image_folder),
+    "imagefolder": partial(_classes, read=read_folder),
     "npz": counted_npz,
     "parquet": partial(_classes, read=read_parquet),
+    "ts": counted_ts,
+    "wav": partial(_classes, read=read_recordings),
 }
 
 

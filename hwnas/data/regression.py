@@ -1,4 +1,4 @@
-"""Images to predict numbers from: split, brought to one shape; targets standardised by those of the training split.
+"""Images or series to predict numbers from: split, brought to one shape; targets standardised by those of the training split.
 
 Shapes: N images, T targets, C channels, H rows, W columns.
 """
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.core.arrays import IntArray
-from hwnas.data.decoding import decoded
+from hwnas.data.forms import form_of
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import augmented
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import TargetCollection
 from hwnas.data.splits import Examples, quantile_groups, stratified_order
@@ -22,7 +21,8 @@ from hwnas.data.splits import Examples, quantile_groups, stratified_order
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RegressionData(LabelledImages):
-    """Splits hold images (N, C, H, W) from 0 to 255 and labels (N, T): (targets - target_mean) / target_std, float32.
+    """Splits hold images (N, C, H, W) from 0 to 255, or series (N, C, L), and labels (N, T), float32:
+    (targets - target_mean) / target_std.
 
     `targets` names the numbers, with their units.
     """
@@ -39,22 +39,23 @@ class RegressionData(LabelledImages):
         return {"targets": self.targets, "target_mean": self.target_mean, "target_std": self.target_std}
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Returns augmented training images (N, C, H, W) and their standardised targets (N, T)."""
-        x = augmented(self.inputs(self.train.raw[indices]), self.augmentation, rng)
+        """Returns augmented training examples (N, C, ...) and their standardised targets (N, T)."""
+        x = self.form.augmented(self.inputs(self.train.raw[indices]), self.augmentation, rng)
         return x, torch.from_numpy(self.train.labels[indices])
 
     def calibration_order(self) -> IntArray:
-        """Returns a fixed order of the training images whose every beginning has the first target's tenths in proportion."""
+        """Returns a fixed order of the training examples whose every beginning has the first target's tenths in proportion."""
         return stratified_order(quantile_groups(self.train.labels[:, 0]), np.random.default_rng(0))
 
 
 def regressed(request: DataRequest, collection: TargetCollection) -> RegressionData:
-    """Returns the images and targets of a collection, for networks with one output per target.
+    """Returns the images or series and targets of a collection, for networks with one output per target.
 
     Splits have the tenths of the first target in proportion. Raises DataError where the networks have other outputs.
     """
     request.require_outputs(len(collection.targets), "targets")
-    read = decoded(request, collection, lambda pictures: quantile_groups(pictures.labels[:, 0]))
+    form = form_of(request)
+    read = form.read(request, collection, lambda pictures: quantile_groups(pictures.labels[:, 0]))
     mean_T, std_T = _moments(read.train.labels)
 
     def standardised(split: Examples) -> Examples:
@@ -68,9 +69,10 @@ def regressed(request: DataRequest, collection: TargetCollection) -> RegressionD
         targets=collection.targets,
         target_mean=tuple(mean_T.tolist()),
         target_std=tuple(std_T.tolist()),
-        normalise=request.normalisation(read.train.raw),
-        augmentation=request.augmentation(collection.augmentation),
+        normalise=form.normalising(request, read.train.raw),
+        augmentation=request.augmentation(collection.augmentation, form.augmentations),
         preparation=read.preparation,
+        form=form,
         notes=read.notes,
     )
 

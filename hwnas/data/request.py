@@ -1,11 +1,13 @@
 """The request for a data set: which one, and for which networks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from hwnas.core.operator import Shape
-from hwnas.data.options import AUTO, OWN, ImageOptions, moments
+from hwnas.core.requests import flag
+from hwnas.data.options import AUGMENTATIONS, AUTO, OWN, ImageOptions, moments
 from hwnas.data.pictures import ByteArray, Normalisation, normalisation
 from hwnas.errors import DataError
 
@@ -41,9 +43,21 @@ class DataRequest:
         """Returns the location as a path, `~` resolved."""
         return Path(self.location).expanduser()
 
-    def augmentation(self, usual: str) -> str:
-        """Returns the augmentation that was asked for, or `usual` where none was."""
-        return usual if self.images.augmentation == AUTO else self.images.augmentation
+    @property
+    def takes_series(self) -> bool:
+        """True where networks take series (C, L)."""
+        return self.vocabulary is None and len(self.input_shape) == 2
+
+    def augmentation(self, usual: str, known: Sequence[str] = AUGMENTATIONS) -> str:
+        """Returns the augmentation that was asked for, or `usual` where none was. Raises DataError for one not `known`."""
+        asked = self.images.augmentation
+        if asked not in (AUTO, *known):
+            things = "series" if self.takes_series else "images"
+            raise DataError(
+                f"{self.reference}: holds {things}, and --augmentation {asked} is not one of theirs; give "
+                f"{', '.join(known[:-1])} or {known[-1]}"
+            )
+        return usual if asked == AUTO else asked
 
     def normalisation(self, images_NCHW: ByteArray) -> Normalisation:
         """Returns the normalisation that was asked for, or that of the training images. Raises DataError for other channels."""
@@ -74,6 +88,17 @@ class DataRequest:
             raise DataError(
                 f"{self.reference}: images have 1, 3 or 4 channels; the space cannot ask for {self.input_shape[0]}"
             )
+
+    def require_series(self) -> None:
+        """Raises DataError where the networks take no series, and for options that only images have."""
+        if not self.takes_series:
+            takes = "token ids" if self.vocabulary is not None else f"inputs of shape {tuple(self.input_shape)}"
+            raise DataError(f"{self.reference}: holds series, but the space takes {takes}; give --space series")
+        usual = ImageOptions()
+        for name in ("background", "normalise"):
+            value = getattr(self.images, name)
+            if value not in (getattr(usual, name), OWN):
+                raise DataError(f"{self.reference}: {flag(name)} is for images, and the data hold series; leave it out")
 
     def require_outputs(self, count: int, unit: str) -> None:
         """Raises DataError where the networks have another number of outputs than the data has classes or targets."""

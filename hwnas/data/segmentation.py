@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.labelled import LabelledImages
-from hwnas.data.pictures import Preparation, augmented_together
+from hwnas.data.pictures import augmented_together
 from hwnas.data.request import DataRequest
+from hwnas.data.sources import Prepared
 from hwnas.data.splits import Examples
 
 
@@ -49,7 +50,7 @@ def segmented(
     request: DataRequest,
     splits: Sequence[Examples],
     classes: tuple[str, ...],
-    preparation: Preparation,
+    preparation: Prepared | None,
     notes: tuple[str, ...] = (),
 ) -> SegmentationData:
     """Returns train, validation and test as a data set, normalised by its training images, shifted when trained on."""

@@ -1,4 +1,4 @@
-"""Sources of labelled images: pictures with labels, in splits of their own or in one. Images are decoded when asked for.
+"""Sources of labelled examples: images or series with labels, in splits of their own or in one; decoded when asked for.
 
 Shapes: N images, T targets.
 """
@@ -6,7 +6,7 @@ Shapes: N images, T targets.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,37 @@ from hwnas.errors import DataError
 FEWEST: Final = 3  # training images per class: one for each split
 
 
+class Prepared(Protocol):
+    """What is done to an example before it is normalised."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns all that is needed to prepare an example elsewhere; fit for JSON."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """Labels (N,) or targets (N, T), and images that are decoded one by one when asked for; `where` is for messages."""
+    """Labels (N,) or targets (N, T), and images that are decoded one by one when asked for; `where` is for messages.
+
+    An image is one of pillow's, or a series: an array (C, L).
+    """
 
     where: str
     labels: NDArray[Any]
-    image: Callable[[int], Image.Image]
+    image: Callable[[int], Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Collection:
     """Pictures by split: `train`, and `validation` and `test` where they are given, else these are taken from `train`.
 
-    `augmentation` is the usual one, and `notes` are what people should know of the reading.
+    `things` are images or series; series have their `preparation` here. `augmentation` is the usual one, and `notes` are what
+    people should know of the reading.
     """
 
     parts: Mapping[str, Pictures]
+    things: str = "images"
     augmentation: str = "shift"
+    preparation: Prepared | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -50,7 +63,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ClassCollection(Collection):
-    """Images with classes, enough of each class to split."""
+    """Images or series with classes, enough of each class to split."""
 
     classes: tuple[str, ...]
 
@@ -60,18 +73,20 @@ class ClassCollection(Collection):
         counts = np.bincount(self.train.labels, minlength=len(self.classes))
         for name, count in zip(self.classes, counts, strict=True):
             if count < FEWEST:
-                raise DataError(f"{self.train.where}: class {name!r} has {count} images; give it at least {FEWEST}")
+                raise DataError(
+                    f"{self.train.where}: class {name!r} has {count} {self.things}; give it at least {FEWEST}"
+                )
         for part in self.held_out():
             foreign = np.setdiff1d(part.labels, np.arange(len(self.classes)))
             if len(foreign):
                 raise DataError(f"{part.where}: label {foreign[0]} is not in the training data; leave it out")
             if not len(part.labels):
-                raise DataError(f"{part.where}: has no images; add some, or leave this split out")
+                raise DataError(f"{part.where}: has no {self.things}; add some, or leave this split out")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TargetCollection(Collection):
-    """Images with numbers to predict, `targets` by name."""
+    """Images or series with numbers to predict, `targets` by name."""
 
     targets: tuple[str, ...]
 
@@ -82,12 +97,12 @@ class TargetCollection(Collection):
                 raise DataError(f"{part.where}: the target of row {row} is not a finite number; replace or remove it")
             if part.labels.shape[1] != len(self.targets):
                 raise DataError(
-                    f"{part.where}: {part.labels.shape[1]} targets per image, {len(self.targets)} in the training data; "
+                    f"{part.where}: {part.labels.shape[1]} targets per example, {len(self.targets)} in the training data; "
                     f"store as many"
                 )
             fewest = FEWEST if part is self.train else 1
             if len(part.labels) < fewest:
-                raise DataError(f"{part.where}: has {len(part.labels)} images; give it at least {fewest}")
+                raise DataError(f"{part.where}: has {len(part.labels)} {self.things}; give it at least {fewest}")
 
 
 def read_digits(_: Path) -> ClassCollection:

@@ -1,4 +1,4 @@
-"""Convolution blocks, classifiers, and scaling of images."""
+"""Convolution blocks, classifiers, and scaling of images. Shapes: N batch, C channels, `...` rows and columns, or length."""
 
 from itertools import pairwise
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hwnas.modules.axes import batch_norm, conv, mean
 from hwnas.operators.conv import ConvBlock, FlattenClassifier, PlainConv, PoolClassifier, Resize
 
 
@@ -25,15 +26,14 @@ class ConvBlockModule(nn.Module):
 
     def __init__(self, operator: ConvBlock) -> None:
         super().__init__()
-        in_channels = operator.input_shape[0]
-        padding = operator.kernel // 2
-        self.conv = nn.Conv2d(in_channels, operator.channels, operator.kernel, operator.stride, padding, bias=False)
-        self.norm = nn.BatchNorm2d(operator.channels)
+        shape, padding = operator.input_shape, operator.kernel // 2
+        self.conv = conv(shape)(shape[0], operator.channels, operator.kernel, operator.stride, padding, bias=False)
+        self.norm = batch_norm(shape)(operator.channels)
         self.relu = operator.relu
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW: Tensor = self.norm(self.conv(x_NCHW))
-        return torch.relu_(y_NCHW) if self.relu else y_NCHW
+    def forward(self, x_NC: Tensor) -> Tensor:
+        y_NC: Tensor = self.norm(self.conv(x_NC))
+        return torch.relu_(y_NC) if self.relu else y_NC
 
 
 class PoolClassifierModule(nn.Module):
@@ -41,14 +41,13 @@ class PoolClassifierModule(nn.Module):
 
     def __init__(self, operator: PoolClassifier) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(operator.input_shape[0], operator.features, 1, bias=False)
-        self.norm = nn.BatchNorm2d(operator.features)
+        shape = operator.input_shape
+        self.conv = conv(shape)(shape[0], operator.features, 1, bias=False)
+        self.norm = batch_norm(shape)(operator.features)
         self.linear = nn.Linear(operator.features, operator.classes)
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        features_NCHW = torch.relu_(self.norm(self.conv(x_NCHW)))
-        # mean, not adaptive pooling, because mean is one ONNX node for every image size.
-        return self.linear(features_NCHW.mean((2, 3)))  # type: ignore[no-any-return]
+    def forward(self, x_NC: Tensor) -> Tensor:
+        return self.linear(mean(torch.relu_(self.norm(self.conv(x_NC)))))  # type: ignore[no-any-return]
 
 
 class PlainConvModule(nn.Module):

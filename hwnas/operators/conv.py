@@ -44,10 +44,11 @@ class Resize(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvBlock(Operator):
-    """Convolution without bias, batch-norm, and ReLU if `relu`; 'same' padding. Input (C, H, W)."""
+    """Convolution without bias, batch-norm, and ReLU if `relu`; 'same' padding. Input (C, H, W), or series (C, L)."""
 
     kind: ClassVar[str] = "conv"
     module: ClassVar[str] = "hwnas.modules.conv:ConvBlockModule"
+    channels_first: ClassVar[bool] = True
 
     channels: int
     kernel: int = 3
@@ -59,12 +60,12 @@ class ConvBlock(Operator):
 
     @property
     def output_shape(self) -> Shape:
-        _, height, width = self.input_shape
-        return (self.channels, strided(height, self.stride), strided(width, self.stride))
+        _, *sizes = self.input_shape
+        return (self.channels, *(strided(size, self.stride) for size in sizes))
 
     def cost(self) -> OperatorCost:
-        _, *out_hw = self.output_shape
-        convolution = conv_cost(self.input_shape[0], self.channels, self.kernel, (out_hw[0], out_hw[1]))
+        _, *out = self.output_shape
+        convolution = conv_cost(self.input_shape[0], self.channels, self.kernel, out)
         return convolution + batch_norm_cost(self.channels)
 
     def peak_bytes(self) -> int:
@@ -79,7 +80,7 @@ class ConvBlock(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MBConv(Operator):
-    """Inverted residual block (MobileNetV2, section 3.3). Input (C, H, W).
+    """Inverted residual block (MobileNetV2, section 3.3). Input (C, H, W), or series (C, L).
 
     The block is 1x1 expansion, depthwise convolution, optional squeeze-excite, 1x1 projection; batch-norm follows every
     convolution, ReLU the first two. `shortcut` adds the input to the output and needs equal shapes. `groups` is that of
@@ -89,6 +90,7 @@ class MBConv(Operator):
 
     kind: ClassVar[str] = "mbconv"
     module: ClassVar[str] = "hwnas.modules.mbconv:MBConvModule"
+    channels_first: ClassVar[bool] = True
 
     channels: int
     kernel: int
@@ -124,32 +126,32 @@ class MBConv(Operator):
 
     @property
     def output_shape(self) -> Shape:
-        _, height, width = self.input_shape
-        return (self.channels, strided(height, self.stride), strided(width, self.stride))
+        _, *sizes = self.input_shape
+        return (self.channels, *(strided(size, self.stride) for size in sizes))
 
     def cost(self) -> OperatorCost:
-        in_channels, height, width = self.input_shape
-        _, *out_hw = self.output_shape
-        out = (out_hw[0], out_hw[1])
+        in_channels, *sizes = self.input_shape
+        _, *out = self.output_shape
+        one = (1,) * len(out)
         cost = conv_cost(self.hidden, self.hidden, self.kernel, out, groups=self.hidden) + batch_norm_cost(self.hidden)
         if self.expands:
-            expansion = conv_cost(in_channels, self.hidden, 1, (height, width), groups=self.groups)
+            expansion = conv_cost(in_channels, self.hidden, 1, sizes, groups=self.groups)
             cost += expansion + batch_norm_cost(self.hidden)
         if self.squeeze_excite:
-            cost += conv_cost(self.hidden, self.squeezed, 1, (1, 1), bias=True)
-            cost += conv_cost(self.squeezed, self.hidden, 1, (1, 1), bias=True)
+            cost += conv_cost(self.hidden, self.squeezed, 1, one, bias=True)
+            cost += conv_cost(self.squeezed, self.hidden, 1, one, bias=True)
         projection = conv_cost(self.hidden, self.channels, 1, out, groups=self.groups)
         return cost + projection + batch_norm_cost(self.channels)
 
     def peak_bytes(self) -> int:
         """Returns the largest need of all convolutions and batch-norms; a shortcut keeps the input alive throughout."""
-        _, height, width = self.input_shape
-        _, *out_hw = self.output_shape
+        _, *sizes = self.input_shape
+        _, *out = self.output_shape
         kept = self.input_bytes if self.shortcut else 0
-        filtered = float_bytes((self.hidden, *out_hw))
+        filtered = float_bytes((self.hidden, *out))
         peak = kept + max(2 * filtered, filtered + self.output_bytes, 2 * self.output_bytes)
         if self.expands:
-            expanded = float_bytes((self.hidden, height, width))
+            expanded = float_bytes((self.hidden, *sizes))
             peak = max(peak, self.input_bytes + expanded, kept + 2 * expanded, kept + expanded + filtered)
         else:
             peak = max(peak, self.input_bytes + filtered)
@@ -166,10 +168,14 @@ class MBConv(Operator):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolClassifier(Operator):
-    """1x1 convolution to `features`, batch-norm, ReLU, global average pooling, linear classifier. Input (C, H, W)."""
+    """1x1 convolution to `features`, batch-norm, ReLU, global average pooling, linear classifier.
+
+    Input (C, H, W), or series (C, L).
+    """
 
     kind: ClassVar[str] = "classifier"
     module: ClassVar[str] = "hwnas.modules.conv:PoolClassifierModule"
+    channels_first: ClassVar[bool] = True
 
     features: int
     classes: int
@@ -179,14 +185,14 @@ class PoolClassifier(Operator):
         return (self.classes,)
 
     def cost(self) -> OperatorCost:
-        in_channels, height, width = self.input_shape
-        convolution = conv_cost(in_channels, self.features, 1, (height, width)) + batch_norm_cost(self.features)
+        in_channels, *sizes = self.input_shape
+        convolution = conv_cost(in_channels, self.features, 1, sizes) + batch_norm_cost(self.features)
         return convolution + linear_cost(self.features, self.classes)
 
     def peak_bytes(self) -> int:
         """Returns the largest need of convolution, batch-norm and linear layer."""
-        _, height, width = self.input_shape
-        features, pooled = float_bytes((self.features, height, width)), float_bytes((self.features,))
+        _, *sizes = self.input_shape
+        features, pooled = float_bytes((self.features, *sizes)), float_bytes((self.features,))
         return max(self.input_bytes + features, 2 * features, pooled + self.output_bytes)
 
     @property

@@ -15,11 +15,12 @@ from PIL import Image
 from hwnas.core.operator import Shape
 from hwnas.data.arrays import stored_shape
 from hwnas.data.dataset import KINDS, Dataset, load_data
-from hwnas.data.folders import read_image_folder
+from hwnas.data.folders import read_folder
 from hwnas.data.options import ImageOptions
 from hwnas.data.recognising import recognised
 from hwnas.data.sources import ClassCollection, read_digits
 from hwnas.data.tables import read_parquet
+from hwnas.data.ts_files import shape_of_ts
 from hwnas.errors import DamagedImageError, DataError
 
 # Files of which size and mode are looked at, spread over the training images.
@@ -30,9 +31,12 @@ PICTURES: Final = 3
 VOCABULARY: Final = 2**31
 FILES: Final[Mapping[str, Callable[[Path], ClassCollection]]] = {
     "digits": read_digits,
-    "imagefolder": read_image_folder,
+    "imagefolder": read_folder,
     "parquet": read_parquet,
 }
+
+# The kinds whose files have the shape of their examples.
+STORED: Final[Mapping[str, Callable[[Path], Shape | None]]] = {"npz": stored_shape, "ts": shape_of_ts}
 
 
 @final
@@ -50,7 +54,9 @@ class Reading:
         kind, _, location = reference.partition(":")
         if kind == "text":
             return (self.length,)
-        own = stored_shape(Path(location).expanduser()) if kind == "npz" else None
+        if kind == "wav":
+            return (1, self.length)
+        own = STORED[kind](Path(location).expanduser()) if kind in STORED else None
         return own or (self.channels, self.resolution, self.resolution)
 
 

@@ -49,8 +49,10 @@ class TrainedNetwork(nn.Module):
         classes = json.loads(self.metadata.get("hwnas.classes", "[]"))
         self.classes: tuple[str, ...] = tuple(map(str, classes))
         self._prepared: Callable[[Iterable[Image.Image]], Tensor] | None = None
-        if isinstance(data, LabelledImages) and data.preparation is not None:
-            self._prepared = _Prepared(data.preparation, data.normalise)
+        if isinstance(data, LabelledImages):
+            preparation, normalise = data.preparation, data.normalise
+            if isinstance(preparation, Preparation) and isinstance(normalise, Normalisation):
+                self._prepared = _Prepared(preparation, normalise)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.network(x)

@@ -19,6 +19,7 @@ SPACES: Final[Mapping[str, str]] = {
     "ofa": "hwnas.spaces.ofa:ofa",
     "nasbench201": "hwnas.spaces.nasbench201:nasbench201",
     "conv_macro": "hwnas.spaces.conv_macro:conv_macro",
+    "series": "hwnas.spaces.series:series",
     "vit": "hwnas.spaces.vit:vit",
     "gpt": "hwnas.spaces.gpt:gpt",
 }

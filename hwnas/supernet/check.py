@@ -40,7 +40,7 @@ def require_partial(space: SearchSpace, partial: int) -> None:
     if not any(partly((operator for _, operator in table), partial) for table in cells):
         raise SpaceError(
             f"{space.name} has no cell whose operators can run on 1/{partial} of their channels: operators must keep the "
-            f"shape of images, with a multiple of {partial} channels; leave --partial-channels out"
+            f"shape of images or series, with a multiple of {partial} channels; leave --partial-channels out"
         )
 
 

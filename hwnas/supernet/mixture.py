@@ -17,7 +17,7 @@ from hwnas.modules.build import build
 from hwnas.modules.declared import naming
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.masks import Superposition, mask_layer_norms
-from hwnas.supernet.nesting import parameter_shapes, positions
+from hwnas.supernet.nesting import parameter_shapes
 from hwnas.supernet.template import Template
 
 
@@ -121,9 +121,9 @@ def part_of(operator: Operator, partial: int) -> Operator:
 
 
 def partly(operators: Iterable[Operator | None], partial: int) -> bool:
-    """Returns True if all operators can run on 1 / `partial` of their channels: they keep the shape of images."""
+    """Returns True if all operators can run on 1 / `partial` of their channels: they keep the shape of images or series."""
     return all(
-        len(operator.input_shape) == 3
+        (operator.in_float32.channels_first or len(operator.input_shape) == 3)
         and operator.input_shape[0] % partial == 0
         and all(size.output_shape == size.input_shape for size in (operator, part_of(operator, partial)))
         for operator in operators
@@ -162,7 +162,7 @@ def added(terms: Sequence[Tensor]) -> Tensor:
 
 
 def _require_one_size(layer: Layer, operators: Sequence[Operator]) -> None:
-    sizes = {(positions(operator.input_shape), positions(operator.output_shape)) for operator in operators}
+    sizes = {operator.positions for operator in operators}
     if len(sizes) > 1:
         pairs = ", and ".join(f"{before} to {after}" for before, after in sorted(sizes))
         raise SpaceError(

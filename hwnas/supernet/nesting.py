@@ -7,7 +7,7 @@ from operator import le
 import torch
 from torch import nn
 
-from hwnas.core.operator import Operator, Shape
+from hwnas.core.operator import Operator
 
 
 def parameter_shapes(module: nn.Module) -> dict[str, torch.Size]:
@@ -31,23 +31,13 @@ def alike(one: Operator, other: Operator) -> bool:
     return (
         type(one) is type(other)
         and one.is_nested
-        and positions(one.input_shape) == positions(other.input_shape)
-        and positions(one.output_shape) == positions(other.output_shape)
+        and one.positions == other.positions
         and all(
             getattr(one, field.name) == getattr(other, field.name)
             for field in fields(one)
             if isinstance(getattr(one, field.name), (bool, str))
         )
     )
-
-
-def positions(shape: Shape) -> Shape:
-    """Returns the axes that are not channels: rows and columns of images (C, H, W), tokens of sequences (T, E).
-
-    >>> positions((16, 32, 24)), positions((64, 240)), positions((10,))
-    ((32, 24), (64,), ())
-    """
-    return tuple(shape[1:]) if len(shape) > 2 else tuple(shape[:-1])
 
 
 def nests(small: nn.Module, large: nn.Module) -> bool:

@@ -13,7 +13,6 @@ from hwnas.profiler.export import to_onnx
 from hwnas.profiler.runtime import RuntimeOptions
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.supernet.mixture import Drawn
-from hwnas.supernet.nesting import positions
 from hwnas.supernet.recalibrate import recalibrate
 from hwnas.testing.laws import Laws, naming, require
 from hwnas.testing.subject import SpaceSubject, kept_statistics, without_dropout
@@ -125,12 +124,8 @@ def certain(subject: SpaceSubject, arch: Arch) -> dict[str, Tensor | Drawn]:
 
 
 def _changing_positions(subject: SpaceSubject, layer: Layer) -> set[str]:
-    """The choices of a scope that change how many rows, columns or tokens the layer's operators take or give."""
-    cells = {
-        index: (positions(operator.input_shape), positions(operator.output_shape))
-        for index, operator in subject.cells[layer.name]
-        if operator is not None
-    }
+    """The choices of a scope that change how many rows, columns, samples or tokens the layer's operators take or give."""
+    cells = {index: operator.positions for index, operator in subject.cells[layer.name] if operator is not None}
     changing = set()
     for axis, name in enumerate(layer.scope):
         seen: dict[tuple[int, ...], object] = {}

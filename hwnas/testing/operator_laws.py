@@ -17,7 +17,7 @@ from hwnas.profiler.runtime import RuntimeOptions
 from hwnas.profiler.runtime_onnx import OnnxModel
 from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.mixture import Mixture, added, fitted
-from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes, positions
+from hwnas.supernet.nesting import alike, covers, nests, parameter_shapes
 from hwnas.testing.laws import Laws, naming, require
 from hwnas.testing.subject import OperatorSubject, Place, kept_statistics, without_dropout
 
@@ -144,8 +144,7 @@ def _mixable(operators: Sequence[Operator]) -> list[list[Operator]]:
     """Operators that take and give the same positions; others cannot be mixed."""
     groups: dict[object, list[Operator]] = {}
     for operator in operators:
-        sizes = (positions(operator.input_shape), positions(operator.output_shape))
-        groups.setdefault(sizes, []).append(operator)
+        groups.setdefault(operator.positions, []).append(operator)
     return list(groups.values())
 
 

@@ -93,6 +93,7 @@ CASES: Final[Mapping[str, Callable[[], SearchSpace]]] = {
     "ofa": lambda: hwnas.space("ofa", resolutions=(16, 24), width=0.25),
     "nasbench201": lambda: hwnas.space("nasbench201", resolution=8, width=4, cells=1),
     "conv_macro": lambda: hwnas.space("conv_macro", resolution=16, features=16),
+    "series": lambda: hwnas.space("series", length=40, channels=2, classes=3, width=0.25),
     "vit": lambda: hwnas.space("vit", **TINY_VIT, head_size=4),
     "gpt": lambda: hwnas.space("gpt", **TINY_GPT, head_size=4),
     "own space": lambda: hwnas.space(f"{EXAMPLES / 'own_space.py'}:build", resolution=16, channels=8),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from scipy.io import wavfile
 
 from hwnas.data.dataset import DATASETS, Dataset, load_data
 from hwnas.data.splits import Examples
@@ -18,6 +19,13 @@ from hwnas.testing.datasets import DatasetSuite
 
 OWN: Final = Path(__file__).parents[2] / "scripts/examples/own_data.py"
 SHAPE: Final = (1, 16, 16)
+# The shapes of the kinds that are series.
+SERIES: Final = {
+    "npz:FILE, series": (2, 16),
+    "npz:FILE, series with targets": (2, 16),
+    "ts:DIR": (1, 16),
+    "wav:DIR": (1, 16),
+}
 
 
 def noise(count: int) -> np.ndarray:
@@ -60,6 +68,29 @@ def text(folder: Path) -> str:
     return f"text:{folder / 'a.txt'}"
 
 
+def series(labels: np.ndarray) -> Callable[[Path], str]:
+    def made(folder: Path) -> str:
+        np.savez(folder / "a.npz", x=noise(len(labels)).reshape(len(labels), 2, -1)[..., :16] / 7, y=labels)
+        return f"npz:{folder / 'a.npz'}"
+
+    return made
+
+
+def wav(folder: Path) -> str:
+    for number, samples in enumerate(noise(30).reshape(30, -1)):
+        path = folder / ("yes" if number % 2 else "no")
+        path.mkdir(exist_ok=True)
+        wavfile.write(path / f"{number}.wav", 8000, samples[: 10 + number])
+    return f"wav:{folder}"
+
+
+def ts(folder: Path) -> str:
+    for split, part in (("TRAIN", noise(30)[:20]), ("TEST", noise(30)[20:])):
+        lines = [",".join(map(str, image[0])) + f":{number % 2}" for number, image in enumerate(part)]
+        (folder / f"Noise_{split}.ts").write_text("\n".join(["@classLabel true 0 1", "@data", *lines]))
+    return f"ts:{folder}"
+
+
 SOURCES: Final[Mapping[str, Callable[[Path], str]]] = {
     "digits": lambda _: "digits",
     "digits-angle": lambda _: "digits-angle",
@@ -68,8 +99,12 @@ SOURCES: Final[Mapping[str, Callable[[Path], str]]] = {
     "masks:DIR": masks,
     "npz:FILE": lambda folder: npz(folder, np.arange(60) % 3),
     "npz:FILE, targets": lambda folder: npz(folder, np.random.default_rng(1).random((60, 2))),
+    "npz:FILE, series": series(np.arange(60) % 3),
+    "npz:FILE, series with targets": series(np.random.default_rng(1).random((60, 2))),
     "parquet:DIR": parquet,
     "text:FILE": text,
+    "ts:DIR": ts,
+    "wav:DIR": wav,
     "FILE.py:NAME": lambda _: f"{OWN}:stripes",
 }
 
@@ -85,11 +120,12 @@ class TestBuiltIn(DatasetSuite):
     def kind(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
         self.reference = SOURCES[request.param](tmp_path)
         self.repeats = request.param == "text:FILE"
+        self.shape = SERIES.get(request.param, SHAPE)
 
     def dataset(self) -> Dataset:
         if self.repeats:
             return load_data(self.reference, (8,), vocabulary=9, limit=30)
-        return load_data(self.reference, SHAPE, limit=30)
+        return load_data(self.reference, self.shape, limit=30)
 
 
 # ---- the suite bites

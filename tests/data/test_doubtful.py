@@ -323,7 +323,7 @@ def test_equal_folders_are_refused_before_the_images_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = as_folder(tmp_path, dict.fromkeys(("trn", "tst"), squares(12)))
-    monkeypatch.setattr(folders, "pictures_below", lambda *_: pytest.fail("lists the images"))
+    monkeypatch.setattr(folders, "files_below", lambda *_: pytest.fail("lists the images"))
     with pytest.raises(DataError, match="all hold the folders a, b"):
         load_data(reference, GREY)
 
@@ -412,5 +412,5 @@ def test_without_repeated_images_none_are_said(tmp_path: Path) -> None:
 def test_a_split_of_damaged_images_alone_is_named(tmp_path: Path, write: Writer, folder: str, name: str) -> None:
     splits = {"train": squares(12), "val": squares(4, 100), "test": squares(4, 200)}
     reference = write(tmp_path, splits | {folder: [b"?"] * len(splits[folder])})
-    with pytest.raises(DataError, match=f"no undamaged {name} image is left; replace"):
+    with pytest.raises(DataError, match=f"no undamaged {name} example is left; replace"):
         load_data(reference, GREY, images=ImageOptions(skip_damaged=True))

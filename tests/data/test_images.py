@@ -446,9 +446,9 @@ X, Y = numbered(12), np.arange(12) % 2
         ({"x": X[:, 0], "y": Y}, r"images of shape \(12, 8\); store \(N, H, W\)"),
         ({"x": np.zeros((12, 8, 8, 5), np.uint8), "y": Y}, r"images of shape \(12, 8, 8, 5\); store"),
         ({"x": X[:, :0], "y": Y}, r"images of shape \(12, 0, 8\); store"),
-        ({"x": X, "y": Y[:9]}, r"12 images but labels of shape \(9,\); store one label per image"),
-        ({"x": X, "y": np.stack([Y, Y], 1)}, r"12 images but labels of shape \(12, 2\); store one label per image$"),
-        ({"x": X, "y": np.eye(2, dtype=int)[Y]}, r"store one label per image \(y\.argmax\(axis=1\)\)$"),
+        ({"x": X, "y": Y[:9]}, r"12 images but labels of shape \(9,\); store one label per example"),
+        ({"x": X, "y": np.stack([Y, Y], 1)}, r"12 images but labels of shape \(12, 2\); store one label per example$"),
+        ({"x": X, "y": np.eye(2, dtype=int)[Y]}, r"store one label per example \(y\.argmax\(axis=1\)\)$"),
         ({"x": X, "y": Y + 1}, "has label 1 but not 0; number the classes from 0 without gaps"),
         ({"x": X, "y": Y * 2}, "has label 2 but not 1; number the classes from 0 without gaps"),
         ({"x": X, "y": Y - 1}, "has label -1 but not 0; number the classes from 0 without gaps"),
@@ -537,7 +537,7 @@ def test_a_test_class_that_is_never_trained_is_named(tmp_path: Path) -> None:
 
 
 def test_a_limit_below_the_number_of_classes_is_refused() -> None:
-    with pytest.raises(DataError, match="digits: a limit of 9 is below one image for each of 10 classes"):
+    with pytest.raises(DataError, match="digits: a limit of 9 is below one example for each of 10 classes"):
         load_data("digits", (1, 8, 8), limit=9)
 
 

@@ -381,7 +381,7 @@ def test_damaged_images_are_listed_at_once_or_skipped(tmp_path: Path, write: Rea
 def test_a_class_of_damaged_images_alone_is_refused(tmp_path: Path) -> None:
     contents = [encoded(square(number)) if number % 2 else b"?" for number in range(12)]
     reference = as_folder(tmp_path, contents, ".png")
-    with pytest.raises(DataError, match="no undamaged image of class 'a' is left to train on; replace"):
+    with pytest.raises(DataError, match="no undamaged example of class 'a' is left to train on; replace"):
         load_data(reference, RGB, images=ImageOptions(skip_damaged=True))
 
 

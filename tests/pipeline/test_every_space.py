@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import onnxruntime as ort
 import pytest
+from scipy.io import wavfile
 
 from hwnas.__main__ import main
 from hwnas.pipeline.request import reopen
@@ -22,17 +23,35 @@ SMALL: Final[Mapping[str, tuple[list[str], list[str]]]] = {
     "ofa": (["resolutions=[16,24]", "width=0.25"], ["*.kernel=7", "*.expansion=6", "*.depth=4"]),
     "nasbench201": (["resolution=8", "width=8", "cells=1"], []),
     "conv_macro": (["resolution=16", "features=32"], ["*.kernel=7", "conv3.channels=128", "conv4.channels=256"]),
+    "series": (
+        ["length=400", "width=0.5", "classes=3"],
+        ["*.kernel=15", "*.expansion=4", "*.depth=3", "stem.kernel=17"],
+    ),
     "vit": (["resolution=16", "preset=small_images"], []),
     "gpt": (["length=16", "embeddings=[32,48]", "layers=[1,2]", "heads=[1,2,3]", "head_size=16"], []),
 }
+RATE: Final = 2000
 VERSE = "From fairest creatures we desire increase, that thereby beauty's rose might never die. "
+
+
+def tones(folder: Path) -> str:
+    """Recordings of 0.2 s: a tone of one of three pitches that fades out, in noise."""
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        pitch = ("low", "middle", "high")[number % 3]
+        (folder / pitch).mkdir(exist_ok=True, parents=True)
+        time = np.arange(rng.integers(350, 450)) / RATE
+        hertz = {"low": 100, "middle": 200, "high": 400}[pitch] * rng.uniform(0.9, 1.1)
+        tone = np.sin(2 * np.pi * hertz * time + rng.uniform(6)) * np.exp(-3 * time) + rng.normal(0, 0.3, len(time))
+        wavfile.write(folder / pitch / f"{number}.wav", RATE, (tone * 8000).clip(-32768, 32767).astype(np.int16))
+    return f"wav:{folder}"
 
 
 @pytest.mark.slow(reason="profiles, trains, searches and verifies every built-in space for real")
 @pytest.mark.parametrize("space", SPACES)
 def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_path: Path, capsys, monkeypatch) -> None:
     (tmp_path / "verse.txt").write_text(VERSE * 60)
-    data = f"text:{tmp_path / 'verse.txt'}" if space == "gpt" else "digits"
+    data = {"gpt": f"text:{tmp_path / 'verse.txt'}", "series": tones(tmp_path / "tones")}.get(space, "digits")
     given, dropped = SMALL[space]
     options = [word for option in given for word in ("--space-option", option)]
     options += [word for option in dropped for word in ("--drop", option)]
