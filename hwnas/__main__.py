@@ -25,6 +25,7 @@ _TRAINING: Final = ("search", "train")
 _SMALLER: Final[Mapping[str, str]] = {
     "search": "give a smaller --batch, a smaller --limit-images, or a space of smaller inputs, ",
     "train": "give a smaller --limit-images, or a space of smaller inputs, ",
+    "elasticize": "give a smaller --limit-images, ",
     "measure": "give a smaller --batch, or a smaller --resolution, ",
     "profile": "give a smaller --batch, or a space of smaller inputs, ",
     "bundle": "give a smaller --batch, or a space of smaller inputs, ",

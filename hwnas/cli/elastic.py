@@ -16,7 +16,7 @@ from hwnas.terminal import TerminalReporter, print_rows
 
 @click.command()
 @click.argument("model")
-@with_options(SpaceRequest, without=["space", "model"])
+@with_options(SpaceRequest, without=["space", "model", "vary"])
 @click.option(
     "--gradients",
     cls=OutputOption,

@@ -75,7 +75,7 @@ def test_floating_point_labels_are_numbers_to_predict(tmp_path: Path) -> None:
         (walks(30, 2, 24), (1, 24), "give --space-option channels=2 --space-option length=24"),
         (walks(30, 2, 3, 4), (1, 24), r"store series as numbers \(N, C, L\) or \(N, L\)"),
         (np.full((30, 24), np.nan), (1, 24), r"30 series are damaged \(.*series 0 holds samples that are missing or not fin"),
-        (walks(30, 24), (1, 24, 24), "hold float64 and int64; store images as uint8"),
+        (walks(30, 24), (1, 24, 24), r"examples of shape \(24,\), and the space takes \(1, 24, 24\); .*so store images as uint8"),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, x, shape, message: str) -> None:
