@@ -19,7 +19,8 @@ def recognised(reference: str, kinds: Collection[str]) -> str:
     another an `imagefolder`.
     """
     path = Path(reference).expanduser()
-    if reference.partition(":")[0] in kinds or is_reference(reference) or not path.exists():
+    is_named = reference.partition(":")[0] in kinds or is_reference(reference)
+    if not reference or is_named or not path.exists():
         return reference
     kind = _of_folder(path) if path.is_dir() else SUFFIXES.get(path.suffix.lower(), "")
     return f"{kind}:{reference}" if kind else reference
