@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hwnas.profiler.device import WHOLE
 from hwnas.report.examples import examples_note
-from hwnas.report.front_table import WIDTH, front_table
+from hwnas.report.front_table import front_table
 from hwnas.report.importance_table import importance_table
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
@@ -137,7 +137,7 @@ def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool, warnings
         click.echo(json.dumps(printed | ({"warnings": [*warnings]} if warnings else {})))
         return
     console = Console()
-    print_table(front_table(front, read_goal(RunFolder(folder)), console.width if console.is_terminal else WIDTH))
+    print_table(front_table(front, read_goal(RunFolder(folder)), console.width if console.is_terminal else None))
     note = examples_note(front, RunFolder(folder).read().get("data", {}))
     if note:
         click.echo(note)

@@ -158,6 +158,18 @@ def test_the_table_of_one_device_fits_120_columns_by_leaving_out_costs_that_are_
     assert "params" in headers([row], objectives)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_in_a_narrow_terminal_cells_stand_one_above_the_other_and_none_is_lost(width: int) -> None:
+    rows = [ROW, replace(ROW, arch_id="9876543210")]
+    table = front_table(rows, GOAL, width)
+    assert Console(width=1000).measure(table).maximum <= width
+    lines = {line for column in table.columns for cell in column.cells for line in str(cell).split("\n")}
+    wide = {
+        str(cell) for column in front_table(rows, GOAL).columns if column.header != "params" for cell in column.cells
+    }
+    assert wide <= lines
+
+
 def test_without_a_budget_there_is_no_verdict() -> None:
     unlimited = replace(ROW, latencies=(replace(HERE, budget_ms=None),))
     assert "in budget" in headers([ROW]) and "in budget" not in headers([unlimited])

@@ -18,7 +18,6 @@ import numpy as np
 from hwnas.core.arrays import BoolArray, FloatArray, IntArray
 from hwnas.core.choice import Choice
 from hwnas.core.factors import Factor, absorbed
-from hwnas.predict.additive import relative
 
 if TYPE_CHECKING:
     from xgboost import Booster, DMatrix
@@ -92,6 +91,8 @@ def chosen_trees(rows_NC: IntArray, residual_N: FloatArray, predicted_N: FloatAr
     none = 0, np.zeros(len(rows_NC))
     if len(rows_NC) < FEWEST_FOR_TREES:
         return none
+    from hwnas.predict.additive import relative  # scipy takes a second to import, and predicting needs none
+
     added_TN = _held_out(rows_NC, residual_N, relative(predicted_N) ** 2)
     measured_N = predicted_N + residual_N
     without_N = np.abs(residual_N) / measured_N

@@ -15,6 +15,8 @@ from hwnas.tasks.task import Metric
 
 # A table is at most as wide as this where it can be: costs that are no objectives are left out for it.
 WIDTH: Final = 120
+# The most lines of a row, where the table would be too wide otherwise.
+LINES: Final = 3
 # The costs that are shown although they are no objectives, the first to be left out last.
 _USUAL_COSTS: Final = ("energy_mj", "params")
 # Shorter than the words of plots.
@@ -24,44 +26,50 @@ _HEADERS: Final[Mapping[str, str]] = {"params": "params", "model": "model", "pea
 @final
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of cells; `needed` is False for one that may be left out, `is_joined` True for two of which one is above."""
+    """A column of cells; `needed` is False for one that may be left out, `lines` are those of a cell."""
 
     header: str
     cells: Sequence[str]
     needed: bool = True
     justify: str = "right"
-    is_joined: bool = False
+    lines: int = 1
 
 
-def front_table(rows: Sequence[FrontRow], goal: RunGoal, width: int = WIDTH) -> Table:
+def front_table(rows: Sequence[FrontRow], goal: RunGoal, width: int | None = None) -> Table:
     """Returns the front in the order of its rows; the points with a name carry it.
 
-    Where it is wider than `width`, or than `WIDTH`, columns that may be are left out; where that is not enough, cells of
-    neighbouring columns stand one above the other, so that a row has two lines.
+    Where it is wider than `WIDTH`, or than `width`, that of a terminal, columns that may be are left out; where that is not
+    enough for `width`, cells of neighbouring columns stand one above the other, so that a row has two lines, or three.
 
     A column without any value, such as measurements on a device that is not here, or verdicts without a budget, is left out.
     Values before and after final training have an arrow between them.
     """
     columns = [column for column in _columns(rows, goal) if any(column.cells)]
-    width = min(width, WIDTH)
-    while _width(columns) > width and not all(column.needed for column in columns):
+    most = WIDTH if width is None else min(width, WIDTH)
+    while _width(columns) > most and not all(column.needed for column in columns):
         last = max(index for index, column in enumerate(columns) if not column.needed)
         del columns[last]
-    while _width(columns) > width and (pairs := _pairs(columns)):
+    while width is not None and _width(columns) > width and (pairs := _pairs(columns)):
         columns = min(pairs, key=_width)
     return _table(columns)
 
 
 def _pairs(columns: Sequence[_Column]) -> list[list[_Column]]:
-    """Returns the columns with each two neighbours joined that are not joined yet; the first, the id, stays."""
-    free = [at for at in range(1, len(columns) - 1) if not (columns[at].is_joined or columns[at + 1].is_joined)]
-    return [[*columns[:at], _joined(columns[at], columns[at + 1]), *columns[at + 2 :]] for at in free]
+    """Returns the columns with two neighbours joined, for each two that may be; their lines are at most `LINES`."""
+    both = [at for at in range(len(columns) - 1) if columns[at].lines + columns[at + 1].lines <= LINES]
+    fewest = min((columns[at].lines + columns[at + 1].lines for at in both), default=0)
+    return [
+        [*columns[:at], _joined(columns[at], columns[at + 1]), *columns[at + 2 :]]
+        for at in both
+        if columns[at].lines + columns[at + 1].lines == fewest
+    ]
 
 
 def _joined(upper: _Column, lower: _Column) -> _Column:
+    """Returns a column whose cells are those of two, one above the other."""
     cells = [f"{one}\n{other}" for one, other in zip(upper.cells, lower.cells, strict=True)]
-    heads = [" ".join(column.header.split()) for column in (upper, lower)]
-    return _Column("\n".join(heads), cells, is_joined=True)
+    heads = [column.header if column.lines > 1 else " ".join(column.header.split()) for column in (upper, lower)]
+    return _Column("\n".join(heads), cells, justify=upper.justify, lines=upper.lines + lower.lines)
 
 
 def _columns(rows: Sequence[FrontRow], goal: RunGoal) -> list[_Column]:
@@ -155,7 +163,7 @@ def _width(columns: Sequence[_Column]) -> int:
 
 def _table(columns: Sequence[_Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.leading = int(any(column.is_joined for column in columns))
+    table.leading = int(any(column.lines > 1 for column in columns))
     for column in columns:
         table.add_column(column.header, justify=column.justify, no_wrap=True, vertical="bottom")  # type: ignore[arg-type]
     for cells in zip(*(column.cells for column in columns), strict=True):

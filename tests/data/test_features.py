@@ -102,11 +102,12 @@ def test_a_path_is_recognised_by_what_is_there(photos: Path, tmp_path: Path) -> 
     for name in ("images", "masks"):
         (tmp_path / "scenes" / "train" / name).mkdir(parents=True)
     assert recognised(str(tmp_path / "scenes"), KINDS) == f"masks:{tmp_path / 'scenes'}"
-    assert [recognised(name, KINDS) for name in ("digits", "npz:a", "nothing", "a.py:b")] == [
+    assert [recognised(name, KINDS) for name in ("digits", "npz:a", "nothing", "a.py:b", "")] == [
         "digits",
         "npz:a",
         "nothing",
         "a.py:b",
+        "",
     ]
 
 
