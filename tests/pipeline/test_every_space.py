@@ -42,7 +42,7 @@ def tones(folder: Path) -> str:
         (folder / pitch).mkdir(exist_ok=True, parents=True)
         time = np.arange(rng.integers(350, 450)) / RATE
         hertz = {"low": 100, "middle": 200, "high": 400}[pitch] * rng.uniform(0.9, 1.1)
-        tone = np.sin(2 * np.pi * hertz * time + rng.uniform(6)) * np.exp(-3 * time) + rng.normal(0, 0.3, len(time))
+        tone = np.sin(2 * np.pi * hertz * time + rng.uniform(0, 6)) * np.exp(-3 * time) + rng.normal(0, 0.3, len(time))
         wavfile.write(folder / pitch / f"{number}.wav", RATE, (tone * 8000).clip(-32768, 32767).astype(np.int16))
     return f"wav:{folder}"
 
