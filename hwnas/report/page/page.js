@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const { columns, devices, front, layers, links, networks } = data;
 const columnOf = Object.fromEntries(columns.map((column) => [column.name, column]));
+const objectives = columns.filter((column) => column.is_objective).length;
 const LETTERS = ["A", "B"];
 const REACH = 30; // pixels from the pointer within which a network is pointed at
 const state = { x: data.axes[0], y: data.axes[1], pins: [], near: null, device: 0, spots: [] };
@@ -19,6 +20,7 @@ function filled(node, attributes, children) {
   return node;
 }
 
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
 const list = (lines) => make("ul", {}, ...lines.map((line) => make("li", {}, line)));
 
 function say(value, digits = 4) {
@@ -127,7 +129,7 @@ function drawFront() {
   const { corners, kept } = stairs(x, y);
   svg.append(shape("path", { class: "stairs", d: path(corners.map((place) => [at.x(place[0]), at.y(place[1])])) }));
   front.forEach((_, number) => drawBehind(svg, at, x, y, number));
-  front.forEach((_, number) => drawPoint(svg, number, kept.has(number) || columns.filter((column) => column.is_objective).length < 3));
+  front.forEach((_, number) => drawPoint(svg, number, kept.has(number) || objectives < 3));
   svg.append(shape("g", { id: "over" }));
   drawOver();
 }
@@ -256,6 +258,7 @@ function drawLegend() {
     [shape("circle", { class: "evaluated", cx: 8, cy: 8, r: 3 }), `evaluated: ${say(data.evaluations)}`],
     [shape("path", { class: "interval", d: "M1 8H15" }), "interval of the prediction"],
   ];
+  if (objectives > 2) marks.push([shape("circle", { class: "dot", cx: 8, cy: 8, r: 4 }), "front, beaten in these two axes"]);
   if (timed) marks.push([shape("circle", { class: "ring", cx: 8, cy: 8, r: 4 }), "prediction"]);
   if (front.some((point) => !point.within_budget)) marks.push([shape("path", { class: "cross", d: across([8, 8], 5) }), "front, over budget"]);
   if (columns.some((column) => column.budgets.length)) marks.push([shape("path", { class: "budget", d: "M0 8H16" }), "budget"]);
@@ -445,7 +448,7 @@ function scatter(at) {
 function drawEffects() {
   const { importance } = data, into = byId("effects");
   if (!importance.choice) return into.append(make("p", {}, "Not known: too few networks were evaluated to tell options apart, or the space has no layers that choices decide."));
-  into.append(make("p", { class: "note" }, `An effect is the difference from the mean of the choice's options. ${(data.notes.importance ?? []).join(" ")}`));
+  into.append(make("p", { class: "note" }, `An effect is the difference from the mean of the choice's options. ${(data.notes.importance ?? []).map(sentence).join(" ")}`));
   const [metric, deviation, ...times] = Object.keys(importance).filter((name) => name !== "choice" && name !== "option");
   const charts = [effectBars(importance, metric, importance[deviation]), ...times.map((name) => effectBars(importance, name, null))];
   into.append(make("div", { class: "pair" }, ...charts));
@@ -465,7 +468,7 @@ function effectBars(importance, name, deviations) {
     svg.append(shape("text", { class: "tick", x: 44, y: y + 12, "text-anchor": "end" }, say(importance.option[row])));
     svg.append(shape("rect", { class: deviations ? "metric" : "latency", x: Math.min(zero, scale(value)), y: y + 2, width: Math.abs(scale(value) - zero), height: 12 }));
     if (deviations) svg.append(shape("line", { class: "error", x1: scale(value - 2 * deviations[row]), x2: scale(value + 2 * deviations[row]), y1: y + 8, y2: y + 8 }));
-    svg.append(shape("text", { class: "tick", x: 306, y: y + 12 }, `${value > 0 ? "+" : ""}${say(value, 2)}`));
+    svg.append(shape("text", { class: "tick", x: 306, y: y + 12 }, Math.abs(value) < bound / 200 ? "≈ 0" : `${value > 0 ? "+" : ""}${say(value, 2)}`));
     y += 17;
   });
   svg.append(shape("line", { class: "zero", x1: zero, x2: zero, y1: 20, y2: height }));
@@ -479,8 +482,11 @@ function drawProgress() {
     const [number, value] = best[best.length - 1];
     into.append(make("p", {}, `The best ${metric}, ${say(value)}, was found by evaluation ${say(number)} of ${say(data.evaluations)}, with the weights of the search.`));
   }
-  if (hypervolume.evaluations) into.append(curve(hypervolume.evaluations, hypervolume.evaluated, "hypervolume (share)", hypervolume), list(data.notes.hypervolume ?? []));
-  else if (best.length > 1) into.append(curve(...steps(best), `best ${metric} so far`, {}));
+  if (hypervolume.evaluations) {
+    const key = hypervolume.random_low ? "The line is this search; dashes and band are random search, as a fit predicts it." : "The line is this search.";
+    into.append(curve(hypervolume.evaluations, hypervolume.evaluated, "hypervolume (share)", hypervolume), make("p", { class: "note" }, key), list((data.notes.hypervolume ?? []).map(sentence)));
+  }
+  if (!hypervolume.evaluations && best.length > 1) into.append(curve(...steps(best), `best ${metric} so far`, {}));
 }
 
 function steps(best) { // the best so far stays the best until the next one
@@ -496,7 +502,6 @@ function curve(counts, values, label, { random_low: low, random_high: high, rand
   const at = frame(svg, width, height, x, y), spots = (heights) => counts.map((count, number) => [at.x(count), at.y(heights[number])]);
   if (low) {
     svg.append(shape("path", { class: "band", d: path([...spots(low), ...spots(high).reverse()]) }), shape("path", { class: "random", d: path(spots(mean)) }));
-    svg.append(shape("text", { class: "tick", x: at.right, y: at.bottom - 10, "text-anchor": "end" }, "line: this search; dashes and band: random search, predicted"));
   }
   svg.append(shape("path", { class: "curve", d: path(spots(values)) }));
   return svg;
