@@ -147,11 +147,12 @@ def verify(run: Path, claims: bool, as_json: bool) -> None:
 @click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
 @JSON
 def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:
-    """Plot the front of a run."""
+    """Plot the front of a run; FILE.html is the page of `hwnas report`."""
+    from hwnas.pipeline.report import write_report
     from hwnas.report.plots import draw_to
     from hwnas.runs.folder import RunFolder
 
-    draw_to(RunFolder(run), out, None if axes is None else _pair(axes))
+    (write_report if out.suffix == ".html" else draw_to)(RunFolder(run), out, None if axes is None else _pair(axes))
     print_path(out, as_json)
 
 

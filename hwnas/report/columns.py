@@ -1,6 +1,6 @@
 """The metrics and costs that a run's networks are drawn and compared by, as plain values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -50,7 +50,7 @@ def first_axes(plot: FrontPlot) -> tuple[str, str]:
     return pair.x.name, pair.y.name
 
 
-def values_of(column: Column, plot: FrontPlot, rows: Iterator[FrontRow]) -> list[float]:
+def values_of(column: Column, plot: FrontPlot, rows: Iterable[FrontRow]) -> list[float]:
     """Returns the value of each row: a metric on the validation split, a latency as measured (p10) or predicted, or a cost."""
     objective = plot.goal.objective(column.name)
     return [_value(objective, row) for row in rows]

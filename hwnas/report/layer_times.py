@@ -81,7 +81,9 @@ def adds_up(layers: Sequence[LayerTimes], latency: str, predicted_N: FloatArray)
 
 def _rows(predictor: LatencyPredictor, networks: Networks) -> np.ndarray[Any, Any]:
     """Returns networks as rows of the predictor's options. A choice that networks lack has index 0: it makes no difference."""
-    indices = [{option: number for number, option in enumerate(choice.options)} for choice in predictor.choices]
+    indices: list[dict[Option | None, int]] = [
+        {option: number for number, option in enumerate(choice.options)} for choice in predictor.choices
+    ]
     rows = [
         [index.get(network.get(choice.name), 0) for choice, index in zip(predictor.choices, indices, strict=True)]
         for network in networks
@@ -105,11 +107,15 @@ def _told(
 ) -> tuple[tuple[Alternative, ...], tuple[int, ...]]:
     """Returns the alternatives of a part, and the number of each network's; one that takes no time has no words."""
     numbers: dict[tuple[str, tuple[float, ...]], int] = {}
+    words: dict[tuple[Option | None, ...], str] = {}  # thousands of networks have few operators
     numbers_N = []
     for network, times_L in zip(networks, times_NL.tolist(), strict=True):
-        words = _words(name, scope, network) if any(times_L) else ""
-        numbers_N.append(numbers.setdefault((words, tuple(times_L)), len(numbers)))
-    alternatives = tuple(Alternative(words, dict(zip(latencies, times_L, strict=True))) for words, times_L in numbers)
+        options = tuple(network.get(one) for one in scope)
+        if options not in words:
+            words[options] = _words(name, scope, network)
+        said = words[options] if any(times_L) else ""
+        numbers_N.append(numbers.setdefault((said, tuple(times_L)), len(numbers)))
+    alternatives = tuple(Alternative(said, dict(zip(latencies, times_L, strict=True))) for said, times_L in numbers)
     return alternatives, tuple(numbers_N)
 
 

@@ -15,7 +15,6 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from hwnas.core.arrays import FloatArray
 from hwnas.errors import PredictorError, RunError
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.report.columns import Column, columns_of, first_axes, values_of
@@ -223,7 +222,7 @@ def _history(networks: EvaluatedNetworks) -> tuple[tuple[int, float], ...]:
     return tuple(found)
 
 
-def _hypervolume(run: RunFolder) -> dict[str, FloatArray | list[float]]:
+def _hypervolume(run: RunFolder) -> dict[str, list[float]]:
     """Returns the columns of hypervolume.csv; none where the run has no such file."""
     lines = _lines(run, "hypervolume.csv")
     return {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else {}) if lines[0][name]}

@@ -204,6 +204,6 @@ def test_another_devices_front_is_searched_for_with_what_the_run_evaluated(
     assert then[: len(first)] == first
     assert (copied / "front.csv").read_bytes() == before
     assert (out / "supernet.safetensors").read_bytes() == RunFolder(copied).supernet.read_bytes()
-    assert {"importance.csv", "hypervolume.png"} <= {path.name for path in out.iterdir()}
+    assert {"importance.csv", "hypervolume.csv", "hypervolume.png"} <= {path.name for path in out.iterdir()}
     with pytest.raises(HwnasError, match="give the device of the front: --device NAME"):
         cli(["front", str(copied), "--out", str(tmp_path / "none")], standalone_mode=False)
