@@ -39,11 +39,16 @@ class Confidence:
 
 
 def confidence_in(
-    latency: str, facts: Mapping[str, Any], predictor: LatencyPredictor | None, points: Sequence[DeviceLatency]
+    latency: str,
+    facts: Mapping[str, Any],
+    predictor: LatencyPredictor | None,
+    points: Sequence[DeviceLatency],
+    sessions: Sequence[Mapping[str, Any]] = (),
 ) -> Confidence:
     """Returns how far a front's latencies on one device can be trusted.
 
-    `facts` are those of the device in run.json; `points` are the latencies of the front.
+    `facts` are those of the device in run.json, `points` the latencies of the front, `sessions` what run.json tells of the
+    sessions that measured on the device.
     """
     conditions = {**facts, **facts.get("conditions", {})}
     grade, verdict = _verdict(points)
@@ -53,7 +58,7 @@ def confidence_in(
         conditions={name: str(conditions[name]) for name in _CONDITIONS if name in conditions},
         grade=grade,
         verdict=verdict,
-        reasons=(*_measured(points, facts.get("session")), *_predicted(predictor)),
+        reasons=(*_measured(points, sessions), *_predicted(predictor)),
     )
 
 
@@ -78,7 +83,7 @@ def _verdict(points: Sequence[DeviceLatency]) -> tuple[str, str]:
     )
 
 
-def _measured(points: Sequence[DeviceLatency], session: Mapping[str, Any] | None) -> list[str]:
+def _measured(points: Sequence[DeviceLatency], sessions: Sequence[Mapping[str, Any]]) -> list[str]:
     known = [point for point in points if point.error is not None]
     if not known:
         return ["Drift since the device was profiled: not known, because nothing was measured."]
@@ -99,21 +104,21 @@ def _measured(points: Sequence[DeviceLatency], session: Mapping[str, Any] | None
     close = sum(point.within_noise for point in known)
     if close:
         reasons.append(f"{close} networks are within the budget by less than the noise of a measurement.")
-    return reasons + _session(session)
+    return reasons + _drift(sessions)
 
 
-def _session(session: Mapping[str, Any] | None) -> list[str]:
-    """Returns the drift and the noise of the session that measured the front, where the run has recorded it."""
-    if not session:
+def _drift(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the drift and the noise of the sessions that measured the front, where the run has recorded them."""
+    ratios = [one["reference_ms"] / one["profiled_ms"] for one in sessions if one.get("profiled_ms")]
+    if not ratios:
         return ["Drift between profiling and measurement: not recorded."]
-    said = []
-    if session.get("of_profiled"):
-        ratio = float(session["of_profiled"])
-        words = "the device has not drifted" if abs(ratio - 1) <= DRIFT else "the device has drifted"
-        said.append(f"The reference network took {_percent(ratio)} of its time at profiling: {words}.")
-    if session.get("unconverged"):
-        said.append(f"{session['unconverged']} measurements did not converge: the device was busy.")
-    return said
+    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
+    words = "the device has not drifted" if abs(worst - 1) <= DRIFT else "the device has drifted, and latencies with it"
+    sessions_words = "in the session" if len(ratios) == 1 else f"in the worst of {len(ratios)} sessions"
+    said = [f"The reference network took {_percent(worst)} of its time at profiling {sessions_words}: {words}."]
+    networks, unconverged = (sum(one[name] for one in sessions) for name in ("networks", "unconverged"))
+    busy = ": the device was busy." if unconverged else "."
+    return [*said, f"{unconverged} of {networks} measurements did not converge{busy}"]
 
 
 def _predicted(predictor: LatencyPredictor | None) -> list[str]:

@@ -168,7 +168,13 @@ def read_report(run: RunFolder, command: str, axes: tuple[str, str] | None = Non
         words=tuple(tuple(described(row, plot.goal.metrics)) for row in networks.front.values()),
         layers=_layers(predictors, latencies, rows),
         confidence=tuple(
-            confidence_in(name, device, predictors.get(name), [row.latencies[at] for row in networks.front.values()])
+            confidence_in(
+                name,
+                device,
+                predictors.get(name),
+                [row.latencies[at] for row in networks.front.values()],
+                [session for session in facts.get("sessions", ()) if session["device"] == device["name"]],
+            )
             for at, (name, device) in enumerate(zip(latencies, facts["devices"], strict=True))
         ),
         card=report_card(

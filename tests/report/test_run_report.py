@@ -198,3 +198,24 @@ def test_the_command_has_what_was_asked_for_and_no_defaults() -> None:
         "hwnas search --space mobilenet --space-option width=0.5 --fix '*.kernel=3' --data digits --skip-damaged --device cpu "
         "--device amd-epyc --strategy nsga2 --population 8 --seed 4 --out RUN"
     )
+
+
+@pytest.mark.parametrize(
+    ("reference_ms", "unconverged", "words"),
+    [
+        (1.01, 0, ["took 101 % of its time", "has not drifted", "0 of 12 measurements did not converge."]),
+        (
+            1.2,
+            3,
+            ["took 120 % of its time", "has drifted", "3 of 12 measurements did not converge: the device was busy."],
+        ),
+    ],
+)
+def test_drift_and_noise_are_those_of_the_worst_session(
+    reference_ms: float, unconverged: int, words: list[str], run: RunFolder
+) -> None:
+    session = {"networks": 6, "profiled_ms": 1.0, "unconverged": 0, "reference_ms": 0.995}
+    sessions = [session, {**session, "reference_ms": reference_ms, "unconverged": unconverged}]
+    points = [row.latencies[0] for row in read_front(run.front)]
+    reasons = "\n".join(confidence_in("latency", run.read()["devices"][0], None, points, sessions).reasons)
+    assert all(word in reasons for word in words)
