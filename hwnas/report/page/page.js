@@ -328,7 +328,7 @@ function latencyStrip(at) {
     if (measured) svg.append(shape("path", { class: "dot", d: `M${scale(measured[0])} ${y - 7}l7 7l-7 7l-7 -7Z` }));
     const first = `${LETTERS[row]}: predicted ${say(predicted)} ms (${say(from)} to ${say(to)})`;
     if (!measured) return `${first}; not measured`;
-    return `${first}; measured ${say(measured[0])} ms (p10; median ${say(measured[1])}, p90 ${say(measured[2])}), so the prediction is off by ${say(100 * (predicted / measured[0] - 1), 2)} %`;
+    return `${first}; measured ${say(measured[0])} ms (p10; median ${say(measured[1])}, p90 ${say(measured[2])}), so the prediction is ${say(100 * Math.abs(predicted / measured[0] - 1), 2)} % too ${predicted < measured[0] ? "low" : "high"}`;
   });
   const key = `${device.device}: ring and line are the prediction and its interval, a diamond is the measurement${budgets.length ? ", dashes are the budget" : ""}.`;
   return make("div", {}, make("p", { class: "note" }, key), svg, list(words));
@@ -402,14 +402,14 @@ function differences() {
 function drawTable() {
   const hidden = /^(arch_id|interval_|within_noise|stages|device|onnx)/;
   const names = Object.keys(front[0].cells).filter((name) => !hidden.test(name) && front.some((point) => say(point.cells[name]) !== ""));
-  const head = make("tr", {}, ...["network", ...names.map((name) => name.replaceAll("_", " ")), "model"].map((name) => make("th", { scope: "col" }, name)));
+  const head = make("tr", {}, ...["network", "model", ...names.map((name) => name.replaceAll("_", " "))].map((name) => make("th", { scope: "col" }, name)));
   const rows = front.map((point, number) => {
     const button = make("button", { type: "button", title: "Pin" }, nameOf(number));
     button.addEventListener("click", () => pin(number));
     const cells = names.map((name) => make("td", { "data-column": name, "data-value": JSON.stringify(point.cells[name] ?? null) }, say(point.cells[name])));
     const models = Object.entries(point.cells).filter(([name, file]) => name.split("@")[0] === "onnx" && file);
     const files = models.map(([name, file]) => link(file, `ONNX${name.slice(4).replace("@", " for ")}`));
-    return make("tr", { "data-id": networks.ids[number] }, make("td", {}, button), ...cells, make("td", {}, ...files));
+    return make("tr", { "data-id": networks.ids[number] }, make("td", {}, button), make("td", {}, ...files), ...cells);
   });
   byId("rows").append(make("thead", {}, head), make("tbody", {}, ...rows));
 }
