@@ -142,7 +142,7 @@ def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool, warnings
     if note:
         click.echo(note)
     click.echo(
-        f"plot {folder / 'front.png'}, {folder / 'front.html'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
+        f"report {folder / 'report.html'}; plot {folder / 'front.png'}; table {folder / 'front.csv'}; models {folder / 'models'}/"
     )
     for warning in warnings:
         click.secho(f"warning: {warning}", err=True, bold=True)

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +26,14 @@ from hwnas.core.operations import drop, fix
 from hwnas.core.operator import Operator, OperatorCost, Shape
 from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
+from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.shipped import own_folder, predictor_path
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.protocol import Protocol
+from hwnas.runs.database import Evaluation, RunDatabase
+from hwnas.runs.folder import RunFolder, create_run
+from hwnas.runs.front import DeviceLatency, FrontRow, write_front
+from hwnas.strategies.pareto import non_dominated
 
 # Two workers of two threads each are slower on two cores than two of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -130,6 +137,13 @@ def small_predictor(small_space: SearchSpace, small_table: Path, tmp_path_factor
     path = tmp_path_factory.mktemp("small") / "predictor.json"
     fit_table(small_table, small_space).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def made_run() -> Callable[..., RunFolder]:
+    """Makes the folder of a run whose networks were drawn: their costs are those of a shipped predictor and of the space, their
+    metrics and measurements are drawn, too. Nothing is trained, so that thousands of networks take seconds."""
+    return _made_run
 
 
 @pytest.fixture(scope="session")
@@ -272,3 +286,86 @@ def prepare_image() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _made_run(path: Path, evaluated: int = 60, *, final: bool = False) -> RunFolder:
+    space, rng = hwnas.space("mobilenet"), np.random.default_rng(0)
+    predictor = LatencyPredictor.load(
+        predictor_path(own_folder(Path(hwnas.__file__).parent), "amd-epyc", "mobilenet")
+    ).for_space(space)
+    rows_NC = np.unique(space.sample_rows(rng, evaluated), axis=0)
+    latency_N, params_N = predictor.predict(rows_NC), space.costs("params", rows_NC)
+    loss_N = 0.3 + 0.02 / latency_N * rng.uniform(1, 2, len(rows_NC))
+    run = create_run(
+        path, {"strategy": {"name": "random", "options": {"evaluations": evaluated}}, "seed": 3}, space.describe()
+    )
+    metrics = [
+        {"name": "loss", "unit": "nats", "highest": False},
+        {"name": "accuracy", "unit": "share", "highest": True},
+    ]
+    device = {"name": "amd-epyc", "conditions": dict(predictor.conditions)}
+    goal = {"objectives": ["loss", "latency", "params"], "metrics": metrics, "budget_on": "median"}
+    stages = {"search": {"seconds": 90.0, "peak_mib": 700.0}}
+    run.write(run.read() | {"title": "mobilenet <drawn>", "goal": goal, "devices": [device], "stages": stages})
+    predictor.save(run.predictor)
+    evaluations = [
+        Evaluation(space.decode(row_C), ("supernet",), {"loss": float(loss), "accuracy": float(1 - loss / 3)})
+        for row_C, loss in zip(rows_NC, loss_N, strict=True)
+    ]
+    with closing(RunDatabase(run.database)) as database:
+        database.add_evaluations("search", evaluations)
+        database.add_costs(
+            {
+                one.arch.id: {"latency": float(latency), "params": float(params)}
+                for one, latency, params in zip(evaluations, latency_N, params_N, strict=True)
+            }
+        )
+    fronted = np.flatnonzero(non_dominated(np.stack([loss_N, latency_N, params_N], axis=1)))[:12]
+    write_front(
+        run.front,
+        [
+            _front_row(
+                evaluations[at],
+                float(latency_N[at]),
+                float(params_N[at]),
+                predictor.interval,
+                float(rng.normal(1, 0.02)),
+                final,
+            )
+            for at in fronted
+        ],
+    )
+    return run
+
+
+def _front_row(
+    evaluation: Evaluation, predicted_ms: float, params: float, interval: tuple[float, float], off: float, final: bool
+) -> FrontRow:
+    measured_ms, metrics = predicted_ms * off, evaluation.metrics
+    before = {f"{name}_val_before": value for name, value in metrics.items()} if final else {}
+    return FrontRow(
+        arch_id=evaluation.arch.id,
+        arch=evaluation.arch.key,
+        stages="supernet",
+        metrics={
+            "loss_val": metrics["loss"],
+            "accuracy_val": metrics["accuracy"],
+            "accuracy_test": metrics["accuracy"] - 0.01,
+            **before,
+        },
+        latencies=(
+            DeviceLatency(
+                device="amd-epyc",
+                predicted_ms=predicted_ms,
+                interval_low_ms=predicted_ms * interval[0],
+                interval_high_ms=predicted_ms * interval[1],
+                measured_ms=measured_ms,
+                measured_median_ms=1.01 * measured_ms,
+                measured_p90_ms=1.1 * measured_ms,
+                within_budget=1.01 * measured_ms <= 0.15,
+                budget_ms=0.15,
+            ),
+        ),
+        costs={"params": params},
+        onnx=f"models/{evaluation.arch.id}.onnx",
+    )

@@ -82,7 +82,7 @@ def test_the_wheel_has_every_table_and_predictor_inside_the_package(wheel: Path)
     assert sorted(name for name in names if name.endswith((".json", ".jsonl"))) == sorted(
         f"hwnas/{path}" for path in SHIPPED
     )
-    assert "hwnas/py.typed" in names
+    assert {"hwnas/py.typed", *(f"hwnas/report/page/page.{end}" for end in ("html", "css", "js"))} <= set(names)
 
 
 def test_the_wheel_has_every_module_and_nothing_else(wheel: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_front_for_people_is_a_table_by_the_goal_of_its_run(
     run.write(run.read() | {"goal": {"objectives": ["loss", "latency"], "metrics": metrics, "budget_on": "median"}})
     print_front([ROW], run.path, as_json=False)
     lines = capsys.readouterr().out.splitlines()
-    assert "0.5000" in lines[-3] and lines[-1].startswith(f"plot {run.path / 'front.png'}")
+    assert "0.5000" in lines[-3] and lines[-1].startswith(f"report {run.path / 'report.html'}")
 
 
 def test_lists_are_printed_one_after_the_other_under_their_names_without_the_empty_ones(

@@ -150,12 +150,29 @@ def verify(run: Path, claims: bool, as_json: bool) -> None:
 @click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
 @JSON
 def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:
-    """Plot the front of a run."""
+    """Plot the front of a run; FILE.html is the page of `hwnas report`."""
+    from hwnas.pipeline.report import write_report
     from hwnas.report.plots import draw_to
     from hwnas.runs.folder import RunFolder
 
-    draw_to(RunFolder(run), out, None if axes is None else _pair(axes))
+    (write_report if out.suffix == ".html" else draw_to)(RunFolder(run), out, None if axes is None else _pair(axes))
     print_path(out, as_json)
+
+
+@click.command()
+@RUN
+@click.option("--out", cls=OutputOption, type=OUT_FILE, help="The page; default: report.html in the run's folder.")
+@click.option("--axes", metavar="X,Y", help="The two metrics or costs that the page begins with; default: objectives.")
+@JSON
+def report(run: Path, out: Path | None, axes: str | None, as_json: bool) -> None:
+    """Write the page of a run: its front, networks side by side, and how far to trust it.
+
+    The page is one file that opens from disk. A search writes it, too, as report.html in the run's folder.
+    """
+    from hwnas.pipeline.report import write_report
+    from hwnas.runs.folder import RunFolder
+
+    print_path(write_report(RunFolder(run), out, None if axes is None else _pair(axes)), as_json)
 
 
 def _pair(axes: str) -> tuple[str, str]:

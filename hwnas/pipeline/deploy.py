@@ -26,6 +26,7 @@ from hwnas.pipeline.models import Exporter, answers, loaded_model, test_metrics
 from hwnas.pipeline.preflight import Goal
 from hwnas.pipeline.target import Target, by_precision
 from hwnas.pipeline.timing import timed_models
+from hwnas.profiler.protocol import Session
 from hwnas.profiler.runtime import Model
 from hwnas.runs.database import Evaluation, Latencies, RunDatabase
 from hwnas.runs.folder import RunFolder
@@ -244,12 +245,27 @@ def _time(job: Deployment, name: str, evaluations: Sequence[Evaluation]) -> None
         return
     models = [_loaded(job, target, evaluation) for evaluation in missing]
     session = timed_models(job.space, target.here, models, cost.predictor, seed=job.seed, reporter=job.reporter)
+    _record_session(job.run, target.name, session, cost.predictor.report.get("reference_ms"))
     job.database.add_measurements(
         {
             (evaluation.arch.id, target.name): Latencies(timing.p10_ms, timing.median_ms, timing.p90_ms)
             for evaluation, timing in zip(missing, session.timings, strict=True)
         }
     )
+
+
+def _record_session(run: RunFolder, device: str, session: Session, profiled_ms: float | None) -> None:
+    """Adds what a session tells of drift and noise to run.json, for the page of the run."""
+    facts = run.read()
+    told = {
+        "device": device,
+        "networks": len(session.timings),
+        "reference_ms": session.reference.p10_ms,
+        "profiled_ms": profiled_ms,
+        "unconverged": sum(not timing.converged for timing in session.timings),
+        "discarded_rounds": session.discarded_rounds,
+    }
+    run.write(facts | {"sessions": [*facts.get("sessions", ()), told]})
 
 
 def _loaded(job: Deployment, target: Target, evaluation: Evaluation) -> Model:

@@ -98,9 +98,12 @@ def importance_of_run(path: Path) -> Importance:
 
 
 def write_reading(job: Deployment) -> None:
-    """Writes importance.csv, importance.png and hypervolume.png into the run folder; says what cannot be told, and why."""
+    """Writes importance.csv, hypervolume.csv and a picture of each into the run folder; says what cannot be told, and why.
+
+    run.json keeps, as `reading`, how far each can be relied on.
+    """
     from hwnas.report.figures import save_figure
-    from hwnas.report.run_figures import draw_hypervolume, draw_importance
+    from hwnas.report.run_figures import draw_hypervolume
 
     evaluated, title = SearchEvaluations(job.space, job.database.evaluations(SEARCH)), job.run.read("title")["title"]
     fits: dict[str, MetricFit] = {}
@@ -109,20 +112,37 @@ def write_reading(job: Deployment) -> None:
             fit = evaluated.fit(metric)
             fits |= {metric.name: fit} if fit is not None else {}
     plot = _hypervolume(job, evaluated, fits, title)
+    notes: dict[str, list[str]] = {}
     if plot is not None:
         save_figure(draw_hypervolume(plot), job.run.hypervolume)
+        replace_file(job.run.hypervolume_table, plot.csv())
+        notes["hypervolume"] = [text for text in (plot.reference, plot.note) if text]
+    importance = _written_importance(job, evaluated, fits, title)
+    if importance is not None:
+        notes["importance"] = [importance.reliability]
+    job.run.write(job.run.read() | {"reading": notes})
+
+
+def _written_importance(
+    job: Deployment, evaluated: SearchEvaluations, fits: Mapping[str, MetricFit], title: str
+) -> Importance | None:
+    """Writes the importance of choices; returns None, and says why, where it cannot be told."""
+    from hwnas.report.figures import save_figure
+    from hwnas.report.run_figures import draw_importance
+
     if job.goal.first_metric.name not in fits:
         job.run.importance.unlink(missing_ok=True)
         job.run.importance.with_suffix(".png").unlink(missing_ok=True)
         job.reporter.note(f"importance of choices: {evaluated.why_no_fit}")
-        return
+        return None
     predictors = {name: cost.predictor for name, (_, cost) in job.latencies.items()}
     importance = importance_of(title, fits[job.goal.first_metric.name], predictors, np.random.default_rng(job.seed))
     if not importance.effects:
         job.reporter.note("importance of choices: no choice is free in the networks that are drawn to compare options")
-        return
+        return None
     replace_file(job.run.importance, importance.csv())
     save_figure(draw_importance(importance), job.run.importance.with_suffix(".png"))
+    return importance
 
 
 def _hypervolume(

@@ -21,7 +21,7 @@ def write_rows(job: Deployment, evaluations: Sequence[Evaluation]) -> list[Front
         _annotate(job, row)
     job.exporter.discard_others([row.arch_id for row in rows])
     write_front(job.run.front, rows)
-    draw(job.run, "png", "html")
+    draw(job.run, "png")
     return read_front(job.run.front)
 
 

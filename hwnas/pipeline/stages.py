@@ -19,6 +19,7 @@ from hwnas.pipeline.final import FinalTraining
 from hwnas.pipeline.models import Exporter
 from hwnas.pipeline.preflight import Goal, Preflight
 from hwnas.pipeline.reading import write_reading
+from hwnas.pipeline.report import write_report
 from hwnas.pipeline.result import SearchResult
 from hwnas.pipeline.rows import write_rows
 from hwnas.pipeline.settle import Settling
@@ -238,6 +239,7 @@ class Stages:
             rows = write_rows(deployment, front)
         with self.run.stage("report"):
             write_reading(deployment)
+            write_report(self.run)
         close = sum(row.within_noise for row in rows)
         if close:
             self.reporter.note(

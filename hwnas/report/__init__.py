@@ -1,1 +1,1 @@
-"""A front for people: figures, an interactive page. Drawing takes values and returns what was drawn."""
+"""A run for people: figures, tables, one page. Drawing takes values and returns what was drawn."""

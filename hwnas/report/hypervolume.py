@@ -3,6 +3,8 @@
 Shapes: N architectures, D objectives, E points of a curve, R repetitions.
 """
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
@@ -14,6 +16,7 @@ from hwnas.strategies.pareto import hypervolume, non_dominated
 
 POINTS: Final = 60  # of a curve
 REPETITIONS: Final = 32  # random searches of a predicted curve
+SHARES: Final = (0.1, 0.9)  # the quantiles at the ends of their band
 
 
 @final
@@ -62,6 +65,18 @@ class HypervolumePlot:
     evaluated_E: FloatArray
     random_RE: FloatArray
     note: str
+
+    def csv(self) -> str:
+        """Returns the content of hypervolume.csv; of predicted random searches it has the mean and the middle 80 %."""
+        columns = {"evaluations": self.counts_E, "evaluated": self.evaluated_E}
+        if len(self.random_RE):
+            low_E, high_E = np.quantile(self.random_RE, SHARES, axis=0)
+            columns |= {"random_mean": self.random_RE.mean(axis=0), "random_low": low_E, "random_high": high_E}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(values_E.tolist() for values_E in columns.values()), strict=True))
+        return text.getvalue()
 
 
 def counts_up_to(evaluations: int) -> IntArray:

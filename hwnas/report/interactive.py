@@ -1,4 +1,4 @@
-"""Plots as HTML pages that work offline, by plotly. `front_page` draws fronts."""
+"""Plots as HTML pages that work offline, by plotly: held-out predictions. The page of a run is `run_page`."""
 
 from html import escape
 from math import log10

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from hwnas.core.files import json_of, replace_file
-from hwnas.errors import RunError, UnknownNameError
+from hwnas.errors import HwnasError, RunError, UnknownNameError
 from hwnas.predict.measurements import STATISTIC_OF
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.report.front import FrontPlot
@@ -66,18 +66,17 @@ def draw(run: RunFolder, *formats: str) -> None:
 
 
 def draw_to(run: RunFolder, path: Path, axes: tuple[str, str] | None = None) -> None:
-    """Draws the front in the format of the path's suffix: png, svg, html, or csv (the table itself).
+    """Draws the front in the format of the path's suffix: png, svg, or csv (the table itself).
 
-    `axes` name the metrics or costs of the axes x and y; without them every pair of objectives is drawn.
+    `axes` name the metrics or costs of the axes x and y; without them every pair of objectives is drawn. Raises HwnasError for
+    html, which is the page of the whole run.
     """
     require_format(path, FORMATS)
     if path.suffix == ".csv":
         read_front(run.front)
         replace_file(path, run.front.read_bytes())
     elif path.suffix == ".html":
-        from hwnas.report.front_page import front_html  # plotly is loaded where it is needed
-
-        replace_file(path, front_html(front_plot(run, axes)))
+        raise HwnasError(f"{path}: pages are written by `hwnas report {run.path} --out {path}`")
     else:
         from hwnas.report.figures import save_figure
         from hwnas.report.front_figure import draw_front

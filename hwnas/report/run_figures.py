@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hwnas.report.figures import INK, style
 from hwnas.report.front import COLOURS
-from hwnas.report.hypervolume import HypervolumePlot
+from hwnas.report.hypervolume import SHARES, HypervolumePlot
 from hwnas.report.importance import Effect, Importance
 
 # Choices that one picture shows; the others are in importance.csv.
@@ -29,7 +29,7 @@ def draw_hypervolume(plot: HypervolumePlot) -> Figure:
         plot.counts_E, plot.evaluated_E, color=COLOURS["measured"], linewidth=2, label="evaluated", gid="evaluated"
     )
     if len(plot.random_RE):
-        low_E, high_E = np.quantile(plot.random_RE, (0.1, 0.9), axis=0)
+        low_E, high_E = np.quantile(plot.random_RE, SHARES, axis=0)
         axes.fill_between(
             plot.counts_E, low_E, high_E, color=COLOURS["predicted"], alpha=0.2, linewidth=0, gid="random-band"
         )

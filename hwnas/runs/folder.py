@@ -131,6 +131,16 @@ class RunFolder:
         """The picture of the hypervolume over evaluations."""
         return self.path / "hypervolume.png"
 
+    @property
+    def hypervolume_table(self) -> Path:
+        """The table of the hypervolume over evaluations."""
+        return self.path / "hypervolume.csv"
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.path / "report.html"
+
     def model(self, arch_id: str) -> Path:
         return self.inside(f"models/{arch_id}.onnx")
 

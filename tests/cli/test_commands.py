@@ -148,7 +148,8 @@ def test_an_onnx_file_has_the_accuracy_the_front_says_and_carries_its_provenance
 def test_a_run_folder_has_what_the_documentation_lists(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {"run.json", "run.sqlite", "supernet.safetensors", "front.csv", "table.jsonl", "predictor.json"} <= names
-    assert {"front.png", "front.html", "models", "importance.csv", "importance.png", "hypervolume.png"} <= names
+    assert {"report.html", "front.png", "models", "importance.csv", "importance.png"} <= names
+    assert {"hypervolume.csv", "hypervolume.png"} <= names
     assert {f"models/{path.name}" for path in (finished / "models").iterdir()} == {
         row.onnx for row in read_front(finished / "front.csv")
     }
@@ -606,7 +607,7 @@ def test_a_front_that_learned_nothing_is_said_to_be_worth_nothing_and_refused_by
     assert [warning.split(" ")[:3] for warning in warnings] == [["only", "1", "of"], ["the", "front", "is"]]
     for warning in warnings:
         assert f"warning: {warning}" in outcome.err
-        assert warning[:60] in (run / "front.html").read_text()
+        assert warning[:60] in (run / "report.html").read_text(encoding="utf-8")
     again = hwnas("search", "--resume", "--out", run, "--json")
     assert (again.code, json.loads(again.out)["warnings"]) == (0, warnings)
 

@@ -87,7 +87,7 @@ def test_a_space_is_searched_from_profile_to_verified_models(space: str, tmp_pat
         assert (row.model_mib, row.peak_mib) == pytest.approx(
             tuple(searched.cost(cost, arch) / 2**20 for cost in ("bytes", "peak"))
         )
-    assert (run / "front.png").exists() and (run / "front.html").exists()
+    assert (run / "front.png").exists() and (run / "report.html").exists()
 
     by_gradient = ["--strategy", "gradient", "--predictor", str(run / "predictor.json")]
     by_gradient += ["--steps", "2", "--evaluations", "3"]

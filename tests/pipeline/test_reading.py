@@ -204,6 +204,20 @@ def test_another_devices_front_is_searched_for_with_what_the_run_evaluated(
     assert then[: len(first)] == first
     assert (copied / "front.csv").read_bytes() == before
     assert (out / "supernet.safetensors").read_bytes() == RunFolder(copied).supernet.read_bytes()
-    assert {"importance.csv", "hypervolume.png"} <= {path.name for path in out.iterdir()}
+    assert {"importance.csv", "hypervolume.csv", "hypervolume.png"} <= {path.name for path in out.iterdir()}
     with pytest.raises(HwnasError, match="give the device of the front: --device NAME"):
         cli(["front", str(copied), "--out", str(tmp_path / "none")], standalone_mode=False)
+
+
+def test_the_page_of_a_measured_run_has_its_numbers_its_drift_and_links_to_its_models(finished: SearchResult) -> None:
+    page = finished.run.report.read_text(encoding="utf-8")
+    content = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    (device,) = content["devices"]
+    assert device["grade"] in ("good", "fair", "poor")
+    assert any("of its time at profiling" in reason for reason in device["reasons"])
+    for point, row in zip(content["front"], finished.front, strict=True):
+        assert point["cells"]["measured_ms"] == row.measured_ms
+        assert (finished.run.path / content["links"][row.onnx]).is_file()
+    counts = content["hypervolume"]["evaluations"]
+    assert counts[0] == 1 and counts[-1] <= content["evaluations"]
+    assert content["importance"]["choice"] and content["notes"]["importance"]

@@ -137,8 +137,8 @@ def test_the_front_is_written_and_drawn_without_what_was_not_measured(finished: 
     assert tuple(read_front(finished.run.front)) == finished.front
     first = finished.run.front.read_text().splitlines()[1]
     assert ",,,True," in first
-    page = (finished.run.path / "front.html").read_text()
-    assert "not timed: predicted for a board" in page and "front, as predicted" in page
+    page = finished.run.report.read_text(encoding="utf-8")
+    assert "not timed: predicted for a board" in page and '"grade":"unknown"' in page
     assert (finished.run.path / "front.png").stat().st_size > 10_000
 
 

@@ -1,9 +1,7 @@
-"""Laws of the plots of fronts, read back from what was drawn: from matplotlib's artists and from plotly's JSON."""
+"""Laws of the plots of fronts, read back from what was drawn, by matplotlib's artists."""
 
-import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,10 +17,10 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from hwnas.errors import HwnasError, UnknownNameError
+from hwnas.report.described import described
 from hwnas.report.figures import save_figure
 from hwnas.report.front import MOST_PANELS, STATISTICS, FrontPlot, Pair
 from hwnas.report.front_figure import draw_front
-from hwnas.report.front_page import front_html
 from hwnas.report.labels import place_labels
 from hwnas.runs.front import DeviceLatency, FrontRow
 from hwnas.runs.objectives import goal_of
@@ -134,7 +132,6 @@ any_front = pytest.mark.parametrize("plot", [*PLOTS.values(), *MANY.values()], i
 
 
 _FIGURES: dict[int, Figure] = {}
-_PAGES: dict[int, str] = {}
 
 
 def figure_of(plot: FrontPlot) -> Figure:
@@ -144,13 +141,6 @@ def figure_of(plot: FrontPlot) -> Figure:
     return _FIGURES[id(plot)]
 
 
-def page_of(plot: FrontPlot) -> str:
-    """The page of a plot of this module, made once."""
-    if id(plot) not in _PAGES:
-        _PAGES[id(plot)] = front_html(plot)
-    return _PAGES[id(plot)]
-
-
 def drawn(axes: Axes, *gids: str) -> set[tuple[float, float]]:
     lines = [line for line in axes.get_lines() if line.get_gid() in gids]
     return {(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)}
@@ -158,14 +148,6 @@ def drawn(axes: Axes, *gids: str) -> set[tuple[float, float]]:
 
 def cloud(plot: FrontPlot) -> set[tuple[float, float]]:
     return {(values["latency"], values["loss"]) for values in plot.evaluated}
-
-
-def page_traces(page: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    decoder = json.JSONDecoder()
-    start = page.index("[", page.index('"front",', page.rindex("Plotly.newPlot(")))
-    traces, end = decoder.raw_decode(page, start)
-    layout, _ = decoder.raw_decode(page, page.index("{", end))
-    return traces, layout
 
 
 # --- The figure.
@@ -255,18 +237,6 @@ def test_what_was_not_timed_is_drawn_at_predicted_latencies_and_says_so(plot: Fr
     assert not any("measured" in label for label in labels)
 
 
-@every_plot
-def test_the_page_of_what_was_not_timed_has_one_panel_and_says_so(plot: FrontPlot) -> None:
-    plot = untimed(plot)
-    page = front_html(plot)
-    traces, layout = page_traces(page)
-    assert "xaxis2" not in layout and {trace["xaxis"] for trace in traces} == {"x"}
-    places = [(x, y) for trace in traces if trace.get("ids") for x, y in zip(trace["x"], trace["y"], strict=True)]
-    assert sorted(places) == sorted((point.predicted_ms, point.loss_val) for point in plot.points)
-    assert layout["title"]["subtitle"]["text"].startswith("not timed: predicted for cpu")
-    assert "measured: p10" not in page[page.rindex("Plotly.newPlot(") :]
-
-
 # --- Files.
 
 
@@ -305,74 +275,21 @@ def test_an_unknown_suffix_says_which_are_known_and_writes_nothing(name: str, tm
     assert not list(tmp_path.iterdir())
 
 
-# --- The page.
+# --- Words.
 
 
-@every_plot
-def test_the_page_has_every_point_at_its_measured_latency(plot: FrontPlot) -> None:
-    traces, _ = page_traces(page_of(plot))
-    places = {
-        name: (x, y)
-        for trace in traces
-        if trace.get("ids")
-        for name, x, y in zip(trace["ids"], trace["x"], trace["y"], strict=True)
-    }
-    assert places == {point.arch_id: (point.measured_ms, point.loss_val) for point in plot.points}
-    evaluated = next(trace for trace in traces if trace["name"].startswith("evaluated"))
-    assert set(zip(evaluated["x"], evaluated["y"], strict=True)) == cloud(plot)
-
-
-@every_plot
-def test_the_page_has_the_budget_where_it_is(plot: FrontPlot) -> None:
-    _, layout = page_traces(page_of(plot))
-    lines = [(line["x0"], line["x1"]) for line in layout.get("shapes", [])]
-    budget_ms = plot.points[0].budget_ms
-    assert lines == [(budget_ms, budget_ms)] * (budget_ms is not None)
-
-
-def test_hovering_shows_all_that_is_known_of_a_point() -> None:
+def test_all_that_is_known_of_a_point_is_said() -> None:
     plot = front(points=1)
-    traces, _ = page_traces(front_html(plot))
-    (text,) = next(trace["hovertext"] for trace in traces if trace.get("ids"))
-    point = plot.points[0]
+    point, text = plot.points[0], "\n".join(described(plot.points[0], plot.goal.metrics))
     values = (point.predicted_ms, point.interval_low_ms, point.interval_high_ms, point.measured_ms)
     values += (point.measured_median_ms, point.measured_p90_ms)
-    words = ["arch0", "92.00 %", "91.00 %", "123,456", "7,654,321", "within budget: ", "supernet &gt; recalibrate"]
+    words = ["92.00 %", "91.00 %", "123,456", "7,654,321", "within budget: ", "supernet > recalibrate"]
     assert all(word in text for word in [*words, *(f"{value:.4g}" for value in values)])
 
 
-class _References(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
-
-
-def test_hovering_over_a_point_of_text_shows_its_perplexity() -> None:
-    traces, _ = page_traces(front_html(of_text(front(points=1))))
-    (text,) = next(trace["hovertext"] for trace in traces if trace.get("ids"))
-    assert "perplexity: validation 4.5, test 4.625" in text
-
-
-def test_the_page_loads_nothing_and_offers_no_upload() -> None:
-    page = front_html(front())
-    references = _References()
-    references.feed(page)
-    assert references.found == []
-    assert '"showSendToCloud": false' in page
-    assert "@import" not in page[: page.index("<script")]
-
-
-def test_names_are_text_not_markup() -> None:
-    page = front_html(front())
-    assert "<title>mobilenet &lt;on&gt; CIFAR-10 &amp; $co</title>" in page
-    assert "cpu <1 thread>" not in page
-
-
-def test_equal_plots_give_equal_pages() -> None:
-    assert front_html(front()) == front_html(front())
+def test_a_point_of_text_is_told_by_its_perplexity() -> None:
+    plot = of_text(front(points=1))
+    assert "perplexity: validation 4.5, test 4.625" in described(plot.points[0], plot.goal.metrics)
 
 
 # --- What is plotted.
@@ -450,19 +367,12 @@ def test_every_pair_of_objectives_has_a_panel_and_what_was_measured_as_far_as_th
     assert len(plot.comparisons) == min(len(devices), MOST_PANELS - len(pairs))
     figure = draw_front(plot)
     assert len(figure.axes) == len(pairs) + len(plot.comparisons) <= MOST_PANELS
-    _, layout = page_traces(front_html(plot))
-    assert len([name for name in layout if name.startswith("xaxis")]) == len(figure.axes)
 
 
 @any_front
-def test_every_point_is_in_every_panel_at_its_values_in_the_figure_and_on_the_page(plot: FrontPlot) -> None:
-    figure, (traces, _) = figure_of(plot), page_traces(page_of(plot))
-    for number, (axes, pair) in enumerate(zip(figure.axes, plot.pairs, strict=False), 1):
-        expected = {pair.place(point) for point in plot.points}
-        on_page = [trace for trace in traces if trace["xaxis"] == f"x{number if number > 1 else ''}"]
-        places = [place for trace in on_page if trace.get("ids") for place in zip(trace["x"], trace["y"], strict=True)]
-        assert drawn(axes, "within", "over") == set(places) == expected
-        assert len(places) == len(plot.points)
+def test_every_point_is_in_every_panel_at_its_values(plot: FrontPlot) -> None:
+    for axes, pair in zip(figure_of(plot).axes, plot.pairs, strict=False):
+        assert drawn(axes, "within", "over") == {pair.place(point) for point in plot.points}
 
 
 @any_front
@@ -551,7 +461,7 @@ def test_points_before_final_training_are_marked_where_a_metric_is_drawn() -> No
     for axes, pair in zip(draw_front(plot).axes, plot.pairs, strict=False):
         before = {(pair.x.value(point), 0.5) for point in plot.points}
         assert drawn(axes, "before") == (before if pair.y.metric else set())
-    (text, *_) = next(trace["hovertext"] for trace in page_traces(front_html(plot))[0] if trace.get("ids"))
+    text = "\n".join(described(plot.points[0], plot.goal.metrics))
     assert "accuracy: validation 92.00 % (before 80.00 %), test 91.00 % (before 79.00 %)" in text
 
 
@@ -590,7 +500,6 @@ def test_a_point_that_is_not_finite_leaves_the_others_drawn(value: float) -> Non
     assert {pair for pair in drawn(axes, "within") if np.isfinite(pair).all()} == {
         (point.measured_ms, point.loss_val) for point in points[1:] if point.within_budget
     }
-    assert front_html(plot)
 
 
 def test_a_label_takes_the_place_where_it_hides_least() -> None:
