@@ -19,6 +19,7 @@ from hwnas.pipeline.precisions import saved_ms, slower_words
 from hwnas.pipeline.sources import Need, Predictors
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import LATENCY
+from hwnas.predict.related import estimated_words
 from hwnas.tasks.task import Metric
 
 # The name of the first device's latency; further devices' names follow an @.
@@ -181,6 +182,9 @@ class Preflight:
             report = cost.predictor.report
             error = report.get("held_out", {}).get("mape", float("nan"))
             of = f" of {report['source']}, none of this space" if report.get("cold") else ""
+            if report.get("estimated_operators"):
+                of = of or " of the operators that were measured"
+                self.reporter.note(f"{estimated_words(cost.predictor)} ({self._target(name).name})")
             bounds_ms = [budget_ms[name] for budget_ms in goal.budgets_ms if name in budget_ms]
             budget = "; no budget"
             if bounds_ms:

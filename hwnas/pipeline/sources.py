@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Final, final
@@ -16,10 +16,19 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError, TableError
 from hwnas.pipeline.options import SourcesRequest
-from hwnas.pipeline.predict import MEASURED, fit_table, load_predictor, measurements, usable_predictor, usable_table
+from hwnas.pipeline.predict import (
+    MEASURED,
+    estimated_predictor,
+    fit_table,
+    load_predictor,
+    measurements,
+    usable_predictor,
+    usable_table,
+)
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import FEWEST_NETWORKS, LATENCY
 from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.related import is_below_measured
 from hwnas.predict.shipped import ShippedDevice, predictor_file, shipped_devices, table_file
 from hwnas.profiler.device import differences
 from hwnas.profiler.measure import GroupTimer
@@ -241,7 +250,7 @@ class Predictors:
 
 
 def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) -> LatencyPredictor:
-    """Returns the device's predictor of the space, or of the one that it is a part of.
+    """Returns the device's predictor of the space, or of the one that it is a part of; else one in which operators are estimated.
 
     Raises PredictorError with what to do where it has none.
     """
@@ -252,6 +261,11 @@ def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) 
             return predictor.for_space(space)
         except PredictorError as error:
             why = str(error).removesuffix("; fit one for this space")
+        if space.reference in device.tables and not precision_choices(space):
+            estimated = estimated_predictor(space, read_table(device.table(space.reference)), predictor)
+            if not is_below_measured(estimated, space):
+                return replace(estimated, provenance=predictor.provenance)
+            why = "its networks are much faster than all that were measured"
     raise PredictorError(
         f"device {device.name} has no predictor of this {space.name}: {why}; {_advice(device, sources)}"
     )
