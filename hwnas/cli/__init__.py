@@ -15,6 +15,7 @@ import hwnas
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "spaces": ("listing", "List the built-in search spaces, and one of your own."),
     "devices": ("listing", "List the devices, and those that searches can be for without having them."),
+    "doctor": ("doctor", "Tell what is installed, which devices work here, and how steady this machine measures."),
     "elasticize": ("elastic", "Show what of a trained network can be made smaller, before a search with --model."),
     "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),
     "measure": ("measure", "Time given networks side by side on a device, and say where their time goes."),
