@@ -18,7 +18,7 @@ from hwnas.profiler.device import DEVICES, conditions_here, precisions
 from hwnas.profiler.measure import timed
 from hwnas.profiler.patience import Pace
 from hwnas.profiler.profile import network_subject
-from hwnas.profiler.protocol import Protocol
+from hwnas.profiler.protocol import Protocol, Session
 from hwnas.profiler.runtime import RUNTIMES, USUAL
 from hwnas.profiler.setup import Setup
 from hwnas.spaces import load_space
@@ -135,7 +135,8 @@ def _steadiness(reporter: Reporter, seconds: float) -> Finding:
         clock=conditions.clock(),
         threads=conditions.threads,
     )
-    sessions, end = [], time.monotonic() + seconds
+    sessions: list[Session] = []
+    end = time.monotonic() + seconds
     while len(sessions) < FEWEST_SESSIONS or time.monotonic() < end:
         sessions.append(timed([model], reference, setup, Pace(), tries=1))
     own_ms = np.array([session.timings[0].p10_ms for session in sessions])

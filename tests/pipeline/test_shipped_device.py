@@ -19,7 +19,8 @@ from hwnas.cli import cli
 from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
-from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, UnknownNameError
+from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, TableError, UnknownNameError
+from hwnas.pipeline.boards import MEASURED_FRONT, add_device, bundle_winners, verify_measured
 from hwnas.pipeline.preflight import needs_of
 from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import SearchResult, resume, search
@@ -29,6 +30,7 @@ from hwnas.pipeline.target import target_of as target_of_request
 from hwnas.pipeline.winners import verify
 from hwnas.predict.predictor import LatencyPredictor
 from hwnas.predict.shipped import FOLDERS, predictor_path, shipped_devices, table_path
+from hwnas.profiler.board import measure_bundle
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import header_line, line, read_table
@@ -423,3 +425,61 @@ def test_a_shipped_device_is_profiled_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="device board is measured where it is, as --device cpu; what is known of it"):
         printed("profile", "--device", "board", "--out", tmp_path / "table.jsonl")
     assert not list(tmp_path.iterdir())
+
+
+# ---- boards
+
+
+def told_of(path: Path, **conditions: Any) -> Path:
+    """The table, with other conditions: this machine's times are told of another device."""
+    table = read_table(path)
+    header = header_line({**table.conditions, **conditions}, table.space, table.provenance)
+    path.write_bytes(header + b"".join(line(row) for row in table.rows))
+    return path
+
+
+def test_a_device_is_added_by_its_table_and_searches_are_for_it(
+    folder: Path, space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_path(folder, "board", "nasbench201")
+    added = json.loads(printed("device", "add", "pi5", table, "--folder", tmp_path, "--allow-unconverged", "--json"))
+    assert added["added"][0]["device"] == "pi5" and added["added"][0]["spaces"] == ["nasbench201"]
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    assert known_predictor(space, target_of(space, device=("pi5",)), device=("pi5",)) is not None
+    for name in ("cpu", "a/b", "a+b"):
+        with pytest.raises(DeviceError, match="is no name for a device that is not here"):
+            add_device(name, [table], tmp_path)
+    other = told_of(Path(shutil.copyfile(table, tmp_path / "other.jsonl")), threads=2)
+    with pytest.raises(DeviceError, match=r"this table's differ: threads 2 \(here 1\); add it under another name"):
+        add_device("pi5", [other], tmp_path, allow_unconverged=True)
+
+
+def test_a_table_of_a_device_that_is_not_here_names_the_way_to_search_for_it(space: SearchSpace, folder: Path) -> None:
+    table = table_path(folder, "board", "nasbench201")
+    sources, _ = sources_of(space, target_of(space, device=("cpu",)), table=(str(table),))
+    with pytest.raises(
+        TableError, match=r"measured on a board, which is not here; `hwnas device add NAME .*--device NAME"
+    ):
+        sources.check()
+
+
+@pytest.mark.slow(reason="measures the winners of a run")
+def test_winners_are_packed_measured_elsewhere_and_judged_by_that(finished: SearchResult, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.run.path, tmp_path / "run"))
+    models = bundle_winners(run, tmp_path / "winners.zip", None, Notes())
+    assert len(finished.front) <= models <= len(finished.front) + 1  # and the largest, as the reference
+    out = tmp_path / "winners.jsonl"
+    measure_bundle(tmp_path / "winners.zip", out, threads=None, reporter=Notes())
+    with pytest.raises(RunError, match=r"measured on another device than the run's: board: hardware "):
+        verify_measured(run, out, Notes())
+    told_of(out, hardware="a board", runtime="onnxruntime 0.1")
+    notes = Notes()
+    verified = verify_measured(run, out, notes)
+    assert [each.row.arch_id for each in verified] == [row.arch_id for row in finished.front]
+    assert notes.texts[0].startswith("measured by onnxruntime 0.1, and predicted for onnxruntime ")
+    measured = read_front(run / MEASURED_FRONT)
+    kept = [each for each in verified if each.within_budget]
+    assert {row.arch_id: row.measured_ms for row in measured} == {
+        each.row.arch_id: pytest.approx(each.timing.p10_ms) for each in kept
+    }
+    assert tuple(read_front(run / "front.csv")) == finished.front
