@@ -178,6 +178,10 @@ class Preflight:
 
     def _note(self, goal: Goal) -> None:
         """One line for each device: what latencies the space can have there, and that the budget can be met."""
+        if self.request.latency_budget is not None and not goal.budgets_ms:
+            self.reporter.note(
+                f"--latency-budget {self.request.latency_budget} limits nothing: a share is of the largest network"
+            )
         for name, cost in self.latencies.items():
             report = cost.predictor.report
             error = report.get("held_out", {}).get("mape", float("nan"))
@@ -194,6 +198,11 @@ class Preflight:
                 f"{fastest_ms(self.space, cost, goal.limits):.4g} to {slowest_ms(self.space, cost):.4g} ms, predicted within "
                 f"{100 * error:.1f} % on held-out networks{of}{budget}"
             )
+            least_ms = min(bounds_ms, default=inf)
+            if bounds_ms and least_ms >= slowest_ms(self.space, cost):
+                self.reporter.note(
+                    f"the budget of {least_ms:.4g} ms limits nothing: no network of {self.space.name} takes as long"
+                )
             for precision, saved in saved_ms(self.space, cost).items():
                 if words := slower_words(precision, saved, self._target(name).place):
                     self.reporter.note(words)

@@ -7,12 +7,12 @@ from typing import Any
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.requests import flag
 from hwnas.core.space import SearchSpace
-from hwnas.errors import RunError
+from hwnas.errors import HwnasError, RunError
 from hwnas.pipeline.alteration import alteration_back, alteration_of
 from hwnas.pipeline.checked import check_sources, checked_request, data_facts
 from hwnas.pipeline.request import SearchRequest, reopened, search_request
 from hwnas.pipeline.stages import SearchResult, Stages
-from hwnas.runs.folder import RunFolder, copy_run, create_run, require_free
+from hwnas.runs.folder import RunFolder, copy_run, create_run, discard_new, new_path, require_free
 
 
 def search(
@@ -21,7 +21,7 @@ def search(
     *,
     device: str | Sequence[str] | None = None,
     latency_budget_ms: float | None = None,
-    out: str | Path = "runs/search",
+    out: str | Path | None = None,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> SearchResult:
@@ -29,7 +29,8 @@ def search(
 
     `options` are those of `hwnas search`, with underscores: `epochs=5`, `strategy="gradient"`, `objectives="loss,params"`. The
     budget is judged on the median by default. A shipped device's name (`hwnas devices`) is searched for by its predictor:
-    then nothing is measured, and the budget is held against the upper ends of intervals.
+    then nothing is measured, and the budget is held against the upper ends of intervals. Without `out`, the run is in
+    `runs/search`, or `runs/search-2` and so on where there is one already.
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
@@ -45,7 +46,7 @@ def search(
         known = {"space": space.reference, "space_options": space.options}
         request = search_request({**options, **known, "data": data})
         loaded = request.space.restrict(space)
-    return start(request, loaded, Path(out), reporter or Silent())
+    return start(request, loaded, new_path() if out is None else Path(out), reporter or Silent())
 
 
 def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Reporter) -> SearchResult:
@@ -58,7 +59,13 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
         reporter.note(note)
     facts = data_facts(checked.data, reporter)
     run = create_run(out, request.describe(), space.describe(), facts, title=request.title, devices=devices)
-    return Stages(run, checked, reporter).finish()
+    try:
+        return Stages(run, checked, reporter).finish()
+    except HwnasError:
+        # What was measured serves a later request (`--resume`); a request that was refused before leaves nothing.
+        if "goal" not in run.read() and not any(run.path.glob("table*.jsonl")):
+            discard_new(run)
+        raise
 
 
 def resume(out: Path, reporter: Reporter, options: Mapping[str, Any], *, back: bool = False) -> SearchResult:
