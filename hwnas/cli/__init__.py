@@ -16,11 +16,13 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "spaces": ("listing", "List the built-in search spaces, and one of your own."),
     "data": ("data", "Print what is read of a data set: counts, sizes, duplicates, and what is left out."),
     "devices": ("listing", "List the devices, and those that searches can be for without having them."),
+    "device": ("device", "Add a device that is not here, by tables that were measured there."),
+    "doctor": ("doctor", "Tell what is installed, which devices work here, and how steady this machine measures."),
     "elasticize": ("elastic", "Show what of a trained network can be made smaller, before a search with --model."),
     "check": ("check", "Check a space of your own against the laws of spaces, operators and networks."),
     "measure": ("measure", "Time given networks side by side on a device, and say where their time goes."),
     "profile": ("measure", "Measure a space's operators and some whole networks on a device."),
-    "bundle": ("measure", "Pack a space's models for a board without torch."),
+    "bundle": ("measure", "Pack a space's models, or a run's winners, for a board without torch."),
     "merge": ("measure", "Merge tables of the same space and conditions."),
     "fit": ("predictor", "Fit a predictor of latency, or energy, to a table."),
     "predict": ("predictor", "Predict latencies, or energies: one JSON line per architecture."),
@@ -49,6 +51,17 @@ class LazyGroup(click.Group):
         module, _ = COMMANDS[name]
         command: click.Command = getattr(import_module(f"hwnas.cli.{module}"), name)
         return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the command with its arguments. Raises HwnasError for an option of one value that is given twice."""
+        from hwnas.cli.options import require_once
+
+        name, command, rest = super().resolve_command(context, args)
+        if command is not None:
+            require_once(command.params, rest)
+        return name, command, rest
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing any."""

@@ -99,10 +99,13 @@ def parsed_options(written: Sequence[str]) -> dict[str, Any]:
 
 def parsed_texts(words: str, written: Sequence[str]) -> dict[str, str]:
     """Returns NAME=VALUE texts as a mapping of texts. Raises HwnasError for other texts."""
-    result = {}
+    result: dict[str, str] = {}
     for item in written:
         name, equals, value = item.partition("=")
         if not equals or not name:
             raise HwnasError(f"{words} {item!r} is not NAME=VALUE; see --help")
-        result[name.replace("-", "_")] = value
+        name = name.replace("-", "_")
+        if name in result:
+            raise HwnasError(f"{words} {name} is given twice, {result[name]} and {value}; give it once")
+        result[name] = value
     return result

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from hwnas.cli.generated import option_of, parsed, with_options
-from hwnas.cli.options import JSON, OUT_FILE, PATH, SEED, OutputOption, made_space, parsed_share
-from hwnas.core.requests import checked, option_names
+from hwnas.cli.options import JSON, OUT_FILE, PATH, SEED, OutputOption, made_space, parsed_share, written_options
+from hwnas.core.requests import checked, flag, option_names
 from hwnas.errors import HwnasError
 from hwnas.pipeline.options import SourcesRequest
 from hwnas.profiler.request import DeviceRequest, DevicesRequest
@@ -91,16 +91,31 @@ def profile(
 
 
 @click.command()
+@click.argument("run", type=PATH, required=False)
 @with_options(SpaceRequest, DevicesRequest, without=["vary"])
 @NETWORKS
 @SEED
 @click.option("--out", cls=OutputOption, type=OUT_FILE, default="bundle.zip", show_default=True)
 @JSON
-def bundle(out: Path, as_json: bool, **written: Any) -> None:
-    """Pack a space's models for a board without torch: there, `python bundle.zip --out table.jsonl`."""
+@click.pass_context
+def bundle(context: click.Context, /, run: Path | None, out: Path, as_json: bool, **written: Any) -> None:
+    """Pack a space's models, or the winners of RUN, for a board without torch: there, `python bundle.zip --out table.jsonl`."""
+    from hwnas.pipeline.boards import bundle_winners
     from hwnas.profiler.bundle import bundle as write_bundle
     from hwnas.profiler.runtime import USUAL
 
+    if run is not None:
+        given = written_options(context, written)
+        for name in given.keys() - {"device"}:
+            raise HwnasError(
+                f"{flag(name)} is of a space; `hwnas bundle {run}` packs that run's own models; leave it out"
+            )
+        devices = given.get("device", ())
+        if len(devices) > 1:
+            raise HwnasError("--device is one device here; pack for each by a command of its own")
+        models = bundle_winners(run, out, next(iter(devices), None), TerminalReporter())
+        print_facts({"path": str(out), "models": models, "mib": out.stat().st_size / 2**20}, as_json)
+        return
     options = parsed(written)
     device = _device(options)
     conditions = {

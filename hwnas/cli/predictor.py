@@ -60,6 +60,7 @@ def fit(
 ) -> None:
     """Fit a predictor of latency, or energy, to a table; prints its held-out errors beside those of simpler predictions."""
     from hwnas.pipeline.predict import fit_table
+    from hwnas.predict.related import estimated_words
     from hwnas.predict.shipped import predictor_file, shipped_devices, table_file
     from hwnas.report.plots import PICTURES, draw_held_out_to, require_format
 
@@ -73,6 +74,8 @@ def fit(
     predictor = fit_table(table, asked, cost=cost, allow_unconverged=allow_unconverged, known=known)
     if predictor.report.get("cold"):
         TerminalReporter().note(cold_note(predictor.report))
+    elif predictor.report.get("estimated_operators"):
+        TerminalReporter().note(estimated_words(predictor))
     predictor.save(out)
     if plot:
         draw_held_out_to(predictor, plot)

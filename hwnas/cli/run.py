@@ -48,7 +48,11 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     help=f"{', '.join(STRATEGIES)}, or FILE.py:NAME.",
 )
 @SEED
-@click.option("--out", type=OUT_FOLDER, default="runs/search", show_default=True)
+@click.option(
+    "--out",
+    type=OUT_FOLDER,
+    help="Folder of the run; default: runs/search, or runs/search-2 and so on; with --resume the last of these.",
+)
 @click.option(
     "--resume",
     is_flag=True,
@@ -62,7 +66,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
 def search(
     context: click.Context,
     /,
-    out: Path,
+    out: Path | None,
     resume: bool,
     back: bool,
     source: Path | None,
@@ -75,7 +79,9 @@ def search(
     from hwnas.pipeline.request import search_request
     from hwnas.pipeline.search import branch, start
     from hwnas.pipeline.search import resume as resume_search
+    from hwnas.runs.folder import last_path, new_path
 
+    out = out or (last_path() if resume else new_path())
     if resume and source is not None:
         raise HwnasError(f"--resume goes on in --out, --from {source} in a copy; give one of the two")
     if back and not resume:
@@ -131,16 +137,24 @@ def export(
 @click.command()
 @RUN
 @click.option("--claims", is_flag=True, help="Check every claim of the run from its files instead: nothing is timed.")
+@click.option(
+    "--measured", type=PATH, metavar="TABLE", help="Take the measurements of a bundle of the run's winners instead."
+)
 @JSON
-def verify(run: Path, claims: bool, as_json: bool) -> None:
+def verify(run: Path, claims: bool, measured: Path | None, as_json: bool) -> None:
     """Measure the front again: predicted against measured."""
+    from hwnas.pipeline.boards import verify_measured
     from hwnas.pipeline.claims import check_claims
     from hwnas.pipeline.winners import verify as verify_run
 
+    if claims and measured is not None:
+        raise HwnasError("--claims checks files, and --measured takes measurements; give one of the two")
     if claims:
         print_rows({"claims": check_claims(run)}, as_json)
         return
-    rows = [verification.describe() for verification in verify_run(run, TerminalReporter())]
+    reporter = TerminalReporter()
+    verified = verify_run(run, reporter) if measured is None else verify_measured(run, measured, reporter)
+    rows = [verification.describe() for verification in verified]
     print_rows({"verified": rows}, as_json)
 
 

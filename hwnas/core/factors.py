@@ -79,13 +79,13 @@ def absorbed(factors: Sequence[Factor]) -> list[Factor]:
             result.append(factor)
         else:
             other = result[target]
-            result[target] = Factor(other.name, other.scope, other.values + _spread(factor, other))
+            result[target] = Factor(other.name, other.scope, other.values + spread(factor, other.scope))
     return result
 
 
-def _spread(factor: Factor, other: Factor) -> FloatArray:
-    """Returns the factor's values with the axes of `other`, whose scope contains the factor's; length 1 along the rest."""
-    ordered = [name for name in other.scope if name in factor.scope]
+def spread(factor: Factor, scope: Sequence[str]) -> FloatArray:
+    """Returns the factor's values with the axes of a scope that contains the factor's; length 1 along the rest."""
+    ordered = [name for name in scope if name in factor.scope]
     values = factor.values.transpose([factor.scope.index(name) for name in ordered])
     sizes = dict(zip(ordered, values.shape, strict=True))
-    return values.reshape([sizes.get(name, 1) for name in other.scope])
+    return values.reshape([sizes.get(name, 1) for name in scope])

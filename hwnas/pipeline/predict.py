@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,10 @@ from hwnas.core.arch import Arch
 from hwnas.core.files import json_of
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, HwnasError, PredictorError, TableError, UnknownNameError
-from hwnas.predict.cold import cold_predictor
 from hwnas.predict.fit import fit
 from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
 from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.related import cold_related_predictor, has_choices_of, related_predictor
 from hwnas.predict.sessions import session_noise
 from hwnas.profiler.device import differences
 from hwnas.profiler.profile import operators_digest
@@ -116,7 +117,7 @@ def fit_table(
     where not given.
 
     `known` are files of predictors of other devices, for the same space, which say what to expect of this one. Where the
-    table is of another space, and lacks operators of this one, the predictor is a cold one (`latency.cold`).
+    table is of another space, and lacks operators of this one, the operators that differ are estimated.
 
     Raises TableError where latencies did not converge, unless that is allowed; PredictorError of known devices and a cold
     one, and of a cold one of energy; UnknownNameError.
@@ -142,8 +143,7 @@ def fit_table(
                 f"{path}: measured for another space, and energies are not estimated from those of another; run "
                 f"`hwnas profile --energy` for {space.name}"
             )
-        source, predictors = reload_space(table.space, path), []
-        predictor = cold_predictor(space, source, measurements(table, source), table.conditions, where=str(path))
+        predictor, predictors = estimated_predictor(space, table), []
     else:
         space, predictors = space or reload_space(table.space, path), [LatencyPredictor.load(file) for file in known]
         predictor = fit(space, MEASURED[cost](table, space), table.conditions, known=predictors, where=str(path))
@@ -157,6 +157,21 @@ def fit_table(
         "measured": dict(table.provenance),
     }
     return replace(predictor, provenance=provenance)
+
+
+def estimated_predictor(space: SearchSpace, table: Table, fitted: LatencyPredictor | None = None) -> LatencyPredictor:
+    """Returns a predictor of a space from a table of another one, whose operators are estimated where they differ.
+
+    `fitted` is the predictor of the table's own space, where there is one already. It goes on where the space has no choices or
+    options but those of the table's; else the predictor is a cold one. Raises MissingMeasurementError, PredictorError.
+    """
+    source, where = reload_space(table.space, table.path), str(table.path)
+    known = measurements(table, source)
+    if has_choices_of(space, source):
+        fitted = fitted or fit(source, known, table.conditions, where=where)
+        with suppress(PredictorError):
+            return related_predictor(space, source, fitted, known, where)
+    return cold_related_predictor(space, source, known, table.conditions, where)
 
 
 def _is_of_another(table: Table, space: SearchSpace) -> bool:

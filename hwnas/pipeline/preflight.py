@@ -19,6 +19,7 @@ from hwnas.pipeline.precisions import saved_ms, slower_words
 from hwnas.pipeline.sources import Need, Predictors
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import LATENCY
+from hwnas.predict.related import estimated_words
 from hwnas.tasks.task import Metric
 
 # The name of the first device's latency; further devices' names follow an @.
@@ -177,10 +178,17 @@ class Preflight:
 
     def _note(self, goal: Goal) -> None:
         """One line for each device: what latencies the space can have there, and that the budget can be met."""
+        if self.request.latency_budget is not None and not goal.budgets_ms:
+            self.reporter.note(
+                f"--latency-budget {self.request.latency_budget} limits nothing: a share is of the largest network"
+            )
         for name, cost in self.latencies.items():
             report = cost.predictor.report
             error = report.get("held_out", {}).get("mape", float("nan"))
             of = f" of {report['source']}, none of this space" if report.get("cold") else ""
+            if report.get("estimated_operators"):
+                of = of or " of the operators that were measured"
+                self.reporter.note(f"{estimated_words(cost.predictor)} ({self._target(name).name})")
             bounds_ms = [budget_ms[name] for budget_ms in goal.budgets_ms if name in budget_ms]
             budget = "; no budget"
             if bounds_ms:
@@ -190,6 +198,11 @@ class Preflight:
                 f"{fastest_ms(self.space, cost, goal.limits):.4g} to {slowest_ms(self.space, cost):.4g} ms, predicted within "
                 f"{100 * error:.1f} % on held-out networks{of}{budget}"
             )
+            least_ms = min(bounds_ms, default=inf)
+            if bounds_ms and least_ms >= slowest_ms(self.space, cost):
+                self.reporter.note(
+                    f"the budget of {least_ms:.4g} ms limits nothing: no network of {self.space.name} takes as long"
+                )
             for precision, saved in saved_ms(self.space, cost).items():
                 if words := slower_words(precision, saved, self._target(name).place):
                     self.reporter.note(words)

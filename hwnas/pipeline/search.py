@@ -21,7 +21,7 @@ from hwnas.pipeline.request import SearchRequest, reopened, search_request
 from hwnas.pipeline.result import SearchResult
 from hwnas.pipeline.stages import Stages
 from hwnas.pipeline.tracking import check_trackers, tracked
-from hwnas.runs.folder import RunFolder, copy_run, create_run, require_free
+from hwnas.runs.folder import RunFolder, copy_run, create_run, discard_new, last_path, new_path, require_free
 
 # Options that make another space of the one that is given.
 _OF_THE_SPACE: Final = frozenset({"fix", "drop", "tie", "precisions", "vary"})
@@ -34,7 +34,7 @@ def search(
     device: str | Sequence[str] | None = None,
     latency_budget: str | Sequence[str] | None = None,
     latency_budget_ms: float | None = None,
-    out: str | Path = "runs/search",
+    out: str | Path | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
@@ -50,8 +50,9 @@ def search(
 
     The number of classes is that of the data where `space` is a name and `space_options` has none.
 
-    With `resume` a run at `out` goes on, by other options where these may change (`docs/objectives.md`); where there is none, it
-    is started. Progress is shown in a terminal and in a notebook; `reporter` shows it elsewhere, or is `Silent()`.
+    Without `out`, the run is in `runs/search`, or in `runs/search-2` and so on where there is one already. With `resume` the run
+    at `out`, or the last of these, goes on, by other options where these may change (`docs/objectives.md`); where there is none,
+    it is started. Progress is shown in a terminal and in a notebook; `reporter` shows it elsewhere, or is `Silent()`.
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
@@ -59,7 +60,7 @@ def search(
     if latency_budget_ms is not None:
         given["latency_budget"] = f"{latency_budget_ms}ms"
     options = {**options, **{name: value for name, value in given.items() if value is not None}}
-    reporter, out = reporter or usual_reporter(), Path(out)
+    reporter, out = reporter or usual_reporter(), Path(out or (last_path() if resume else new_path()))
     if "objectives" in options:
         options["objectives"] = _joined(options["objectives"])
     if isinstance(space, str):
@@ -136,7 +137,13 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
         reporter.note(note)
     facts = data_facts(checked.data, reporter)
     run = create_run(out, request.describe(), space.describe(), facts, title=request.title, devices=devices)
-    return _finished(run, checked, reporter)
+    try:
+        return _finished(run, checked, reporter)
+    except HwnasError:
+        # What was measured serves a later request (`--resume`); a request that was refused before leaves nothing.
+        if "goal" not in run.read() and not any(run.path.glob("table*.jsonl")):
+            discard_new(run)
+        raise
 
 
 def resume(out: Path, reporter: Reporter, options: Mapping[str, Any], *, back: bool = False) -> SearchResult:

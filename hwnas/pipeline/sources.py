@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Final, final
@@ -16,11 +16,20 @@ from hwnas.core.reporter import Reporter
 from hwnas.core.space import SearchSpace
 from hwnas.errors import HwnasError, PredictorError, TableError
 from hwnas.pipeline.options import SourcesRequest
-from hwnas.pipeline.predict import MEASURED, fit_table, load_predictor, measurements, usable_predictor, usable_table
+from hwnas.pipeline.predict import (
+    MEASURED,
+    estimated_predictor,
+    fit_table,
+    load_predictor,
+    measurements,
+    usable_predictor,
+    usable_table,
+)
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import FEWEST_NETWORKS, LATENCY
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.shipped import ShippedDevice, predictor_file, shipped_devices, table_file
+from hwnas.predict.related import is_below_measured
+from hwnas.predict.shipped import ShippedDevice, file_name, predictor_file, shipped_devices, table_file
 from hwnas.profiler.device import differences
 from hwnas.profiler.measure import GroupTimer
 from hwnas.profiler.profile import Profiling, network_subject, profile
@@ -160,6 +169,12 @@ class Sources:
         for path in self._table_paths():
             conditions = [need.target.conditions for need in needs]
             if all(differences(each, read_table(path).conditions) for each in conditions):
+                hardware = read_table(path).conditions["hardware"]
+                if hardware not in [each["hardware"] for each in conditions]:
+                    raise TableError(
+                        f"{path}: measured on {hardware}, which is not here; `hwnas device add NAME {path}` makes it a device, "
+                        "then search with --device NAME and without --table"
+                    )
                 usable_table(path, self.space, conditions[0])
                 raise TableError(f"{path}: measured under other conditions than any --device; leave it out")
 
@@ -241,17 +256,23 @@ class Predictors:
 
 
 def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) -> LatencyPredictor:
-    """Returns the device's predictor of the space, or of the one that it is a part of.
+    """Returns the device's predictor of the space, or of the one that it is a part of; else one in which operators are estimated.
 
     Raises PredictorError with what to do where it has none.
     """
     space, why = sources.space, f"it has {', '.join(device.spaces)}"
-    if space.reference in device.spaces:
-        predictor = load_predictor(device.predictor(space.reference), target.conditions)
+    known_as = file_name(space.reference)
+    if known_as in device.spaces:
+        predictor = load_predictor(device.predictor(known_as), target.conditions)
         try:
             return predictor.for_space(space)
         except PredictorError as error:
             why = str(error).removesuffix("; fit one for this space")
+        if known_as in device.tables and not precision_choices(space):
+            estimated = estimated_predictor(space, read_table(device.table(known_as)), predictor)
+            if not is_below_measured(estimated, space):
+                return replace(estimated, provenance=predictor.provenance)
+            why = "its networks are much faster than all that were measured"
     raise PredictorError(
         f"device {device.name} has no predictor of this {space.name}: {why}; {_advice(device, sources)}"
     )
@@ -262,7 +283,8 @@ def _advice(device: ShippedDevice, sources: Sources) -> str:
     profiling, space = "profile the space there", sources.space
     if not device.tables or precision_choices(space):
         return profiling  # precisions that were not measured cannot be estimated
-    table = space.reference if space.reference in device.tables else device.tables[0]
+    known_as = file_name(space.reference)
+    table = known_as if known_as in device.tables else device.tables[0]
     words = ["hwnas", "fit", "--table", f"{device.name}/{table}", "--space", space.reference or "FILE.py:FUNCTION"]
     for name, value in space.options.items():
         words += ["--space-option", f"{name}={json.dumps(value)}"]

@@ -71,7 +71,7 @@ class Stages:
             if not target.timed:
                 self.reporter.note(
                     f"not timed: latencies of {target.name} are predicted, and budgets are held against the upper ends of their "
-                    f"intervals; copy {self.run.path} to that device, and `hwnas verify` it there"
+                    f"intervals; `hwnas bundle {self.run.path}` packs them to be measured there"
                 )
         first = next(iter(deployment.latencies))
         budgets_ms = [budget_ms[first] for budget_ms in goal.budgets_ms if first in budget_ms]

@@ -54,6 +54,10 @@ def export(
     arch_id = arch if row is None else row.arch_id
     out = out or (Path(f"{arch}.onnx") if row is None else Path(run.model(arch_id).name))
     require_no_own_file(out)
+    if out.suffix.lower() not in (".onnx", ".py"):
+        raise RunError(
+            f"{out}: export writes ONNX (.onnx) or Python source (.py); give --out {out.with_suffix('.onnx')}"
+        )
     if out.suffix == ".py":
         if batch is not None or preprocessing:
             raise RunError(f"{out}: Python source takes any batch size and no preprocessing; leave these options out")

@@ -37,6 +37,16 @@ FEWEST_OPERATORS: Final = 10
 def estimated_costs(known: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[str, float]:
     """Returns isolated costs by key: the measured ones, and for other operators those by the measured operators' rates.
 
+    Raises PredictorError as `rated_costs` does.
+    """
+    wanted = list(operators)
+    estimates = {operator.key: cost for operator, cost in rated_costs(known, wanted).items()}
+    return estimates | {operator.key: known[operator] for operator in wanted if operator in known}
+
+
+def rated_costs(known: Mapping[Operator, float], operators: Iterable[Operator]) -> dict[Operator, float]:
+    """Returns isolated costs of operators by the measured operators' rates, of measured ones, too.
+
     The rates are those of operators in float32. Raises PredictorError where fewer than `FEWEST_OPERATORS` of them are known, and
     for an operator in another precision that is not measured.
     """
@@ -52,8 +62,15 @@ def estimated_costs(known: Mapping[Operator, float], operators: Iterable[Operato
             f"{len(rated)} operators are measured, to estimate others takes {FEWEST_OPERATORS}; profile a larger space"
         )
     estimated_O = _bounds(wanted) @ _rates(_bounds(rated), np.array([known[operator] for operator in rated]))
-    estimates = {operator.key: float(cost) for operator, cost in zip(wanted, estimated_O, strict=True)}
-    return estimates | {operator.key: known[operator] for operator in wanted if operator in known}
+    return {operator: float(cost) for operator, cost in zip(wanted, estimated_O, strict=True)}
+
+
+def held_out_costs(known: Mapping[Operator, float]) -> FloatArray:
+    """Returns the cost of each measured operator by the rates of others; shape (O,)."""
+    bounds_OB, cost_O = _bounds(list(known)), np.array(list(known.values()))
+    return cross_validated(
+        lambda train, rest: np.asarray(bounds_OB[rest] @ _rates(bounds_OB[train], cost_O[train])), len(cost_O)
+    )
 
 
 def cold_predictor(
@@ -82,7 +99,7 @@ def cold_predictor(
     scale = Scale(networks_N=np.ones(len(held_out_N)), session=measurements.session_noise)
     return LatencyPredictor(
         choices=space.choices,
-        additive=_factors(space, isolated, _in_networks(source, measurements, everything)),
+        additive=factors_in_networks(space, isolated, in_networks(source, measurements, everything)),
         interval=cross_validation_interval(measurements.networks_N / held_out_N, scale),
         statistics=measurements.statistics(),
         uppers=upper_ends(measurements, held_out_N, scale),
@@ -116,7 +133,7 @@ def _rates(bounds_OB: FloatArray, cost_O: FloatArray) -> FloatArray:
     return np.asarray(nnls(relative_OB / scale_B, np.ones(len(cost_O)))[0] / scale_B)
 
 
-def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntArray) -> FloatArray:
+def in_networks(source: SearchSpace, measurements: Measurements, networks: IntArray) -> FloatArray:
     """Returns (share, saved constant) of an operator in a network, both at least 0, with least squared relative error."""
     rows_NC, cost_N = measurements.rows_NC[networks], measurements.networks_N[networks]
     sums = [
@@ -126,22 +143,20 @@ def _in_networks(source: SearchSpace, measurements: Measurements, networks: IntA
     return np.asarray(_rates(np.stack(sums, axis=1), cost_N))
 
 
-def _factors(space: SearchSpace, isolated: Mapping[str, float], in_networks_2: FloatArray) -> tuple[Factor, ...]:
+def factors_in_networks(
+    space: SearchSpace, isolated: Mapping[str, float], in_networks_2: FloatArray | tuple[float, float]
+) -> tuple[Factor, ...]:
     """Returns the costs of operators inside a network, at least 0."""
-    share, saved = in_networks_2.tolist()
+    share, saved = map(float, in_networks_2)
     return layer_factors(space.layers, space.choices, lambda operator: max(0.0, share * isolated[operator.key] - saved))
 
 
 def _held_out(source: SearchSpace, measurements: Measurements, known: Mapping[Operator, float]) -> FloatArray:
     """Returns predictions of the source's networks from other networks and other operators only; shape (N,)."""
-    bounds_OB, cost_O = _bounds(list(known)), np.array(list(known.values()))
-    estimates_O = cross_validated(
-        lambda train, rest: np.asarray(bounds_OB[rest] @ _rates(bounds_OB[train], cost_O[train])), len(cost_O)
-    )
-    isolated = {operator.key: float(cost) for operator, cost in zip(known, estimates_O, strict=True)}
+    isolated = {operator.key: float(cost) for operator, cost in zip(known, held_out_costs(known), strict=True)}
 
     def predict(train: IntArray, rest: IntArray) -> FloatArray:
-        factors = _factors(source, isolated, _in_networks(source, measurements, train))
+        factors = factors_in_networks(source, isolated, in_networks(source, measurements, train))
         return total(factors, measurements.rows_NC[rest], source.columns)
 
     return cross_validated(predict, len(measurements.rows_NC))

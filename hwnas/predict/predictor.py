@@ -6,7 +6,7 @@ Shapes: N architectures, C choices.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
@@ -175,22 +175,29 @@ class LatencyPredictor:
         choice or option that the predictor does not know.
         """
         ours = {choice.name: choice for choice in self.choices}
-        further = set(unread(space)) - ours.keys()
+        own = identity_factors(space) if self.identity else ()
+        carried = self.carried_to(space)
+        _require_same(own, [_restricted(factor, ours, space) for factor in self.identity], space)
+        return replace(carried, identity=own)
+
+    def carried_to(self, space: SearchSpace) -> "LatencyPredictor":
+        """Returns the same sum over a space's own choices as `for_space` does, whatever operators the space has.
+
+        Raises PredictorError where the space has another choice or option that the predictor does not know.
+        """
+        known = {choice.name: choice.options for choice in self.choices}
+        further = set(unread(space)) - known.keys()
         for choice in space.choices:
             if choice.name in further:
                 continue
-            known = ours[choice.name].options if choice.name in ours else ()
-            strange = [option for option in choice.options if option not in known]
+            strange = [option for option in choice.options if option not in known.get(choice.name, ())]
             if strange:
                 raise PredictorError(
                     f"the predictor knows nothing of {choice.name} = {strange[0]!r}; fit one for this space"
                 )
-        factors = [_restricted(_off_as_first(factor, ours, space), ours, space) for factor in self.factors]
-        own = identity_factors(space) if self.identity else ()
-        _require_same(own, [_restricted(factor, ours, space) for factor in self.identity], space)
         return LatencyPredictor(
             choices=space.choices,
-            additive=tuple(factors),
+            additive=tuple(self.carried(factor, space) for factor in self.factors),
             interval=self.interval,
             statistics=self.statistics,
             uppers=self.uppers,
@@ -198,9 +205,13 @@ class LatencyPredictor:
             conditions=self.conditions,
             provenance=self.provenance,
             space=space.describe(),
-            identity=own,
             cost=self.cost,
         )
+
+    def carried(self, factor: Factor, space: SearchSpace) -> Factor:
+        """Returns a factor over the predictor's choices as one over a space's choices. Raises PredictorError."""
+        ours = {choice.name: choice for choice in self.choices}
+        return _restricted(_off_as_first(factor, ours, space), ours, space)
 
     def save(self, path: str | Path) -> None:
         """Writes the file whole or not at all."""

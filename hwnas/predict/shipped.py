@@ -13,6 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, final
 
+from platformdirs import user_data_path
+
 from hwnas.errors import PredictorError, TableError
 from hwnas.predict.predictor import LatencyPredictor
 
@@ -64,6 +66,16 @@ class ShippedDevice:
         return {"device": self.name, **said, "spaces": list(self.spaces), "detail": detail}
 
 
+def file_name(reference: str) -> str:
+    """Returns the name of a space's files, without a suffix, from the space's reference.
+
+    >>> file_name("mobilenet"), file_name("own/network.py:build")
+    ('mobilenet', 'network-build')
+    """
+    path, colon, name = reference.rpartition(":")
+    return f"{Path(path).stem}-{name}" if colon else reference
+
+
 def predictor_path(folder: Path, device: str, space: str) -> Path:
     """Returns the path of a device's predictor for a space within a folder."""
     return folder / PREDICTORS / device / f"{space}.json"
@@ -75,9 +87,15 @@ def table_path(folder: Path, device: str, space: str) -> Path:
 
 
 def known_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Returns hwnas's own folder, then the folders that HWNAS_DEVICES names, separated as in PATH."""
-    named = environment.get(FOLDERS, "").split(os.pathsep)
-    return (own_folder(Path(str(files("hwnas")))), *(Path(folder) for folder in named if folder))
+    """Returns hwnas's own folder, the folders that HWNAS_DEVICES names, separated as in PATH, and the user's, if there is one."""
+    named = [Path(folder) for folder in environment.get(FOLDERS, "").split(os.pathsep) if folder]
+    users = [user_folder()] if user_folder().is_dir() else []
+    return (own_folder(Path(str(files("hwnas")))), *named, *users)
+
+
+def user_folder() -> Path:
+    """Returns the folder of the devices that this user has added, which need not exist."""
+    return user_data_path("hwnas", appauthor=False) / "devices"
 
 
 def own_folder(package: Path) -> Path:

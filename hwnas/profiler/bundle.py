@@ -7,9 +7,10 @@ measures. Each weight has one of two values, so the models compress to a tenth.
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import filelock
 import numpy as np
@@ -57,6 +58,19 @@ sys.exit(main(Path(sys.argv[0]), sys.argv[1:]))
 """
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A model of a bundle: the identity of its row, the file, an input, and the output that is expected for it."""
+
+    kind: str
+    key: str
+    operators: str | None
+    onnx: bytes
+    x: Any
+    expected: Any
+
+
 def bundle(
     space: SearchSpace,
     path: Path,
@@ -85,18 +99,30 @@ def bundle(
         "reference": space.largest().key,
         "seed": seed,
     }
+    write_bundle(path, contents, (packed(work, conditions) for work in reporter.track(works, "exporting")))
+    return len(works)
+
+
+def write_bundle(path: Path, contents: Mapping[str, Any], models: Iterable[Packed]) -> None:
+    """Writes a bundle of models, with the program that measures them; `contents` is what that needs to know besides."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("__main__.py", MAIN)
         for name, text in _program():
             archive.writestr(name, text)
         subjects = []
-        for number, work in enumerate(reporter.track(works, "exporting")):
-            files = _packed(archive, work, conditions, number)
-            subjects.append({"kind": work.kind, "key": work.key, "operators": work.operators, "files": files})
-        archive.writestr(CONTENTS, json.dumps(contents | {"subjects": subjects}))
+        for number, model in enumerate(models):
+            parts = {
+                "model": (f"models/{number}.onnx", model.onnx),
+                "input": (f"models/{number}.input.npy", _npy(model.x)),
+                "output": (f"models/{number}.output.npy", _npy(model.expected)),
+            }
+            for name, part in parts.values():
+                archive.writestr(name, part)
+            files = {part: name for part, (name, _) in parts.items()}
+            subjects.append({"kind": model.kind, "key": model.key, "operators": model.operators, "files": files})
+        archive.writestr(CONTENTS, json.dumps({**contents, "subjects": subjects}))
     replace_file(path, content.getvalue())
-    return len(works)
 
 
 def _program() -> Iterator[tuple[str, bytes]]:
@@ -111,8 +137,8 @@ def _program() -> Iterator[tuple[str, bytes]]:
 
 
 @torch.no_grad()
-def _packed(archive: zipfile.ZipFile, work: Workload, conditions: Mapping[str, Any], number: int) -> dict[str, str]:
-    """Adds the model, its input and its output to the archive. Returns the names of their files."""
+def packed(work: Workload, conditions: Mapping[str, Any]) -> Packed:
+    """Returns a workload as a model whose weights compress, with an input and torch's output."""
     step, batch = conditions.get("step", WHOLE), conditions["batch"]
     module, shape = work.run_in(step, compressible(like_trained(work.make())), batch), work.shape_in(step)
     x = example_input(shape, batch, work.vocabulary)
@@ -124,14 +150,7 @@ def _packed(archive: zipfile.ZipFile, work: Workload, conditions: Mapping[str, A
         batch=batch,
         vocabulary=work.vocabulary,
     )
-    parts = {
-        "model": (f"models/{number}.onnx", model),
-        "input": (f"models/{number}.input.npy", _npy(x.numpy())),
-        "output": (f"models/{number}.output.npy", _npy(module.eval()(x).numpy())),
-    }
-    for name, content in parts.values():
-        archive.writestr(name, content)
-    return {part: name for part, (name, _) in parts.items()}
+    return Packed(work.kind, work.key, work.operators, model, x.numpy(), module.eval()(x).numpy())
 
 
 @torch.no_grad()

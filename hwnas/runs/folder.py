@@ -1,5 +1,6 @@
 """A run folder: its files, its configuration, and the lock that keeps two processes apart."""
 
+import itertools
 import json
 import os
 import platform
@@ -25,6 +26,8 @@ SCHEMA: Final = 2
 # The cost that the files of a device are named after; other costs have files of their own.
 _LATENCY: Final = "latency"
 _LOCK: Final = ".lock"
+# The folder of a run that is given no other.
+USUAL_PATH: Final = Path("runs/search")
 PROVENANCE: Final = ("hwnas", "torch", "onnx", "onnxruntime", "pymoo", "numpy", "scipy")
 
 
@@ -240,6 +243,27 @@ def require_free(path: Path) -> None:
         raise RunError(f"{path} holds a run already; go on with it by --resume, or give another --out")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists and is not empty; give another --out")
+
+
+def new_path(usual: Path = USUAL_PATH) -> Path:
+    """Returns the usual folder of a run, or the first of `NAME-2`, `NAME-3`, ... where nothing is yet."""
+    return next(path for path in _numbered(usual) if not path.exists())
+
+
+def last_path(usual: Path = USUAL_PATH) -> Path:
+    """Returns the last folder that `new_path` gave, or the usual one where there is none."""
+    given = list(itertools.takewhile(Path.exists, _numbered(usual)))
+    return given[-1] if given else usual
+
+
+def _numbered(usual: Path) -> Iterator[Path]:
+    yield usual
+    yield from (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
+
+
+def discard_new(run: RunFolder) -> None:
+    """Deletes what a new run has left behind that was refused before anything was measured; the folder, too."""
+    shutil.rmtree(run.path, ignore_errors=True)
 
 
 def copy_run(source: RunFolder, path: Path) -> RunFolder:

@@ -599,8 +599,9 @@ def test_a_front_that_learned_nothing_is_said_to_be_worth_nothing_and_refused_by
 ) -> None:
     np.savez(tmp_path / "grey.npz", x=np.full((200, 8, 8), 99, dtype=np.uint8), y=np.arange(200) % 10)
     run, predictor = tmp_path / "run", finished / "predictor.json"
-    options = ["--data", f"npz:{tmp_path / 'grey.npz'}", "--class-weights", "balanced", "--evaluations", "10"]
-    outcome = hwnas("search", *TINY, *options, "--predictor", predictor, "--final", "none", "--strict", "--out", run)
+    options = ["--class-weights", "balanced", "--evaluations", "10"]
+    tiny = [f"npz:{tmp_path / 'grey.npz'}" if word == "digits" else word for word in TINY]
+    outcome = hwnas("search", *tiny, *options, "--predictor", predictor, "--final", "none", "--strict", "--out", run)
     assert outcome.code == 4
     assert outcome.message.endswith("refused by --strict, for the warnings above; they are in its run.json, too")
     warnings = json.loads((run / "run.json").read_text())["warnings"]

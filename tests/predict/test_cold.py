@@ -13,12 +13,21 @@ from hwnas.core.operator import Operator
 from hwnas.core.space import SearchSpace
 from hwnas.errors import MissingMeasurementError, PredictorError
 from hwnas.predict.cold import FEWEST_OPERATORS, cold_predictor, estimated_costs
+from hwnas.predict.fit import fit
 from hwnas.predict.measurements import Measurements
 from hwnas.predict.predictor import LatencyPredictor
+from hwnas.predict.related import (
+    cold_related_predictor,
+    estimated_words,
+    has_choices_of,
+    is_below_measured,
+    related_predictor,
+)
 from hwnas.predict.report import errors
 from hwnas.spaces import with_precisions
 
 SHARE, SAVED_MS = 0.9, 0.002
+OPTIONS = {"resolution": 16, "width": 0.25}
 Device = Callable[[Operator], float]
 
 
@@ -232,3 +241,84 @@ def test_precisions_are_estimated_from_none(other_space: SearchSpace) -> None:
     known = known_on(lambda operator: roofline_ms(operator) * (1 if operator.in_float32 is operator else 9), mixed)
     floats = {operator: ms for operator, ms in known.items() if operator.in_float32 is operator}
     assert estimated_costs(known, small) == estimated_costs(floats, small)
+
+
+# ---- spaces that differ in operators alone
+
+
+@pytest.fixture(scope="module")
+def plain() -> SearchSpace:
+    return hwnas.space("mobilenet", **OPTIONS)
+
+
+def related(
+    device: Device, plain: SearchSpace, **changed: int
+) -> tuple[LatencyPredictor, LatencyPredictor, SearchSpace]:
+    """The predictor of the plain, that of the plain with changed options, and the changed space."""
+    measured = measured_on(device, plain, noise=0.01)
+    fitted = fit(plain, measured, {"device": "a device"})
+    space = hwnas.space("mobilenet", **OPTIONS | changed)
+    return fitted, related_predictor(space, plain, fitted, measured), space
+
+
+@pytest.mark.parametrize("changed", [{"classes": 100}, {"channels": 1}, {"resolution": 20}])
+def test_estimates_of_a_device_that_costs_by_rates_are_true_and_the_interval_is_wider(
+    plain: SearchSpace, changed: dict[str, int]
+) -> None:
+    fitted, predictor, space = related(roofline_ms, plain, **changed)
+    rows = space.sample_rows(np.random.default_rng(3), 100)
+    assert predictor.predict_ms(rows) == pytest.approx(true_ms(roofline_ms, space, rows), rel=0.04)
+    assert predictor.interval[0] <= fitted.interval[0] and predictor.interval[1] >= fitted.interval[1]
+    assert all(predictor.uppers[name] >= fitted.uppers[name] for name in fitted.uppers)
+    new = sum(key not in plain.operators() for key in space.operators())
+    assert predictor.report["estimated_operators"] == new > 0
+    assert estimated_words(predictor).startswith(f"{new} of {len(space.operators())} operators were not measured")
+
+
+def test_the_interval_covers_networks_of_a_device_that_costs_otherwise(plain: SearchSpace) -> None:
+    fitted, predictor, space = related(in_memory_ms, plain, resolution=24)
+    rows = space.sample_rows(np.random.default_rng(3), 200)
+    ratio = true_ms(in_memory_ms, space, rows) / predictor.predict_ms(rows)
+    low, high = predictor.interval
+    assert np.mean((low <= ratio) & (ratio <= high)) >= 0.9
+    assert high / low > fitted.interval[1] / fitted.interval[0]
+
+
+def test_the_same_space_has_the_same_predictor(plain: SearchSpace) -> None:
+    fitted, predictor, space = related(roofline_ms, plain)
+    rows = space.sample_rows(np.random.default_rng(3), 20)
+    assert predictor.predict_ms(rows) == pytest.approx(fitted.predict_ms(rows), rel=1e-12)
+    assert predictor.interval == pytest.approx(fitted.interval)
+    assert predictor.report["estimated_operators"] == 0
+
+
+def test_layers_tell_the_estimated_difference_and_the_predictor_knows_its_own_space(plain: SearchSpace) -> None:
+    fitted, predictor, space = related(roofline_ms, plain, classes=1000)
+    row = space.encode([space.largest()])[0]
+    before, after = fitted.breakdown(row), predictor.breakdown(row)
+    assert {name for name in after if after[name] > before[name] + 1e-9} == {space.layers[-1].name}
+    assert predictor.for_space(space).predict_ms(row[None]) == pytest.approx(predictor.predict_ms(row[None]))
+    with pytest.raises(PredictorError, match="was fitted to other operators"):
+        predictor.for_space(plain)
+
+
+def test_other_options_of_a_choice_are_refused(plain: SearchSpace) -> None:
+    other = hwnas.space("mobilenet", **OPTIONS | {"width": 0.5})
+    assert has_choices_of(hwnas.space("mobilenet", **OPTIONS | {"classes": 3}), plain)
+    assert not has_choices_of(other, plain)
+    measured = measured_on(roofline_ms, plain)
+    fitted = fit(plain, measured, {})
+    with pytest.raises(PredictorError, match="the predictor knows nothing of"):
+        related_predictor(other, plain, fitted, measured)
+
+
+def test_a_cold_interval_is_wider_and_networks_far_below_the_measured_ones_are_told(
+    cold: LatencyPredictor, tiny_space: SearchSpace, other_space: SearchSpace
+) -> None:
+    measured = measured_on(roofline_ms, tiny_space, noise=0.03)
+    wider = cold_related_predictor(other_space, tiny_space, measured, {"device": "a device"})
+    assert wider.interval[0] < cold.interval[0] and wider.interval[1] > cold.interval[1]
+    assert not is_below_measured(wider, other_space)
+    slow = measured_on(roofline_ms, hwnas.space("mobilenet", resolution=128), noise=0.03)
+    down = cold_related_predictor(tiny_space, hwnas.space("mobilenet", resolution=128), slow, {"device": "a device"})
+    assert is_below_measured(down, tiny_space)
