@@ -844,6 +844,7 @@ WRITES_A_FILE = [
     ["fit", "--table", "a"],
     ["export", "a"],
     ["plot", "a"],
+    ["report", "a"],
 ]
 
 
