@@ -845,6 +845,7 @@ WRITES_A_FILE = [
     ["fit", "--table", "a"],
     ["export", "a"],
     ["plot", "a"],
+    ["report", "a"],
 ]
 
 
