@@ -86,7 +86,10 @@ def test_an_image_with_targets_is_never_moved(tmp_path: Path) -> None:
         ({"x": X, "y": Y[:, :0]}, r"targets of shape \(100, 0\); store"),
         ({"x": X, "y": np.where(np.arange(100) == 7, np.nan, Y[:, 0])}, "x, y: the target of row 7 is not a finite"),
         ({"x": X[:2], "y": Y[:2]}, "has 2 images; give it at least 3"),
-        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y[:, 0]}, "x_test, y_test: 1 targets per example, 2 in the"),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y[:, 0]},
+            "x_test, y_test: 1 targets per example, 2 in the",
+        ),
         ({"x_train": X, "y_train": Y, "x_test": X[:0], "y_test": Y[:0]}, "x_test, y_test: has 0 images; give it"),
     ],
 )
