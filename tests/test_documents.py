@@ -1,6 +1,8 @@
-"""The Python in documents: it runs."""
+"""Documents: their Python runs, their links lead somewhere, and docstrings begin with a verb or a subject."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +43,19 @@ def test_links_between_documents_lead_to_files() -> None:
     for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Yields the place and the text of every docstring of the package."""
+    for path in sorted((ROOT / "hwnas").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    yield f"{path.relative_to(ROOT)}:{getattr(node, 'name', '')}", text
+
+
+def test_docstrings_begin_with_a_verb_or_a_subject() -> None:
+    wrong = {"As", "How", "Of", "What", "Where", "Whether", "Why"}
+    places = [place for place, text in docstrings() if text.split()[0] in wrong]
+    assert not places

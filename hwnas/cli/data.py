@@ -1,4 +1,4 @@
-"""What of a data set is read, and how."""
+"""The command that says what is read of a data set."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What works on this machine, what does not, and what to do about it."""
+"""The command that says what works on this machine, what does not, and what to do about it."""
 
 import click
 

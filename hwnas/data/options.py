@@ -42,7 +42,7 @@ def moments(text: str) -> Moments | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """How images are read and trained on, whatever the reader."""
+    """Options of reading images and training on them, for every reader."""
 
     augmentation: Annotated[
         Augmentation,

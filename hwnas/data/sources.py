@@ -20,7 +20,7 @@ FEWEST: Final = 3  # training images per class: one for each split
 
 
 class Prepared(Protocol):
-    """What is done to an example before it is normalised."""
+    """A preparation of an example before it is normalised."""
 
     def describe(self) -> dict[str, Any]:
         """Returns all that is needed to prepare an example elsewhere; fit for JSON."""

@@ -1,4 +1,4 @@
-"""How much the units of a trained network matter: the first entries of every slice are the units that matter most."""
+"""Importance of the units of a trained network: the first entries of every slice are the units that matter most."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final

@@ -46,7 +46,7 @@ USUAL_DISCARDED: Final = 0.2
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was looked at, what was found, if that is as it should be, and what to do where it is not."""
+    """One check: its subject, its finding, whether the finding is good, and advice where it is not."""
 
     what: str
     found: str

@@ -1,4 +1,4 @@
-"""What a predictor says of architectures that people name. Loads no torch, so that an answer takes no time."""
+"""Predictions for architectures that people name. No torch is loaded, so an answer takes about a second."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing

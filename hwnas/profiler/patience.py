@@ -17,7 +17,7 @@ LOOK_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How fast the reference should be: the latency it had before, and the share by which it may be slower now.
+    """The expected speed of the reference: the latency it had before, and the share by which it may be slower now.
 
     `expected_ms` is None for a device that was not measured before: then no latency is too slow.
     """

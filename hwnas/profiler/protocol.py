@@ -11,7 +11,7 @@ from hwnas.profiler.rounds import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How latency is measured: rounds of bursts, until every subject is precise, gets no more precise, or the rounds end.
+    """The measuring protocol: rounds of bursts, until every subject is precise, gets no more precise, or the rounds end.
 
     A burst is long enough for the clock and short enough to be interleaved with all others. After `rounds` rounds, and then
     after every `rounds` / 2, a subject is left out if at least `rounds` / 2 of its bursts count, and their half-width is at

@@ -1,4 +1,4 @@
-"""How many validation examples the networks of a front differ by: differences of a few are luck."""
+"""Differences of a front in validation examples: networks that differ by a few examples differ by luck."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -52,7 +52,7 @@ class Outputs:
 
 @final
 class Relations:
-    """How tokens relate to each other in the last attention: among queries, among keys and among values.
+    """Relations between tokens in the last attention: among queries, among keys and among values.
 
     The sum of three divergences (MiniLMv2, Wang et al. 2021, section 3.1; AutoDistil, Xu et al. 2022, section 3.2). A student of
     any width and number of heads can imitate a teacher of others; no labels are needed.

@@ -23,7 +23,7 @@ IMITATIONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetRecipe:
-    """How the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
+    """The way in which the networks of a supernet are trained together. The defaults are those of the recipe `sandwich`.
 
     `networks` names the function of `DRAWS` that draws the networks of a step; `random_subnets` of them are random. An epoch is
     `passes` over the training examples, so that an epoch of most recipes shows every example to four networks.

@@ -18,7 +18,7 @@ LARGEST = "largest"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """How weights are trained. `train_on` is all that may differ where a run is resumed."""
+    """Options of training weights. `train_on` is all that may differ where a run is resumed."""
 
     epochs: Annotated[
         int,
