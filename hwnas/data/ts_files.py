@@ -127,10 +127,12 @@ def _read(path: Path) -> _File:
     head, series, labels = dict[str, str](), list[list[list[float]]](), list[str]()
     for number, line in _lines(lines):
         if line.startswith("@"):
-            name, _, value = line[1:].partition(" ")
+            name, _, value = line[1:].replace("\t", " ").partition(" ")
             head[name.lower()] = value.strip().lower()
             continue
         *channels, label = line.split(":")
+        if not channels:
+            raise DataError(f"{path}: line {number}: has no label after a colon; add it, or fetch the file again")
         try:
             series.append([[_sample(text) for text in channel.split(",")] for channel in channels])
         except ValueError as error:

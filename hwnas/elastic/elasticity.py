@@ -34,7 +34,7 @@ class Elasticity:
         if not self.widths or not all(0 < share <= 1 for share in self.widths):
             raise SpaceError(f"widths are shares above 0, up to 1, not {list(self.widths)}; give some, such as [0.5,1]")
         if self.importance not in IMPORTANCES:
-            raise UnknownNameError("importance", self.importance, list(IMPORTANCES))
+            raise UnknownNameError("importance", self.importance, [*IMPORTANCES, "FILE.safetensors"])
 
     def options(self, atom: Atom) -> tuple[int, ...]:
         """Returns how many units can be kept, ascending; the last is all."""

@@ -97,6 +97,11 @@ def load_gradients(module: nn.Module, path: Path) -> dict[str, Tensor]:
     if not gradients or not all(gradient.isfinite().all() for gradient in gradients.values()):
         what = "gradients that are not finite" if gradients else "no gradients"
         raise SpaceError(f"{path}: holds {what}; save {{name: weight.grad}} of the model after loss.backward()")
+    lacking = [name for name, weight in module.named_parameters() if weight.dim() > 1 and name not in gradients]
+    if lacking:
+        raise SpaceError(
+            f"{path}: has no gradient of {len(lacking)} weights, such as {lacking[0]!r}; save those of all weights"
+        )
     return gradients
 
 

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from hwnas.core.files import replace_file
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import Dataset
 from hwnas.elastic.builtin import load_sized
 from hwnas.elastic.sources import first_tensor
+from hwnas.errors import HwnasError
 from hwnas.pipeline.checked import load_for
 from hwnas.pipeline.request import SearchRequest
 from hwnas.tasks.task import Task
 
+SUFFIX: Final = ".safetensors"
 # Examples that the loss is averaged over, and how many of them run at once.
 EXAMPLES: Final = 256
 AT_ONCE: Final = 32
@@ -24,11 +27,14 @@ AT_ONCE: Final = 32
 def write_gradients(request: SearchRequest, space: SearchSpace, out: Path) -> None:
     """Writes the gradients of the loss of a request's `--model` on its data, by the weight's name, as safetensors.
 
-    `space` is that of the request. Raises DataError where the data do not fit.
+    `space` is that of the request. Raises HwnasError for a name that `--importance` does not take, DataError where the data do
+    not fit.
     """
+    if out.suffix != SUFFIX:
+        raise HwnasError(f"{out}: gradients are written as {SUFFIX}; give --gradients {out.with_suffix(SUFFIX)}")
     data, task = load_for(space, request)
     named = {name: value for name, value in space.options.items() if name in signature(load_sized).parameters}
-    save_file(gradients(load_sized(**named).module, data, task), out)  # type: ignore[arg-type]
+    replace_file(out, save(gradients(load_sized(**named).module, data, task)))  # type: ignore[arg-type]
 
 
 def gradients(module: nn.Module, data: Dataset, task: Task) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.requests import Texts, path_text
@@ -45,8 +45,10 @@ class TrackingRequest:
 
     track: Annotated[
         Texts,
+        AfterValidator(lambda names: () if names == ("none",) else names),
         Field(
-            description="Where losses and scores are recorded besides the run: tensorboard, mlflow, or FILE.py:NAME."
+            description="Where losses and scores are recorded besides the run: tensorboard, mlflow, or FILE.py:NAME; none: "
+            "nowhere any more, for a run that goes on."
         ),
     ] = ()
 

@@ -39,6 +39,8 @@ def command_of(request: Mapping[str, Any], out: str = "RUN") -> str:
     for part, kind in PARTS.items():
         defaults = {field.name: default_of(field) for field in fields(kind)}
         for name, value in request.get(part, {}).items():
+            if name == "space" and request[part].get("model"):
+                continue
             if name in _ALWAYS or plain(value) != plain(defaults.get(name)):
                 words += _words(name, value)
     strategy = request.get("strategy", {})

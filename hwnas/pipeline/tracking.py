@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, final
 
+from hwnas.core.files import replace_file
 from hwnas.core.references import resolve
 from hwnas.core.reporter import Reporter
 from hwnas.errors import HwnasError
@@ -16,7 +18,7 @@ from hwnas.pipeline.request import SearchRequest
 from hwnas.runs.folder import RunFolder
 
 Item = TypeVar("Item")
-# What MLflow does not take in the name of a number.
+# Characters that MLflow refuses in a metric's name.
 _FORBIDDEN: Final = re.compile(r"[^\w\-. :/]")
 
 
@@ -68,17 +70,17 @@ class Mlflow:
             self._client.update_run(self._id, status="RUNNING")
             return
         self._id = self._client.create_run(_experiment(self._client), run_name=title).info.run_id
+        replace_file(file, json.dumps({"run_id": self._id}).encode())
         for name, value in options.items():
             if value not in (None, (), [], {}):
                 self._client.log_param(self._id, name, value)
-        file.write_text(json.dumps({"run_id": self._id}))
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._client.log_metric(self._id, _FORBIDDEN.sub(" ", name), value, step=step)
 
     def close(self) -> None:
-        self._client.set_terminated(self._id)
+        self._client.set_terminated(self._id, "FAILED" if sys.exc_info()[0] else "FINISHED")
 
 
 def _experiment(client: Any) -> str:

@@ -69,7 +69,8 @@ def _verdict(points: Sequence[DeviceLatency]) -> tuple[str, str]:
             "Latencies are predicted, and nothing was measured: measure the front on the device (`hwnas verify RUN`) before you "
             "rely on it."
         )
-    error, inside = float(np.median(errors)), sum(point.in_interval for point in points) / len(points)
+    inside = sum(point.in_interval for point in points if point.error is not None) / len(errors)
+    error = float(np.median(errors))
     if error <= SMALL and inside >= 0.5:
         return "good", "Latencies were measured, and they are as predicted."
     if error <= LARGE:
@@ -98,7 +99,7 @@ def _measured(points: Sequence[DeviceLatency], sessions: Sequence[Mapping[str, A
         f"Error of the prediction over the front: median {_percent(float(np.median(errors)))}, largest "
         f"{_percent(max(errors))}; {inside} of {len(known)} networks are in their interval.",
         f"Measured latencies are {_percent(ratio)} of predicted ones in the median"
-        + ("." if abs(ratio - 1) <= DRIFT else ": all networks together are off, so the device's speed has changed."),
+        + ("." if abs(ratio - 1) <= DRIFT else ": the predictions of this front are off in one direction."),
         f"Noise of single calls: the 90th percentile is {_percent(spread)} above the median.",
     ]
     close = sum(point.within_noise for point in known)

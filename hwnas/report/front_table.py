@@ -38,7 +38,7 @@ class _Column:
 def front_table(rows: Sequence[FrontRow], goal: RunGoal, width: int | None = None) -> Table:
     """Returns the front in the order of its rows; the points with a name carry it.
 
-    Where it is wider than `WIDTH`, or than `width`, that of a terminal, columns that may be are left out; where that is not
+    Where it is wider than `WIDTH`, or than `width`, that of a terminal, optional columns are left out; where that is not
     enough for `width`, cells of neighbouring columns stand one above the other, so that a row has two lines, or three.
 
     A column without any value, such as measurements on a device that is not here, or verdicts without a budget, is left out.

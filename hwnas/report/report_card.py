@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas.report.axes import metric_text
 from hwnas.report.front import FrontPlot
-from hwnas.runs.objectives import Objective
+from hwnas.runs.objectives import Objective, named
 
 NOT_MEASURED: Final = "not measured"
 
@@ -61,7 +61,7 @@ def report_card(plot: FrontPlot, facts: Mapping[str, Any], evaluated: int, impor
 
 
 def _quality(plot: FrontPlot, facts: Mapping[str, Any]) -> str:
-    best = plot.highlights.get("best", plot.attained[-1])
+    best = named(plot.attained, plot.goal.objectives)["best"]
     metric = plot.goal.quality
     words = f"the best of {len(plot.points)} networks has {plot.tested(best)}"
     guess = facts.get("guessing", {}).get(metric.name)
@@ -110,13 +110,17 @@ def _generalisation(plot: FrontPlot) -> Criterion:
 
 def _difference(gaps: Sequence[float], plot: FrontPlot) -> str:
     gap, unit = float(np.median(gaps)), plot.goal.quality.unit
-    return f"{100 * gap:+.1f} points of percent" if unit == "share" else f"{gap:+.4g}"
+    return f"{100 * gap:+.1f} percentage points" if unit == "share" else f"{gap:+.4g}"
 
 
 def _energy(plot: FrontPlot) -> Criterion:
     energy = Objective("energy")
     if "energy_mj" not in plot.points[0].costs:
-        return Criterion("eco-friendliness", f"{NOT_MEASURED}, neither of the search nor of the networks", known=False)
+        return Criterion(
+            "eco-friendliness",
+            f"{NOT_MEASURED}, neither for the search nor for its networks",
+            known=False,
+        )
     values = [energy.value(point) for point in plot.points]
     return Criterion(
         "eco-friendliness",

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -230,16 +230,16 @@ def _history(networks: EvaluatedNetworks) -> tuple[tuple[int, float], ...]:
 
 def _hypervolume(run: RunFolder) -> dict[str, list[float]]:
     """Returns the columns of hypervolume.csv; none where the run has no such file."""
-    lines = _lines(run, "hypervolume.csv")
-    return {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else {}) if lines[0][name]}
+    lines = _lines(run, "hypervolume.csv", lambda _, text: float(text) if text else None)
+    return {name: [line[name] for line in lines] for name in (lines[0] if lines else {}) if lines[0][name] is not None}
 
 
 def _importance(run: RunFolder) -> dict[str, list[Any]]:
     """Returns the columns of importance.csv for the choices that matter most; none where the run has no such file."""
-    lines = _lines(run, "importance.csv")
+    lines = _lines(run, "importance.csv", _cell)
     shown = set(islice(dict.fromkeys(line["choice"] for line in lines), MOST_CHOICES))
     kept = [line for line in lines if line["choice"] in shown]
-    return {name: [_cell(name, line[name]) for line in kept] for name in (kept[0] if kept else {})}
+    return {name: [line[name] for line in kept] for name in (kept[0] if kept else {})}
 
 
 def _cell(column: str, text: str) -> Any:
@@ -248,8 +248,8 @@ def _cell(column: str, text: str) -> Any:
     return json.loads(text) if column == "option" else float(text)
 
 
-def _lines(run: RunFolder, name: str) -> list[dict[str, str]]:
-    """Returns the lines of a table of the run. Raises RunError where the table is damaged."""
+def _lines(run: RunFolder, name: str, read: Callable[[str, str], Any]) -> list[dict[str, Any]]:
+    """Returns the lines of a table of the run, whose cells `read(column, text)` reads. Raises RunError for a damaged table."""
     path = run.path / name
     if not path.exists():
         return []
@@ -257,11 +257,11 @@ def _lines(run: RunFolder, name: str) -> list[dict[str, str]]:
         lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
         if any(None in line or None in line.values() for line in lines):
             raise ValueError("lines of different lengths")
+        return [{column: read(column, text) for column, text in line.items()} for line in lines]
     except (ValueError, csv.Error) as error:
         raise RunError(
             f"{path}: damaged ({error}); delete it, and `hwnas search --resume --out {run.path}` writes it again"
         ) from None
-    return lines
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 After TC-ResNet (Choi et al. 2019: convolutions along time alone, for spotting keywords on small devices) and M5 (Dai et al.
 2017: a wide, strided first kernel takes the place of a spectrogram). Strides grow with the length, so that the last stage
-has a few dozen positions whether a series has 24 samples or a second of audio.
+has 5 to 64 positions whether a series has 24 samples or a second of audio.
 """
 
 import math

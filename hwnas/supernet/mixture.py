@@ -122,12 +122,13 @@ def part_of(operator: Operator, partial: int) -> Operator:
 
 def partly(operators: Iterable[Operator | None], partial: int) -> bool:
     """Returns True if all operators can run on 1 / `partial` of their channels: they keep the shape of images or series."""
+    present = [operator for operator in operators if operator is not None]
+    series = any(operator.in_float32.channels_first for operator in present)
     return all(
-        (operator.in_float32.channels_first or len(operator.input_shape) == 3)
+        (series or len(operator.input_shape) == 3)
         and operator.input_shape[0] % partial == 0
         and all(size.output_shape == size.input_shape for size in (operator, part_of(operator, partial)))
-        for operator in operators
-        if operator is not None
+        for operator in present
     )
 
 
@@ -162,7 +163,12 @@ def added(terms: Sequence[Tensor]) -> Tensor:
 
 
 def _require_one_size(layer: Layer, operators: Sequence[Operator]) -> None:
-    sizes = {operator.positions for operator in operators}
+    # An operator that takes any shape, such as a skip, does not know if its two axes are (channels, length).
+    series = any(operator.channels_first for operator in operators)
+    sizes = {
+        (operator.input_shape[1:], operator.output_shape[1:]) if series else operator.positions
+        for operator in operators
+    }
     if len(sizes) > 1:
         pairs = ", and ".join(f"{before} to {after}" for before, after in sorted(sizes))
         raise SpaceError(

@@ -114,6 +114,7 @@ function stairs(x, y) {
 }
 
 function drawFront() {
+  drawLegend();
   const chart = byId("chart"), [canvas, svg] = chart.children;
   const width = chart.clientWidth, height = chart.clientHeight;
   const x = columnOf[state.x], y = columnOf[state.y];
@@ -253,9 +254,10 @@ function setPins(numbers) {
 
 function drawLegend() {
   const timed = networks.measured.some((measured) => Object.keys(measured).length);
+  const timing = ["x", "y"].some((axis) => columnOf[state[axis]].is_latency);
   const marks = [
-    [shape("circle", { class: "dot", cx: 8, cy: 8, r: 6 }), `front${data.latency_kind}`],
-    [shape("circle", { class: "evaluated", cx: 8, cy: 8, r: 3 }), `evaluated: ${say(data.evaluations)}`],
+    [shape("circle", { class: "dot", cx: 8, cy: 8, r: 6 }), `front${timing ? data.latency_kind : ""}`],
+    [shape("circle", { class: "evaluated", cx: 8, cy: 8, r: 3 }), `evaluated: ${say(data.evaluations)}${timing ? ", at predicted latency" : ""}`],
     [shape("path", { class: "interval", d: "M1 8H15" }), "interval of the prediction"],
   ];
   if (objectives > 2) marks.push([shape("circle", { class: "dot", cx: 8, cy: 8, r: 4 }), "front, beaten in these two axes"]);
@@ -263,7 +265,7 @@ function drawLegend() {
   if (front.some((point) => !point.within_budget)) marks.push([shape("path", { class: "cross", d: across([8, 8], 5) }), "front, over budget"]);
   if (columns.some((column) => column.budgets.length)) marks.push([shape("path", { class: "budget", d: "M0 8H16" }), "budget"]);
   if (Object.keys(front[0].cells).some((name) => name.endsWith("_val_before"))) marks.push([shape("circle", { class: "before", cx: 8, cy: 8, r: 4 }), "before final training"]);
-  byId("legend").append(...marks.map(([mark, words]) => make("li", {}, shape("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark), words)));
+  byId("legend").replaceChildren(...marks.map(([mark, words]) => make("li", {}, shape("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark), words)));
 }
 
 // ---- two networks side by side
@@ -319,7 +321,7 @@ function latencyStrip(at) {
   const low = Math.min(...ends), high = Math.max(...ends);
   const width = Math.min(640, byId("compare").clientWidth), scale = scaleOf({ ticks: [], ends: [low, high === low ? low + 1 : high] }, 30, width - 10);
   const height = 30 * state.pins.length + 8;
-  const svg = shape("svg", { width, height, role: "img", "aria-label": `Predicted against measured latency on ${device.device}` });
+  const svg = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, style: "max-width:100%", role: "img", "aria-label": `Predicted against measured latency on ${device.device}` });
   for (const budget of budgets) if (budget >= low && budget <= high) svg.append(shape("line", { class: "budget", x1: scale(budget), x2: scale(budget), y1: 0, y2: height }));
   const words = state.pins.map((number, row) => {
     const y = 18 + 30 * row, [from, to] = intervalOf(at, number), predicted = networks.predicted[at][number], measured = networks.measured[at][number];
@@ -498,7 +500,7 @@ function curve(counts, values, label, { random_low: low, random_high: high, rand
   const all = [...values, ...(low ?? []), ...(high ?? [])], [least, most] = [Math.min(...all), Math.max(...all)];
   const x = { label: "evaluations", ticks: [], ends: [0, Math.max(...counts)] }, y = { label, ticks: [], ends: [low || least >= 0 && most <= 1 ? 0 : least, most * 1.04 || 1] };
   const width = Math.min(640, byId("curves").clientWidth), height = 300;
-  const svg = shape("svg", { width, height, role: "img", "aria-label": `${label} against evaluations` });
+  const svg = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, style: "max-width:100%", role: "img", "aria-label": `${label} against evaluations` });
   const at = frame(svg, width, height, x, y), spots = (heights) => counts.map((count, number) => [at.x(count), at.y(heights[number])]);
   if (low) {
     svg.append(shape("path", { class: "band", d: path([...spots(low), ...spots(high).reverse()]) }), shape("path", { class: "random", d: path(spots(mean)) }));
@@ -538,7 +540,8 @@ function start() {
   chart.addEventListener("pointermove", (event) => pointAt(nearest(...spotOf(event))));
   chart.addEventListener("pointerleave", () => pointAt(null));
   chart.addEventListener("click", (event) => {
-    const number = nearest(...spotOf(event));
+    const point = event.target.closest(".point"); // clicks of screen readers have no coordinates
+    const number = point ? Number(point.dataset.number) : nearest(...spotOf(event));
     if (number === null) return;
     pointAt(number);
     pin(number);
@@ -546,7 +549,6 @@ function start() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") setPins([]);
   });
-  drawLegend();
   drawTable();
   drawDevices();
   drawEffects();

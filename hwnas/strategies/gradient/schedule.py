@@ -104,7 +104,7 @@ class Progress:
     entropy: float
 
     def numbers(self) -> dict[str, float]:
-        """Returns the record by name, without what was not trained."""
+        """Returns the numbers by name; `arch_loss` is left out where no probabilities were trained."""
         losses = {"gradient/weights_loss": self.weights_loss, "gradient/entropy": self.entropy}
         if self.arch_loss is not None:
             losses["gradient/arch_loss"] = self.arch_loss
