@@ -14,7 +14,8 @@ from hwnas.errors import HwnasError
 _COMMAND: Final = re.compile(r"(`[^`]*`)")  # a command line stays as it is
 _SPACE_OPTION: Final = re.compile(r"--space-option (\w+=[^\s;,)]+)")
 # A flag, and a value where the next word is one: quoted, a number, or a word before the end of a clause.
-_FLAG: Final = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?: ('[^']*'|[+-]?\d[\w.%]*|\w+(?=[;,:)]|$)))?")
+_VALUE: Final = r"'[^']*'|[+-]?\d[\w.%]*(?![\w.%]|[,/]\S)|\w+(?=[;,)]|:(?!\S)|$)"
+_FLAG: Final = re.compile(rf"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?: ({_VALUE}))?")
 _NO_VALUES: Final = frozenset({"out", "too", "it", "again", "first", "alone", "here"})
 _SWITCHES: Final = frozenset({"resume", "back", "strict", "skip_damaged", "allow_unconverged"})
 _PLURAL: Final = {singular: plural for plural, singular in SINGULAR.items()}
@@ -37,6 +38,8 @@ def in_python(message: str) -> str:
     'epochs must be at least 0, not -1'
     >>> in_python("digits has 10 classes, the space 3; give --space-option classes=10, or --train-on cpu")
     "digits has 10 classes, the space 3; give classes=10 as an option of the space, or train_on='cpu'"
+    >>> in_python("give --data text:FILE, or --normalise 0.5,0.4/0.2")
+    'give data text:FILE, or normalise 0.5,0.4/0.2'
     """
     parts = _COMMAND.split(message)
     return "".join(part if part.startswith("`") else _in_python(part) for part in parts)

@@ -109,6 +109,7 @@ def featured(request: DataRequest, stored: Stored, notes: tuple[str, ...] = ()) 
         facts = {"targets": tuple(f"y{number}" for number in range(labels["train"].shape[1]))}
     name, values = next(iter(facts.items()))
     request.require_outputs(len(values), name)
+    _require_enough(request, stored, labels, len(values) if is_classes else 1)
     rows = split_rows(
         _groups(labels["train"]),
         validation_groups=_groups(labels["validation"]) if "validation" in labels else None,
@@ -167,6 +168,23 @@ def _require_fit(request: DataRequest, where: str, x: NDArray[Any], y: NDArray[A
         raise DataError(f"{where}: {len(x)} examples but labels of shape {y.shape}; store one label for each example")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise DataError(f"{where}: has numbers that are not finite; replace or remove them")
+
+
+def _require_enough(request: DataRequest, stored: Stored, labels: Mapping[str, NDArray[Any]], fewest: int) -> None:
+    """Raises DataError for an empty split, too few examples, splits of different targets, and a limit below `fewest`."""
+    for split, (where, x, _) in stored.items():
+        needed = FEWEST if split == "train" else 1
+        if len(x) < needed:
+            raise DataError(f"{where}: has {len(x)} examples; give it at least {needed}")
+        if labels[split].shape[1:] != labels["train"].shape[1:]:
+            raise DataError(
+                f"{where}: has {labels[split].shape[1]} targets, and the training data {labels['train'].shape[1]}; give all "
+                "splits the same"
+            )
+    if request.limit is not None and request.limit < fewest:
+        raise DataError(
+            f"{request.reference}: a limit of {request.limit} is below one example for each of {fewest} classes"
+        )
 
 
 def _classes(where: str, labels: Mapping[str, NDArray[Any]]) -> dict[str, tuple[Any, ...]]:

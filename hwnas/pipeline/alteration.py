@@ -113,7 +113,13 @@ class Alteration:
         """
         facts = run.read()
         pictures = [run.front.with_suffix(end) for end in (".png", ".html")]
-        pictures += [run.hypervolume, run.importance.with_suffix(".png")]
+        pictures += [
+            run.hypervolume,
+            run.hypervolume_table,
+            run.importance.with_suffix(".png"),
+            run.report,
+            run.measured_front,
+        ]
         for path in (run.front, run.classes, run.importance, *pictures):
             path.unlink(missing_ok=True)
         if self._changes("device"):

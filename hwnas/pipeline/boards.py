@@ -3,13 +3,13 @@
 `hwnas bundle` packs a space or a run's winners, and `python bundle.zip` measures either on the device, without torch.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, Final
 
+from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter
 from hwnas.errors import DeviceError, RunError, TableError, UnknownNameError
 from hwnas.pipeline.models import model_path
@@ -36,7 +36,6 @@ from hwnas.runs.objectives import LATENCY
 
 # The conditions of a device that a bundle is measured under, as `conditions_here` takes them.
 ASKED: Final = ("device", "threads", "batch", "precision", "step", "runtime_options")
-MEASURED_FRONT: Final = "front-measured.csv"
 
 
 def add_device(name: str, tables: Sequence[Path], folder: Path, *, allow_unconverged: bool = False) -> ShippedDevice:
@@ -61,17 +60,22 @@ def add_device(name: str, tables: Sequence[Path], folder: Path, *, allow_unconve
                 f"{table.path}: a device has one set of conditions, and this table's differ: {'; '.join(apart)}; add it under "
                 "another name"
             )
-    for table in found:
-        space = file_name(str(table.space["reference"]))
-        fitted = fit_table(table.path, allow_unconverged=allow_unconverged)
+    spaces = [file_name(str(table.space["reference"])) for table in found]
+    for table, space in zip(found, spaces, strict=True):
         kept = table_path(folder, name, space)
-        for path in (kept, predictor_path(folder, name, space)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if spaces.count(space) > 1 or (kept.exists() and kept.resolve() != table.path.resolve()):
+            raise DeviceError(
+                f"{table.path}: {name} would have two tables of {space} ({kept}); give one, remove the file that is there, or "
+                "take another name"
+            )
+    fitted = [fit_table(table.path, allow_unconverged=allow_unconverged) for table in found]
+    for table, space, predictor in zip(found, spaces, fitted, strict=True):
+        kept, path = table_path(folder, name, space), predictor_path(folder, name, space)
+        for file in (kept, path):
+            file.parent.mkdir(parents=True, exist_ok=True)
         if table.path.resolve() != kept.resolve():
-            shutil.copyfile(table.path, kept)
-        replace(fitted, provenance={**fitted.provenance, "table": f"{name}/{space}"}).save(
-            predictor_path(folder, name, space)
-        )
+            replace_file(kept, table.path.read_bytes())
+        replace(predictor, provenance={**predictor.provenance, "table": f"{name}/{space}"}).save(path)
     return shipped_devices([folder])[name]
 
 
@@ -155,10 +159,8 @@ def verify_measured(run_path: Path, table: Path, reporter: Reporter) -> list[Ver
             )
         )
     kept = [_as_measured(each) for each in verified if each.within_budget]
-    write_front(run.path / MEASURED_FRONT, kept)
-    reporter.note(
-        f"{len(kept)} of {len(verified)} networks are within the budget as measured: {run.path / MEASURED_FRONT}"
-    )
+    write_front(run.measured_front, kept)
+    reporter.note(f"{len(kept)} of {len(verified)} networks are within the budget as measured: {run.measured_front}")
     return verified
 
 

@@ -3,10 +3,8 @@
 from dataclasses import replace
 
 from hwnas.data.outputs import outputs_of
-from hwnas.pipeline.request import SearchRequest
+from hwnas.pipeline.request import CLASSES, SearchRequest
 from hwnas.spaces.loading import options_of_space
-
-OPTION = "classes"
 
 
 def fitted_to_data(request: SearchRequest) -> SearchRequest:
@@ -15,10 +13,10 @@ def fitted_to_data(request: SearchRequest) -> SearchRequest:
     Raises DataError, UnknownNameError, SpaceError.
     """
     space = request.space
-    if space.model is not None or OPTION in space.space_options:
+    if space.model is not None or CLASSES in space.space_options:
         return request
     options = options_of_space(space.space)
-    count = outputs_of(request.data.data) if OPTION in options else None
-    if count is None or count == options[OPTION]:
+    count = outputs_of(request.data.data) if CLASSES in options else None
+    if count is None or count == options[CLASSES]:
         return request
-    return replace(request, space=replace(space, space_options={**space.space_options, OPTION: count}))
+    return replace(request, space=replace(space, space_options={**space.space_options, CLASSES: count}))

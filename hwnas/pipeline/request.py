@@ -36,6 +36,8 @@ DEFAULT_STRATEGY: Final = "surrogate"
 # The options that may differ where a run is resumed.
 CHANGEABLE: Final = ("train_on", "track")
 MOST_SEED: Final = 2**32 - 1
+# The space option that the data decides where it is not given.
+CLASSES: Final = "classes"
 
 
 @final
@@ -219,7 +221,7 @@ def _as_it_was(data: DataOptions, facts: Mapping[str, Any]) -> DataOptions:
 def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:
     """Returns a run, its request and its space. Raises RunError where options differ from the request, unless they may."""
     run, request, space = reopened(out, options)
-    known = request.options()
+    options, known = refitted(options, request), request.options()
     for name, value in options.items():
         if name not in known:
             raise RunError(f"{out} was started without {flag(name)}; leave it out, or start anew")
@@ -244,6 +246,14 @@ def reopened(out: Path, named: Mapping[str, Any]) -> tuple[RunFolder, SearchRequ
     for reference in _references(_taken_parts(dict(named)), named.get("strategy", DEFAULT_STRATEGY)):
         run_file(reference, RunError)
     return run, stored_request(facts, run.json), reload_space(facts["space"], run.json)
+
+
+def refitted(options: Mapping[str, Any], before: SearchRequest) -> Mapping[str, Any]:
+    """Returns the options of a run that goes on, with the classes that its space took from its data, if none are given."""
+    kept, given = before.space.space_options, options.get("space_options")
+    if given is None or before.space.model is not None or CLASSES in given or CLASSES not in kept:
+        return options
+    return {**options, "space_options": {CLASSES: kept[CLASSES], **given}}
 
 
 def plain(value: Any) -> Any:

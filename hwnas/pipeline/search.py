@@ -17,11 +17,20 @@ from hwnas.notebook import NotebookReporter, in_notebook
 from hwnas.pipeline.alteration import Alteration, alteration_back, alteration_of
 from hwnas.pipeline.checked import CheckedRequest, check_sources, checked_request, data_facts
 from hwnas.pipeline.fitting import fitted_to_data
-from hwnas.pipeline.request import SearchRequest, reopened, search_request
+from hwnas.pipeline.request import SearchRequest, refitted, reopened, search_request
 from hwnas.pipeline.result import SearchResult
 from hwnas.pipeline.stages import Stages
 from hwnas.pipeline.tracking import check_trackers, tracked
-from hwnas.runs.folder import RunFolder, copy_run, create_run, discard_new, last_path, new_path, require_free
+from hwnas.runs.folder import (
+    RunFolder,
+    copy_run,
+    create_run,
+    data_beside,
+    discard_new,
+    last_path,
+    new_path,
+    require_free,
+)
 
 # Options that make another space of the one that is given.
 _OF_THE_SPACE: Final = frozenset({"fix", "drop", "tie", "precisions", "vary"})
@@ -99,11 +108,14 @@ def _reference(data: Any, out: Path) -> Iterator[str]:
     if isinstance(data, str | Path):
         yield str(data)
         return
-    path, content = out.with_name(f"{out.name}.npz"), as_npz(data)
+    path, content = data_beside(out), as_npz(data)
     if not path.exists():
         replace_file(path, content)
     elif path.read_bytes() != content:
-        raise RunError(f"{path}: holds other data than these; give another --out, or remove the file")
+        raise RunError(
+            f"{path}: holds other data than these, or the same in another order, as a shuffled DataLoader gives; go on with "
+            f"--data npz:{path}, or give another --out"
+        )
     try:
         yield f"npz:{path}"
     finally:
@@ -136,13 +148,14 @@ def start(request: SearchRequest, space: SearchSpace, out: Path, reporter: Repor
     for note in space.notes:
         reporter.note(note)
     facts = data_facts(checked.data, reporter)
+    is_new = not out.exists()
     run = create_run(out, request.describe(), space.describe(), facts, title=request.title, devices=devices)
     try:
         return _finished(run, checked, reporter)
     except HwnasError:
         # What was measured serves a later request (`--resume`); a request that was refused before leaves nothing.
         if "goal" not in run.read() and not any(run.path.glob("table*.jsonl")):
-            discard_new(run)
+            discard_new(run, is_new)
         raise
 
 
@@ -154,6 +167,7 @@ def resume(out: Path, reporter: Reporter, options: Mapping[str, Any], *, back: b
     that differ from those the run was started with.
     """
     run, before, space = reopened(out, options)
+    options = refitted(options, before)
     if back and options:
         raise RunError(f"--back goes on as before, without other options; leave out {flag(next(iter(options)))}")
     alteration = alteration_back(run, before) if back else alteration_of(run, before, options)
@@ -181,7 +195,7 @@ def branch(source: Path, out: Path, reporter: Reporter, options: Mapping[str, An
     Called again, it goes on with the copy that is there.
     """
     run, before, _ = reopened(source, options)
-    alteration_of(run, before, options)
+    alteration_of(run, before, refitted(options, before))
     copy = RunFolder(out)
     if not copy.json.exists() or copy.read().get("copy_of") != str(source.resolve()):
         copy_run(run, out)

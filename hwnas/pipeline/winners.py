@@ -58,7 +58,7 @@ def export(
         raise RunError(
             f"{out}: export writes ONNX (.onnx) or Python source (.py); give --out {out.with_suffix('.onnx')}"
         )
-    if out.suffix == ".py":
+    if out.suffix.lower() == ".py":
         if batch is not None or preprocessing:
             raise RunError(f"{out}: Python source takes any batch size and no preprocessing; leave these options out")
         return _written_source(run_path, arch_id, out)

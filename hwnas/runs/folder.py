@@ -130,6 +130,11 @@ class RunFolder:
         return self.path / "importance.csv"
 
     @property
+    def measured_front(self) -> Path:
+        """The front as another machine measured it (`hwnas verify --measured`)."""
+        return self.path / "front-measured.csv"
+
+    @property
     def hypervolume(self) -> Path:
         """The picture of the hypervolume over evaluations."""
         return self.path / "hypervolume.png"
@@ -247,13 +252,19 @@ def require_free(path: Path) -> None:
 
 def new_path(usual: Path = USUAL_PATH) -> Path:
     """Returns the usual folder of a run, or the first of `NAME-2`, `NAME-3`, ... where nothing is yet."""
-    return next(path for path in _numbered(usual) if not path.exists())
+    return next(path for path in _numbered(usual) if not path.exists() and not data_beside(path).exists())
 
 
 def last_path(usual: Path = USUAL_PATH) -> Path:
-    """Returns the last folder that `new_path` gave, or the usual one where there is none."""
-    given = list(itertools.takewhile(Path.exists, _numbered(usual)))
-    return given[-1] if given else usual
+    """Returns the run that was started last among those that `new_path` names, or the usual path where there is none."""
+    paths = [usual, *usual.parent.glob(f"{usual.name}-[0-9]*")]
+    runs = [run for run in map(RunFolder, paths) if run.json.exists()]
+    return max(runs, key=lambda run: str(run.read().get("started", ""))).path if runs else usual
+
+
+def data_beside(path: Path) -> Path:
+    """Returns the file that holds the data of a run at `path` that was given data in memory."""
+    return path.resolve().with_name(f"{path.name}.npz")
 
 
 def _numbered(usual: Path) -> Iterator[Path]:
@@ -261,9 +272,22 @@ def _numbered(usual: Path) -> Iterator[Path]:
     yield from (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
 
 
-def discard_new(run: RunFolder) -> None:
-    """Deletes what a new run has left behind that was refused before anything was measured; the folder, too."""
-    shutil.rmtree(run.path, ignore_errors=True)
+def discard_new(run: RunFolder, is_new: bool) -> None:
+    """Deletes what a run has left behind that was refused before anything was measured; the folder, too, where it is new.
+
+    Nothing is deleted where another process works in the folder.
+    """
+    try:
+        with run.locked():
+            for child in run.path.iterdir():
+                if child.is_dir():
+                    shutil.rmtree(child, ignore_errors=True)
+                else:
+                    child.unlink(missing_ok=True)
+    except RunError:
+        return
+    if is_new:
+        shutil.rmtree(run.path, ignore_errors=True)
 
 
 def copy_run(source: RunFolder, path: Path) -> RunFolder:
