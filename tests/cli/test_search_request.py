@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from hwnas.cli import cli
 from hwnas.errors import BudgetError, HwnasError
-from hwnas.runs.folder import last_path, new_path
+from hwnas.pipeline.request import refitted, search_request
+from hwnas.runs.folder import create_run, last_path, new_path
 
 TWICE = [
     (["--epochs", "1", "--epochs=2"], "--epochs is given twice, 1 and 2; give it once"),
@@ -39,10 +40,26 @@ def test_a_budget_that_cannot_be_met_leaves_nothing_behind(tmp_path: Path) -> No
 def test_runs_get_a_new_folder_each_time(tmp_path: Path) -> None:
     usual = tmp_path / "search"
     assert new_path(usual) == last_path(usual) == usual
-    usual.mkdir()
-    assert (new_path(usual), last_path(usual)) == (tmp_path / "search-2", usual)
-    (tmp_path / "search-2").mkdir()
-    assert (new_path(usual), last_path(usual)) == (tmp_path / "search-3", tmp_path / "search-2")
+    for name in ("search", "search-2", "search-3"):
+        assert new_path(usual) == tmp_path / name
+        create_run(tmp_path / name, {}, {}, {})
+    (tmp_path / "search-4.npz").touch()
+    assert new_path(usual) == tmp_path / "search-5"
+
+
+def test_the_last_run_is_the_one_that_was_started_last(tmp_path: Path) -> None:
+    usual = tmp_path / "search"
+    for name, day in (("search", 3), ("search-2", 1), ("search-4", 2)):
+        run = create_run(tmp_path / name, {}, {}, {})
+        run.write(run.read() | {"started": f"2026-01-0{day}T00:00:00+00:00"})
+    assert last_path(usual) == usual
+
+
+def test_a_run_goes_on_by_the_options_that_it_was_started_with() -> None:
+    request = search_request({"space_options": {"resolution": 16, "classes": 3}})
+    assert refitted({"space_options": {"resolution": 16}}, request)["space_options"] == {"resolution": 16, "classes": 3}
+    assert refitted({"space_options": {"classes": 4}}, request)["space_options"] == {"classes": 4}
+    assert refitted({"epochs": 3}, request) == {"epochs": 3}
 
 
 def test_help_shows_examples_and_common_options_first_and_every_option_once() -> None:

@@ -63,6 +63,11 @@ def test_targets_of_features_are_standardised_too(tmp_path: Path) -> None:
         ({"x": X, "y": CLASSES > 0}, "labels are bool; store classes as integers"),
         ({"x": X, "y": CLASSES * 2}, "has label 2 but not 1"),
         ({"x": X, "y": np.r_[np.zeros(58, int), 1, 1]}, "class 1 has 2 examples"),
+        ({"x": X[:2], "y": np.zeros(2)}, "has 2 examples; give it at least 3"),
+        (
+            {"x_train": X, "y_train": np.zeros((60, 2)), "x_test": X[:9], "y_test": np.zeros(9)},
+            "has 1 targets, and the training data 2; give all splits the same",
+        ),
     ],
 )
 def test_features_that_cannot_be_say_why(arrays: Any, message: str, tmp_path: Path) -> None:

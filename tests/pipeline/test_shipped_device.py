@@ -20,7 +20,7 @@ from hwnas.core.operations import restricted
 from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, TableError, UnknownNameError
-from hwnas.pipeline.boards import MEASURED_FRONT, add_device, bundle_winners, verify_measured
+from hwnas.pipeline.boards import add_device, bundle_winners, verify_measured
 from hwnas.pipeline.preflight import needs_of
 from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import SearchResult, resume, search
@@ -34,6 +34,7 @@ from hwnas.profiler.board import measure_bundle
 from hwnas.profiler.device import conditions_here
 from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import header_line, line, read_table
+from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
 from hwnas.testing.notes import Notes
 
@@ -449,6 +450,9 @@ def test_a_device_is_added_by_its_table_and_searches_are_for_it(
     for name in ("cpu", "a/b", "a+b"):
         with pytest.raises(DeviceError, match="is no name for a device that is not here"):
             add_device(name, [table], tmp_path)
+    again = Path(shutil.copyfile(table, tmp_path / "again.jsonl"))
+    with pytest.raises(DeviceError, match=r"again.jsonl: pi5 would have two tables of nasbench201 \(.*remove the file"):
+        add_device("pi5", [again], tmp_path, allow_unconverged=True)
     other = told_of(Path(shutil.copyfile(table, tmp_path / "other.jsonl")), threads=2)
     with pytest.raises(DeviceError, match=r"this table's differ: threads 2 \(here 1\); add it under another name"):
         add_device("pi5", [other], tmp_path, allow_unconverged=True)
@@ -477,7 +481,7 @@ def test_winners_are_packed_measured_elsewhere_and_judged_by_that(finished: Sear
     verified = verify_measured(run, out, notes)
     assert [each.row.arch_id for each in verified] == [row.arch_id for row in finished.front]
     assert notes.texts[0].startswith("measured by onnxruntime 0.1, and predicted for onnxruntime ")
-    measured = read_front(run / MEASURED_FRONT)
+    measured = read_front(RunFolder(run).measured_front)
     kept = [each for each in verified if each.within_budget]
     assert {row.arch_id: row.measured_ms for row in measured} == {
         each.row.arch_id: pytest.approx(each.timing.p10_ms) for each in kept
