@@ -37,7 +37,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and no others
         "elasticize": "hwnas.elastic.space",
         "export_onnx": "hwnas.profiler.export",
         "load": "hwnas.pipeline.result",
-        "search": "hwnas.pipeline.search",
+        "search": "hwnas.pipeline.python",
     }
 
     def __getattr__(name):

@@ -10,7 +10,6 @@ from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter, Silent
 from hwnas.core.requests import flag
 from hwnas.core.space import SearchSpace
-from hwnas.core.wording import python_words
 from hwnas.data.given import as_npz
 from hwnas.errors import HwnasError, RunError
 from hwnas.notebook import NotebookReporter, in_notebook
@@ -76,16 +75,15 @@ def search(
         options["space"] = space
     else:
         options |= {"space": space.reference, "space_options": space.options}
-    with python_words():
-        if latency_budget is not None and latency_budget_ms is not None:
-            raise HwnasError("--latency-budget and latency_budget_ms exclude each other; give one of the two")
-        if resume and RunFolder(out).json.exists():
-            return _gone_on(space, data, out, reporter, options)
-        require_free(out)
-        with _reference(data, out) as reference:
-            request = fitted_to_data(search_request({**options, "data": reference}))
-            loaded = request.space.load() if isinstance(space, str) else request.space.restrict(space)
-            return start(request, loaded, out, reporter)
+    if latency_budget is not None and latency_budget_ms is not None:
+        raise HwnasError("--latency-budget and latency_budget_ms exclude each other; give one of the two")
+    if resume and RunFolder(out).json.exists():
+        return _gone_on(space, data, out, reporter, options)
+    require_free(out)
+    with _reference(data, out) as reference:
+        request = fitted_to_data(search_request({**options, "data": reference}))
+        loaded = request.space.load() if isinstance(space, str) else request.space.restrict(space)
+        return start(request, loaded, out, reporter)
 
 
 def _gone_on(

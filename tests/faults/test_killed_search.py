@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,8 @@ def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
 ) -> None:
     reference, _ = undisturbed
     run = tmp_path / "run"
-    process = start(*OPTIONS, "--epochs", "1000", "--predictor", reference / "predictor.json", "--out", run)
+    endless = ["1000" if before == "--epochs" else word for before, word in pairwise(["", *OPTIONS])]
+    process = start(*endless, "--predictor", reference / "predictor.json", "--out", run)
     while not (run / "checkpoint.pt").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)

@@ -119,7 +119,7 @@ def test_a_tracker_that_is_not_there_is_refused_before_the_run_begins(
 @pytest.mark.skipif(find_spec("mlflow") is not None, reason="mlflow is installed")
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
     with pytest.raises(
-        HwnasError, match=r"track mlflow needs the package mlflow; install it: pip install 'hwnas\[mlflow\]'"
+        HwnasError, match=r"--track mlflow needs the package mlflow; install it: pip install 'hwnas\[mlflow\]'"
     ):
         search("mobilenet", "digits", out=tmp_path / "run", track="mlflow", **QUICK)
 
