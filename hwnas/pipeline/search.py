@@ -81,9 +81,11 @@ def search(
         return _gone_on(space, data, out, reporter, options)
     require_free(out)
     with _reference(data, out) as reference:
-        request = fitted_to_data(search_request({**options, "data": reference}))
-        loaded = request.space.load() if isinstance(space, str) else request.space.restrict(space)
-        return start(request, loaded, out, reporter)
+        request = search_request({**options, "data": reference})
+        if isinstance(space, str):
+            request = fitted_to_data(request)
+            return start(request, request.space.load(), out, reporter)
+        return start(request, request.space.restrict(space), out, reporter)
 
 
 def _gone_on(
