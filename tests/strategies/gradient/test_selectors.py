@@ -222,7 +222,7 @@ class KnownSupernet(nn.Module):
             return share * self.weight.expand(len(x), 2)
         return (1 - share) * (x @ torch.tensor([1.0, 2, 3, 4])[:, None]) + share * x**2 / 2
 
-    def extract(self, arch: Arch) -> nn.Module:
+    def uncalibrated(self, arch: Arch) -> nn.Module:
         self.known.extracted.append(arch)
         return Curved(self, self.known.gain_of(arch) / self.most)
 
