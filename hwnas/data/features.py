@@ -3,7 +3,6 @@
 Shapes: N examples, F numbers of an example, along its first axis.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from hwnas.core.arrays import IntArray
 from hwnas.data.image_files import named
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import FEWEST, require_numbered
-from hwnas.data.splits import Examples, digest_of, quantile_groups, sizes, split_rows, stratified_order
+from hwnas.data.splits import Examples, digest_of, example_hashes, quantile_groups, sizes, split_rows, stratified_order
 from hwnas.errors import DataError
 
 TASKS: Final = {True: "classification", False: "regression"}
@@ -215,9 +214,7 @@ def _groups(labels: NDArray[Any]) -> IntArray:
 
 def _repeated(train: Examples, validation: Examples, test: Examples) -> list[str]:
     """Returns the note on examples that occur in two splits."""
-    known, *others = (
-        {hashlib.blake2s(one.tobytes()).digest() for one in part.raw} for part in (train, validation, test)
-    )
+    known, *others = (set(example_hashes(part)) for part in (train, validation, test))
     counts = [len(known & other) for other in others]
     if not any(counts):
         return []

@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -146,18 +145,7 @@ def verify_measured(run_path: Path, table: Path, reporter: Reporter) -> list[Ver
             raise TableError(
                 f"{table}: has no measurement of {row.arch_id}; measure a bundle of `hwnas bundle {run.path}`"
             )
-        timing, latency = _timing(found), row.latency_of(name)
-        measured_ms = timing.statistic_ms(request.goal.budget_on)
-        budget_ms = inf if latency.budget_ms is None else latency.budget_ms
-        verified.append(
-            Verification(
-                row=row,
-                latency=latency,
-                timing=timing,
-                within_budget=measured_ms <= budget_ms,
-                within_noise=predictor.within_noise(measured_ms, budget_ms),
-            )
-        )
+        verified.append(Verification.judged(row, name, _timing(found), request.goal.budget_on, predictor))
     kept = [_as_measured(each) for each in verified if each.within_budget]
     write_front(run.measured_front, kept)
     reporter.note(f"{len(kept)} of {len(verified)} networks are within the budget as measured: {run.measured_front}")

@@ -7,7 +7,7 @@ from functools import cache, partial
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import safetensors.torch
 
@@ -130,6 +130,19 @@ class Verification:
     within_budget: bool
     within_noise: bool
 
+    @classmethod
+    def judged(cls, row: FrontRow, name: str, timing: Timing, statistic: str, predictor: LatencyPredictor) -> Self:
+        """Returns the verdict on a row by a statistic of its timing; `name` is the device's name in the front."""
+        latency, measured_ms = row.latency_of(name), timing.statistic_ms(statistic)
+        budget_ms = inf if latency.budget_ms is None else latency.budget_ms
+        return cls(
+            row=row,
+            latency=latency,
+            timing=timing,
+            within_budget=measured_ms <= budget_ms,
+            within_noise=predictor.within_noise(measured_ms, budget_ms),
+        )
+
     def describe(self) -> dict[str, Any]:
         """Returns what was predicted, what was measured then, and what is measured now; fit for JSON."""
         return {
@@ -188,20 +201,10 @@ class _Verifying:
         predictor = LatencyPredictor.load(self.run.predictor_of(LATENCY, target.name))
         session = timed_models(self.space, here, models, predictor, seed=self.request.seed, reporter=self.reporter)
         statistic = self.request.goal.budget_on
-        verified = []
-        for row, timing in zip(rows, session.timings, strict=True):
-            latency, measured_ms = row.latency_of(name), timing.statistic_ms(statistic)
-            budget_ms = inf if latency.budget_ms is None else latency.budget_ms
-            verified.append(
-                Verification(
-                    row=row,
-                    latency=latency,
-                    timing=timing,
-                    within_budget=measured_ms <= budget_ms,
-                    within_noise=predictor.within_noise(measured_ms, budget_ms),
-                )
-            )
-        return verified
+        return [
+            Verification.judged(row, name, timing, statistic, predictor)
+            for row, timing in zip(rows, session.timings, strict=True)
+        ]
 
     def _model(self, row: FrontRow, target: Target, here: Conditions) -> Model:
         path = _model(model_path(self.run, row.arch_id, target, self.targets), row.arch_id)
