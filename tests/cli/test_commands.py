@@ -111,6 +111,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def fit_of(finished: Path) -> list[object]:
+    """The arguments that fit the table of a run, also where a busy machine measured rows that did not converge."""
+    return ["fit", "--table", finished / "table.jsonl", "--allow-unconverged"]
+
+
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path) -> Path:
     """A run that a test may damage."""
@@ -186,7 +191,7 @@ def test_hwnas_alone_says_what_there_is(hwnas: Run) -> None:
 
 
 def test_fit_prints_the_held_out_error(hwnas: Run, finished: Path, tmp_path: Path) -> None:
-    report = json.loads(hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json", "--json").out)
+    report = json.loads(hwnas(*fit_of(finished), "--out", tmp_path / "p.json", "--json").out)
     assert 0 < report["held_out"]["mape"] < 1
     assert list(report["baselines"]) == ["isolated_sum", "affine_sum", "flops"]
     assert 0 <= report["covered"] <= 1
@@ -194,14 +199,14 @@ def test_fit_prints_the_held_out_error(hwnas: Run, finished: Path, tmp_path: Pat
 
 
 def test_a_fits_points_are_in_its_file_and_not_printed(hwnas: Run, finished: Path, tmp_path: Path) -> None:
-    report = json.loads(hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json", "--json").out)
+    report = json.loads(hwnas(*fit_of(finished), "--out", tmp_path / "p.json", "--json").out)
     assert "points" not in report
     points = json.loads((tmp_path / "p.json").read_text())["report"]["points"]
     assert len(points["predicted_ms"]) == len(points["measured_ms"]) == report["networks"]
 
 
 def test_fit_prints_a_table_for_people(hwnas: Run, finished: Path, tmp_path: Path) -> None:
-    printed = hwnas("fit", "--table", finished / "table.jsonl", "--out", tmp_path / "p.json").out
+    printed = hwnas(*fit_of(finished), "--out", tmp_path / "p.json").out
     report = json.loads((tmp_path / "p.json").read_text())["report"]
     rows = {"held-out prediction": report["held_out"]}
     rows |= {
@@ -225,8 +230,8 @@ def test_fit_prints_a_table_for_people(hwnas: Run, finished: Path, tmp_path: Pat
 @pytest.mark.parametrize("suffix", ["png", "svg", "html"])
 def test_fit_plots_held_out_predictions_when_asked(hwnas: Run, finished: Path, tmp_path: Path, suffix: str) -> None:
     files = {"predictor": str(tmp_path / "p.json"), "plot": str(tmp_path / f"fit.{suffix}")}
-    arguments = ["--table", finished / "table.jsonl", "--out", files["predictor"], "--plot", files["plot"], "--json"]
-    told = json.loads(hwnas("fit", *arguments).out)
+    arguments = [*fit_of(finished), "--out", files["predictor"], "--plot", files["plot"], "--json"]
+    told = json.loads(hwnas(*arguments).out)
     assert {name: told[name] for name in files} == files
     assert Path(files["plot"]).stat().st_size > 1000
     assert {path.name for path in tmp_path.iterdir()} == {"p.json", f"fit.{suffix}"}
@@ -234,7 +239,7 @@ def test_fit_plots_held_out_predictions_when_asked(hwnas: Run, finished: Path, t
 
 def test_a_fit_that_cannot_be_plotted_writes_nothing(hwnas: Run, finished: Path, tmp_path: Path) -> None:
     files = ["--out", tmp_path / "p.json", "--plot", tmp_path / "fit.csv"]
-    outcome = hwnas("fit", "--table", finished / "table.jsonl", *files)
+    outcome = hwnas(*fit_of(finished), *files)
     assert outcome.code == 2
     assert outcome.message == "hwnas: unknown plot format '.csv'; known: .html, .png, .svg; did you mean '.svg'?"
     assert not list(tmp_path.iterdir())
@@ -266,7 +271,7 @@ def test_a_space_that_was_not_measured_is_fitted_cold_and_searched(hwnas: Run, t
 
 def test_the_measured_space_is_not_fitted_cold(hwnas: Run, finished: Path, tmp_path: Path) -> None:
     asked = ["--space", OWN_SPACE, "--space-option", "resolution=16", "--out", tmp_path / "p.json", "--json"]
-    fitted = hwnas("fit", "--table", finished / "table.jsonl", *asked)
+    fitted = hwnas(*fit_of(finished), *asked)
     assert "cold" not in json.loads(fitted.out)
     assert "estimated" not in fitted.err
 
@@ -282,7 +287,7 @@ def test_the_measured_space_is_not_fitted_cold(hwnas: Run, finished: Path, tmp_p
 def test_a_fit_of_a_space_that_cannot_be_is_refused(
     hwnas: Run, finished: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    outcome = hwnas("fit", "--table", finished / "table.jsonl", *arguments, "--out", tmp_path / "cold.json")
+    outcome = hwnas(*fit_of(finished), *arguments, "--out", tmp_path / "cold.json")
     assert outcome.code == 2
     assert message in outcome.message
     assert not (tmp_path / "cold.json").exists()
