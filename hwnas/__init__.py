@@ -3,12 +3,23 @@
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["ExpectedLatency", "LatencyPredictor", "Supernet", "elasticize", "export_onnx", "load", "search", "space"]
+__all__ = [
+    "ExpectedLatency",
+    "HwnasError",
+    "LatencyPredictor",
+    "Supernet",
+    "elasticize",
+    "export_onnx",
+    "load",
+    "search",
+    "space",
+]
 
 if TYPE_CHECKING:
     from hwnas.core.choice import Argument
     from hwnas.core.space import SearchSpace
     from hwnas.elastic.space import elasticize
+    from hwnas.errors import HwnasError
     from hwnas.pipeline.result import load
     from hwnas.pipeline.search import search
     from hwnas.predict.expected import ExpectedLatency
@@ -32,6 +43,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and no others
     # Loaded when first used: importing hwnas loads no torch.
     _HOMES = {
         "ExpectedLatency": "hwnas.predict.expected",
+        "HwnasError": "hwnas.errors",
         "LatencyPredictor": "hwnas.predict.predictor",
         "Supernet": "hwnas.supernet.network",
         "elasticize": "hwnas.elastic.space",

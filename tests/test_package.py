@@ -8,7 +8,17 @@ import pytest
 
 import hwnas
 
-PUBLIC = ["ExpectedLatency", "LatencyPredictor", "Supernet", "elasticize", "export_onnx", "load", "search", "space"]
+PUBLIC = [
+    "ExpectedLatency",
+    "HwnasError",
+    "LatencyPredictor",
+    "Supernet",
+    "elasticize",
+    "export_onnx",
+    "load",
+    "search",
+    "space",
+]
 
 
 def test_public_names_are_pinned() -> None:

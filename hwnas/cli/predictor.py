@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--allow-unconverged", is_flag=True, help="Also of measurements that are not precise.")
 @click.option("--out", cls=OutputOption, type=OUT_FILE, default="predictor.json", show_default=True)
 @click.option(
-    "--plot", cls=OutputOption, type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg or .html"
+    "--plot", cls=OutputOption, type=OUT_FILE, help="Also plot predicted against measured: fit.png, .svg, .pdf or .html"
 )
 @JSON
 def fit(

@@ -159,17 +159,37 @@ def verify(run: Path, claims: bool, measured: Path | None, as_json: bool) -> Non
 
 
 @click.command()
-@RUN
-@click.option("--out", cls=OutputOption, type=OUT_FILE, required=True, help="front.png, .svg, .html or .csv")
-@click.option("--axes", metavar="X,Y", help="Two of the objectives; default: all pairs.")
+@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", cls=OutputOption, type=OUT_FILE, required=True, help="front.png, .svg, .pdf, .html or .csv")
+@click.option(
+    "--axes", metavar="X,Y", help="Two metrics or costs; default: all pairs of objectives, the first of several runs."
+)
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NAME",
+    help="Draw a network as blocks with their milliseconds instead: fastest, knee, best or an id; repeatable.",
+)
 @JSON
-def plot(run: Path, out: Path, axes: str | None, as_json: bool) -> None:
-    """Plot the front of a run; FILE.html is the page of `hwnas report`."""
+def plot(runs: tuple[Path, ...], out: Path, axes: str | None, networks: tuple[str, ...], as_json: bool) -> None:
+    """Plot the front of a run, the fronts of several, or networks as blocks.
+
+    FILE.csv has the numbers of the picture, FILE.html is the page of `hwnas report`.
+    """
     from hwnas.pipeline.report import write_report
-    from hwnas.report.plots import draw_to
+    from hwnas.report.plots import draw_fronts_to, draw_networks_to, draw_to
     from hwnas.runs.folder import RunFolder
 
-    (write_report if out.suffix == ".html" else draw_to)(RunFolder(run), out, None if axes is None else _pair(axes))
+    folders, pair = [RunFolder(run) for run in runs], None if axes is None else _pair(axes)
+    if networks:
+        if len(folders) > 1 or pair is not None:
+            raise HwnasError("--network draws networks of one run, without --axes; give one RUN, and leave --axes out")
+        draw_networks_to(folders[0], networks, out)
+    elif len(folders) > 1:
+        draw_fronts_to(folders, out, pair)
+    else:
+        (write_report if out.suffix == ".html" else draw_to)(folders[0], out, pair)
     print_path(out, as_json)
 
 

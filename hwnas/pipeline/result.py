@@ -1,6 +1,6 @@
 """The result of a search: its front, and what is made of it in Python; the same again from the run's folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -79,11 +79,30 @@ class SearchResult:
             raise HwnasError("a frame needs pandas; `pip install pandas`, or read front.csv of the run") from None
         return pd.DataFrame([row.cells for row in self.front])
 
-    def plot(self, axes: tuple[str, str] | None = None) -> "Figure":
-        """Returns a matplotlib figure of the front; `axes` name the metrics or costs of x and y, else all pairs of objectives."""
-        from hwnas.report.front_figure import draw_front
-        from hwnas.report.plots import front_plot
+    def plot(
+        self,
+        axes: tuple[str, str] | None = None,
+        *,
+        beside: "Sequence[SearchResult]" = (),
+        networks: Sequence[str] = (),
+    ) -> "Figure":
+        """Returns a matplotlib figure of the front; `axes` name the metrics or costs of x and y, else all pairs of objectives.
 
+        With results `beside` it, all fronts are in one picture. With `networks`, each `fastest`, `knee`, `best` or an id, the
+        figure shows these as blocks with their predicted milliseconds. Raises UnknownNameError for unknown names, HwnasError for
+        both at once.
+        """
+        from hwnas.report.front_figure import draw_front
+        from hwnas.report.fronts_figure import draw_fronts
+        from hwnas.report.network_figure import draw_networks
+        from hwnas.report.plots import front_plot, fronts_plot, networks_plot
+
+        if networks:
+            if axes is not None or beside:
+                raise HwnasError("networks are drawn alone; leave out axes and beside")
+            return draw_networks(networks_plot(self.run, networks))
+        if beside:
+            return draw_fronts(fronts_plot([self.run, *(other.run for other in beside)], axes))
         return draw_front(front_plot(self.run, axes))
 
     def model(self, arch: "str | FrontRow | Arch | Mapping[str, Any]" = "knee") -> "TrainedNetwork":

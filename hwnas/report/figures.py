@@ -1,6 +1,6 @@
 """Figures for papers and READMEs, by matplotlib; no state outside the figure. `front_figure` draws fronts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -19,9 +19,10 @@ from hwnas.report.front import COLOURS
 from hwnas.report.held_out import BANDS, HeldOutPlot
 from hwnas.report.progress import SearchPlot
 
-_FORMATS: Final = ("png", "svg")
+# The formats of figures, each with metadata that leaves the date out: equal figures give equal files.
+_FORMATS: Final[Mapping[str, Mapping[str, Any]]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 # The colours of searches, by Okabe & Ito, as `COLOURS`.
-_LINES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+LINES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 INK: Final = "#333333"
 
 
@@ -54,7 +55,7 @@ def draw_search(plot: SearchPlot) -> Figure:
     for axes in panels:
         style(axes)
     costs.axhline(1, color=COLOURS["budget"], linewidth=1, zorder=2)
-    for colour, search in zip(cycle(_LINES), plot.searches, strict=False):
+    for colour, search in zip(cycle(LINES), plot.searches, strict=False):
         for at, (constraint, dashes) in enumerate(zip(search.constraints, cycle(("-", "--", ":")), strict=False)):
             line: dict[str, Any] = {"color": colour, "linestyle": dashes, "gid": f"{search.label} {constraint}"}
             costs.plot(
@@ -72,13 +73,14 @@ def draw_search(plot: SearchPlot) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a PNG or SVG, whole or not at all; equal figures give equal files. Raises UnknownNameError."""
+    """Writes a PNG, SVG or PDF, whole or not at all; equal figures give equal files. Raises UnknownNameError."""
     name = path.suffix.lstrip(".").lower()
     if name not in _FORMATS:
         raise UnknownNameError("plot format", path.name, [f".{known}" for known in _FORMATS])
     buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "hwnas"}):
-        figure.savefig(buffer, format=name, facecolor="white", metadata={"Date": None} if name == "svg" else {})
+    # Fonts in PDF files stay text (TrueType), as conferences and journals ask.
+    with matplotlib.rc_context({"svg.hashsalt": "hwnas", "pdf.fonttype": 42}):
+        figure.savefig(buffer, format=name, facecolor="white", metadata=dict(_FORMATS[name]))
     replace_file(path, buffer.getvalue())
 
 

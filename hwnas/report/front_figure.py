@@ -24,7 +24,7 @@ from hwnas.runs.objectives import Objective
 # Columns of panels by their number: wide pictures, for pages and slides are.
 _COLUMNS: Final = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
 _LEGEND_INCHES: Final = 2.5  # the longest entry of the legend
-_DASHES: Final = (0, (5, 3))
+DASHES: Final = (0, (5, 3))
 
 
 def draw_front(plot: FrontPlot) -> Figure:
@@ -82,12 +82,12 @@ def _draw_pair(axes: Axes, pair: Pair) -> None:
     _draw_found(axes, pair)
     for objective in (pair.x, pair.y):
         _draw_budgets(axes, pair, objective)
-    _scale(axes, "x", x_axis)
-    _scale(axes, "y", y_axis)
+    scale(axes, "x", x_axis)
+    scale(axes, "y", y_axis)
     axes.set(xlim=x_axis.ends, ylim=y_axis.ends)
 
 
-def _scale(axes: Axes, name: str, axis: Axis) -> None:
+def scale(axes: Axes, name: str, axis: Axis) -> None:
     """Scales the axis `x` or `y` of a panel, and writes its numbers."""
     drawn = {"x": axes.xaxis, "y": axes.yaxis}[name]
     if axis.logarithmic:
@@ -151,7 +151,7 @@ def _draw_found(axes: Axes, pair: Pair) -> None:
 def _draw_budgets(axes: Axes, pair: Pair, objective: Objective) -> None:
     on_x = objective == pair.x
     budgets = pair.budgets_ms(objective)
-    line: dict[str, Any] = {"color": COLOURS["budget"], "linewidth": 1.4, "linestyle": _DASHES, "zorder": 2.8}
+    line: dict[str, Any] = {"color": COLOURS["budget"], "linewidth": 1.4, "linestyle": DASHES, "zorder": 2.8}
     for budget_ms in budgets:
         draw = axes.axvline if on_x else axes.axhline
         draw(budget_ms, gid="budget" if on_x else "budget-y", **line)

@@ -9,15 +9,19 @@ from hwnas.core.files import json_of, replace_file
 from hwnas.errors import HwnasError, RunError, UnknownNameError
 from hwnas.predict.measurements import STATISTIC_OF
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.report.front import FrontPlot
+from hwnas.report.front import FrontPlot, Pair
+from hwnas.report.fronts import FrontsPlot, NamedFront
 from hwnas.report.held_out import HeldOutPlot
+from hwnas.report.network_plot import NetworksPlot
 from hwnas.report.progress import SearchCurve, SearchPlot
+from hwnas.report.run_layers import layers_of, predictors_of
 from hwnas.runs.database import RunDatabase
+from hwnas.runs.evaluated import EvaluatedNetworks
 from hwnas.runs.folder import RunFolder
-from hwnas.runs.front import FrontRow, read_front
-from hwnas.runs.objectives import Objective, RunGoal, known_names, read_goal
+from hwnas.runs.front import FrontRow, fronts_text, read_front
+from hwnas.runs.objectives import Objective, RunGoal, known_names, named, read_goal
 
-PICTURES: Final = ("png", "svg", "html")
+PICTURES: Final = ("png", "svg", "pdf", "html")
 FORMATS: Final = (*PICTURES, "csv")
 
 
@@ -38,6 +42,59 @@ def front_plot(run: RunFolder, axes: tuple[str, str] | None = None) -> FrontPlot
         axes=None if axes is None else _axes(goal, points[0], axes),
         warnings=tuple(facts.get("warnings", ())),
     )
+
+
+def fronts_plot(runs: Sequence[RunFolder], axes: tuple[str, str] | None = None) -> FrontsPlot:
+    """Returns the fronts of several runs as values to draw on two axes, by default the first two objectives of the first run.
+
+    Runs are named by their folders. Raises UnknownNameError for axes that a front does not have.
+    """
+    names = _names([run.path for run in runs])
+    plots = [front_plot(run, axes) for run in runs]
+    first = plots[0].pairs[0]
+    pairs = [Pair(plot, *(_axes(plot.goal, plot.points[0], (first.x.name, first.y.name)))) for plot in plots]
+    digests = [run.read().get("data", {}).get("digest", "") for run in runs]
+    return FrontsPlot(
+        tuple(
+            NamedFront(name=name, pair=pair, data=digest)
+            for name, pair, digest in zip(names, pairs, digests, strict=True)
+        )
+    )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Returns the names of folders, with their parents where two are called the same.
+
+    Raises HwnasError for one folder given twice.
+
+    >>> _names([Path("runs/a"), Path("runs/b")]), _names([Path("one/a"), Path("two/a")])
+    (['a', 'b'], ['one/a', 'two/a'])
+    """
+    resolved = [path.resolve() for path in paths]
+    for path in resolved:
+        if resolved.count(path) > 1:
+            raise HwnasError(f"{path} is given twice; give each run once")
+    names = [path.name for path in resolved]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def draw_fronts_to(runs: Sequence[RunFolder], path: Path, axes: tuple[str, str] | None = None) -> None:
+    """Draws the fronts of several runs in one picture, in the format of the path's suffix: png, svg, pdf, or csv (one table).
+
+    `axes` name the metrics or costs of the axes x and y, by default the first two objectives of the first run. Raises
+    HwnasError for html: a page is of one run.
+    """
+    require_format(path, FORMATS)
+    if path.suffix == ".csv":
+        plot = fronts_plot(runs, axes)
+        replace_file(path, fronts_text({front.name: front.pair.plot.points for front in plot.fronts}))
+    elif path.suffix == ".html":
+        raise HwnasError(f"{path}: a page is of one run; give one RUN, or --out fronts.svg, .png, .pdf or .csv")
+    else:
+        from hwnas.report.figures import save_figure
+        from hwnas.report.fronts_figure import draw_fronts
+
+        save_figure(draw_fronts(fronts_plot(runs, axes)), path)
 
 
 def _evaluated(run: RunFolder) -> dict[str, dict[str, float]]:
@@ -66,7 +123,7 @@ def draw(run: RunFolder, *formats: str) -> None:
 
 
 def draw_to(run: RunFolder, path: Path, axes: tuple[str, str] | None = None) -> None:
-    """Draws the front in the format of the path's suffix: png, svg, or csv (the table itself).
+    """Draws the front in the format of the path's suffix: png, svg, pdf, or csv (the table itself).
 
     `axes` name the metrics or costs of the axes x and y; without them every pair of objectives is drawn. Raises HwnasError for
     html, which is the page of the whole run.
@@ -82,6 +139,45 @@ def draw_to(run: RunFolder, path: Path, axes: tuple[str, str] | None = None) -> 
         from hwnas.report.front_figure import draw_front
 
         save_figure(draw_front(front_plot(run, axes)), path)
+
+
+def networks_plot(run: RunFolder, names: Sequence[str]) -> NetworksPlot:
+    """Returns networks of a run as values to draw: `fastest`, `knee` or `best` of the front, or ids of evaluated networks.
+
+    Raises UnknownNameError for a network that the run did not evaluate, HwnasError where its prediction is not known layer by
+    layer.
+    """
+    networks, plot = EvaluatedNetworks.of(run), front_plot(run)
+    known = {**networks.rows, **named(plot.points, plot.goal.objectives)}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("network", name, [*named(plot.points, plot.goal.objectives), *networks.front])
+    rows = [known[name] for name in names]
+    layers = layers_of(predictors_of(run, networks), networks.latency_names, rows)
+    if not layers:
+        raise HwnasError(
+            f"{run.path}: its predictor does not say how long each layer takes, so networks cannot be drawn"
+        )
+    return NetworksPlot(plot.title, plot.devices[0], tuple(names), tuple(rows), layers, plot.goal)
+
+
+def draw_networks_to(run: RunFolder, names: Sequence[str], path: Path) -> None:
+    """Draws networks of a run as blocks, in the format of the path's suffix: png, svg, pdf, or csv (milliseconds by layer).
+
+    Raises HwnasError for html: the page of the run draws every network.
+    """
+    require_format(path, FORMATS)
+    if path.suffix == ".csv":
+        replace_file(path, networks_plot(run, names).csv())
+    elif path.suffix == ".html":
+        raise HwnasError(
+            f"{path}: the page of `hwnas report {run.path} --out {path}` draws every network; click one there"
+        )
+    else:
+        from hwnas.report.figures import save_figure
+        from hwnas.report.network_figure import draw_networks
+
+        save_figure(draw_networks(networks_plot(run, names)), path)
 
 
 def search_plot(run: RunFolder) -> SearchPlot:
@@ -143,7 +239,7 @@ def held_out_plot(predictor: LatencyPredictor) -> HeldOutPlot:
 
 
 def draw_held_out_to(predictor: LatencyPredictor, path: Path) -> None:
-    """Draws the held-out predictions in the format of the path's suffix: png, svg or html."""
+    """Draws the held-out predictions in the format of the path's suffix: png, svg, pdf or html."""
     require_format(path, PICTURES)
     if path.suffix == ".html":
         from hwnas.report.interactive import held_out_html

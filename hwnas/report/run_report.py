@@ -8,26 +8,23 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, final
 
-import numpy as np
-
-from hwnas.errors import PredictorError, RunError
-from hwnas.predict.predictor import LatencyPredictor
+from hwnas.errors import RunError
 from hwnas.report.columns import Column, columns_of, first_axes, values_of
 from hwnas.report.confidence import Confidence, confidence_in
 from hwnas.report.described import described
 from hwnas.report.front import FrontPlot
-from hwnas.report.layer_times import LayerTimes, adds_up, layer_times
+from hwnas.report.layer_times import LayerTimes
 from hwnas.report.plots import front_plot
 from hwnas.report.report_card import Criterion, duration, report_card
+from hwnas.report.run_layers import layers_of, predictors_of
 from hwnas.runs.evaluated import EvaluatedNetworks
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow
-from hwnas.runs.objectives import LATENCY, named
+from hwnas.runs.objectives import named
 
 # Choices that the page draws the effects of; all are in importance.csv.
 MOST_CHOICES: Final = 12
@@ -156,7 +153,7 @@ def read_report(run: RunFolder, command: str, axes: tuple[str, str] | None = Non
     plot, facts, networks = front_plot(run, axes), run.read(), EvaluatedNetworks.of(run)
     rows = tuple(networks.rows.values())
     columns, latencies = columns_of(plot), networks.latency_names
-    predictors = _predictors(run, dict(zip(latencies, plot.device_names, strict=True)))
+    predictors = predictors_of(run, networks)
     importance, notes = _importance(run), facts.get("reading", {})
     return RunReport(
         plot=plot,
@@ -166,7 +163,7 @@ def read_report(run: RunFolder, command: str, axes: tuple[str, str] | None = Non
         fronted=len(networks.front),
         values={column.name: values_of(column, plot, rows) for column in columns},
         words=tuple(tuple(described(row, plot.goal.metrics)) for row in networks.front.values()),
-        layers=_layers(predictors, latencies, rows),
+        layers=layers_of(predictors, latencies, rows),
         confidence=tuple(
             confidence_in(
                 name,
@@ -192,28 +189,6 @@ def read_report(run: RunFolder, command: str, axes: tuple[str, str] | None = Non
         facts=facts,
         command=command,
     )
-
-
-def _predictors(run: RunFolder, devices: Mapping[str, str]) -> dict[str, LatencyPredictor]:
-    """Returns the predictors of latencies, given the device of each, as far as their files are there."""
-    predictors = {}
-    for name, device in devices.items():
-        with suppress(PredictorError):
-            predictors[name] = LatencyPredictor.load(run.predictor_of(LATENCY, device))
-    return predictors
-
-
-def _layers(
-    predictors: Mapping[str, LatencyPredictor], latencies: Sequence[str], rows: Sequence[FrontRow]
-) -> tuple[LayerTimes, ...]:
-    """Returns the layers of networks; none where a predictor is missing, or its layers do not add up to the prediction."""
-    if len(predictors) < len(latencies):
-        return ()
-    layers = layer_times(predictors, [json.loads(row.arch) for row in rows])
-    for at, name in enumerate(latencies):
-        if not adds_up(layers, name, np.array([row.latencies[at].predicted_ms for row in rows])):
-            return ()
-    return layers
 
 
 def _history(networks: EvaluatedNetworks) -> tuple[tuple[int, float], ...]:

@@ -12,7 +12,7 @@ from hwnas.core.files import decoded, json_of, replace_file
 from hwnas.errors import RunError
 from hwnas.runs.objectives import best_under, named
 
-__all__ = ["DeviceLatency", "FrontRow", "best_under", "named", "read_front", "write_front"]
+__all__ = ["DeviceLatency", "FrontRow", "best_under", "fronts_text", "named", "read_front", "write_front"]
 
 METRIC_ENDS: Final = ("_val", "_test", "_val_before", "_test_before")
 _WORDS: Final = ("arch_id", "arch", "device", "stages", "onnx")
@@ -163,11 +163,26 @@ class FrontRow:
 
 def write_front(path: Path, rows: Sequence[FrontRow]) -> None:
     """Writes rows, fastest first. What only some rows have is empty in the others."""
+    replace_file(path, _table(_columns(rows), (row.cells for row in _fastest_first(rows))))
+
+
+def fronts_text(fronts: Mapping[str, Sequence[FrontRow]]) -> str:
+    """Returns the fronts of several runs as one table, whose first column has the run's name. What only some runs have is
+    empty in the others."""
+    columns = ["run", *_columns([row for rows in fronts.values() for row in rows])]
+    return _table(columns, ({"run": run, **row.cells} for run, rows in fronts.items() for row in _fastest_first(rows)))
+
+
+def _table(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n", restval="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(row.cells for row in sorted(rows, key=lambda row: row.latency_ms))
-    replace_file(path, text.getvalue())
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _fastest_first(rows: Iterable[FrontRow]) -> list[FrontRow]:
+    return sorted(rows, key=lambda row: row.latency_ms)
 
 
 def read_front(path: Path) -> list[FrontRow]:

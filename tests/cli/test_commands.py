@@ -241,7 +241,7 @@ def test_a_fit_that_cannot_be_plotted_writes_nothing(hwnas: Run, finished: Path,
     files = ["--out", tmp_path / "p.json", "--plot", tmp_path / "fit.csv"]
     outcome = hwnas(*fit_of(finished), *files)
     assert outcome.code == 2
-    assert outcome.message == "hwnas: unknown plot format '.csv'; known: .html, .png, .svg; did you mean '.svg'?"
+    assert outcome.message == "hwnas: unknown plot format '.csv'; known: .html, .pdf, .png, .svg; did you mean '.svg'?"
     assert not list(tmp_path.iterdir())
 
 
@@ -392,10 +392,20 @@ def test_verify_measures_every_point_again(hwnas: Run, finished: Path) -> None:
     assert all(row["measured_ms"] > 0 for row in verified)
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "html", "csv"])
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "html", "csv"])
 def test_plot_writes_every_format(hwnas: Run, finished: Path, tmp_path: Path, suffix: str) -> None:
     assert hwnas("plot", finished, "--out", tmp_path / f"front.{suffix}").code == 0
     assert (tmp_path / f"front.{suffix}").stat().st_size > 100
+
+
+def test_plot_draws_several_runs_or_networks_of_one(hwnas: Run, finished: Path, copied: Path, tmp_path: Path) -> None:
+    several, networks = tmp_path / "fronts.csv", tmp_path / "networks.csv"
+    assert hwnas("plot", finished, copied, "--out", several).code == 0
+    assert {line.split(",")[0] for line in several.read_text().splitlines()} == {"run", "finished"}
+    assert hwnas("plot", finished, "--network", "best", "--out", networks).code == 0
+    assert networks.read_text().startswith("network,layer,is_block,operator,latency_ms")
+    both = hwnas("plot", finished, copied, "--network", "best", "--out", networks)
+    assert both.code == 2 and "give one RUN" in both.message
 
 
 def test_a_finished_run_resumes_to_itself(hwnas: Run, copied: Path) -> None:

@@ -70,12 +70,13 @@ def test_the_plot_of_a_run_has_its_points_its_goal_its_devices_and_what_was_eval
 
 
 def test_a_run_is_drawn_in_every_format_by_the_name_of_the_file(run: RunFolder, tmp_path: Path) -> None:
-    for name in ("png", "svg", "csv"):
+    for name in ("png", "svg", "pdf", "csv"):
         draw_to(run, tmp_path / f"picture.{name}")
     draw(run, "png")
     assert (tmp_path / "picture.png").read_bytes() == (run.path / "front.png").read_bytes()
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "picture.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "picture.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "picture.csv").read_bytes() == run.front.read_bytes()
 
 
@@ -85,9 +86,9 @@ def test_a_page_is_refused_with_the_command_that_writes_it(run: RunFolder, tmp_p
 
 
 def test_a_format_that_is_not_known_writes_nothing(run: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown plot format '.pdf'; known: .csv, .html, .png, .svg"):
-        draw_to(run, tmp_path / "front.pdf")
-    assert not (tmp_path / "front.pdf").exists()
+    with pytest.raises(UnknownNameError, match=r"unknown plot format '.eps'; known: .csv, .html, .pdf, .png, .svg"):
+        draw_to(run, tmp_path / "front.eps")
+    assert not (tmp_path / "front.eps").exists()
 
 
 @pytest.mark.parametrize("axes", [("params", "accuracy"), ("latency@board", "peak"), ("loss", "latency")])
