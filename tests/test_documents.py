@@ -1,19 +1,28 @@
-"""Documents: their Python runs, their links lead somewhere, and docstrings begin with a verb or a subject."""
+"""Documents: their Python runs, their commands are commands, their links lead somewhere, and docstrings begin as they should."""
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
+import pytest
 import torch
 
 import hwnas
+from hwnas.cli import cli
+from hwnas.cli.generated import parsed
 from hwnas.core.optimum import minimise
+from hwnas.errors import HwnasError
+from hwnas.pipeline.request import search_request
 from hwnas.predict.expected import ExpectedCost
 from hwnas.supernet.network import Supernet
 
 ROOT = Path(__file__).parents[1]
+# The arguments of `hwnas search` that are no options of its request.
+OWN = ("out", "resume", "back", "source", "strict", "as_json")
 
 
 def test_the_examples_of_the_architecture_run_and_say_the_truth() -> None:
@@ -43,6 +52,62 @@ def test_links_between_documents_lead_to_files() -> None:
     for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yields the document and the words of every command of hwnas in documents: lines of code, quoted ones, options in tables."""
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        text = document.read_text()
+        found = re.findall(r"^    (?:[A-Z_]+=\S+ )*hwnas (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+        found += [" ".join(quoted.split()) for quoted in re.findall(r"`hwnas ([^`]+)`", text) if "..." not in quoted]
+        found = [line for line in found if not line.startswith("-")]
+        if document.name == "systems.md":
+            found += [f"search {options}" for options in re.findall(r"`(--[^`]+)`", text)]
+        for line in found:
+            yield document.name, shlex.split(re.sub(r"\bN\b", "2", re.sub(r"\s#.*", "", line)))
+
+
+def test_commands_of_documents_are_commands() -> None:
+    """Every command and option is there, and every search is a request that can be. Quoted commands may lack arguments."""
+    counted = 0
+    for document, words in commands():
+        try:
+            require_command(words)
+        except (click.NoSuchOption, click.BadParameter, HwnasError, LookupError) as error:
+            if not isinstance(error, click.MissingParameter):
+                raise AssertionError(f"{document}: hwnas {shlex.join(words)}: {error}") from error
+        except (click.BadOptionUsage, click.exceptions.Exit):
+            pass
+        counted += 1
+    assert counted > 250
+
+
+def require_command(words: list[str]) -> None:
+    """Parses a command as the command line does. Raises its errors, and LookupError where there is no such command."""
+    command: click.Command | None = cli
+    rest = list(words)
+    while isinstance(command, click.Group) and rest:
+        command = command.get_command(click.Context(command), rest.pop(0))
+    if command is None:
+        raise LookupError("no such command")
+    context = command.make_context("hwnas", rest)
+    if words[0] == "search" and not {"--resume", "--from"} & set(words):
+        search_request(parsed({name: value for name, value in context.params.items() if name not in OWN}))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "serch",
+        "search --recipe none",
+        "search --strategy nsga2 --steps 5",
+        "export runs --onnx",
+        "search --epochs many",
+    ],
+)
+def test_commands_that_are_none_would_be_found(line: str) -> None:
+    with pytest.raises((click.NoSuchOption, click.BadParameter, HwnasError, LookupError)):
+        require_command(line.split())
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
