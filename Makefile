@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
-.PHONY: demo test test-all install clean
+.PHONY: demo test test-all site install clean
 
 demo: .venv/installed
 	$(BIN)/hwnas search --space mobilenet --data digits --device cpu --latency-budget 60% --out $(OUT)
@@ -13,6 +13,10 @@ test: .venv/tested
 
 test-all: .venv/tested
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check --all
+
+# The documentation as a site: open build/site/index.html.
+site: .venv/tested
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 install: .venv/installed
 
