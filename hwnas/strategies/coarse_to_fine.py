@@ -1,9 +1,8 @@
 """Coarse to fine: a grid in which choices of one kind are alike, then small changes of the best networks.
 
-Shapes: N architectures, C choices, K kinds of choices, G points of the grid, P parents, D objectives.
+Shapes: N architectures, C choices, P parents, D objectives.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -14,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.core.arrays import IntArray
-from hwnas.core.space import SearchSpace
+from hwnas.strategies.coarse import grid
 from hwnas.strategies.evaluated import Evaluated
 from hwnas.strategies.neighbours import mutated
 from hwnas.strategies.options import STRICT, Evaluations
@@ -23,8 +22,6 @@ from hwnas.strategies.problem import Problem
 from hwnas.strategies.start import first_rows
 from hwnas.strategies.workshop import Workshop
 
-# Points of a grid that are looked at; those of a larger grid are drawn at random.
-GRID: Final = 1000
 # Children in one call.
 BATCH: Final = 5
 
@@ -69,28 +66,6 @@ class CoarseToFine:
             if not len(children_NC):
                 break
             evaluated.add(children_NC)
-
-
-def kinds(space: SearchSpace) -> IntArray:
-    """Returns the number of each choice's kind, from 0 in the order of first choices; shape (C,).
-
-    Choices are of one kind where the last parts of their names are equal but for a number at the end, and they have as many
-    options: `stage1.block2.kernel` and `stage3.block1.kernel`, `edge0` and `edge5`.
-    """
-    names = [(choice.name.rpartition(".")[2].rstrip("0123456789"), len(choice.options)) for choice in space.choices]
-    order = list(dict.fromkeys(names))
-    return np.array([order.index(name) for name in names], dtype=np.int64)
-
-
-def grid(space: SearchSpace, rng: np.random.Generator) -> IntArray:
-    """Returns normalised rows in which choices of one kind have one option, each once, at random; shape (at most GRID, C)."""
-    kind_C = kinds(space)
-    sizes = [len(space.choices[kind_C.tolist().index(kind)].options) for kind in range(kind_C.max(initial=-1) + 1)]
-    if math.prod(sizes) <= GRID:
-        options_GK = np.indices(sizes).reshape(len(sizes), -1).T
-    else:
-        options_GK = rng.integers(0, sizes, size=(GRID, len(sizes)))
-    return rng.permutation(np.unique(space.normalise(options_GK[:, kind_C]), axis=0))
 
 
 def _coarse(problem: Problem, most: int, rng: np.random.Generator) -> IntArray:

@@ -10,10 +10,13 @@ import numpy as np
 
 from hwnas.core.arrays import FloatArray, IntArray
 from hwnas.core.space import SearchSpace
+from hwnas.strategies.coarse import grid
 from hwnas.strategies.problem import Problem
 
 # Rows drawn for each row that is taken. 5 to 50 give equal fronts on NAS-Bench-201, and costs may be slow.
 POOL: Final = 10
+# Rows of the coarse grid that are looked at for each one that is taken, so that searches of different seeds begin differently.
+COARSE: Final = 4
 
 
 def first_rows(problem: Problem, rows_NC: IntArray, count: int) -> IntArray:
@@ -30,21 +33,32 @@ def first_rows(problem: Problem, rows_NC: IntArray, count: int) -> IntArray:
 def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
     """Returns given rows, `problem.start_C` and other feasible rows, evenly spread over the costs; shape (at most `count`, C).
 
-    Rows are distinct and, after the given ones and the start, in random order. Each cost among the objectives chooses an equal
-    share of them: from ten times as many drawn rows, those closest to evenly spaced values between its lowest and its highest
-    drawn value. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options. Fewer rows
-    than `count` are returned only where no more feasible ones were found.
+    Rows are distinct and, after the given ones and the start, in random order. Half of `count` are of the coarse grid, in which
+    choices of one kind are alike, as far as it has so many. Each cost among the objectives chooses an equal share of these and of
+    the others: from rows drawn of the grid, or of the space, those closest to evenly spaced values between its lowest and its
+    highest drawn value. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options.
+    Fewer rows than `count` are returned only where no more feasible ones were found.
     """
     start_NC = first_rows(problem, np.asarray(problem.start_C, dtype=np.int64)[None], count)
-    known = {row_C.tobytes() for row_C in start_NC}
     by_cost = any(name in problem.costs for name in problem.objectives)
+    coarse_NC = _coarse(problem, start_NC, min(count // 2, count - len(start_NC)), rng) if by_cost else start_NC[:0]
+    known = {row_C.tobytes() for row_C in (*start_NC, *coarse_NC)}
+    missing = count - len(known)
     draw = partial(mixed_rows if by_cost else _by_options, problem.space, rng)
-    rows_NC = problem.feasible(draw, count - len(start_NC), rng, known=known)
-    if by_cost and len(rows_NC) and len(rows_NC) + len(start_NC) == count:
+    rows_NC = problem.feasible(draw, missing, rng, known=known)
+    if by_cost and missing and len(rows_NC) == missing:
         more_NC = draw(POOL * count)
         pool_NC = np.concatenate([rows_NC, more_NC[problem.violation(more_NC) <= 0]])
-        rows_NC = _spaced(problem, _distinct(pool_NC, known), len(rows_NC))
-    return np.concatenate([start_NC, rng.permutation(rows_NC)])
+        rows_NC = _spaced(problem, _distinct(pool_NC, known), missing)
+    return np.concatenate([start_NC, rng.permutation(np.concatenate([coarse_NC, rows_NC]))])
+
+
+def _coarse(problem: Problem, known_NC: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Returns feasible rows of the coarse grid that are not known, spread over the costs; shape (at most `count`, C)."""
+    grid_NC = grid(problem.space, rng)[: POOL * COARSE * count]  # costs may be slow, and few rows within the limits
+    known = {row_C.tobytes() for row_C in known_NC}
+    drawn_NC = _distinct(grid_NC[problem.violation(grid_NC) <= 0], known)[: COARSE * count]
+    return _spaced(problem, drawn_NC, min(count, len(drawn_NC))) if len(drawn_NC) else drawn_NC
 
 
 def _by_options(space: SearchSpace, rng: np.random.Generator, count: int) -> IntArray:

@@ -10,7 +10,8 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.wiring import Chain
 from hwnas.spaces import load_space
 from hwnas.spaces.loading import SPACES
-from hwnas.strategies.coarse_to_fine import BATCH, GRID, CoarseToFine, grid, kinds
+from hwnas.strategies.coarse import GRID, grid, kinds
+from hwnas.strategies.coarse_to_fine import BATCH, CoarseToFine
 from hwnas.strategies.pareto import non_dominated
 from hwnas.strategies.workshop import Workshop
 from hwnas.testing.problems import Recorder, steps

@@ -82,7 +82,7 @@ def test_a_cost_is_covered_evenly_however_its_options_are_numbered(seed: int) ->
     random_N = scrambled(SPACE.sample_rows(np.random.default_rng(seed), 20))
     assert np.ptp(cost_N) > np.ptp(random_N)
     inner = gaps(cost_N[1:])[1:-1]  # few drawn rows are near the ends
-    assert inner.max() <= 2 * inner.mean()
+    assert inner.max() <= 3 * inner.mean()  # a few rows are of the coarse grid, wherever their costs are
 
 
 @pytest.mark.parametrize("seed", range(5))
