@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ from hwnas.predict.expected import ExpectedCost
 from hwnas.supernet.network import Supernet
 
 ROOT = Path(__file__).parents[1]
+# The packages that documents name, as in `hwnas.core.reporter.Silent()`.
+PACKAGES = {path.name for path in (ROOT / "hwnas").iterdir() if path.is_dir()}
 # The arguments of `hwnas search` that are no options of its request.
 OWN = ("out", "resume", "back", "source", "strict", "as_json")
 
@@ -46,6 +49,29 @@ def test_the_examples_of_the_architecture_run_and_say_the_truth() -> None:
         exec(block, names)
     supernet = names["supernet"].eval()
     assert torch.equal(supernet(x, names["arch"]), supernet.uncalibrated(names["arch"])(x))
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """Yields the document and the text of every block of Python."""
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
+            yield document.name, block
+
+
+def test_python_of_documents_is_python_and_names_what_there_is() -> None:
+    counted = 0
+    for document, block in blocks():
+        for node in ast.walk(ast.parse(block, document)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("hwnas"):
+                module = import_module(str(node.module))
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "hwnas":
+                missing = [] if hasattr(hwnas, node.attr) or node.attr in PACKAGES else [node.attr]
+            else:
+                continue
+            assert not missing, f"{document}: {ast.unparse(node)}"
+            counted += 1
+    assert counted > 15
 
 
 def test_links_between_documents_lead_to_files() -> None:
