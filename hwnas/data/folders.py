@@ -1,10 +1,12 @@
 """A folder of images or recordings: a folder per class, or such folders inside `train/`, `val/`, `test/`, as
 `hwnas.data.layout` spells them."""
 
+import os
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -32,6 +34,35 @@ class Files:
         return any_below(folder, self.accepts, self.kind)
 
 
+@final
+class Paths:
+    """Paths below a folder in little memory, as bytes that worker processes share: `Path` objects take ten times as much."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._names, self._ends = folder, bytearray(), array("q", [0])
+
+    def extend(self, paths: Sequence[Path]) -> None:
+        """Adds paths of files below the folder."""
+        for path in paths:
+            self._names += os.fsencode(path.relative_to(self._folder))
+            self._ends.append(len(self._names))
+
+    def __getitem__(self, row: int) -> Path:
+        return self._folder / os.fsdecode(bytes(self._names[self._ends[row] : self._ends[row + 1]]))
+
+
+@dataclass(frozen=True, slots=True)
+class FromFiles:
+    """Reads the example of a row from its file."""
+
+    paths: Paths
+    read: Callable[[Path, str], Any]
+
+    def __call__(self, row: int) -> Any:
+        path = self.paths[row]
+        return self.read(path, str(path))
+
+
 IMAGE_FILES: Final = Files("imagefolder", "images", is_picture, picture)
 
 
@@ -49,7 +80,7 @@ def read_folder(folder: Path, files: Files = IMAGE_FILES) -> ClassCollection:
     if splits["train"] != folder:
         rest = [str(path.relative_to(folder)) for path in inside if path not in splits.values()]
         notes += unread(folder, rest, "without folders of classes")
-    return ClassCollection(parts=parts, things=files.things, classes=classes, notes=tuple(notes))
+    return ClassCollection(parts=parts, things=files.things, classes=classes, notes=tuple(notes), on_disk=True)
 
 
 def _folders(folder: Path, files: Files) -> list[Path]:
@@ -82,15 +113,15 @@ def _holds_classes(folder: Path, files: Files) -> bool:
 
 
 def _pictures(folder: Path, classes: Sequence[str], files: Files) -> Pictures:
-    paths, labels = list[Path](), list[int]()
+    paths, labels = Paths(folder), array("q")
     for class_folder in _folders(folder, files):
         if class_folder.name not in classes:
             raise DataError(f"{folder}: class {class_folder.name!r} is not in the training data; leave it out")
         _refuse_splits_of_a_class(class_folder, files)
         kept, _ = files.below(class_folder)
-        paths += kept
-        labels += [classes.index(class_folder.name)] * len(kept)
-    return Pictures(str(folder), np.array(labels, dtype=np.int64), lambda row: files.read(paths[row], str(paths[row])))
+        paths.extend(kept)
+        labels.extend([classes.index(class_folder.name)] * len(kept))
+    return Pictures(str(folder), np.array(labels, dtype=np.int64), FromFiles(paths, files.read))
 
 
 def _refuse_splits_of_a_class(folder: Path, files: Files) -> None:
