@@ -16,7 +16,7 @@ from PIL import Image
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.image_files import named
-from hwnas.data.memory import GIB, available_bytes, require_memory
+from hwnas.data.memory import memory_for, require_memory
 from hwnas.data.pictures import ALL_16_BITS, ByteArray, Preparation, Range, channel_sums, is_deep
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import Collection, Pictures, Prepared
@@ -84,10 +84,7 @@ def _streamed(request: DataRequest, counts: Mapping[str, int]) -> tuple[str, ...
 
     Splits that networks are scored on take five times the bytes of their images: their batches are kept as float32, too.
     """
-    asked, available = request.images.data_memory_gib, available_bytes()
-    if asked is None and available is None:
-        return ()
-    left = asked * GIB if asked is not None else (available or 0) / 2
+    left = memory_for(request.images.data_memory_gib)
     needed = {
         split: count * prod(request.input_shape) * (1 if split == "train" else 5) for split, count in counts.items()
     }

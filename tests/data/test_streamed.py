@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -154,6 +156,29 @@ def test_ranges_that_cannot_be_compared_are_refused_alike(tmp_path: Path) -> Non
         Image.fromarray(np.full((9, 9), 700, np.uint16)).save(tmp_path / "train" / name / "deep.png")
     message = said(reference, MEMORY)
     assert message == said(reference, STREAMED) and "hold grey from" in message
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_tables_are_streamed_from_disk_alike(photos: str, tmp_path: Path, struct: bool) -> None:
+    """Twelve images to a group of rows, shards of 20."""
+    for split in ("train", "test"):
+        paths = sorted(Path(photos.removeprefix("imagefolder:"), split).rglob("*.*"))
+        encoded = [path.read_bytes() for path in paths] + [None] * 2
+        images = [{"bytes": one, "path": None} for one in encoded] if struct else encoded
+        labels = [int(path.parent.name == "dark") for path in paths] + [0, 1]
+        for shard in range(3):
+            chosen = slice(20 * shard, 20 * shard + 20) if shard < 2 else slice(40, None)
+            table = pa.table(
+                {"label": labels[chosen], "image": pa.array(images[chosen], None if struct else pa.binary())}
+            )
+            pq.write_table(table, tmp_path / f"{split}-0000{shard}-of-00003.parquet", row_group_size=12)
+    reference = f"parquet:{tmp_path}"
+    assert said(reference, MEMORY) == said(reference, STREAMED)
+    skipping = [replace(one, skip_damaged=True) for one in (MEMORY, STREAMED)]
+    memory, streamed = (load_data(reference, SHAPE, images=one) for one in skipping)
+    require_equal(memory, streamed)
+    again = pickle.loads(pickle.dumps(streamed.train.raw))
+    assert np.array_equal(again[:5], memory.train.raw[:5])
 
 
 # ---- batches
