@@ -39,16 +39,17 @@ class Paths:
     """Paths below a folder in little memory, as bytes that worker processes share: `Path` objects take ten times as much."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._names, self._ends = folder, bytearray(), array("q", [0])
+        self._before = str(folder / "_")[:-1]
+        self._names, self._ends = bytearray(), array("q", [0])
 
     def extend(self, paths: Sequence[Path]) -> None:
         """Adds paths of files below the folder."""
         for path in paths:
-            self._names += os.fsencode(path.relative_to(self._folder))
+            self._names += os.fsencode(str(path).removeprefix(self._before))
             self._ends.append(len(self._names))
 
     def __getitem__(self, row: int) -> Path:
-        return self._folder / os.fsdecode(bytes(self._names[self._ends[row] : self._ends[row + 1]]))
+        return Path(self._before + os.fsdecode(bytes(self._names[self._ends[row] : self._ends[row + 1]])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,11 @@ def read_folder(folder: Path, files: Files = IMAGE_FILES) -> ClassCollection:
     splits = _splits(folder, inside, files) or {"train": folder}
     classes = tuple(path.name for path in _folders(splits["train"], files))
     notes = _joined(folder, inside, files) if splits["train"] == folder else []
-    parts = {split: _pictures(path, classes, files) for split, path in splits.items()}
-    notes += [note for path in splits.values() for note in _unread(path, files)]
+    parts = dict[str, Pictures]()
+    for split, path in splits.items():
+        parts[split], others = _pictures(path, classes, files)
+        outside = listed(path, files.accepts, files.kind)
+        notes += [*left_out(path, others), *unread(path, outside, "outside the folders of classes")]
     if splits["train"] != folder:
         rest = [str(path.relative_to(folder)) for path in inside if path not in splits.values()]
         notes += unread(folder, rest, "without folders of classes")
@@ -112,16 +116,18 @@ def _holds_classes(folder: Path, files: Files) -> bool:
     return any(files.are_in(path) for path in _folders(folder, files))
 
 
-def _pictures(folder: Path, classes: Sequence[str], files: Files) -> Pictures:
-    paths, labels = Paths(folder), array("q")
+def _pictures(folder: Path, classes: Sequence[str], files: Files) -> tuple[Pictures, list[Path]]:
+    """Returns the examples of a folder of classes, and the files there that are left out."""
+    paths, labels, others = Paths(folder), array("q"), list[Path]()
     for class_folder in _folders(folder, files):
         if class_folder.name not in classes:
             raise DataError(f"{folder}: class {class_folder.name!r} is not in the training data; leave it out")
         _refuse_splits_of_a_class(class_folder, files)
-        kept, _ = files.below(class_folder)
+        kept, rest = files.below(class_folder)
+        others += rest
         paths.extend(kept)
         labels.extend([classes.index(class_folder.name)] * len(kept))
-    return Pictures(str(folder), np.array(labels, dtype=np.int64), FromFiles(paths, files.read))
+    return Pictures(str(folder), np.array(labels, dtype=np.int64), FromFiles(paths, files.read)), others
 
 
 def _refuse_splits_of_a_class(folder: Path, files: Files) -> None:
@@ -158,10 +164,3 @@ def _same_folders(inside: Sequence[Path], files: Files) -> list[str]:
             return []
         below = names
     return below if len(inside) > 1 else []
-
-
-def _unread(folder: Path, files: Files) -> list[str]:
-    """Returns the notes on files in a folder of classes that are left out."""
-    others = [path for class_folder in _folders(folder, files) for path in files.below(class_folder)[1]]
-    outside = listed(folder, files.accepts, files.kind)
-    return [*left_out(folder, others), *unread(folder, outside, "outside the folders of classes")]

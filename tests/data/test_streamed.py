@@ -181,6 +181,17 @@ def test_tables_are_streamed_from_disk_alike(photos: str, tmp_path: Path, struct
     assert np.array_equal(again[:5], memory.train.raw[:5])
 
 
+def test_a_relative_folder_and_names_that_are_no_unicode_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, kinds={"a.png": KINDS["a.png"]})
+    os.rename(os.fsencode(tmp_path / "train/dark/0a.png"), os.fsencode(tmp_path / "train/dark") + b"/\xff.png")
+    expected = load_data(f"imagefolder:{tmp_path}", SHAPE, images=STREAMED).digest()
+    monkeypatch.chdir(tmp_path)
+    for reference in ("imagefolder:.", f"imagefolder:../{tmp_path.name}"):
+        assert load_data(reference, SHAPE, images=STREAMED).digest() == expected
+
+
 # ---- batches
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from hwnas.runs.front import read_front
@@ -153,3 +154,46 @@ def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
     assert "Traceback" not in errors
     assert "search and train go on by --resume" in errors
     assert not list(run.glob(".*.partial"))
+
+
+PHOTOS = [
+    *("--space", f"{ROOT / 'scripts/examples/own_space.py'}:build", "--space-option", "resolution=16"),
+    *("--latency-budget", "1s", "--networks", "8", "--epochs", "2", "--evaluations", "12"),
+    *("--final-epochs", "1", "--final-networks", "2"),
+]
+GRADIENT = ["--strategy", "gradient", "--scheme", "joint"]
+
+
+def write_photos(folder: Path) -> str:
+    rng = np.random.default_rng(0)
+    for number in range(240):
+        path = folder / "abc"[number % 3] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 180, (*rng.integers(10, 60, 2), 3)) + 30 * (number % 3)
+        Image.fromarray(noise.astype(np.uint8)).save(path)
+    return f"imagefolder:{folder}"
+
+
+@pytest.mark.parametrize("strategy", [[], GRADIENT], ids=["supernet", "gradient"])
+@pytest.mark.slow(reason="a search in memory, and one on streamed images that is killed five times")
+def test_a_search_on_streamed_images_that_is_killed_finds_what_one_in_memory_does(
+    tmp_path: Path, strategy: list[str]
+) -> None:
+    """Processes that decode end with the search; the last part of it decodes without any."""
+    options = [*PHOTOS, *(strategy or ["--recipe", "sandwich"]), "--data", write_photos(tmp_path / "photos")]
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    began = time.monotonic()
+    finish(*options, "--out", reference)
+    seconds = time.monotonic() - began
+    again = [*options, "--predictor", reference / "predictor.json", "--data-memory-gib", "0", "--data-workers", "2"]
+    moments = random.Random(0)
+    for _ in range(5):
+        process = start(*(["--resume"] if (run / "run.json").exists() else again), "--out", run)
+        time.sleep(moments.uniform(0.2, 0.8) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()  # ends once no worker holds the pipe any more
+    finish("--resume", "--data-workers", "0", "--out", run)
+    assert evaluations(run) == evaluations(reference)
+    if not strategy:
+        assert (run / "supernet.safetensors").read_bytes() == (reference / "supernet.safetensors").read_bytes()
+    require_equal_networks(run, reference)
