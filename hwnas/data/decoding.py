@@ -136,7 +136,7 @@ def _require_memory(request: DataRequest, counts: Sequence[int], label_bytes: in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What was seen of one image when it was decoded: its pixels (C, H, W), what people should know, or its damage.
+    """One decoded image: its pixels (C, H, W), what people should know of it, or its damage.
 
     `halved` is the range of colours that pillow cut from 16 bits to 8; `deep_L` counts the pixels of deep grey by parts of its
     range, and `outside` is the share beyond it. `needs_range` is True for deep grey whose range is not known yet.

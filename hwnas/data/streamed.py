@@ -127,14 +127,21 @@ class Streamed:
             if rows.ndim == 0:
                 return np.asarray(self._decode(rows[None])[0])
             if self._announced and np.array_equal(self._announced[0], rows):
-                self._announced.popleft()
-                return next(self._decoded)
+                return self._next()
             parts = parts_of(rows)
             return np.concatenate([*mapped(self._decode, parts, self._workers if len(parts) > 2 else 0), self._none()])
         except DamagedImageError as error:
             raise DataError(
                 f"{error.where}: {error.wrong}, and could be read when this began; restore it, and resume"
             ) from error
+
+    def _next(self) -> NDArray[np.uint8]:
+        """Returns the next announced batch. The processes end with the last one."""
+        self._announced.popleft()
+        batch = next(self._decoded)
+        if not self._announced:
+            self._decoded = iter(())
+        return batch
 
     def _none(self) -> NDArray[np.uint8]:
         return np.empty((0, *self.shape[1:]), np.uint8)
