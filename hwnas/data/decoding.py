@@ -73,8 +73,8 @@ def decoded(
     notes = [sizes_note(collection, splits, request.seed), *collection.notes, *decoder.notes()]
     if streamed:
         notes.append(
-            f"memory: {', '.join(streamed)} {'is' if len(streamed) == 1 else 'are'} decoded anew in every epoch, by "
-            f"{decoder.workers} processes (--data-workers); --data-memory-gib keeps more in memory"
+            f"memory: {', '.join(streamed)} {'is' if len(streamed) == 1 else 'are'} decoded anew in every epoch or "
+            f"evaluation, by {decoder.workers} processes (--data-workers); --data-memory-gib keeps more in memory"
         )
     return Decoded(splits[0], splits[1], splits[2], decoder.preparation, tuple(notes))
 

@@ -108,6 +108,10 @@ class Streamed:
         self._announced = deque[IntArray]()
         self._decoded: Iterator[NDArray[np.uint8]] = iter(())
 
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        """Copies have nothing announced."""
+        return Streamed, (self._decode, self._rows, self.shape[1:], self._workers, self.hashes, self.sums_2C)
+
     def __len__(self) -> int:
         return len(self._rows)
 
