@@ -80,6 +80,9 @@ class DamagedImageError(DataError):
         self.where, self.wrong = where, wrong
         super().__init__(f"{where}: {wrong}; replace or remove it, or give --skip-damaged")
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.where, self.wrong)
+
 
 class DeviceError(HwnasError):
     """A device, execution provider or runtime that cannot be used here."""

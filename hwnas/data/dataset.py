@@ -26,7 +26,7 @@ from hwnas.data.recognising import recognised
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import read_digits
 from hwnas.data.splits import Split
-from hwnas.data.tables import read_parquet
+from hwnas.data.tables import load_parquet
 from hwnas.data.text import load_text
 from hwnas.data.ts_files import load_ts
 from hwnas.data.wav import load_wav
@@ -82,7 +82,7 @@ DATASETS: Final[Mapping[str, Callable[[DataRequest], Dataset]]] = {
     "imagefolder:DIR": partial(load_images, read=read_folder),
     "masks:DIR": load_masks,
     "npz:FILE": load_npz,
-    "parquet:DIR": partial(load_images, read=read_parquet),
+    "parquet:DIR": load_parquet,
     "text:FILE": load_text,
     "ts:DIR": load_ts,
     "wav:DIR": load_wav,

@@ -1,23 +1,27 @@
-"""Decoding the pictures of a collection into splits in memory, and what people should know of them.
+"""Decoding the pictures of a collection into splits, in memory or streamed, and what people should know of them.
 
 Shapes: N images, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from math import prod
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.image_files import named
-from hwnas.data.memory import require_memory
-from hwnas.data.pictures import ALL_16_BITS, ByteArray, Preparation, Range, is_deep
+from hwnas.data.memory import memory_for, require_memory
+from hwnas.data.pictures import ALL_16_BITS, ByteArray, Preparation, Range, channel_sums, is_deep
 from hwnas.data.request import DataRequest
 from hwnas.data.sources import Collection, Pictures, Prepared
-from hwnas.data.splits import Examples, split_rows
+from hwnas.data.splits import Examples, example_hash, split_rows
+from hwnas.data.streamed import Streamed, mapped, parts_of, usual_workers
 from hwnas.errors import DamagedImageError, DataError
 
 LISTED: Final = 100  # damaged images that an error names
@@ -25,6 +29,8 @@ LEVELS: Final = 256  # parts of a range of deep grey, of which 8 bits hold the n
 FEW_BEYOND: Final = 0.001  # share of pixels outside the range below which no note says so
 CROWD: Final = 0.999  # share of the pixels that outliers are not among
 SPLITS: Final = ("train", "validation", "test")
+NOTHING: Final = np.empty(0, np.uint8)
+NO_SUMS: Final = np.empty((2, 0), np.uint64)
 FULL: Final = 2**15  # span of 16-bit values from which on they are taken to use all 16 bits
 
 
@@ -48,17 +54,46 @@ def decoded(
 ) -> Decoded:
     """Splits a collection, `groups` (N,) in proportion, and decodes its images to the request's shape.
 
-    A split has at least `fewest` images. Each label takes `label_bytes`. Raises DataError for images that do not fit into
-    memory, damaged ones (all of them in one message), and deep grey whose range cannot be told.
+    A split has at least `fewest` images. Each label takes `label_bytes`. Splits of files that do not fit into the memory for
+    decoded images are streamed: all images are looked at once, and decoded again when they are asked for. Raises DataError for
+    images in memory that do not fit there, damaged ones (all of them in one message), and deep grey whose range cannot be told.
     """
     parts = split_parts(request, collection, groups, fewest)
-    _require_memory(request, [len(part) for _, part in parts], label_bytes)
+    counts = {split: len(rows) for split, (_, rows) in zip(SPLITS, parts, strict=True)}
+    streamed = _streamed(request, counts) if collection.on_disk else ()
+    advice = "a smaller --data-memory-gib" if collection.on_disk else "--limit-images, or a space of a lower resolution"
+    _require_memory(request, [n for split, n in counts.items() if split not in streamed], label_bytes, advice)
     decoder = _Decoder(request, *parts[0])
-    splits = [decoder.examples(split, *part) for split, part in zip(SPLITS, parts, strict=True)]
+    splits = [
+        decoder.streamed(split, *part) if split in streamed else decoder.examples(split, *part)
+        for split, part in zip(SPLITS, parts, strict=True)
+    ]
     require_whole(request, decoder.damaged, splits)
     decoder.require_known_range()
-    notes = (sizes_note(collection, splits, request.seed), *collection.notes, *decoder.notes())
-    return Decoded(splits[0], splits[1], splits[2], decoder.preparation, notes)
+    notes = [sizes_note(collection, splits, request.seed), *collection.notes, *decoder.notes()]
+    if streamed:
+        notes.append(
+            f"memory: {', '.join(streamed)} {'is' if len(streamed) == 1 else 'are'} decoded anew in every epoch or "
+            f"evaluation, by {decoder.workers} processes (--data-workers); --data-memory-gib keeps more in memory"
+        )
+    return Decoded(splits[0], splits[1], splits[2], decoder.preparation, tuple(notes))
+
+
+def _streamed(request: DataRequest, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Returns the splits that do not fit into the memory for decoded images, where small splits come first.
+
+    Splits that networks are scored on take five times the bytes of their images: their batches are kept as float32, too.
+    """
+    left = memory_for(request.images.data_memory_gib)
+    needed = {
+        split: count * prod(request.input_shape) * (1 if split == "train" else 5) for split, count in counts.items()
+    }
+    streamed = list[str]()
+    for split in sorted(needed, key=lambda name: needed[name]):
+        left -= needed[split]
+        if left < 0:
+            streamed.append(split)
+    return tuple(split for split in SPLITS if split in streamed)
 
 
 def split_parts(
@@ -92,11 +127,94 @@ def sizes_note(collection: Collection, splits: Sequence[Examples], seed: int) ->
     )
 
 
-def _require_memory(request: DataRequest, counts: Sequence[int], label_bytes: int) -> None:
+def _require_memory(request: DataRequest, counts: Sequence[int], label_bytes: int, advice: str) -> None:
     needed = sum(counts) * (prod(request.input_shape) + label_bytes)
     shape = " x ".join(map(str, request.input_shape))
     what = f"{sum(counts):,} images of {shape}"
-    require_memory(request.reference, what, needed, "give --limit-images, or a space of a lower resolution")
+    require_memory(request.reference, what, needed, f"give {advice}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One decoded image: its pixels (C, H, W), what people should know of it, or its damage.
+
+    `halved` is the range of colours that pillow cut from 16 bits to 8; `deep_L` counts the pixels of deep grey by parts of its
+    range, and `outside` is the share beyond it. `needs_range` is True for deep grey whose range is not known yet.
+    """
+
+    pixels: ByteArray = field(default_factory=lambda: NOTHING)
+    hash: bytes = b""
+    sums_2C: NDArray[np.uint64] = field(default_factory=lambda: NO_SUMS)
+    damage: DamagedImageError | None = None
+    needs_range: bool = False
+    animated: bool = False
+    turned: bool = False
+    transparent: bool = False
+    halved: tuple[int, int] | None = None
+    deep_L: IntArray | None = None
+    outside: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Decodes rows of a source of images (N, C, H, W). Runs in worker processes, too, and knows nothing but its fields."""
+
+    image: Callable[[int], Image.Image]
+    preparation: Preparation
+
+    def __call__(self, rows: IntArray) -> ByteArray:
+        """Raises DamagedImageError."""
+        images = np.empty((len(rows), *self.preparation.shape), np.uint8)
+        for number, row in enumerate(rows.tolist()):
+            images[number] = self.preparation(self.image(row))
+        return images
+
+
+@dataclass(frozen=True, slots=True)
+class LookAt:
+    """Looks at rows of a source of images. Stops after one that needs the range of deep grey, where `range_is_known` is False.
+
+    Without `keeps_pixels`, a look has the hash of its pixels and their sums per channel instead.
+    """
+
+    image: Callable[[int], Image.Image]
+    preparation: Preparation
+    range_is_known: bool
+    keeps_pixels: bool
+
+    def __call__(self, rows: IntArray) -> list[Look]:
+        looks = list[Look]()
+        for row in rows.tolist():
+            looks.append(self._look(row))
+            if looks[-1].needs_range:
+                break
+        return looks
+
+    def _look(self, row: int) -> Look:
+        try:
+            image = self.image(row)
+            grey = np.asarray(image) if is_deep(image) else None
+            if grey is not None and not self.range_is_known:
+                return Look(needs_range=True)
+            pixels = self.preparation(image)
+        except DamagedImageError as error:
+            return Look(damage=error)
+        low, high = self.preparation.grey_range
+        return Look(
+            pixels=pixels if self.keeps_pixels else NOTHING,
+            hash=b"" if self.keeps_pixels else example_hash(pixels),
+            sums_2C=NO_SUMS if self.keeps_pixels else channel_sums(pixels[None]),
+            animated=bool(image.info.get("frames")),
+            turned=bool(image.info.get("turned")),
+            transparent=self.preparation.shape[0] != 4 and _is_transparent(image),
+            halved=colour_range(image) if image.info.get("halved") else None,
+            deep_L=None if grey is None else np.histogram(grey, LEVELS, (low, high))[0],
+            outside=0.0 if grey is None else 1 - float(np.mean((grey >= low) & (grey <= high))),
+        )
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.has_transparency_data and int(np.asarray(image.convert("RGBA").getchannel("A")).min()) < 255
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +225,7 @@ class _Decoder:
     train: Pictures
     train_rows: IntArray
     preparation: Preparation = field(init=False)
+    workers: int = field(init=False)
     grey_range: Range | None = None
     transparent: int = 0
     animated: int = 0
@@ -121,6 +240,8 @@ class _Decoder:
 
     def __post_init__(self) -> None:
         self.preparation = Preparation(self.request.input_shape, self.request.images.background)
+        asked = self.request.images.data_workers
+        self.workers = usual_workers() if asked is None else asked
 
     def examples(self, split: str, pictures: Pictures, rows: IntArray) -> Examples:
         """Returns the images of those rows (N, C, H, W) and their labels, without damaged ones."""
@@ -129,37 +250,60 @@ class _Decoder:
         except MemoryError as error:
             raise DataError(f"{self.request.reference}: {error}; give --limit-images") from error
         kept = list[int]()
-        for row in rows.tolist():
-            try:
-                images[len(kept)] = self._prepared(split, pictures.image(row))
-            except DamagedImageError as error:
-                self.damaged[error.where] = error
-            else:
-                kept.append(row)
+        for row, look in self._undamaged(split, pictures, rows, keeps_pixels=True):
+            images[len(kept)] = look.pixels
+            kept.append(row)
         return Examples(images[: len(kept)], pictures.labels[kept])
 
-    def _prepared(self, split: str, image: Image.Image) -> ByteArray:
+    def streamed(self, split: str, pictures: Pictures, rows: IntArray) -> Examples:
+        """Returns the same as `examples`, with images that are decoded where they are indexed."""
+        kept, hashes = array("q"), list[bytes]()
+        sums_2C = np.zeros((2, self.request.input_shape[0]), np.uint64)
+        for row, look in self._undamaged(split, pictures, rows, keeps_pixels=False):
+            kept.append(row)
+            hashes.append(look.hash)
+            sums_2C += look.sums_2C
+        kept_N = np.array(kept, dtype=np.int64)
+        decode = Decode(pictures.image, self.preparation)
+        raw = Streamed(decode, kept_N, self.request.input_shape, self.workers, hashes, sums_2C)
+        return Examples(raw, pictures.labels[kept_N])
+
+    def _undamaged(
+        self, split: str, pictures: Pictures, rows: IntArray, *, keeps_pixels: bool
+    ) -> Iterator[tuple[int, Look]]:
+        """Yields rows of undamaged images, and what was seen of them."""
+        done = 0
+        while done < len(rows):
+            look_at = LookAt(pictures.image, self.preparation, self.grey_range is not None, keeps_pixels)
+            workers = 0 if keeps_pixels else self.workers
+            for look in chain.from_iterable(mapped(look_at, parts_of(rows[done:]), workers)):
+                if look.needs_range:
+                    self._find_range()
+                    break
+                if look.damage is not None:
+                    self.damaged[look.damage.where] = look.damage
+                else:
+                    self._add(split, look)
+                    yield int(rows[done]), look
+                done += 1
+
+    def _find_range(self) -> None:
+        self.grey_range = _grey_range(self.train, self.train_rows)
+        self.preparation = Preparation(self.request.input_shape, self.request.images.background, self.grey_range)
+
+    def _add(self, split: str, look: Look) -> None:
         self.count += 1
-        self.animated += bool(image.info.get("frames"))
-        self.turned += bool(image.info.get("turned"))
-        if image.info.get("halved"):
+        self.animated += look.animated
+        self.turned += look.turned
+        self.transparent += look.transparent
+        if look.halved is not None:
             self.halved += 1
-            low, high = colour_range(image)
+            low, high = look.halved
             self.halved_range = (min(low, self.halved_range[0]), max(high, self.halved_range[1]))
-        if image.has_transparency_data and self.request.input_shape[0] != 4:
-            self.transparent += int(np.asarray(image.convert("RGBA").getchannel("A")).min()) < 255
-        if is_deep(image):
+        if look.deep_L is not None:
             self.deep += 1
-            if self.grey_range is None:
-                self.grey_range = _grey_range(self.train, self.train_rows)
-                self.preparation = Preparation(
-                    self.request.input_shape, self.request.images.background, self.grey_range
-                )
-            grey = np.asarray(image)
-            self.deep_pixels += np.histogram(grey, LEVELS, self.grey_range)[0]
-            inside = float(np.mean((grey >= self.grey_range[0]) & (grey <= self.grey_range[1])))
-            self.outside.setdefault(split, []).append(1 - inside)
-        return self.preparation(image)
+            self.deep_pixels += look.deep_L
+            self.outside.setdefault(split, []).append(look.outside)
 
     def require_known_range(self) -> None:
         """Raises DataError where values cannot be compared: of deep grey beside 8 bits, of deep grey of which most lies outside

@@ -1,10 +1,12 @@
 """A folder of images or recordings: a folder per class, or such folders inside `train/`, `val/`, `test/`, as
 `hwnas.data.layout` spells them."""
 
+import os
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -32,6 +34,36 @@ class Files:
         return any_below(folder, self.accepts, self.kind)
 
 
+@final
+class Paths:
+    """Paths below a folder in little memory, as bytes that worker processes share: `Path` objects take ten times as much."""
+
+    def __init__(self, folder: Path) -> None:
+        self._before = str(folder / "_")[:-1]
+        self._names, self._ends = bytearray(), array("q", [0])
+
+    def extend(self, paths: Sequence[Path]) -> None:
+        """Adds paths of files below the folder."""
+        for path in paths:
+            self._names += os.fsencode(str(path).removeprefix(self._before))
+            self._ends.append(len(self._names))
+
+    def __getitem__(self, row: int) -> Path:
+        return Path(self._before + os.fsdecode(bytes(self._names[self._ends[row] : self._ends[row + 1]])))
+
+
+@dataclass(frozen=True, slots=True)
+class FromFiles:
+    """Reads the example of a row from its file."""
+
+    paths: Paths
+    read: Callable[[Path, str], Any]
+
+    def __call__(self, row: int) -> Any:
+        path = self.paths[row]
+        return self.read(path, str(path))
+
+
 IMAGE_FILES: Final = Files("imagefolder", "images", is_picture, picture)
 
 
@@ -44,12 +76,15 @@ def read_folder(folder: Path, files: Files = IMAGE_FILES) -> ClassCollection:
     splits = _splits(folder, inside, files) or {"train": folder}
     classes = tuple(path.name for path in _folders(splits["train"], files))
     notes = _joined(folder, inside, files) if splits["train"] == folder else []
-    parts = {split: _pictures(path, classes, files) for split, path in splits.items()}
-    notes += [note for path in splits.values() for note in _unread(path, files)]
+    parts = dict[str, Pictures]()
+    for split, path in splits.items():
+        parts[split], others = _pictures(path, classes, files)
+        outside = listed(path, files.accepts, files.kind)
+        notes += [*left_out(path, others), *unread(path, outside, "outside the folders of classes")]
     if splits["train"] != folder:
         rest = [str(path.relative_to(folder)) for path in inside if path not in splits.values()]
         notes += unread(folder, rest, "without folders of classes")
-    return ClassCollection(parts=parts, things=files.things, classes=classes, notes=tuple(notes))
+    return ClassCollection(parts=parts, things=files.things, classes=classes, notes=tuple(notes), on_disk=True)
 
 
 def _folders(folder: Path, files: Files) -> list[Path]:
@@ -81,16 +116,18 @@ def _holds_classes(folder: Path, files: Files) -> bool:
     return any(files.are_in(path) for path in _folders(folder, files))
 
 
-def _pictures(folder: Path, classes: Sequence[str], files: Files) -> Pictures:
-    paths, labels = list[Path](), list[int]()
+def _pictures(folder: Path, classes: Sequence[str], files: Files) -> tuple[Pictures, list[Path]]:
+    """Returns the examples of a folder of classes, and the files there that are left out."""
+    paths, labels, others = Paths(folder), array("q"), list[Path]()
     for class_folder in _folders(folder, files):
         if class_folder.name not in classes:
             raise DataError(f"{folder}: class {class_folder.name!r} is not in the training data; leave it out")
         _refuse_splits_of_a_class(class_folder, files)
-        kept, _ = files.below(class_folder)
-        paths += kept
-        labels += [classes.index(class_folder.name)] * len(kept)
-    return Pictures(str(folder), np.array(labels, dtype=np.int64), lambda row: files.read(paths[row], str(paths[row])))
+        kept, rest = files.below(class_folder)
+        others += rest
+        paths.extend(kept)
+        labels.extend([classes.index(class_folder.name)] * len(kept))
+    return Pictures(str(folder), np.array(labels, dtype=np.int64), FromFiles(paths, files.read)), others
 
 
 def _refuse_splits_of_a_class(folder: Path, files: Files) -> None:
@@ -127,10 +164,3 @@ def _same_folders(inside: Sequence[Path], files: Files) -> list[str]:
             return []
         below = names
     return below if len(inside) > 1 else []
-
-
-def _unread(folder: Path, files: Files) -> list[str]:
-    """Returns the notes on files in a folder of classes that are left out."""
-    others = [path for class_folder in _folders(folder, files) for path in files.below(class_folder)[1]]
-    outside = listed(folder, files.accepts, files.kind)
-    return [*left_out(folder, others), *unread(folder, outside, "outside the folders of classes")]

@@ -18,6 +18,7 @@ from hwnas.data.forms import IMAGES, Form, Normalising
 from hwnas.data.image_files import named
 from hwnas.data.sources import Prepared
 from hwnas.data.splits import Examples, digest_of, example_hashes, sizes
+from hwnas.data.streamed import AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -127,5 +128,8 @@ class LabelledImages(ABC):
 
 def _repeats(split: Examples, hashes: Sequence[bytes], others: AbstractSet[bytes]) -> int:
     """Returns the number of a split's examples that are among others and not constant per channel."""
-    examples = (example for example, hashed in zip(split.raw, hashes, strict=True) if hashed in others)
-    return sum(bool(np.ptp(example.reshape(len(example), -1), axis=1).any()) for example in examples)
+    rows = np.array([row for row, hashed in enumerate(hashes) if hashed in others], dtype=np.int64)
+    parts = (split.raw[rows[start : start + AT_ONCE]] for start in range(0, len(rows), AT_ONCE))
+    return sum(
+        bool(np.ptp(example.reshape(len(example), -1), axis=1).any()) for examples in parts for example in examples
+    )

@@ -1,5 +1,6 @@
 """Memory that examples will take, told before they are loaded."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,6 +37,20 @@ def available_bytes(root: Path = ROOT) -> int | None:
     machine, process = _kib(root / "proc/meminfo", "MemAvailable"), _of_process()
     limits = [limit for limit in (machine, process, *_of_groups(root)) if limit is not None]
     return max(0, min(limits)) if limits else None
+
+
+def memory_for(asked_gib: float | None) -> float:
+    """Returns the bytes that examples may take before they are streamed: those asked for, or half of what is available."""
+    if asked_gib is not None:
+        return asked_gib * GIB
+    available = available_bytes()
+    return math.inf if available is None else available / 2
+
+
+def addresses() -> float:
+    """Returns the bytes that this process can still map, under `ulimit -v`."""
+    left = _of_process()
+    return math.inf if left is None else left
 
 
 def _of_groups(root: Path) -> Iterator[int]:

@@ -81,6 +81,24 @@ class ImageOptions:
         ),
     ] = None
 
+    data_memory_gib: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="GiB for decoded images of imagefolder and parquet; splits that do not fit are decoded anew in every "
+            "epoch, with the same result. Default: half of the memory that is available.",
+        ),
+    ] = None
+    data_workers: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Processes that decode images which are not kept in memory; 0 decodes without. Default: the cores but "
+            "one, at most 16.",
+        ),
+    ] = None
+
     @field_validator("normalise")
     @classmethod
     def _moments(cls, normalise: str) -> str:

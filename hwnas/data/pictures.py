@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hwnas.core.arrays import IntArray
 from hwnas.core.operator import Shape
 from hwnas.data.options import AUGMENTATIONS
+from hwnas.data.streamed import Streamed
 from hwnas.errors import UnknownNameError
 
 ByteArray = NDArray[np.uint8]
@@ -42,23 +43,29 @@ class Normalisation:
         return x.contiguous(memory_format=torch.channels_last)
 
 
-def normalisation(images_NCHW: ByteArray) -> Normalisation:
+def normalisation(images_NCHW: ByteArray | Streamed) -> Normalisation:
     """Returns the moments of the images' channels; the standard deviation of a constant channel counts as 1.
 
-    Sums are of integers, so they are exact and do not depend on the size of a chunk.
+    Sums are of integers, so they are exact, and the same for images in memory and streamed ones.
     """
+    images, _, rows, columns = images_NCHW.shape
+    sums_2C = images_NCHW.sums_2C if isinstance(images_NCHW, Streamed) else channel_sums(images_NCHW)
+    mean, squares = sums_2C / (images * rows * columns)
+    variance = squares - mean**2
+    std = np.sqrt(np.where(variance > 1e-6, variance, 255**2))
+    return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+
+
+def channel_sums(images_NCHW: ByteArray) -> NDArray[np.uint64]:
+    """Returns the sums of each channel and of its squares, (2, C); a few images at a time."""
     images, channels, rows, columns = images_NCHW.shape
-    sums, squares = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64)
+    sums_2C = np.zeros((2, channels), np.uint64)
     step = max(1, CHUNK // (channels * rows * columns))
     for start in range(0, images, step):
         part = images_NCHW[start : start + step]
-        sums += part.sum(axis=(0, 2, 3), dtype=np.uint64)
-        squares += np.square(part, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
-    count = images * rows * columns
-    mean = sums / count
-    variance = squares / count - mean**2
-    std = np.sqrt(np.where(variance > 1e-6, variance, 255**2))
-    return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+        sums_2C[0] += part.sum(axis=(0, 2, 3), dtype=np.uint64)
+        sums_2C[1] += np.square(part, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
+    return sums_2C
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Collection:
     """Pictures by split: `train`, and `validation` and `test` where they are given, else these are taken from `train`.
 
     `things` are images or series; series have their `preparation` here. `augmentation` is the usual one, and `notes` are what
-    people should know of the reading.
+    people should know of the reading. `on_disk` is True for images that are decoded from files.
     """
 
     parts: Mapping[str, Pictures]
@@ -51,6 +51,7 @@ class Collection:
     augmentation: str = "shift"
     preparation: Prepared | None = None
     notes: tuple[str, ...] = ()
+    on_disk: bool = False
 
     @property
     def train(self) -> Pictures:

@@ -4,7 +4,7 @@ Shapes: N examples.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -12,15 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.arrays import IntArray
+from hwnas.data.streamed import Streamed
 
 QUANTILES: Final = 10  # groups of numeric targets, in which splits and orders have them in proportion
 
 
+class Raw(Protocol):
+    """Examples (N, ...) as an array in memory or streamed; both give an array for rows (N,), a slice, or one row."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """A split in memory: `raw` (N, ...) and `labels` (N, ...)."""
+    """A split: `raw` (N, ...), in memory or streamed, and `labels` (N, ...)."""
 
-    raw: NDArray[Any]
+    raw: Any
     labels: NDArray[Any]
 
     def __len__(self) -> int:
@@ -33,8 +50,8 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def raw(self) -> NDArray[Any]:
-        """The examples as `Dataset.inputs` takes them; shape (N, ...)."""
+    def raw(self) -> Raw:
+        """The examples, which give `Dataset.inputs` what it takes where they are indexed; shape (N, ...)."""
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -127,15 +144,23 @@ def sizes(train: Split, validation: Split, test: Split) -> dict[str, int]:
     return {"train": len(train), "validation": len(validation), "test": len(test)}
 
 
-def example_hashes(split: Split) -> list[bytes]:
+def example_hashes(split: Split) -> Sequence[bytes]:
     """Returns a hash of each example of a split, without its label."""
-    return [hashlib.blake2s(np.ascontiguousarray(example).data).digest() for example in split.raw]
+    if isinstance(split.raw, Streamed):
+        return split.raw.hashes
+    return [example_hash(example) for example in split.raw]
+
+
+def example_hash(example: NDArray[Any]) -> bytes:
+    """Returns the hash of an example."""
+    return hashlib.blake2s(np.ascontiguousarray(example).data).digest()
 
 
 def digest_of(facts: Sequence[object], splits: Iterable[Split]) -> str:
     """Returns 16 hexadecimal digits that change with the facts, an example, a label or a split."""
     hashed = hashlib.blake2s("".join(map(repr, facts)).encode())
     for split in splits:
-        for array in (split.raw, split.labels):
-            hashed.update(np.ascontiguousarray(array).data)
+        for one in example_hashes(split):
+            hashed.update(one)
+        hashed.update(np.ascontiguousarray(split.labels).data)
     return hashed.hexdigest()[:16]

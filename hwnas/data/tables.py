@@ -3,28 +3,38 @@
 A file's name is its split, perhaps with a number (`train.parquet`, `data/train-00000-of-00002.parquet`), or its folder has it.
 """
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryFile, gettempdir
+from typing import Any, Final, final
+from weakref import finalize
 
 import numpy as np
+from PIL import Image
 
+from hwnas.core.arrays import IntArray
 from hwnas.data.image_files import (
     files_below,
     is_lost_link,
     is_picture,
     left_out,
+    line_of,
     listed,
     named,
     picture,
     unread,
     unreadable,
 )
+from hwnas.data.images import ImageData, classified
 from hwnas.data.layout import by_split, split_of
-from hwnas.data.memory import require_memory
+from hwnas.data.memory import addresses, memory_for, require_memory
+from hwnas.data.request import DataRequest
 from hwnas.data.sources import ClassCollection, Pictures, numbered
 from hwnas.errors import DataError
 
@@ -44,8 +54,18 @@ FEWER: Final = "use fewer rows, smaller images, or a larger machine"
 _STEM: Final = re.compile(r"([A-Za-z]+)(?:-(\d+)(?:-of-0*(\d+)(?:-[0-9a-f]{16})?)?)?")
 
 
-def read_parquet(folder: Path) -> ClassCollection:
-    """Reads the files of all splits, with a column `image` or `img` (encoded) and `label` or `fine_label`."""
+def load_parquet(request: DataRequest) -> ImageData:
+    """Returns the images of tables, brought to the request's shape (C, H, W). Raises DataError as `load_images` does."""
+    request.require_images()
+    return classified(request, read_parquet(request.path, request.images.data_memory_gib))
+
+
+def read_parquet(folder: Path, memory_gib: float | None = None) -> ClassCollection:
+    """Reads the files of all splits, with a column `image` or `img` (encoded) and `label` or `fine_label`.
+
+    Encoded images that take more than `memory_gib`, by default half of the memory that is available, go to a temporary file,
+    where rows can be read in any order: a parquet file unpacks a group of rows for each.
+    """
     listed(folder, Path.is_dir, "parquet")
     paths, others = files_below(folder, lambda path: path.suffix.lower() in SUFFIXES, "parquet")
     groups: dict[Path, dict[str, list[Path]]] = {}
@@ -57,12 +77,14 @@ def read_parquet(folder: Path) -> ClassCollection:
         names = named([str(path.relative_to(folder)) for path in paths])
         raise DataError(f"{folder}: has no train.parquet{f', only {names}' if names else ''}; rename or add it")
     needed = sum(_unpacked(path) for files in splits.values() for path in files)
-    require_memory(str(folder), "its images", needed, FEWER)
-    parts = {split: _table(files) for split, files in splits.items()}
+    is_spilled = sys.platform == "linux" and needed > memory_for(memory_gib) and needed < addresses()
+    if not is_spilled:
+        require_memory(str(folder), "its images", needed, FEWER)
+    parts = {split: _table(files, is_spilled=is_spilled) for split, files in splits.items()}
     used = {path for files in splits.values() for path in files}
     notes = unread(folder, [path for path in paths if path not in used], "of no split, or of another folder")
     notes += left_out(folder, [path for path in others if _may_hold_data(path)])
-    return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=notes)
+    return ClassCollection(parts=parts, classes=numbered(parts["train"]), notes=tuple(notes), on_disk=True)
 
 
 def _may_hold_data(path: Path) -> bool:
@@ -158,26 +180,78 @@ def _chosen(path: Path, columns: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _table(paths: Sequence[Path]) -> Pictures:
+def _table(paths: Sequence[Path], *, is_spilled: bool) -> Pictures:
     """Returns the pictures of one split, whose rows follow each other through its files."""
-    columns = [_columns(path) for path in paths]
-    ends = np.cumsum([len(labels) for _, labels in columns])
-
-    def image(row: int) -> Any:
-        number = int(np.searchsorted(ends, row, side="right"))
-        images, labels = columns[number]
-        inside = row - int(ends[number]) + len(labels)
-        return picture(BytesIO(images[inside].as_py() or b""), f"{paths[number]}: the image of row {inside}")
-
-    return Pictures(str(paths[0]), np.concatenate([labels for _, labels in columns]), image)
+    columns = [_columns(path, is_spilled=is_spilled) for path in paths]
+    labels = np.concatenate([labels for _, labels in columns])
+    ends = np.cumsum([len(own) for _, own in columns])
+    return Pictures(str(paths[0]), labels, FromTables(tuple(paths), [images for images, _ in columns], ends))
 
 
-def _columns(path: Path) -> tuple[Any, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class FromTables:
+    """Decodes the image of a row from the encoded images of each file; `ends` are the numbers of rows up to a file's end."""
+
+    paths: tuple[Path, ...]
+    images: Sequence[Any]
+    ends: IntArray
+
+    def __call__(self, row: int) -> Image.Image:
+        number = int(np.searchsorted(self.ends, row, side="right"))
+        images = self.images[number]
+        inside = row - int(self.ends[number]) + len(images)
+        return picture(BytesIO(images[inside].as_py() or b""), f"{self.paths[number]}: the image of row {inside}")
+
+
+@final
+class Spilled:
+    """Encoded images in a temporary file without a name, which the system removes with the process, however that ends."""
+
+    def __init__(self, path: str, file: Any = None) -> None:
+        import pyarrow as pa
+
+        self._path = path
+        if file is not None:
+            finalize(self, file.close)
+        with pa.memory_map(path) as mapped:
+            self._images = pa.ipc.open_file(mapped).read_all()["image"]
+
+    @classmethod
+    def of(cls, batches: Iterator[Any], schema: Any) -> "Spilled":
+        """Writes images as they are read, and maps them. Raises DataError where the disk is full."""
+        import pyarrow as pa
+
+        file = TemporaryFile(prefix="hwnas-")  # noqa: SIM115  (closed when the images are no longer used)
+        with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
+            for batch in batches:
+                try:
+                    writer.write_batch(batch)
+                except OSError as error:
+                    raise DataError(
+                        f"{gettempdir()}: has no room for images that do not fit into memory ({line_of(error)}); set TMPDIR to "
+                        "a folder with more, or give a larger --data-memory-gib"
+                    ) from error
+        file.flush()
+        return cls(f"/proc/{os.getpid()}/fd/{file.fileno()}", file)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Spilled, (self._path,)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._images[row]
+
+
+def _columns(path: Path, *, is_spilled: bool) -> tuple[Any, Any]:
     """Returns the encoded images of a file, and its labels (N,)."""
     import pyarrow as pa
 
     with _opened(path) as file:
         chosen = _chosen(path, file.schema_arrow.names)
+        if is_spilled:
+            return _spilled(path, file, chosen)
         batches, unchecked = list[pa.RecordBatch](), 0
         for batch in file.iter_batches(BATCH, columns=chosen):
             # A dictionary makes many images of the bytes of one, which the declared sizes do not tell.
@@ -187,11 +261,42 @@ def _columns(path: Path) -> tuple[Any, Any]:
                 unchecked = 0
             batches.append(batch.select(chosen))  # the file may have them in another order
         table = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in chosen]))
-    images, labels = (table[name] for name in chosen)
+    labels = table[chosen[1]]
+    _require_labels(path, chosen[1], labels.type, labels.null_count)
+    return _bytes(path, chosen[0], table[chosen[0]]), labels.to_numpy().astype(np.int64)
+
+
+def _spilled(path: Path, file: Any, chosen: Sequence[str]) -> tuple[Spilled, IntArray]:
+    """Writes the images of a file to a temporary one; returns them, and the labels (N,)."""
+    import pyarrow as pa
+
+    labels = list[IntArray]()
+
+    def batches() -> Iterator[Any]:
+        for batch in file.iter_batches(BATCH, columns=chosen):
+            label = batch[chosen[1]]
+            _require_labels(path, chosen[1], label.type, label.null_count)
+            labels.append(label.to_numpy(zero_copy_only=False).astype(np.int64))
+            images = _bytes(path, chosen[0], pa.chunked_array([batch[chosen[0]]])).combine_chunks()
+            yield pa.record_batch([images.cast(pa.large_binary())], ["image"])
+
+    images = Spilled.of(batches(), pa.schema([("image", pa.large_binary())]))
+    return images, np.concatenate([np.empty(0, np.int64), *labels])
+
+
+def _bytes(path: Path, name: str, images: Any) -> Any:
+    """Returns a column of encoded images as bytes. Raises DataError for another type."""
+    import pyarrow as pa
+
     if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
         (images,) = pa.Table.from_arrays([images], ["image"]).flatten().select(["image.bytes"])
     if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
-        raise DataError(f"{path}: column {chosen[0]!r} holds {images.type}; store encoded images (PNG, JPEG) as bytes")
-    if not pa.types.is_integer(labels.type) or labels.null_count:
-        raise DataError(f"{path}: column {chosen[1]!r} holds {labels.type} or gaps; store integers from 0")
-    return images, labels.to_numpy().astype(np.int64)
+        raise DataError(f"{path}: column {name!r} holds {images.type}; store encoded images (PNG, JPEG) as bytes")
+    return images
+
+
+def _require_labels(path: Path, name: str, kind: Any, gaps: int) -> None:
+    import pyarrow as pa
+
+    if not pa.types.is_integer(kind) or gaps:
+        raise DataError(f"{path}: column {name!r} holds {kind} or gaps; store integers from 0")

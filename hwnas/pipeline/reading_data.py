@@ -113,7 +113,7 @@ def _counts(data: Dataset, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def write_pictures(data: Dataset, folder: Path) -> list[Path]:
     """Writes training images as networks get them, before they are normalised. Raises DataError for other data."""
     raw = data.train.raw
-    if raw.dtype != np.uint8 or raw.ndim != 4:
+    if raw.dtype != np.uint8 or len(raw.shape) != 4:
         raise DataError("these data hold no images; leave out --pictures")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -34,7 +34,7 @@ PARTS: Final[Mapping[str, type[Any]]] = {
 }
 DEFAULT_STRATEGY: Final = "surrogate"
 # The options that may differ where a run is resumed.
-CHANGEABLE: Final = ("train_on", "track")
+CHANGEABLE: Final = ("train_on", "track", "data_memory_gib", "data_workers")
 MOST_SEED: Final = 2**32 - 1
 # The space option that the data decides where it is not given.
 CLASSES: Final = "classes"
@@ -233,7 +233,9 @@ def reopen(out: Path, options: Mapping[str, Any]) -> tuple[RunFolder, SearchRequ
     where = {name: changed[name] for name in option_names(TrainingRequest) if name in changed}
     training = checked(TrainingRequest, {**asdict(request.training), **where})
     tracking = checked(TrackingRequest, {"track": changed.get("track", request.tracking.track)})
-    return run, replace(request, training=training, tracking=tracking), space
+    streaming = {name: changed[name] for name in option_names(DataOptions) if name in changed}
+    data = checked(DataOptions, {**asdict(request.data), **streaming})
+    return run, replace(request, training=training, tracking=tracking, data=data), space
 
 
 def reopened(out: Path, named: Mapping[str, Any]) -> tuple[RunFolder, SearchRequest, SearchSpace]:

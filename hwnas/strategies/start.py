@@ -15,7 +15,7 @@ from hwnas.strategies.problem import Problem
 
 # Rows drawn for each row that is taken. 5 to 50 give equal fronts on NAS-Bench-201, and costs may be slow.
 POOL: Final = 10
-# Rows of the coarse grid that are looked at for each one that is taken, so that searches of different seeds begin differently.
+# Feasible rows of the coarse grid that one is chosen from, so that searches of different seeds begin differently.
 COARSE: Final = 4
 
 
@@ -30,18 +30,18 @@ def first_rows(problem: Problem, rows_NC: IntArray, count: int) -> IntArray:
     return _distinct(rows_NC[problem.violation(rows_NC) <= 0], set())[:count]
 
 
-def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
+def spread(problem: Problem, count: int, rng: np.random.Generator, *, coarse: int = 0) -> IntArray:
     """Returns given rows, `problem.start_C` and other feasible rows, evenly spread over the costs; shape (at most `count`, C).
 
-    Rows are distinct and, after the given ones and the start, in random order. Half of `count` are of the coarse grid, in which
-    choices of one kind are alike, as far as it has so many. Each cost among the objectives chooses an equal share of these and of
-    the others: from rows drawn of the grid, or of the space, those closest to evenly spaced values between its lowest and its
-    highest drawn value. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options.
-    Fewer rows than `count` are returned only where no more feasible ones were found.
+    Rows are distinct and, after the given ones and the start, in random order. Each cost among the objectives chooses an equal
+    share of them: from ten times as many drawn rows, those closest to evenly spaced values between its lowest and its highest
+    drawn value; `coarse` rows are chosen in this way from the coarse grid, in which choices of one kind are alike, as far as it
+    has so many. Without such a cost the rows are `SearchSpace.spread_rows`, which spread from first to last options, and none is
+    of the grid. Fewer rows than `count` are returned only where no more feasible ones were found.
     """
     start_NC = first_rows(problem, np.asarray(problem.start_C, dtype=np.int64)[None], count)
     by_cost = any(name in problem.costs for name in problem.objectives)
-    coarse_NC = _coarse(problem, start_NC, min(count // 2, count - len(start_NC)), rng) if by_cost else start_NC[:0]
+    coarse_NC = _coarse(problem, start_NC, min(coarse, count - len(start_NC)) if by_cost else 0, rng)
     known = {row_C.tobytes() for row_C in (*start_NC, *coarse_NC)}
     missing = count - len(known)
     draw = partial(mixed_rows if by_cost else _by_options, problem.space, rng)
@@ -55,7 +55,9 @@ def spread(problem: Problem, count: int, rng: np.random.Generator) -> IntArray:
 
 def _coarse(problem: Problem, known_NC: IntArray, count: int, rng: np.random.Generator) -> IntArray:
     """Returns feasible rows of the coarse grid that are not known, spread over the costs; shape (at most `count`, C)."""
-    grid_NC = grid(problem.space, rng)[: POOL * COARSE * count]  # costs may be slow, and few rows within the limits
+    if count <= 0:
+        return known_NC[:0]
+    grid_NC = grid(problem.space, rng)[: POOL * count]
     known = {row_C.tobytes() for row_C in known_NC}
     drawn_NC = _distinct(grid_NC[problem.violation(grid_NC) <= 0], known)[: COARSE * count]
     return _spaced(problem, drawn_NC, min(count, len(drawn_NC))) if len(drawn_NC) else drawn_NC

@@ -25,7 +25,7 @@ from hwnas.strategies.start import spread
 from hwnas.strategies.threads import one_blas_thread
 from hwnas.strategies.workshop import Workshop
 
-# Architectures spread over the costs before the first model.
+# Architectures spread over the costs before the first model; half of them are of the coarse grid.
 START: Final = 6
 # One architecture per fit up to so many known ones; later a batch in proportion.
 SINGLE: Final = 20
@@ -70,7 +70,7 @@ class Surrogate:
         """
         rng, evaluated = np.random.default_rng(workshop.seed), Evaluated(problem, self.evaluations)
         search = _Search(evaluated, Candidates(problem, rng), _earlier(problem))
-        rows_NC = spread(problem, START, rng)
+        rows_NC = spread(problem, START, rng, coarse=START // 2)
         rows_NC = rows_NC[[row_C.tobytes() not in search.earlier for row_C in rows_NC]]
         if not len(rows_NC) and search.earlier:
             rows_NC = search.chosen(1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hwnas.core.arrays import IntArray
 from hwnas.data.dataset import Dataset
+from hwnas.data.streamed import ahead
 from hwnas.tasks.task import Task
 from hwnas.train.devices import placed
 from hwnas.train.recipes import Recipe
@@ -82,7 +83,9 @@ def plain_batch(data: Dataset, indices: IntArray, device: torch.device) -> Batch
 
 def training_batches(data: Dataset, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> Iterator[Batch]:
     """Yields the batches of one epoch over all training examples; draws from `rng` as they are asked for."""
-    for indices in shuffled_batches(np.arange(len(data.train)), recipe, rng):
+    batches = list(shuffled_batches(np.arange(len(data.train)), recipe, rng))
+    ahead(data.train.raw, batches)
+    for indices in batches:
         yield training_batch(data, indices, rng, device) if recipe.augmented else plain_batch(data, indices, device)
 
 

@@ -237,7 +237,7 @@ def accuracy(path: Path, judged: Dataset) -> float:
     """Returns the share of test examples that an ONNX file classifies as labelled."""
     session = onnxruntime.InferenceSession(path)
     name = session.get_inputs()[0].name
-    inputs = judged.inputs(judged.test.raw).numpy()
+    inputs = judged.inputs(judged.test.raw[:]).numpy()
     outputs = np.concatenate([session.run(None, {name: inputs[row : row + 1]})[0] for row in range(len(inputs))])
     return float((outputs.argmax(1) == judged.test.labels).mean())
 

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from hwnas.data.dataset import DATASETS, Dataset, load_data
+from hwnas.data.options import ImageOptions
 from hwnas.data.splits import Examples
 from hwnas.testing.datasets import DatasetSuite
 
@@ -126,6 +127,22 @@ class TestBuiltIn(DatasetSuite):
         if self.repeats:
             return load_data(self.reference, (8,), vocabulary=9, limit=30)
         return load_data(self.reference, self.shape, limit=30)
+
+
+class TestStreamed(DatasetSuite):
+    """All laws for images that are not in memory; those that edit examples do so in memory, where the digest is the same."""
+
+    @pytest.fixture(autouse=True, params=[image_folder, parquet])
+    def kind(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+        self.reference = request.param(tmp_path)
+
+    def dataset(self) -> Dataset:
+        return load_data(self.reference, SHAPE, images=ImageOptions(data_memory_gib=0, data_workers=0))
+
+    def editable(self, data: Dataset) -> Dataset:
+        kept = load_data(self.reference, SHAPE)
+        assert kept.digest() == data.digest()
+        return kept
 
 
 # ---- the suite bites

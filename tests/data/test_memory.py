@@ -20,7 +20,9 @@ from PIL import Image
 from hwnas.data import tables
 from hwnas.data.dataset import load_data
 from hwnas.data.memory import available_bytes, require_memory
+from hwnas.data.options import ImageOptions
 from hwnas.data.pictures import normalisation
+from hwnas.data.streamed import is_streamed
 from hwnas.errors import DataError
 
 MIB = 2**20
@@ -48,13 +50,19 @@ def write_folder(folder: Path, count: int) -> str:
 def test_images_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Path, little_memory: None) -> None:
     reference = write_folder(tmp_path, 12)
     with pytest.raises(DataError) as refusal:
-        load_data(reference, (3, 4000, 4000))
+        load_data(reference, (3, 4000, 4000), images=ImageOptions(data_memory_gib=9))
     message = str(refusal.value)
     assert message.startswith(
         f"{reference}: 12 images of 3 x 4000 x 4000 take 0.5 GiB of memory, 0.1 GiB are available"
     )
-    assert message.endswith("; give --limit-images, or a space of a lower resolution") and "\n" not in message
+    assert message.endswith("; give a smaller --data-memory-gib") and "\n" not in message
     assert len(load_data(reference, (3, 8, 8)).train) == 8
+
+
+@TOLD
+def test_images_that_take_more_than_half_of_the_memory_are_streamed(tmp_path: Path, little_memory: None) -> None:
+    data = load_data(write_folder(tmp_path, 12), (3, 1300, 1300), images=ImageOptions(data_workers=0))
+    assert is_streamed(data.train.raw) and not is_streamed(load_data(data.reference, (3, 8, 8)).train.raw)
 
 
 @TOLD

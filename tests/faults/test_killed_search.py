@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from hwnas.runs.front import read_front
@@ -153,3 +154,53 @@ def test_an_interrupted_search_says_so_in_one_line_and_can_be_resumed(
     assert "Traceback" not in errors
     assert "search and train go on by --resume" in errors
     assert not list(run.glob(".*.partial"))
+
+
+# The fixture `small_space`, whose predictor is there.
+PHOTOS = [
+    *("--space-option", "resolution=16", "--space-option", "width=0.25", "--latency-budget", "1s", "--final", "none"),
+    *("--drop", "*.kernel=7", "--drop", "*.expansion=6", "--drop", "*.depth=3"),
+    *("--fix", "stage2.width=8", "--fix", "stage3.width=16", "--fix", "stage4.width=24"),
+    *("--epochs", "3", "--evaluations", "8"),
+]
+GRADIENT = ["--strategy", "gradient", "--scheme", "joint"]
+
+
+def write_photos(folder: Path) -> str:
+    rng = np.random.default_rng(0)
+    for number in range(300):
+        path = folder / str(number % 10) / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 120, (*rng.integers(10, 60, 2), 3)) + 12 * (number % 10)
+        Image.fromarray(noise.astype(np.uint8)).save(path)
+    return f"imagefolder:{folder}"
+
+
+@pytest.mark.parametrize("strategy", [["--recipe", "sandwich"], GRADIENT], ids=["supernet", "gradient"])
+@pytest.mark.slow(reason="a search in memory, and one on streamed images that is killed five times")
+def test_a_search_on_streamed_images_that_is_killed_finds_what_one_in_memory_does(
+    small_predictor: Path, tmp_path: Path, strategy: list[str]
+) -> None:
+    """Processes that decode end with the search; the last part of it decodes without any."""
+    options = [*PHOTOS, *strategy, "--data", write_photos(tmp_path / "photos"), "--predictor", small_predictor]
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    began = time.monotonic()
+    finish(*options, "--out", reference)
+    seconds = time.monotonic() - began
+    moments = random.Random(0)
+    for number in range(5):
+        streamed = ["--data-memory-gib", "0", "--data-workers", 1 + number % 2]
+        known = ["--resume"] if (run / "run.json").exists() else options
+        process = start(*known, *streamed, "--out", run)
+        time.sleep(moments.uniform(0.2, 0.8) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()  # ends once no worker holds the pipe any more
+    finish("--resume", "--data-memory-gib", "0", "--data-workers", "0", "--out", run)
+    assert evaluations(run) == evaluations(reference)
+    weights = {path.name: load_file(path) for path in reference.rglob("*.safetensors")}
+    assert weights
+    for name, expected in weights.items():
+        (path,) = run.rglob(name)
+        found = load_file(path)
+        assert found.keys() == expected.keys() and all(np.array_equal(found[key], expected[key]) for key in found)
+    require_equal_networks(run, reference)

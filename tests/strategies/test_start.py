@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.core.choice import Choice
+from hwnas.core.choices import Choices
+from hwnas.core.space import SearchSpace
+from hwnas.core.wiring import Chain
 from hwnas.costs.cost import Limit
 from hwnas.costs.function import FunctionCost
 from hwnas.strategies.candidates import all_rows
+from hwnas.strategies.coarse import kinds
 from hwnas.strategies.problem import Problem
 from hwnas.strategies.start import spread
 from hwnas.testing.problems import choices_of, steps
@@ -82,7 +87,7 @@ def test_a_cost_is_covered_evenly_however_its_options_are_numbered(seed: int) ->
     random_N = scrambled(SPACE.sample_rows(np.random.default_rng(seed), 20))
     assert np.ptp(cost_N) > np.ptp(random_N)
     inner = gaps(cost_N[1:])[1:-1]  # few drawn rows are near the ends
-    assert inner.max() <= 3 * inner.mean()  # a few rows are of the coarse grid, wherever their costs are
+    assert inner.max() <= 2 * inner.mean()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -135,3 +140,41 @@ def test_slow_costs_are_asked_for_few_rows() -> None:
     one = problem("loss", "scrambled")
     start_of(replace(one, costs={**one.costs, "scrambled": FunctionCost("scrambled", "", slow)}), 20)
     assert sum(asked) <= 250
+
+
+def kinds_of(space: SearchSpace, rows_NC: IntArray) -> list[int]:
+    """Returns, for each row, the number of kinds whose choices differ: 0 for a row of the coarse grid."""
+    kind_C = kinds(space)
+    return [sum(len(set(row_C[kind_C == kind])) > 1 for kind in range(kind_C.max() + 1)) for row_C in rows_NC]
+
+
+CHOICES = [Choice(f"s{stage}.{kind}", (0, 1, 2, 3)) for stage in range(4) for kind in ("kernel", "width", "depth")]
+SEVERAL = SearchSpace("several", Choices(CHOICES), Chain(()), (1,), 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_the_coarse_grid_are_alike_within_kinds_and_cover_the_cost(seed: int) -> None:
+    one = steps(SEVERAL).problem()
+    rows_NC = spread(one, 7, np.random.default_rng(seed), coarse=3)
+    different = kinds_of(SEVERAL, rows_NC[1:])
+    assert len(np.unique(rows_NC, axis=0)) == 7
+    assert different.count(0) >= 3 and any(different)
+    cost_N = one.costs["latency"].values(rows_NC[1:][[number == 0 for number in different]])
+    random_NC = spread(one, 7, np.random.default_rng(seed))
+    assert not all(number == 0 for number in kinds_of(SEVERAL, random_NC[1:]))
+    assert np.ptp(cost_N) > 0.4 * np.ptp(one.costs["latency"].values(random_NC))
+
+
+def test_searches_of_different_seeds_take_different_rows_of_the_coarse_grid() -> None:
+    one = steps(SEVERAL).problem()
+    coarse = [
+        {row_C.tobytes() for row_C in rows_NC[1:] if kinds_of(SEVERAL, row_C[None]) == [0]}
+        for rows_NC in (spread(one, 7, np.random.default_rng(seed), coarse=3) for seed in range(2))
+    ]
+    assert coarse[0] != coarse[1]
+
+
+def test_a_grid_of_few_feasible_rows_leaves_its_places_to_drawn_ones() -> None:
+    one = steps(SEVERAL, bounds={"latency": 6.0}).problem()
+    rows_NC = spread(one, 12, np.random.default_rng(0), coarse=6)
+    assert len(np.unique(rows_NC, axis=0)) == 12 and (one.violation(rows_NC) <= 0).all()

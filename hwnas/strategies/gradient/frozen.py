@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from hwnas.core.arrays import FloatArray, IntArray
+from hwnas.data.streamed import ahead
 from hwnas.errors import HwnasError, SpaceError, TrainingError
 from hwnas.evaluate.split import SplitScore
 from hwnas.strategies.gradient.derivation import require_mixtures
@@ -154,6 +155,8 @@ def _validation_batches(training: Training, seed: int) -> Iterator[Batch]:
     """Yields shuffled batches of the validation split, epoch after epoch."""
     data, rng = training.data, np.random.default_rng((seed, 5))
     while True:
-        for indices in shuffled_batches(np.arange(len(data.validation)), training.recipe, rng):
+        batches = list(shuffled_batches(np.arange(len(data.validation)), training.recipe, rng))
+        ahead(data.validation.raw, batches)
+        for indices in batches:
             x = placed(data.inputs(data.validation.raw[indices]), training.device)
             yield x, torch.from_numpy(data.validation.labels[indices]).to(training.device)

@@ -20,6 +20,7 @@ import torch
 from hwnas.core.arrays import IntArray
 from hwnas.core.reporter import Reporter, record
 from hwnas.data.dataset import Dataset
+from hwnas.data.streamed import ahead
 from hwnas.errors import TrainingError
 from hwnas.strategies.gradient.constraint import Constraint
 from hwnas.strategies.gradient.penalties import Penalty
@@ -175,14 +176,15 @@ class GradientSearch:
         others = cycle(list(shuffled_batches(of_arch, self.recipe, rng))) if searching else None
         of_epoch = list(shuffled_batches(of_weights, self.recipe, rng))
         every = self.relaxation.sampler.training.every
-        for number, indices in enumerate(of_epoch):
+        due = [(epoch * len(of_epoch) + number + 1) % every == 0 for number in range(len(of_epoch))]
+        pairs = [
+            (indices, next(others) if others is not None and is_due else None)
+            for indices, is_due in zip(of_epoch, due, strict=True)
+        ]
+        ahead(self.data.train.raw, [indices for pair in pairs for indices in pair if indices is not None])
+        for number, (indices, other) in enumerate(pairs):
             batch = self._batch(indices, rng)
-            due = (epoch * len(of_epoch) + number + 1) % every == 0
-            yield (
-                epoch + number / len(of_epoch),
-                batch,
-                self._batch(next(others), rng) if others is not None and due else None,
-            )
+            yield epoch + number / len(of_epoch), batch, None if other is None else self._batch(other, rng)
 
     def _batch(self, indices: IntArray, rng: np.random.Generator) -> Batch:
         return training_batch(self.data, indices, rng, self.relaxation.logits.device)
