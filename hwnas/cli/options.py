@@ -113,6 +113,19 @@ def require_once(params: Sequence[click.Parameter], args: Sequence[str]) -> None
         written[name] = value
 
 
+class OnceGroup(click.Group):
+    """A group of commands that take each option of one value once."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the command with its arguments. Raises HwnasError for an option of one value that is given twice."""
+        name, command, rest = super().resolve_command(context, args)
+        if command is not None:
+            require_once(command.params, rest)
+        return name, command, rest
+
+
 def _may_repeat(option: click.Option) -> bool:
     return option.multiple or option.is_flag or option.count
 
