@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 import hwnas
-from hwnas.cli.options import OnceGroup
+from hwnas.cli.once import OnceGroup
 
 # Every command, with the module that has it and what it does, in the order of `hwnas --help`.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {

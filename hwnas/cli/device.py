@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from hwnas.cli.options import JSON, OUT_FOLDER, PATH, OnceGroup
+from hwnas.cli.once import OnceGroup
+from hwnas.cli.options import JSON, OUT_FOLDER, PATH
 from hwnas.terminal import print_rows
 
 
