@@ -33,6 +33,8 @@ BASELINES: Final[Mapping[str, str]] = {
     "affine_sum": "a + b * isolated sum",
     "flops": "a + b * FLOPs",
 }
+# Whole numbers from here on have their digits in groups of three.
+GROUPED: Final = 10_000
 # The most pieces of a network that a table for people shows.
 PIECES: Final = 30
 
@@ -83,6 +85,8 @@ def _plain(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, int) and abs(value) >= GROUPED:
+        return f"{value:,}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -127,7 +131,9 @@ def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(item, float) for item in value):
+        return ", ".join(map(_plain, value))
+    return _plain(value) if isinstance(value, float | int) else str(value)
 
 
 def print_front(front: Sequence[FrontRow], folder: Path, as_json: bool, warnings: Sequence[str] = ()) -> None:

@@ -224,6 +224,6 @@ def test_numbers_for_people_have_four_digits_and_those_for_programs_all(capsys: 
     rows = {"verified": [{"measured_ms": 0.029063901595976008, "networks": 123456}]}
     print_rows(rows, as_json=False)
     printed = capsys.readouterr().out
-    assert "0.02906 " in printed and "123456 " in printed
+    assert "0.02906 " in printed and "123,456 " in printed
     print_rows(rows, as_json=True)
     assert json.loads(capsys.readouterr().out) == rows

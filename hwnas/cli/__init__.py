@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 import hwnas
+from hwnas.cli.once import OnceGroup
 
 # Every command, with the module that has it and what it does, in the order of `hwnas --help`.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -39,7 +40,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(OnceGroup):
     """A group that imports a command when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -51,17 +52,6 @@ class LazyGroup(click.Group):
         module, _ = COMMANDS[name]
         command: click.Command = getattr(import_module(f"hwnas.cli.{module}"), name)
         return command
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Returns the command with its arguments. Raises HwnasError for an option of one value that is given twice."""
-        from hwnas.cli.options import require_once
-
-        name, command, rest = super().resolve_command(context, args)
-        if command is not None:
-            require_once(command.params, rest)
-        return name, command, rest
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing any."""

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from hwnas.cli.once import OnceGroup
 from hwnas.cli.options import JSON, OUT_FOLDER, PATH
 from hwnas.terminal import print_rows
 
 
-@click.group()
+@click.group(cls=OnceGroup)
 def device() -> None:
     """Add a device that is not here, by tables that were measured there."""
 

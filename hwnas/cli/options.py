@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,28 +93,6 @@ def _is_same(path: Path, out: Path) -> bool:
         return os.path.realpath(path) == os.path.realpath(out) or (path.exists() and os.path.samefile(path, out))
     except (OSError, ValueError):
         return False
-
-
-def require_once(params: Sequence[click.Parameter], args: Sequence[str]) -> None:
-    """Raises HwnasError where an option that takes one value is written twice: the last one would silently win."""
-    single = {
-        name for param in params if isinstance(param, click.Option) and not _may_repeat(param) for name in param.opts
-    }
-    written: dict[str, str] = {}
-    for number, arg in enumerate(args):
-        if arg == "--":
-            break
-        name, equals, value = arg.partition("=")
-        if name not in single:
-            continue
-        value = value if equals else " ".join(args[number + 1 : number + 2])
-        if name in written:
-            raise HwnasError(f"{name} is given twice, {written[name]} and {value}; give it once")
-        written[name] = value
-
-
-def _may_repeat(option: click.Option) -> bool:
-    return option.multiple or option.is_flag or option.count
 
 
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)

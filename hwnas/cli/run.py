@@ -79,20 +79,20 @@ def search(
     from hwnas.pipeline.request import search_request
     from hwnas.pipeline.search import branch, start
     from hwnas.pipeline.search import resume as resume_search
-    from hwnas.runs.folder import last_path, new_path
+    from hwnas.runs.folder import folder_for
 
-    out = out or (last_path() if resume else new_path())
     if resume and source is not None:
         raise HwnasError(f"--resume goes on in --out, --from {source} in a copy; give one of the two")
     if back and not resume:
         raise HwnasError("--back goes on with the run in --out: give --resume, too")
-    if source is not None:
-        result = branch(source, out, TerminalReporter(), parsed(written_options(context, options)))
-    elif resume:
-        result = resume_search(out, TerminalReporter(), parsed(written_options(context, options)), back=back)
-    else:
-        request = fitted_to_data(search_request(parsed(options)))
-        result = start(request, request.space.load(), out, TerminalReporter())
+    with folder_for(out, resume) as path:
+        if source is not None:
+            result = branch(source, path, TerminalReporter(), parsed(written_options(context, options)))
+        elif resume:
+            result = resume_search(path, TerminalReporter(), parsed(written_options(context, options)), back=back)
+        else:
+            request = fitted_to_data(search_request(parsed(options)))
+            result = start(request, request.space.load(), path, TerminalReporter())
     print_front(result.front, result.run.path, as_json, result.warnings)
     if strict and result.warnings:
         raise WorthError(

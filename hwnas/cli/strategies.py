@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from hwnas.cli.generated import options_of
-from hwnas.cli.options import require_once
+from hwnas.cli.once import require_once
 from hwnas.core.requests import flag, option_names
 from hwnas.errors import HwnasError
 from hwnas.pipeline.request import PARTS

@@ -37,6 +37,8 @@ def resolve(kind: str, reference: str, known: Mapping[str, Any], error: type[Hwn
         value = known[reference]
         return imported(value) if isinstance(value, str) else value
     path, _, name = reference.rpartition(":")
+    if reference.endswith(".py") and Path(reference).is_file():
+        raise error(f"{reference}: which of its names? Give {reference}:NAME, a {kind} that the file defines")
     if not is_reference(reference):
         raise UnknownNameError(kind, reference, [*known, IN_A_FILE])
     if not Path(path).is_file():

@@ -69,7 +69,7 @@ def read_npz(path: Path, rows_of: RowsOf | None = None, things: str = "images") 
 
 def counted_npz(path: Path) -> int:
     """Returns the number of classes, or of targets. Raises DataError."""
-    arrays, _, _ = _arrays(path)
+    arrays, _, _ = _arrays(path, labels_only=True)
     _, _, y = arrays["train"]
     if np.issubdtype(y.dtype, np.integer):
         return len(np.unique(y))
@@ -83,8 +83,9 @@ def stored_shape(path: Path) -> tuple[int, ...] | None:
     return x.shape[1:] if np.issubdtype(x.dtype, np.floating) else None
 
 
-def _arrays(path: Path) -> tuple[Stored, Roles, tuple[str, ...]]:
-    """Returns the arrays by split, each pair with the words for it; their names; and notes."""
+def _arrays(path: Path, labels_only: bool = False) -> tuple[Stored, Roles, tuple[str, ...]]:
+    """Returns the arrays by split, each pair with the words for it; their names; and notes. Examples are read unless only labels
+    are asked for, whose arrays of examples are empty then."""
     try:
         require_bounded(path, DataError)
         require_whole_arrays(path)
@@ -96,7 +97,7 @@ def _arrays(path: Path) -> tuple[Stored, Roles, tuple[str, ...]]:
             with zipfile.ZipFile(path) as members:
                 require_memory(str(path), "its arrays", sum(member.file_size for member in members.infolist()))
             arrays = {
-                split: (f"{path}: {x}, {y}", archive[x], archive[y])
+                split: (f"{path}: {x}, {y}", np.zeros(0) if labels_only else archive[x], archive[y])
                 for split, (x, y) in _pairs(path, roles, archive.files).items()
             }
             notes = unread(path, [name for name in archive.files if name not in roles.values()], "of no split")

@@ -24,6 +24,20 @@ TASKS: Final = {True: "classification", False: "regression"}
 Stored = Mapping[str, tuple[str, NDArray[Any], NDArray[Any]]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """`mean` and `std` are those of each place along an example's first axis."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    def __call__(self, raw: NDArray[Any]) -> Tensor:
+        """Returns (raw - mean) / std of examples (N, F, ...), float32 of the same shape."""
+        places = (1, -1, *(1,) * (raw.ndim - 2))
+        standardised = (raw.astype(np.float32) - self.mean.reshape(places)) / self.std.reshape(places)
+        return torch.from_numpy(standardised)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FeatureData:
     """Splits hold examples (N, *input_shape), float32, and labels: classes (N,), or targets (N, T), standardised.
@@ -51,9 +65,12 @@ class FeatureData:
 
     def inputs(self, raw: NDArray[Any]) -> Tensor:
         """Returns (raw - mean) / std; shape (N, *input_shape)."""
-        places = (1, -1, *(1,) * (raw.ndim - 2))
-        standardised = (raw.astype(np.float32) - self.mean.reshape(places)) / self.std.reshape(places)
-        return torch.from_numpy(standardised)
+        return self.standardise(raw)
+
+    @property
+    def standardise(self) -> Scaling:
+        """The way from examples to inputs, without the data."""
+        return Scaling(self.mean, self.std)
 
     def training_batch(self, indices: IntArray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Returns training examples and their labels; nothing is augmented."""

@@ -4,17 +4,19 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 from hwnas.core.files import replace_file
 from hwnas.core.reporter import Reporter
+from hwnas.core.space import SearchSpace
 from hwnas.errors import DeviceError, RunError, TableError, UnknownNameError
 from hwnas.pipeline.models import model_path
 from hwnas.pipeline.predict import fit_table
 from hwnas.pipeline.preflight import latency_names
 from hwnas.pipeline.request import reopen
+from hwnas.pipeline.rows import are_beaten
 from hwnas.pipeline.target import HOME, Target, known_targets, runtime_of
 from hwnas.pipeline.timing import PROTOCOL
 from hwnas.pipeline.winners import Verification
@@ -28,10 +30,10 @@ from hwnas.profiler.profile import network_workload, provenance
 from hwnas.profiler.protocol import Timing
 from hwnas.profiler.runtime import USUAL, Forms
 from hwnas.profiler.step import shape_in_step
-from hwnas.profiler.table import Row, read_table, require_space
+from hwnas.profiler.table import Row, Table, read_table, require_space
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, options_of, read_front, write_front
-from hwnas.runs.objectives import LATENCY
+from hwnas.runs.objectives import LATENCY, read_goal
 
 # The conditions of a device that a bundle is measured under, as `conditions_here` takes them.
 ASKED: Final = ("device", "threads", "batch", "precision", "step", "runtime_options")
@@ -125,8 +127,9 @@ def bundle_winners(run_path: Path, out: Path, device: str | None, reporter: Repo
 def verify_measured(run_path: Path, table: Path, reporter: Reporter) -> list[Verification]:
     """Returns the front's networks as the table of a bundle of them has them: predicted against measured, and the verdict.
 
-    Writes `front-measured.csv` in the run: the networks that are within their budget as measured. Another version of the runtime
-    is noted. Raises RunError where the table is of another device, TableError where it is of another space or lacks a network.
+    Keeps a copy of the table in the run, and writes `front-measured.csv`: the networks that are within their budgets and that no
+    other beats, as measured by this table and by those of other devices before. Another version of the runtime is noted. Raises
+    RunError where the table is of another device, TableError where it is of another space or lacks a network.
     """
     run, request, space = reopen(run_path, {})
     rows, targets = read_front(run.front), known_targets(run, request.devices.devices())
@@ -136,20 +139,67 @@ def verify_measured(run_path: Path, table: Path, reporter: Reporter) -> list[Ver
     then, now = target.conditions["runtime"], measured.conditions["runtime"]
     if then != now:
         reporter.note(f"measured by {now}, and predicted for {then}: the difference of both is in the errors")
-    by_key = {row["key"]: row for row in measured.rows if row["kind"] == "network" and not row.get("repeat", 0)}
-    predictor = LatencyPredictor.load(run.predictor_of(LATENCY, target.name))
-    verified = []
-    for row in rows:
-        found = by_key.get(_key(row, run, space))
-        if found is None:
-            raise TableError(
-                f"{table}: has no measurement of {row.arch_id}; measure a bundle of `hwnas bundle {run.path}`"
-            )
-        verified.append(Verification.judged(row, name, _timing(found), request.goal.budget_on, predictor))
-    kept = [_as_measured(each) for each in verified if each.within_budget]
-    write_front(run.measured_front, kept)
-    reporter.note(f"{len(kept)} of {len(verified)} networks are within the budget as measured: {run.measured_front}")
+    judging = _Judging(run=run, space=space, rows=rows, statistic=request.goal.budget_on)
+    verified = judging.verified(name, target, measured)
+    kept = run.measured_of(target.name)
+    if kept.resolve() != table.resolve():
+        replace_file(kept, table.read_bytes())
+    _write_measured_front(judging, dict(zip(latency_names(targets), targets, strict=True)), reporter)
     return verified
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judging:
+    """The rows of a run's front, and the statistic by which a measurement is judged."""
+
+    run: RunFolder
+    space: SearchSpace
+    rows: Sequence[FrontRow]
+    statistic: str
+
+    def verified(self, name: str, target: Target, table: Table) -> list[Verification]:
+        """Returns the verdict on each row by a table; `name` is the latency's. Raises TableError where a network is missing."""
+        measured = [row for row in table.rows if row["kind"] == "network" and not row.get("repeat", 0)]
+        by_key = {row["key"]: row for row in measured}
+        predictor = LatencyPredictor.load(self.run.predictor_of(LATENCY, target.name))
+        verified = []
+        for row in self.rows:
+            found = by_key.get(_key(row, self.run, self.space))
+            if found is None:
+                raise TableError(
+                    f"{table.path}: has no measurement of {row.arch_id}; measure a bundle of `hwnas bundle {self.run.path}`"
+                )
+            verified.append(Verification.judged(row, name, _timing(found), self.statistic, predictor))
+        return verified
+
+
+def _write_measured_front(judging: _Judging, targets: Mapping[str, Target], reporter: Reporter) -> None:
+    """Writes the front as all tables that the run keeps have measured it, each for one of the devices `targets`."""
+    run, rows = judging.run, {row.arch_id: row for row in judging.rows}
+    devices = []
+    for name, target in targets.items():
+        path = run.measured_of(target.name)
+        if not path.exists():
+            continue
+        try:
+            verified = judging.verified(name, target, read_table(path))
+        except TableError as error:
+            reporter.note(f"the front has changed since it was measured for {target.name}: {error}")
+            continue
+        devices.append(target.name)
+        for each in verified:
+            rows[each.row.arch_id] = _as_measured(each, rows[each.row.arch_id])
+    within = [row for row in rows.values() if row.within_budget]
+    is_beaten = are_beaten(within, read_goal(run).objectives) if within else ()
+    kept = [row for row, beaten in zip(within, is_beaten, strict=True) if not beaten]
+    write_front(run.measured_front, kept)
+    beaten = len(within) - len(kept)
+    words = f", {beaten} of which another one beats in all objectives" if beaten else ""
+    reporter.note(
+        f"as measured for {', '.join(devices)}: {len(within)} of {len(rows)} networks are within the budget{words}: "
+        f"{run.measured_front}"
+    )
 
 
 def _named(targets: Sequence[Target], device: str | None) -> Target:
@@ -187,7 +237,8 @@ def _timing(row: Row) -> Timing:
     return Timing(**{name: row[name] for name in names}, rounds_ms=tuple(row["rounds_ms"]))
 
 
-def _as_measured(verification: Verification) -> FrontRow:
+def _as_measured(verification: Verification, row: FrontRow) -> FrontRow:
+    """Returns a row with the latency on one device as it was measured."""
     timing, old = verification.timing, verification.latency
     new = replace(
         old,
@@ -197,8 +248,7 @@ def _as_measured(verification: Verification) -> FrontRow:
         within_budget=verification.within_budget,
         within_noise=verification.within_noise,
     )
-    latencies = tuple(new if latency is old else latency for latency in verification.row.latencies)
-    return replace(verification.row, latencies=latencies)
+    return replace(row, latencies=tuple(new if each.device == old.device else each for each in row.latencies))
 
 
 def _no_module() -> None:

@@ -18,6 +18,7 @@ from hwnas.errors import RunError
 from hwnas.pipeline.checked import CheckedRequest, checked_request
 from hwnas.pipeline.models import Exporter, answers, loaded_model, test_metrics
 from hwnas.pipeline.request import reopen
+from hwnas.pipeline.rows import are_beaten
 from hwnas.pipeline.target import by_precision
 from hwnas.pipeline.weights import RunWeights
 from hwnas.profiler.device import tolerance
@@ -27,7 +28,6 @@ from hwnas.runs.database import Evaluation
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, options_of, read_front
 from hwnas.runs.objectives import read_goal
-from hwnas.strategies.pareto import non_dominated
 
 # How far a metric of a model, run again, may be from the table's.
 METRIC_TOLERANCE = 1e-4
@@ -54,7 +54,7 @@ def check_claims(run_path: Path) -> list[dict[str, Any]]:
 
 
 def _of_the_front(run: RunFolder, budget_on: str, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:
-    beaten = _beaten(run, rows)
+    beaten = int(are_beaten(rows, read_goal(run).objectives).sum())
     yield _claim("no network is dominated within its budget", beaten == 0, f"{beaten} of {len(rows)} are")
     column = COLUMNS[budget_on]
     over = sum(
@@ -76,19 +76,6 @@ def _of_the_front(run: RunFolder, budget_on: str, rows: list[FrontRow]) -> Itera
         words = f"median {100 * np.median(errors):.2f} %, worst {100 * max(errors):.2f} %"
         words += f"; {inside} of {len(errors)} in the interval"
         yield _claim("latencies were predicted and measured", True, words)
-
-
-def _beaten(run: RunFolder, rows: list[FrontRow]) -> int:
-    """Returns how many rows are dominated by another that is within the same budgets, or tighter ones."""
-    objectives = read_goal(run).objectives
-    points_RD = np.array([[objective.minimised(row) for objective in objectives] for row in rows])
-    budgets_RL = np.array([[latency.budget_ms or np.inf for latency in row.latencies] for row in rows])
-    beaten = 0
-    for budget_L in np.unique(budgets_RL, axis=0):
-        rivals_R = (budgets_RL <= budget_L).all(axis=1)
-        own_R = (budgets_RL == budget_L).all(axis=1)
-        beaten += int((~non_dominated(points_RD[rivals_R]) & own_R[rivals_R]).sum())
-    return beaten
 
 
 def _of_the_models(run: RunFolder, checked: CheckedRequest, rows: list[FrontRow]) -> Iterator[dict[str, Any]]:

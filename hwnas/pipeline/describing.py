@@ -1,4 +1,5 @@
-"""A search space told: its options, choices, sizes, ends, and how its networks look. Loads no torch."""
+"""A search space told: its options, choices, sizes, ends, and how its networks look. Loads torch only where operators are
+estimated that a device's table has not."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -8,9 +9,9 @@ from hwnas.core.arch import Arch
 from hwnas.core.condition import in_words
 from hwnas.core.optimum import minimise
 from hwnas.core.space import SearchSpace
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, PredictorError
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.shipped import shipped_devices
+from hwnas.predict.shipped import ShippedDevice, file_name, shipped_devices
 from hwnas.spaces.loading import options_of_space
 
 COSTS = ("flops", "params")
@@ -23,8 +24,9 @@ def described(space: SearchSpace, reference: str) -> dict[str, Any]:
     for device, predictor in _predictors(space):
         arch = minimise(space.choices, predictor.factors)
         fastest.append(_end(space, f"fastest on {device}", arch))
+        estimated = ", estimated" if predictor.report.get("estimated_operators") else ""
         for row, one in zip([*networks, fastest[-1]], [*ends.values(), arch], strict=True):
-            row[f"ms on {device}"] = float(predictor.predict_ms(one)[0])
+            row[f"ms on {device}{estimated}"] = float(predictor.predict_ms(one)[0])
     return {
         "space": {
             "name": space.name,
@@ -63,13 +65,24 @@ def _end(space: SearchSpace, name: str, arch: Arch) -> dict[str, Any]:
 
 
 def _predictors(space: SearchSpace) -> Iterator[tuple[str, LatencyPredictor]]:
-    """Yields the shipped devices that know the space, or one that it is a part of."""
+    """Yields the devices that searches can be for without having them, where the space can be predicted, as a search does."""
+    known_as = file_name(space.reference)
     for name, device in shipped_devices().items():
-        if space.reference in device.spaces:
+        if known_as in device.spaces:
             try:
-                yield name, LatencyPredictor.load(device.predictor(space.reference)).for_space(space)
-            except HwnasError:  # fitted to other operators, as of other classes
+                predictor = _predictor_on(device, space, LatencyPredictor.load(device.predictor(known_as)))
+            except HwnasError:  # of a space that only shares the name, of a damaged file
                 continue
+            yield name, predictor
+
+
+def _predictor_on(device: ShippedDevice, space: SearchSpace, predictor: LatencyPredictor) -> LatencyPredictor:
+    try:
+        return predictor.for_space(space)
+    except PredictorError:
+        from hwnas.pipeline.predict import predictor_on  # loads torch
+
+        return predictor_on(device, space, predictor)
 
 
 def _layers(space: SearchSpace, arch: Arch) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ UNITS_MS: Final[Mapping[str, float]] = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 
 # The flags that are short for a --limit, by the cost that each one limits.
 LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "max_params": "params",
+    "max_flops": "flops",
     "max_model_mib": "model",
     "max_peak_mib": "peak",
     "max_energy_mj": "energy",
@@ -102,6 +103,9 @@ class GoalRequest:
         Texts, Field(description="A limit on any cost: 'params<=200000', 'peak<=100KiB', 'flops<=2e6'.")
     ] = ()
     max_params: Annotated[float | None, Field(ge=1, allow_inf_nan=False, description="Most parameters.")] = None
+    max_flops: Annotated[
+        float | None, Field(ge=1, allow_inf_nan=False, description="Most FLOPs of one input, two per multiply-add.")
+    ] = None
     max_model_mib: Annotated[
         float | None, Field(gt=0, allow_inf_nan=False, description="Most MiB of weights and statistics in the file.")
     ] = None
@@ -154,7 +158,7 @@ class GoalRequest:
         """Returns every budget to search for: each has one budget per device that is limited.
 
         Shares of 100 % or more limit nothing; where all budgets are such, there is none. Raises HwnasError for a device that
-        is not searched for, and where several devices have several budgets each.
+        is not searched for, a budget that is given twice, and several budgets each for several devices.
         """
         budgets = [
             {device: budget for device, budget in by_device.items() if budget.is_limit}
@@ -168,6 +172,9 @@ class GoalRequest:
         for budget in budgets:
             if budget.device and budget.device not in devices:
                 raise UnknownNameError("device of --latency-budget", budget.device, list(devices))
+        limits = [budget for budget in budgets if budget.is_limit and not budget.device]
+        if len(set(limits)) < len(limits):
+            raise HwnasError(f"--latency-budget {self.latency_budget}: has a budget twice; give each once")
         if any(budget.device for budget in budgets):
             unnamed = [budget for budget in budgets if not budget.device]
             by_device = dict.fromkeys(devices, unnamed[0]) if unnamed else {}

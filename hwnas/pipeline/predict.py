@@ -12,13 +12,15 @@ import numpy as np
 import hwnas
 from hwnas.core.arch import Arch
 from hwnas.core.files import json_of
+from hwnas.core.operations import precision_choices
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ArchError, HwnasError, PredictorError, TableError, UnknownNameError
 from hwnas.predict.fit import fit
 from hwnas.predict.measurements import ENERGY, LATENCY, Measurements
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.related import cold_related_predictor, has_choices_of, related_predictor
+from hwnas.predict.related import cold_related_predictor, has_choices_of, is_below_measured, related_predictor
 from hwnas.predict.sessions import session_noise
+from hwnas.predict.shipped import ShippedDevice, file_name
 from hwnas.profiler.device import differences
 from hwnas.profiler.profile import operators_digest
 from hwnas.profiler.table import Row, Table, read_table, require_conditions
@@ -172,6 +174,24 @@ def estimated_predictor(space: SearchSpace, table: Table, fitted: LatencyPredict
         with suppress(PredictorError):
             return related_predictor(space, source, fitted, known, where)
     return cold_related_predictor(space, source, known, table.conditions, where)
+
+
+def predictor_on(device: ShippedDevice, space: SearchSpace, predictor: LatencyPredictor) -> LatencyPredictor:
+    """Returns the predictor of a space on a device that is not here, of the device's predictor for the space of that reference.
+
+    Operators that were not measured there are estimated; the report's `estimated_operators` counts them. Raises PredictorError,
+    MissingMeasurementError, with the reason where that cannot be.
+    """
+    try:
+        return predictor.for_space(space)
+    except PredictorError as error:
+        known_as = file_name(space.reference)
+        if known_as not in device.tables or precision_choices(space):
+            raise PredictorError(str(error).removesuffix("; fit one for this space")) from None
+    estimated = estimated_predictor(space, read_table(device.table(known_as)), predictor)
+    if is_below_measured(estimated, space):
+        raise PredictorError("its networks are much faster than all that were measured")
+    return replace(estimated, provenance=predictor.provenance)
 
 
 def _is_of_another(table: Table, space: SearchSpace) -> bool:

@@ -18,8 +18,9 @@ ENDS: Final = ("largest", "smallest")
 def lines_named(space: SearchSpace, named: str, predictor: Path) -> list[str]:
     """Returns a JSON object per architecture that `named` stands for.
 
-    That is a JSON object, `largest` or `smallest`, the id of a network that the predictor's run has evaluated, a file of JSON
-    lines, a front.csv, an ONNX file of a search, or the folder of a run, for its front. Raises HwnasError, RunError.
+    That is a JSON object, `largest` or `smallest`, the id of a network that the predictor's run has evaluated, `fastest`, `knee`
+    or `best` of its front, a file of JSON lines, a front.csv, an ONNX file of a search, or the folder of a run, for its front.
+    Raises HwnasError, RunError.
     """
     if named.lstrip().startswith("{"):
         return [named]
@@ -53,20 +54,27 @@ def _arch_of_model(path: Path) -> str:
 
 
 def _evaluated(arch_id: str, predictor: Path) -> str:
-    """Returns the architecture of an id in the database of the predictor's run. Raises HwnasError."""
+    """Returns the architecture of a name, or an id, in the predictor's run. Raises HwnasError."""
     from hwnas.runs.database import RunDatabase
     from hwnas.runs.folder import RunFolder
+    from hwnas.runs.front import named, read_front
+    from hwnas.runs.objectives import read_goal
 
     run = RunFolder(predictor.parent)
+    if run.front.is_file():
+        row = named(read_front(run.front), read_goal(run).objectives).get(arch_id)
+        if row is not None:
+            return row.arch
     if run.database.is_file():
         with closing(RunDatabase.existing(run.database)) as database:
             known = database.evaluations().get(arch_id)
         if known is not None:
             return known.arch.key
-    where = f"{run.path} has evaluated no such network" if run.database.is_file() else "no such file"
+    is_path = not run.database.is_file() or Path(arch_id).suffix or len(Path(arch_id).parts) > 1
+    where = "no such file" if is_path else f"{run.path} has evaluated no such network"
     raise HwnasError(
         f"--arch {arch_id}: {where}; give a JSON object, a file of JSON lines, largest, smallest, front.csv, an ONNX file of a "
-        "search, the folder of a run, or an id, with the predictor of its run"
+        "search, the folder of a run, or fastest, knee, best or an id, with the predictor of its run"
     )
 
 

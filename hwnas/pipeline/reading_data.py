@@ -93,7 +93,7 @@ def _files(collection: ClassCollection) -> dict[str, Any]:
         sizes[f"{image.width} x {image.height}"] += 1
         modes[image.mode] += 1
     return {
-        "looked at": f"{len(rows)} files",
+        "looked at": f"{len(rows):,} of {len(train.labels):,} training files, for sizes and modes",
         "sizes": dict(sizes.most_common(TOLD)),
         "modes": dict(modes.most_common(TOLD)),
     }

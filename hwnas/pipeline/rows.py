@@ -1,14 +1,21 @@
-"""Rows of the front: what is known of each network that is handed out, in the units of files and tables."""
+"""Rows of the front: what is known of each network that is handed out, in the units of files and tables.
+
+Shapes: R rows, D objectives, L latencies.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import inf
 
+import numpy as np
+
+from hwnas.core.arrays import BoolArray
 from hwnas.pipeline.deploy import Deployment
 from hwnas.profiler.export import annotate
 from hwnas.report.plots import draw
 from hwnas.runs.database import Evaluation, Latencies
 from hwnas.runs.front import DeviceLatency, FrontRow, read_front, write_front
-from hwnas.runs.objectives import cost_column
+from hwnas.runs.objectives import Objective, cost_column
+from hwnas.strategies.pareto import non_dominated
 
 
 def write_rows(job: Deployment, evaluations: Sequence[Evaluation]) -> list[FrontRow]:
@@ -23,6 +30,19 @@ def write_rows(job: Deployment, evaluations: Sequence[Evaluation]) -> list[Front
     write_front(job.run.front, rows)
     draw(job.run, "png")
     return read_front(job.run.front)
+
+
+def are_beaten(rows: Sequence[FrontRow], objectives: Sequence[Objective]) -> BoolArray:
+    """Returns True for each row that is dominated by another that is within the same budgets, or tighter ones; shape (R,)."""
+    points_RD = np.array([[objective.minimised(row) for objective in objectives] for row in rows])
+    budgets_RL = np.array([[latency.budget_ms or np.inf for latency in row.latencies] for row in rows])
+    beaten_R = np.zeros(len(rows), dtype=bool)
+    for budget_L in np.unique(budgets_RL, axis=0):
+        rivals_R = np.flatnonzero((budgets_RL <= budget_L).all(axis=1))
+        dominated_R = rivals_R[~non_dominated(points_RD[rivals_R])]
+        own_R = (budgets_RL == budget_L).all(axis=1)
+        beaten_R[dominated_R[own_R[dominated_R]]] = True
+    return beaten_R
 
 
 def _row(

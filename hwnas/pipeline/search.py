@@ -26,8 +26,7 @@ from hwnas.runs.folder import (
     create_run,
     data_beside,
     discard_new,
-    last_path,
-    new_path,
+    folder_for,
     require_free,
 )
 
@@ -64,11 +63,14 @@ def search(
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
+    if isinstance(latency_budget, int | float):
+        raise HwnasError(
+            f"--latency-budget {latency_budget} has no unit; write '{latency_budget}ms', or latency_budget_ms={latency_budget}"
+        )
     given = {"device": device, "latency_budget": _joined(latency_budget)}
     if latency_budget_ms is not None:
         given["latency_budget"] = f"{latency_budget_ms}ms"
     options = {**options, **{name: value for name, value in given.items() if value is not None}}
-    reporter, out = reporter or usual_reporter(), Path(out or (last_path() if resume else new_path()))
     if "objectives" in options:
         options["objectives"] = _joined(options["objectives"])
     if isinstance(space, str):
@@ -77,6 +79,19 @@ def search(
         options |= {"space": space.reference, "space_options": space.options}
     if latency_budget is not None and latency_budget_ms is not None:
         raise HwnasError("--latency-budget and latency_budget_ms exclude each other; give one of the two")
+    with folder_for(None if out is None else Path(out), resume) as path:
+        return _found(space, data, path, resume, reporter or usual_reporter(), options)
+
+
+def _found(
+    space: SearchSpace | str,
+    data: Any,
+    out: Path,
+    resume: bool,
+    reporter: Reporter,
+    options: Mapping[str, Any],
+) -> SearchResult:
+    """Returns the result of the search at `out`, which begins, or with `resume` goes on where there is a run."""
     if resume and RunFolder(out).json.exists():
         return _gone_on(space, data, out, reporter, options)
     require_free(out)

@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Final, final
@@ -18,17 +18,16 @@ from hwnas.errors import HwnasError, PredictorError, TableError
 from hwnas.pipeline.options import SourcesRequest
 from hwnas.pipeline.predict import (
     MEASURED,
-    estimated_predictor,
     fit_table,
     load_predictor,
     measurements,
+    predictor_on,
     usable_predictor,
     usable_table,
 )
 from hwnas.pipeline.target import Target
 from hwnas.predict.measurements import FEWEST_NETWORKS, LATENCY
 from hwnas.predict.predictor import LatencyPredictor
-from hwnas.predict.related import is_below_measured
 from hwnas.predict.shipped import ShippedDevice, file_name, predictor_file, shipped_devices, table_file
 from hwnas.profiler.device import differences
 from hwnas.profiler.measure import GroupTimer
@@ -171,6 +170,11 @@ class Sources:
             if all(differences(each, read_table(path).conditions) for each in conditions):
                 hardware = read_table(path).conditions["hardware"]
                 if hardware not in [each["hardware"] for each in conditions]:
+                    if hardware == needs[0].target.here.hardware:
+                        raise TableError(
+                            f"{path}: measured on this machine ({hardware}), which is not {needs[0].target.name}; search with "
+                            f"--device {read_table(path).conditions['device']}, or without --table"
+                        )
                     raise TableError(
                         f"{path}: measured on {hardware}, which is not here; `hwnas device add NAME {path}` makes it a device, "
                         "then search with --device NAME and without --table"
@@ -265,14 +269,9 @@ def _shipped_predictor(device: ShippedDevice, sources: Sources, target: Target) 
     if known_as in device.spaces:
         predictor = load_predictor(device.predictor(known_as), target.conditions)
         try:
-            return predictor.for_space(space)
+            return predictor_on(device, space, predictor)
         except PredictorError as error:
-            why = str(error).removesuffix("; fit one for this space")
-        if known_as in device.tables and not precision_choices(space):
-            estimated = estimated_predictor(space, read_table(device.table(known_as)), predictor)
-            if not is_below_measured(estimated, space):
-                return replace(estimated, provenance=predictor.provenance)
-            why = "its networks are much faster than all that were measured"
+            why = str(error)
     raise PredictorError(
         f"device {device.name} has no predictor of this {space.name}: {why}; {_advice(device, sources)}"
     )

@@ -24,13 +24,14 @@ from hwnas.core.files import json_of, replace_file
 from hwnas.core.html import html_table
 from hwnas.core.space import SearchSpace
 from hwnas.core.structure import unread
-from hwnas.errors import PredictorError, SpaceError
+from hwnas.errors import ArchError, PredictorError, SpaceError
 from hwnas.predict.measurements import LATENCY, NORMAL_95, SESSION_NOISE, STATISTIC_OF, UNIT_OF
 from hwnas.predict.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
 # Rows of option indices (N, C), or architectures: one, or several.
-Archs = IntArray | Mapping[str, Option] | Sequence[Mapping[str, Option]]
+# Rows, or one architecture or several, each as a mapping or as JSON, as in the column `arch` of a front.
+Archs = IntArray | Mapping[str, Option] | str | Sequence[Mapping[str, Option] | str]
 
 
 @final
@@ -120,11 +121,11 @@ class LatencyPredictor:
 
     def rows(self, archs: Archs) -> IntArray:
         """Returns the rows of architectures; shape (N, C). Rows stay as they are. Raises ArchError."""
-        several = [archs] if isinstance(archs, Mapping) else archs
-        if isinstance(several, np.ndarray) or not any(isinstance(one, Mapping) for one in several):
+        several = [archs] if isinstance(archs, Mapping | str) else archs
+        if isinstance(several, np.ndarray) or not any(isinstance(one, Mapping | str) for one in several):
             return np.asarray(several)
         known = Choices(self.choices)
-        return known.encode([known.arch(one) for one in several])
+        return known.encode([known.arch(_options(one)) for one in several])
 
     def upper(self, rows_NC: IntArray, statistic: str) -> FloatArray:
         """Returns the upper end of a statistic's interval, in `unit`: the number that limits hold for; shape (N,).
@@ -315,6 +316,19 @@ def _restricted(factor: Factor, ours: Mapping[str, Choice], space: SearchSpace) 
             )
         values = np.take(values, [0], axis).squeeze(axis)
     return Factor(factor.name, tuple(name for name in factor.scope if name in space.by_name), values)
+
+
+def _options(arch: Mapping[str, Option] | str) -> Mapping[str, Option]:
+    """Returns an architecture's options. Raises ArchError for a text that is no JSON object."""
+    if isinstance(arch, Mapping):
+        return arch
+    try:
+        options = json_of(arch)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise ArchError(f"{arch!r} is no architecture; give a mapping of option by choice, or the same as JSON")
+    return options
 
 
 def _from_json(content: Mapping[str, Any]) -> LatencyPredictor:

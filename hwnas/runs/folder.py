@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -131,8 +131,12 @@ class RunFolder:
 
     @property
     def measured_front(self) -> Path:
-        """The front as another machine measured it (`hwnas verify --measured`)."""
+        """The front as other machines measured it (`hwnas verify --measured`)."""
         return self.path / "front-measured.csv"
+
+    def measured_of(self, device: str) -> Path:
+        """Returns the copy of the table by which another machine measured the front for a device."""
+        return self.path / f"measured{self._of_device(device)}.jsonl"
 
     @property
     def hypervolume(self) -> Path:
@@ -250,13 +254,38 @@ def require_free(path: Path) -> None:
         raise RunError(f"{path} exists and is not empty; give another --out")
 
 
-def new_path(usual: Path = USUAL_PATH) -> Path:
-    """Returns the usual folder of a run, or the first of `NAME-2`, `NAME-3`, ... where nothing is yet."""
-    return next(path for path in _numbered(usual) if not path.exists() and not data_beside(path).exists())
+@contextmanager
+def folder_for(out: Path | None, resume: bool, usual: Path = USUAL_PATH) -> Iterator[Path]:
+    """Gives the folder of a search: `out`, with `resume` by default the last run, and without by default a new folder.
+
+    A new folder is the usual one, or the first of `NAME-2`, `NAME-3`, ... where nothing is yet. It is made at once, so that no
+    other process takes it, and removed again where it is left empty.
+    """
+    if out is not None or resume:
+        yield out or last_path(usual)
+        return
+    had_parent = usual.parent.exists()
+    path = next(path for path in _numbered(usual) if not data_beside(path).exists() and _is_made(path))
+    try:
+        yield path
+    finally:
+        with suppress(OSError):  # not empty
+            path.rmdir()
+            if not had_parent:
+                path.parent.rmdir()
+
+
+def _is_made(path: Path) -> bool:
+    """Makes a folder. Returns False where something is there."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def last_path(usual: Path = USUAL_PATH) -> Path:
-    """Returns the run that was started last among those that `new_path` names, or the usual path where there is none."""
+    """Returns the run that was started last among those that `folder_for` names, or the usual path where there is none."""
     paths = [usual, *usual.parent.glob(f"{usual.name}-[0-9]*")]
     runs = [run for run in map(RunFolder, paths) if run.json.exists()]
     return max(runs, key=lambda run: str(run.read().get("started", ""))).path if runs else usual

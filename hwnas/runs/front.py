@@ -63,7 +63,7 @@ _LATER: Final = "within_noise"  # files of earlier builds have no such column
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class FrontRow:
     """One deployable model. Every column of front.csv is an attribute, too: `row.accuracy_test`, `row.predicted_ms`.
 
@@ -93,6 +93,12 @@ class FrontRow:
         for name in names:
             if names.count(name) > 1 or (name in self.costs and _is_metric(name)):
                 raise ValueError(f"{name}: two columns of one name")
+
+    def __repr__(self) -> str:
+        first = self.latencies[0]
+        metrics = "".join(f", {name} {self.metrics[name]:.4g}" for name in self.metrics if name.endswith("_test"))
+        measured = "" if first.measured_ms is None else f", measured {first.measured_ms:.4g} ms"
+        return f"<FrontRow {self.arch_id}{metrics}, predicted {first.predicted_ms:.4g} ms{measured}>"
 
     def __hash__(self) -> int:
         return hash((self.arch_id, self.arch, self.onnx))

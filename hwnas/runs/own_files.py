@@ -13,6 +13,7 @@ from hwnas.runs.front import read_front
 _RESUMED: Final = ("predictor*.json", "energy*.json", "table*.jsonl", "warm_start.json")
 _OWN: Final = (
     *("run.json", "run.sqlite*", "front.csv", "classes.csv", "*.safetensors", "*.pt", "searches/*", "final/*"),
+    "measured*.jsonl",
     *_RESUMED,
 )
 

@@ -139,6 +139,16 @@ def test_pictures_new_files_and_files_that_no_run_writes_may_be_written_into_a_r
     assert "no front there yet" in refusal("export", run, "--out", run / name)
 
 
+@pytest.mark.parametrize("name", ["q.pt", "q", "q.ONNX.zip"])
+def test_export_writes_no_other_formats(name: str, run: Path, tmp_path: Path) -> None:
+    write_front_of(run)
+    message = refusal("export", run, "--arch", "a", "--out", tmp_path / name)
+    assert "export writes ONNX (.onnx) or Python source (.py); give --out" in message
+    assert not (tmp_path / name).exists()
+    export(run, "a", tmp_path / "q.ONNX")
+    assert (tmp_path / "q.ONNX").read_bytes() == b"model"
+
+
 def test_models_of_the_front_are_a_runs_own_and_others_beside_them_are_not(run: Path) -> None:
     write_front_of(run)
     export(run, "a", run / "models" / "b.onnx")

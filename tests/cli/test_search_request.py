@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hwnas.cli import cli
 from hwnas.errors import BudgetError, HwnasError
 from hwnas.pipeline.request import refitted, search_request
-from hwnas.runs.folder import create_run, last_path, new_path
+from hwnas.runs.folder import create_run, folder_for, last_path
 
 TWICE = [
     (["--epochs", "1", "--epochs=2"], "--epochs is given twice, 1 and 2; give it once"),
@@ -37,14 +37,37 @@ def test_a_budget_that_cannot_be_met_leaves_nothing_behind(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+def test_subcommands_do_not_take_an_option_of_one_value_twice_either(tmp_path: Path) -> None:
+    with pytest.raises(HwnasError, match="--folder is given twice, a and b; give it once"):
+        CliRunner().invoke(
+            cli, ["device", "add", "pi5", "t.jsonl", "--folder", "a", "--folder", "b"], catch_exceptions=False
+        )
+
+
 def test_runs_get_a_new_folder_each_time(tmp_path: Path) -> None:
-    usual = tmp_path / "search"
-    assert new_path(usual) == last_path(usual) == usual
+    usual = tmp_path / "runs" / "search"
     for name in ("search", "search-2", "search-3"):
-        assert new_path(usual) == tmp_path / name
-        create_run(tmp_path / name, {}, {}, {})
-    (tmp_path / "search-4.npz").touch()
-    assert new_path(usual) == tmp_path / "search-5"
+        with folder_for(None, resume=False, usual=usual) as path:
+            assert path == usual.with_name(name)
+            create_run(path, {}, {}, {})
+    usual.with_name("search-4.npz").touch()
+    with folder_for(None, resume=False, usual=usual) as path:
+        assert path == usual.with_name("search-5")
+    assert not path.exists()
+
+
+def test_two_searches_that_start_together_have_two_folders_and_leave_none_empty(tmp_path: Path) -> None:
+    usual = tmp_path / "runs" / "search"
+    with folder_for(None, resume=False, usual=usual) as one, folder_for(None, resume=False, usual=usual) as other:
+        assert one != other
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_search_without_a_folder_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BudgetError, match="cannot be met"):
+        searched("--device", "amd-epyc", "--latency-budget", "1ns")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_last_run_is_the_one_that_was_started_last(tmp_path: Path) -> None:

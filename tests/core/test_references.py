@@ -63,6 +63,10 @@ def test_an_unknown_name_lists_the_known_ones_and_the_closest(reference: str, me
 def test_what_a_file_lacks_is_an_error_of_the_kind_that_was_asked_for(own: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"own.py has no 'missing'; FILE.py:NAME names what the file defines"):
         resolve("data set", f"{own}:missing", {}, DataError)
+    with pytest.raises(
+        DataError, match=r"own.py: which of its names\? Give .*own.py:NAME, a space that the file defines"
+    ):
+        resolve("space", str(own), {}, DataError)
     with pytest.raises(DeviceError, match=r"none.py: no such file; give a runtime of your own as FILE.py:NAME"):
         resolve("runtime", f"{tmp_path}/none.py:RUNTIME", {}, DeviceError)
 

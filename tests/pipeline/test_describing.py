@@ -16,6 +16,7 @@ from hwnas.pipeline.fitting import fitted_to_data
 from hwnas.pipeline.predictions import lines_named
 from hwnas.pipeline.request import search_request
 from hwnas.report.examples import examples_note
+from hwnas.runs.database import RunDatabase
 from hwnas.runs.front import DeviceLatency, FrontRow
 from hwnas.terminal import plain_table
 
@@ -86,6 +87,23 @@ def test_architectures_have_names(tmp_path: Path) -> None:
         lines_named(space, str(tmp_path / "a.onnx"), nowhere)
 
 
+def test_a_file_that_is_not_there_is_no_id_of_a_run(tmp_path: Path) -> None:
+    RunDatabase(tmp_path / "run.sqlite").close()
+    space, predictor = hwnas.space("conv_macro"), tmp_path / "predictor.json"
+    for named in ("archs.jsonl", "a/b"):
+        with pytest.raises(HwnasError, match=f"{named}: no such file"):
+            lines_named(space, named, predictor)
+    with pytest.raises(HwnasError, match=r"knee: .* has evaluated no such network; give .* knee, best or an id"):
+        lines_named(space, "knee", predictor)
+
+
+def test_latencies_are_estimated_where_operators_were_not_measured() -> None:
+    row, *_ = described(hwnas.space("mobilenet", classes=3), "mobilenet")["networks"]
+    measured, *_ = described(hwnas.space("mobilenet"), "mobilenet")["networks"]
+    assert row["ms on amd-epyc, estimated"] == pytest.approx(measured["ms on amd-epyc"], rel=0.05)
+    assert row["ms on amd-epyc, estimated"] != measured["ms on amd-epyc"]
+
+
 def test_data_are_told_with_counts_per_class_and_split_and_pictures(tmp_path: Path) -> None:
     facts = json.loads(printed("data", "digits", "--resolution", "8", "--json", "--pictures", str(tmp_path / "p")))
     assert [row["class"] for row in facts["counts"]] == [*"0123456789", "all"]
@@ -126,3 +144,11 @@ def test_long_cells_wrap_in_a_narrow_terminal() -> None:
     table = plain_table([{"device": "cuda", "detail": "install this " * 20}])
     console = Console(width=60, force_terminal=True)
     assert console.measure(table).minimum < 60
+
+
+def test_large_numbers_are_in_groups_of_digits() -> None:
+    console = Console(width=60)
+    with console.capture() as capture:
+        console.print(plain_table([{"few": 9_445, "many": 791_068_692_960, "none": True}]))
+    assert "9445" in capture.get() and "791,068,692,960" in capture.get() and "True" in capture.get()
+    assert "architectures: 791,068,692,960" in printed("spaces", "mobilenet")

@@ -125,6 +125,8 @@ def test_a_share_of_all_limits_nothing() -> None:
         ("1ms,2ms", ["cpu", "amd-epyc"], "give one budget per device, as cpu:0.4ms,amd-epyc:60%"),
         ("cpu:1ms,cpu:2ms", ["cpu"], "give one budget for each device"),
         (":1ms", ["cpu"], "not a positive duration"),
+        ("60%,60%", ["cpu"], "--latency-budget 60%,60%: has a budget twice; give each once"),
+        ("250us,0.25ms", ["cpu"], "has a budget twice"),
     ],
 )
 def test_budgets_that_fit_no_device_are_refused(text: str, devices: list[str], message: str) -> None:
@@ -133,8 +135,8 @@ def test_budgets_that_fit_no_device_are_refused(text: str, devices: list[str], m
 
 
 def test_limits_are_those_of_the_flags_and_of_limit() -> None:
-    request = goal(max_params=1000, max_peak_mib=0.5, limit=("flops<=2e6", "energy<=2mJ"))
-    assert dict(request.bounds()) == {"params": 1000.0, "peak": 0.5, "flops": 2e6, "energy": 2.0}
+    request = goal(max_params=1000, max_flops=2e6, max_peak_mib=0.5, limit=("model<=1MiB", "energy<=2mJ"))
+    assert dict(request.bounds()) == {"params": 1000.0, "flops": 2e6, "peak": 0.5, "model": 1.0, "energy": 2.0}
 
 
 def test_objectives_are_a_metric_and_every_latency_unless_they_are_named() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,17 @@ from hwnas.costs.predicted import PredictedCost
 from hwnas.costs.sizes import SizeCost
 from hwnas.errors import BudgetError
 from hwnas.operators.conv import ConvBlock, MBConv, PoolClassifier
-from hwnas.pipeline.preflight import fastest, fastest_ms, require_met, slowest_ms
+from hwnas.pipeline.goal import GoalRequest
+from hwnas.pipeline.options import SourcesRequest
+from hwnas.pipeline.preflight import Preflight, fastest, fastest_ms, require_met, slowest_ms
+from hwnas.pipeline.sources import Need, Predictors, Sources
+from hwnas.pipeline.target import target_of
 from hwnas.predict.predictor import LatencyPredictor
+from hwnas.profiler.request import DeviceRequest
+from hwnas.runs.folder import RunFolder
+from hwnas.spaces.request import SpaceRequest
+from hwnas.tasks.registry import load_task
+from hwnas.testing.notes import Notes
 
 CONDITIONS = {"device": "cpu", "threads": 1}
 
@@ -140,3 +150,30 @@ def with_factors(predictor: LatencyPredictor, factors: list[Factor]) -> LatencyP
     from dataclasses import replace
 
     return replace(predictor, additive=tuple(factors), booster=None)
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ("5s", "the budget of 5000 ms limits nothing: no network of tiny takes as long"),
+        ("200%", "--latency-budget 200% limits nothing: a share is of the largest network"),
+        ("2ms", None),
+    ],
+)
+def test_a_budget_that_limits_nothing_says_so(budget: str, told: str | None, tmp_path: Path) -> None:
+    request, notes = GoalRequest(latency_budget=budget), Notes()
+    target = target_of(DeviceRequest())
+    need = Need(name="latency", kind="latency", target=target)
+    sources = Sources(request=SourcesRequest(), space=tiny(), restrictions=SpaceRequest(), needs=[need])
+    preflight = Preflight(
+        space=tiny(),
+        request=request,
+        targets=[target],
+        predictors=Predictors(run=RunFolder(tmp_path), sources=sources, seed=0, reporter=notes),
+        latencies={"latency": latency()},
+        costs={"latency": latency()},
+        metrics=load_task("classification").metrics,
+        reporter=notes,
+    )
+    preflight.goal({})
+    assert [text for text in notes.texts if "limits nothing" in text] == ([] if told is None else [told])

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.data.dataset import load_data
 from hwnas.errors import DeviceError, HwnasError, PredictorError, RunError, TableError, UnknownNameError
 from hwnas.pipeline.boards import add_device, bundle_winners, verify_measured
+from hwnas.pipeline.describing import described
 from hwnas.pipeline.preflight import needs_of
 from hwnas.pipeline.request import search_request
 from hwnas.pipeline.search import SearchResult, resume, search
@@ -36,6 +38,7 @@ from hwnas.profiler.profile import Profiling, profile
 from hwnas.profiler.table import header_line, line, read_table
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import read_front
+from hwnas.runs.own_files import require_no_own_file
 from hwnas.testing.notes import Notes
 
 SHIP = runpy.run_path(str(Path(__file__).parents[2] / "scripts/ship_device.py"))
@@ -467,6 +470,81 @@ def test_a_table_of_a_device_that_is_not_here_names_the_way_to_search_for_it(spa
         sources.check()
 
 
+def test_a_table_of_this_machine_is_no_table_of_another_device(
+    space: SearchSpace, folder: Path, tmp_path: Path
+) -> None:
+    table = table_path(folder, "board", "nasbench201")
+    here = told_of(Path(shutil.copyfile(table, tmp_path / "here.jsonl")), hardware=conditions_here("cpu").hardware)
+    sources, _ = sources_of(space, target_of(space), table=(str(here),))
+    with pytest.raises(
+        TableError,
+        match=r"measured on this machine .*, which is not board; search with --device cpu, or without --table",
+    ):
+        sources.check()
+
+
+def test_a_device_that_was_added_tells_the_latencies_of_its_space(
+    finished: SearchResult, space: SearchSpace, predictor: LatencyPredictor
+) -> None:
+    networks = {row["network"]: row for row in described(space, "nasbench201")["networks"]}
+    assert networks["largest"]["ms on board"] == float(predictor.predict_ms([space.largest()])[0])
+
+
+def measured_table(
+    run: Path, path: Path, space: SearchSpace, conditions: Mapping[str, Any], ms: Sequence[float]
+) -> Path:
+    """A table in which each network of a run's front takes so many milliseconds."""
+    shared = {"kind": "network", "repeat": 0, "spread": 0.0, "half_width": 0.001, "converged": True, "calls": 9}
+    shared |= {"discarded": 0, "rounds_ms": [1.0], "reference_ms": 1.0}
+    content = header_line(conditions, space.describe(), {})
+    for row, each_ms in zip(read_front(run / "front.csv"), ms, strict=True):
+        times = {"p10_ms": each_ms, "median_ms": each_ms, "p90_ms": 2 * each_ms}
+        content += line({**shared, **times, "key": space.arch(json.loads(row.arch)).key})
+    path.write_bytes(content)
+    return path
+
+
+def test_networks_that_a_measured_one_beats_leave_the_front_and_rows_keep_their_verdicts(
+    finished: SearchResult, space: SearchSpace, predictor: LatencyPredictor, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished.run.path, tmp_path / "run"))
+    by_loss = sorted(finished.front, key=lambda row: row.loss_val)
+    assert len(by_loss) > 1
+    # The network of the least loss becomes the fastest, and the last one misses its budget.
+    ms = [0.5 * finished.latency_budget_ms * (0.5 if row is by_loss[0] else 1) for row in finished.front]
+    ms[finished.front.index(by_loss[-1])] = 2 * finished.latency_budget_ms
+    table, notes = measured_table(run, tmp_path / "t.jsonl", space, predictor.conditions, ms), Notes()
+    verified = verify_measured(run, table, notes)
+    assert [each.within_budget for each in verified] == [row is not by_loss[-1] for row in finished.front]
+    (kept,) = read_front(RunFolder(run).measured_front)
+    assert (kept.arch_id, kept.measured_ms) == (by_loss[0].arch_id, min(ms))
+    within = len(ms) - 1
+    words = f"{within} of {len(ms)} networks are within the budget"
+    words += f", {within - 1} of which another one beats in all objectives" if within > 1 else ""
+    assert notes.texts == [f"as measured for board: {words}: {run / 'front-measured.csv'}"]
+    assert verify_measured(run, run / "measured.jsonl", Notes()) == verified  # the copy of the run
+    with pytest.raises(RunError, match=r"measured.jsonl: is a file of the run"):
+        require_no_own_file(run / "measured.jsonl")
+
+
+@pytest.mark.slow(reason="searches for two devices")
+def test_a_second_device_joins_the_measured_front_of_the_first(
+    space: SearchSpace, folder: Path, predictor: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(predictor, tmp_path / "devices", "other", hardware="another board")
+    monkeypatch.setenv(FOLDERS, os.pathsep.join([str(folder), str(tmp_path / "devices")]))
+    options = QUICK | {"device": ("board", "other"), "latency_budget": "board:90%,other:95%"}
+    run = search(space, "digits", out=tmp_path / "run", **options).run
+    ms = [1e-4 * (1 + number) for number in range(len(read_front(run.front)))]
+    for hardware in ("a board", "another board"):
+        conditions = {**predictor.conditions, "hardware": hardware}
+        notes = Notes()
+        verify_measured(run.path, measured_table(run.path, tmp_path / "t.jsonl", space, conditions, ms), notes)
+    assert notes.texts[-1].startswith("as measured for board, other: ")
+    measured = read_front(run.measured_front)
+    assert measured and all(None not in {each.measured_ms for each in row.latencies} for row in measured)
+
+
 @pytest.mark.slow(reason="measures the winners of a run")
 def test_winners_are_packed_measured_elsewhere_and_judged_by_that(finished: SearchResult, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished.run.path, tmp_path / "run"))
@@ -482,8 +560,7 @@ def test_winners_are_packed_measured_elsewhere_and_judged_by_that(finished: Sear
     assert [each.row.arch_id for each in verified] == [row.arch_id for row in finished.front]
     assert notes.texts[0].startswith("measured by onnxruntime 0.1, and predicted for onnxruntime ")
     measured = read_front(RunFolder(run).measured_front)
-    kept = [each for each in verified if each.within_budget]
-    assert {row.arch_id: row.measured_ms for row in measured} == {
-        each.row.arch_id: pytest.approx(each.timing.p10_ms) for each in kept
-    }
+    within = {each.row.arch_id: each.timing.p10_ms for each in verified if each.within_budget}
+    assert bool(measured) == bool(within)
+    assert all(row.measured_ms == pytest.approx(within[row.arch_id]) for row in measured)
     assert tuple(read_front(run / "front.csv")) == finished.front
