@@ -1,6 +1,7 @@
 """A hook of MkDocs (mkdocs.yml): adds the documents of the root to the site, and pages that are generated from the code."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,9 @@ from mkdocs.structure.files import File, Files
 
 import hwnas
 from hwnas.cli import cli
+from hwnas.core.space import SearchSpace
+from hwnas.pipeline.result import SearchResult
+from hwnas.pipeline.trained import TrainedNetwork
 
 ROOT: Final = Path(__file__).parents[1]
 # Documents of the root by their page.
@@ -22,6 +26,8 @@ PAGES: Final = {
     "CHANGELOG.md": "changelog.md",
 }
 WIDTH: Final = 100  # letters of a line of help
+# The classes that the public functions return.
+RETURNED: Final = (SearchResult, TrainedNetwork, SearchSpace)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -43,6 +49,9 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def with_links(text: str) -> str:
     """Returns a document of the root whose links lead to pages of the site."""
     text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(
+        r"```mermaid\n(.*?)```", r"```text\n\1```", text, flags=re.DOTALL
+    )  # which is drawn by a script from elsewhere
     for name, page in PAGES.items():
         text = text.replace(f"]({name}", f"]({page}")
     return text
@@ -50,18 +59,27 @@ def with_links(text: str) -> str:
 
 def command_line() -> str:
     """Returns the page of the command line: the help of every command, as `--help` prints it."""
-    context = click.Context(cli, info_name="hwnas")
-    parts = [f"# The command line\n\n```text\n{context.get_help()}\n```"]
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command is not None
-        help_text = CliRunner().invoke(command, ["--help"], prog_name=f"hwnas {name}", terminal_width=WIDTH).output
-        parts.append(f"## hwnas {name}\n\n```text\n{help_text.strip()}\n```")
-    return "\n\n".join(parts)
+    return "\n\n".join(["# The command line", *helps(cli, "hwnas")])
+
+
+def helps(command: click.Command, words: str) -> Iterator[str]:
+    """Yields the help of a command, and of the commands of a group."""
+    result = CliRunner().invoke(command, ["--help"], prog_name=words, terminal_width=WIDTH)
+    yield f"## {words}\n\n```text\n{result.output.strip()}\n```"
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from helps(inner, f"{words} {name}")
 
 
 def interface() -> str:
-    """Returns the page of the public names, with their docstrings."""
-    names = [getattr(hwnas, name) for name in hwnas.__all__]
-    places = [f"::: {value.__module__}.{value.__qualname__}" for value in names]
-    return "\n\n".join(["# The Python interface", "All of these are names of `hwnas`.", *places])
+    """Returns the page of the public names, and of what they give, with their docstrings."""
+    names = {f"hwnas.{name}": getattr(hwnas, name) for name in hwnas.__all__}
+    names |= {f"{value.__name__} (what the functions return)": value for value in RETURNED}
+    places = [
+        f"::: {value.__module__}.{value.__qualname__}\n    options:\n      heading: {name}"
+        for name, value in names.items()
+    ]
+    return "\n\n".join(["# The Python interface", *places])

@@ -21,7 +21,9 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing(tmp_path: Path) -
     pages = {path.stem: path.read_text() for path in tmp_path.glob("*.html")}
     assert set(pages) >= documents | {"index", "architecture", "contributing", "security", "changelog"}
     assert all(f"hwnas {name}" in pages["command-line"] for name in COMMANDS)
-    assert "Returns the predicted p10 latency" in pages["interface"]
+    assert "hwnas device add" in pages["command-line"]
+    assert "Returns the predicted p10 latency" in pages["interface"] and "hwnas.LatencyPredictor" in pages["interface"]
+    assert not any("mermaid" in page for page in pages.values())
     for name, page in pages.items():
         loaded = re.findall(r'<(?:script|img)[^>]* src="(http[^"]+)', page)
         loaded += re.findall(r'<link[^>]* rel="stylesheet"[^>]* href="(http[^"]+)', page)

@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "search": ("run", "Search for the best networks within a latency budget, and measure them."),
     "export": ("run", "Write the ONNX model of one architecture of a run."),
     "verify": ("run", "Measure the front again: predicted against measured."),
-    "plot": ("run", "Plot the front of a run."),
+    "plot": ("run", "Plot the front of a run, the fronts of several, or networks as blocks."),
     "report": ("run", "Write the page of a run: its front, networks side by side, and how far to trust it."),
     "best": ("reading", "Print the best evaluated network of a run within a latency budget, and how to export it."),
     "importance": ("reading", "Print what each option of each choice is worth, in the metric and in milliseconds."),

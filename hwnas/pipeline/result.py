@@ -83,8 +83,8 @@ class SearchResult:
         self,
         axes: tuple[str, str] | None = None,
         *,
-        beside: "Sequence[SearchResult]" = (),
-        networks: Sequence[str] = (),
+        beside: "SearchResult | Sequence[SearchResult]" = (),
+        networks: str | Sequence[str] = (),
     ) -> "Figure":
         """Returns a matplotlib figure of the front; `axes` name the metrics or costs of x and y, else all pairs of objectives.
 
@@ -97,12 +97,13 @@ class SearchResult:
         from hwnas.report.network_figure import draw_networks
         from hwnas.report.plots import front_plot, fronts_plot, networks_plot
 
+        others = (beside,) if isinstance(beside, SearchResult) else tuple(beside)
         if networks:
-            if axes is not None or beside:
+            if axes is not None or others:
                 raise HwnasError("networks are drawn alone; leave out axes and beside")
-            return draw_networks(networks_plot(self.run, networks))
-        if beside:
-            return draw_fronts(fronts_plot([self.run, *(other.run for other in beside)], axes))
+            return draw_networks(networks_plot(self.run, [networks] if isinstance(networks, str) else networks))
+        if others:
+            return draw_fronts(fronts_plot([self.run, *(other.run for other in others)], axes))
         return draw_front(front_plot(self.run, axes))
 
     def model(self, arch: "str | FrontRow | Arch | Mapping[str, Any]" = "knee") -> "TrainedNetwork":

@@ -7,6 +7,7 @@ from hwnas.errors import HwnasError
 from hwnas.report.axes import Axis, finite
 from hwnas.report.front import Pair
 from hwnas.runs.front import FrontRow
+from hwnas.runs.objectives import Objective
 
 
 @final
@@ -19,11 +20,21 @@ class NamedFront:
     data: str = ""
 
     @property
+    def latencies(self) -> tuple[Objective, ...]:
+        """The axes that are latencies."""
+        return tuple(axis for axis in (self.pair.x, self.pair.y) if axis.is_latency)
+
+    @property
     def devices(self) -> tuple[str, ...]:
-        """The devices of the latencies on the axes, in words."""
-        plot, rows = self.pair.plot, self.pair.plot.points
-        names = [rows[0].latency_of(axis.name).device for axis in (self.pair.x, self.pair.y) if axis.is_latency]
-        return tuple(plot.devices[plot.device_names.index(name)] for name in dict.fromkeys(names))
+        """The names of the devices of the latencies on the axes."""
+        return tuple(self.pair.plot.points[0].latency_of(axis.name).device for axis in self.latencies)
+
+    @property
+    def described_devices(self) -> tuple[str, ...]:
+        """The devices of the latencies on the axes, each by its name and in words."""
+        plot = self.pair.plot
+        words = (plot.devices[plot.device_names.index(name)] for name in self.devices)
+        return tuple(f"{name}: {one}" for name, one in zip(self.devices, words, strict=True))
 
     @property
     def points(self) -> tuple[FrontRow, ...]:
@@ -31,13 +42,27 @@ class NamedFront:
         points = (point for point in self.pair.plot.points if len(finite(self.pair.place(point))) == 2)
         return tuple(sorted(points, key=lambda point: (self.pair.place(point), point.arch_id)))
 
-    @property
-    def kind(self) -> str:
-        """`measured` or `predicted`, as the latencies on the axes are; empty where there are none."""
-        plot = self.pair.plot
-        if not self.devices:
-            return ""
-        return "measured" if all(plot.timed(plot.devices.index(device)) for device in self.devices) else "predicted"
+    def is_within(self, point: FrontRow) -> bool:
+        """Returns True where a network is within the budgets on the axes; without latencies there, within all budgets."""
+        if not self.latencies:
+            return point.within_budget
+        return all(point.latency_of(axis.name).within_budget for axis in self.latencies)
+
+    def kind(self, axis: Objective) -> str:
+        """Returns how the latencies on an axis are known: `measured (p10)`, `predicted`, or how many of each."""
+        points = self.pair.plot.points
+        measured = sum(point.latency_of(axis.name).measured_ms is not None for point in points)
+        if measured in (0, len(points)):
+            return "measured (p10)" if measured else "predicted"
+        return f"{measured} of {len(points)} measured (p10), the others predicted"
+
+    def said_of_latencies(self) -> list[str]:
+        """Returns how the latencies are known, and the budgets; with the device's name where both axes are latencies."""
+        said = []
+        for axis, device in zip(self.latencies, self.devices, strict=True):
+            parts = [part for part in (self.kind(axis), self.pair.budget_label(axis)) if part]
+            said.append(f"{device} {', '.join(parts)}" if len(self.latencies) > 1 else ", ".join(parts))
+        return said
 
 
 @final
@@ -68,24 +93,25 @@ class FrontsPlot:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The device, where all runs share one, and a warning where metrics are of different examples."""
-        devices = {front.devices for front in self.fronts}
-        shared = ["; ".join(*devices)] if len(devices) == 1 else []
+        """The devices, where all runs share them, and a warning where metrics are of different examples."""
+        devices = {front.described_devices for front in self.fronts}
+        notes = ["; ".join(*devices)] if len(devices) == 1 else []
         has_metric = any(axis.metric for axis in (self.fronts[0].pair.x, self.fronts[0].pair.y))
         if has_metric and len({front.data for front in self.fronts}) > 1:
-            shared.append("the runs have different data, or split it differently: compare their metrics with care")
-        return tuple(note for note in shared if note)
+            notes.append("the runs have different data, or split it differently: compare their metrics with care")
+        return tuple(note for note in notes if note)
 
     def label(self, front: NamedFront) -> str:
         """Returns the entry of a front in the legend: its run, and all that other entries may have differently."""
-        parts = [f"{len(front.points)} networks"]
+        count, missing = len(front.points), len(front.pair.plot.points) - len(front.points)
+        parts = [
+            f"{count} network{'' if count == 1 else 's'}{f', {missing} without a finite value' if missing else ''}"
+        ]
         if len({one.pair.plot.title for one in self.fronts}) > 1:
             parts.append(front.pair.plot.title)
-        if front.kind:
-            parts.append(f"{front.kind}{' (p10)' if front.kind == 'measured' else ''}")
-        if len({one.devices for one in self.fronts}) > 1:
-            parts += front.devices
-        parts += [label for axis in (front.pair.x, front.pair.y) if (label := front.pair.budget_label(axis))]
+        parts += front.said_of_latencies()
+        if len({one.described_devices for one in self.fronts}) > 1:
+            parts += front.described_devices
         return f"{front.name}: {', '.join(parts)}"
 
     @property
@@ -100,9 +126,12 @@ class FrontsPlot:
         values = [front.pair.place(point)[at] for front in self.fronts for point in front.points]
         for pair in pairs:
             values += pair.budgets_ms((pair.x, pair.y)[at])
-        label = "latency (ms)" if objective.is_latency else (pairs[0].x_axis, pairs[0].y_axis)[at].label
+        label = (pairs[0].x_axis, pairs[0].y_axis)[at].label
+        if objective.is_latency:
+            names = {pair.plot.points[0].latency_of((pair.x, pair.y)[at].name).device for pair in pairs}
+            label = f"latency on {names.pop()} (ms)" if len(names) == 1 else "latency (ms)"
         return Axis(
             label=label,
             values=tuple(values) or (0.0,),
-            may_be_logarithmic=not objective.is_latency and not objective.highest,
+            may_be_logarithmic=not objective.highest,
         )

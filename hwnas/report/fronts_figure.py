@@ -1,6 +1,8 @@
 """The figure of the fronts of several runs, by matplotlib."""
 
+from collections.abc import Sequence
 from itertools import cycle
+from textwrap import fill
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -16,16 +18,19 @@ from hwnas.report.fronts import FrontsPlot, NamedFront
 _MARKERS: Final = ("o", "s", "^", "D", "v")
 _INCHES: Final = (7.0, 4.6)
 _LINE_INCHES: Final = 0.19  # a line of the legend
+_LETTERS: Final = 92  # of a line of the legend, or below the title
 
 
 def draw_fronts(plot: FrontsPlot) -> Figure:
     """Draws the front of every run, and beyond which line it found nothing; networks over a budget are hollow."""
-    height = _INCHES[1] + _LINE_INCHES * len(plot.fronts)
+    labels = [fill(plot.label(front), _LETTERS, subsequent_indent="  ") for front in plot.fronts]
+    notes = [fill(note, _LETTERS) for note in plot.notes]
+    height = _INCHES[1] + _LINE_INCHES * sum(text.count("\n") + 1 for text in (*labels, *notes))
     figure = Figure(figsize=(_INCHES[0], height), dpi=200, layout="constrained")
     axes = figure.subplots()
     style(axes)
     for front, colour, marker in zip(plot.fronts, cycle(LINES), cycle(_MARKERS), strict=False):
-        _draw_front(axes, plot, front, {"color": colour, "marker": marker})
+        _draw_front(axes, front, {"color": colour, "marker": marker})
     x_axis, y_axis = plot.axes
     axes.set(xlabel=x_axis.label, ylabel=y_axis.label)
     scale(axes, "x", x_axis)
@@ -38,34 +43,43 @@ def draw_fronts(plot: FrontsPlot) -> Figure:
     ):
         for budget_ms in sorted(budgets):
             draw(budget_ms, color=COLOURS["budget"], linewidth=1.2, linestyle=DASHES, zorder=2, gid="budget")
-    _draw_legend(figure, axes, plot)
+    _draw_legend(figure, plot, labels)
     quiet: dict[str, Any] = {"fontsize": 9, "color": "#666666", "linespacing": 1.4, "parse_math": False}
-    axes.annotate("\n".join(plot.notes), (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", **quiet)
-    pad = 12 + 13 * len(plot.notes)
+    axes.annotate("\n".join(notes), (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", **quiet)
+    pad = 12 + 13 * sum(note.count("\n") + 1 for note in notes)
     axes.set_title(plot.title, loc="left", pad=pad, fontsize=12.5, weight="bold", color=INK, parse_math=False)
     return figure
 
 
-def _draw_front(axes: Axes, plot: FrontsPlot, front: NamedFront, look: dict[str, Any]) -> None:
+def _draw_front(axes: Axes, front: NamedFront, look: dict[str, Any]) -> None:
     corners = front.pair.staircase
-    axes.plot(*zip(*corners, strict=True), color=look["color"], linewidth=1.4, alpha=0.7, gid=f"{front.name} staircase")
+    if corners:
+        line: dict[str, Any] = {"color": look["color"], "linewidth": 1.4, "alpha": 0.7}
+        axes.plot(*zip(*corners, strict=True), gid=f"{front.name} staircase", **line)
     for within in (True, False):
-        places = [front.pair.place(point) for point in front.points if point.within_budget == within]
-        if places:
-            face = look["color"] if within else "white"
-            gid = f"{front.name} {'within' if within else 'over'}"
-            axes.plot(
-                *zip(*places, strict=True), linestyle="", markerfacecolor=face, markersize=6, zorder=4, gid=gid, **look
-            )
+        for kept, size in ((True, 6.0), (False, 3.5)):  # networks that others beat in these two objectives are small
+            places = [
+                front.pair.place(point)
+                for point in front.points
+                if front.is_within(point) == within and (front.pair.place(point) in corners) == kept
+            ]
+            if places:
+                drawn: dict[str, Any] = {"markersize": size, "markerfacecolor": look["color"] if within else "white"}
+                gid = f"{front.name} {'within' if within else 'over'}{'' if kept else ', beaten'}"
+                axes.plot(*zip(*places, strict=True), linestyle="", zorder=4, gid=gid, **drawn, **look)
 
 
-def _draw_legend(figure: Figure, axes: Axes, plot: FrontsPlot) -> None:
-    """Draws an entry for every run, and one that says what is hollow, where something is."""
+def _draw_legend(figure: Figure, plot: FrontsPlot, labels: Sequence[str]) -> None:
+    """Draws an entry for every run, and those that say what small and hollow networks are, where there are any."""
     entries = [
-        (Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.4), plot.label(front))
-        for front, colour, marker in zip(plot.fronts, cycle(LINES), cycle(_MARKERS), strict=False)
+        (Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.4), label)
+        for label, colour, marker in zip(labels, cycle(LINES), cycle(_MARKERS), strict=False)
     ]
-    if any(not point.within_budget for front in plot.fronts for point in front.points):
+    points = [(front, point) for front in plot.fronts for point in front.points]
+    if any(front.pair.place(point) not in front.pair.staircase for front, point in points):
+        small = Line2D([], [], color=INK, marker="o", markersize=3.5, linewidth=0)
+        entries.append((small, "small: beaten in these two objectives by another of its run"))
+    if any(not front.is_within(point) for front, point in points):
         hollow = Line2D([], [], color=INK, marker="o", markerfacecolor="white", markersize=6, linewidth=0)
         entries.append((hollow, "hollow: over budget"))
     legend = figure.legend(

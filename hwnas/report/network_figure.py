@@ -10,22 +10,32 @@ from matplotlib.patches import FancyBboxPatch
 from hwnas.report.figures import INK, LINES
 from hwnas.report.network_plot import OTHER, NetworksPlot
 
-_COLUMN_INCHES: Final = 4.6
+_COLUMN_INCHES: Final = 4.8
 _ROW_INCHES: Final = 0.3
 # A column is 1 wide: the blocks end at the first number, the bars begin at the second and end at the third.
 _BLOCKS, _BARS, _END = 0.62, 0.65, 0.9
-_WORDS: Final = 52  # letters that fit into a block
+_WORDS: Final = 46  # letters that fit into a block
 _TEXT: Final[dict[str, Any]] = {"fontsize": 7.5, "color": INK, "va": "center", "parse_math": False}
 
 
 def draw_networks(plot: NetworksPlot) -> Figure:
     """Draws every network from its input at the top to its output. Blocks of one stage have one colour."""
     places = plot.places
-    size = (1.3 + _COLUMN_INCHES * len(plot.rows), 1.5 + _ROW_INCHES * len(places))
+    names_inches = 0.4 + 0.075 * max(map(len, places))
+    size = (names_inches + _COLUMN_INCHES * len(plot.rows), 1.5 + _ROW_INCHES * len(places))
     figure = Figure(figsize=size, dpi=200, layout="constrained")
-    title = f"{plot.title}: predicted milliseconds of every block\n"
+    letters = int(size[0] * 9)  # of the title, and more of the smaller line below
+    title = shorten(f"{plot.title}: predicted milliseconds of every block", letters, placeholder=" …") + "\n"
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, weight="bold", color=INK, parse_math=False)
-    figure.text(0.012, 1 - 0.36 / size[1], plot.device, fontsize=9, color="#666666", va="center", parse_math=False)
+    figure.text(
+        0.012,
+        1 - 0.36 / size[1],
+        shorten(plot.device, int(1.4 * letters), placeholder=" …"),
+        fontsize=9,
+        color="#666666",
+        va="center",
+        parse_math=False,
+    )
     times = [found[1] for number in range(len(plot.rows)) for place in places if (found := plot.block(place, number))]
     columns = figure.subplots(1, len(plot.rows), squeeze=False, sharey=True)[0]
     for number, axes in enumerate(columns):

@@ -63,12 +63,16 @@ class NetworksPlot:
         """Returns the name of a network, its quality, and its latency as predicted and, where it was measured, as measured."""
         row, metric = self.rows[number], self.goal.quality
         split, end = ("test", "_test") if f"{metric.name}_test" in row.metrics else ("validation", "_val")
+        value = row.metrics.get(metric.name + end)
+        quality = (
+            f"{metric.name} unknown" if value is None else f"{split} {metric.name} {metric_text(value, metric.unit)}"
+        )
         latency = row.latency_of(self.latency)
         measured = "" if latency.measured_ms is None else f", measured {latency.measured_ms:.3g} (p10)"
         name = self.names[number]
         return (
             f"{name}{'' if name == row.arch_id else f' ({row.arch_id})'}\n"
-            f"{split} {metric.name} {metric_text(row.metrics[metric.name + end], metric.unit)}\n"
+            f"{quality}\n"
             f"predicted {latency.predicted_ms:.3g} ms{measured}"
         )
 
@@ -77,13 +81,13 @@ class NetworksPlot:
         latencies = list(self.layers[0].alternatives[0].latencies_ms)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["network", "layer", "is_block", "operator", *(f"{name}_ms" for name in latencies)])
+        writer.writerow(["network", "name", "layer", "is_block", "operator", *(f"{name}_ms" for name in latencies)])
         for number, row in enumerate(self.rows):
             for layer in self.layers:
                 one = self._alternative(layer, number)
                 if any(one.latencies_ms.values()):
                     times_ms: Sequence[float] = [one.latencies_ms[name] for name in latencies]
-                    writer.writerow([row.arch_id, layer.name, layer.is_place, one.words, *times_ms])
+                    writer.writerow([row.arch_id, self.names[number], layer.name, layer.is_place, one.words, *times_ms])
         return text.getvalue()
 
     def _alternative(self, layer: LayerTimes, number: int) -> Alternative:

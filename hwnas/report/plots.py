@@ -19,7 +19,7 @@ from hwnas.runs.database import RunDatabase
 from hwnas.runs.evaluated import EvaluatedNetworks
 from hwnas.runs.folder import RunFolder
 from hwnas.runs.front import FrontRow, fronts_text, read_front
-from hwnas.runs.objectives import Objective, RunGoal, known_names, named, read_goal
+from hwnas.runs.objectives import LATENCY, Objective, RunGoal, known_names, named, read_goal
 
 PICTURES: Final = ("png", "svg", "pdf", "html")
 FORMATS: Final = (*PICTURES, "csv")
@@ -47,12 +47,13 @@ def front_plot(run: RunFolder, axes: tuple[str, str] | None = None) -> FrontPlot
 def fronts_plot(runs: Sequence[RunFolder], axes: tuple[str, str] | None = None) -> FrontsPlot:
     """Returns the fronts of several runs as values to draw on two axes, by default the first two objectives of the first run.
 
-    Runs are named by their folders. Raises UnknownNameError for axes that a front does not have.
+    Runs are named by their folders. Raises HwnasError for axes that a front does not have.
     """
     names = _names([run.path for run in runs])
-    plots = [front_plot(run, axes) for run in runs]
+    plots = [front_plot(run) for run in runs]
     first = plots[0].pairs[0]
-    pairs = [Pair(plot, *(_axes(plot.goal, plot.points[0], (first.x.name, first.y.name)))) for plot in plots]
+    asked = axes or (first.x.name, first.y.name)
+    pairs = [Pair(plot, *_axes_of(run, plot, asked)) for run, plot in zip(runs, plots, strict=True)]
     digests = [run.read().get("data", {}).get("digest", "") for run in runs]
     return FrontsPlot(
         tuple(
@@ -60,6 +61,18 @@ def fronts_plot(runs: Sequence[RunFolder], axes: tuple[str, str] | None = None) 
             for name, pair, digest in zip(names, pairs, digests, strict=True)
         )
     )
+
+
+def _axes_of(run: RunFolder, plot: FrontPlot, names: tuple[str, str]) -> tuple[Objective, Objective]:
+    """Returns the axes of one of several runs, whose first device may be named, too. Raises HwnasError, with the run's name."""
+    own = f"{LATENCY}@{plot.device_names[0]}"
+    x, y = (LATENCY if name == own else name for name in names)
+    try:
+        return _axes(plot.goal, plot.points[0], (x, y))
+    except UnknownNameError as error:
+        raise HwnasError(
+            f"{run.path}: {error}; plot runs that have the same axes, or give --axes that all have"
+        ) from None
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -151,14 +164,20 @@ def networks_plot(run: RunFolder, names: Sequence[str]) -> NetworksPlot:
     known = {**networks.rows, **named(plot.points, plot.goal.objectives)}
     for name in names:
         if name not in known:
-            raise UnknownNameError("network", name, [*named(plot.points, plot.goal.objectives), *networks.front])
-    rows = [known[name] for name in names]
+            raise UnknownNameError(
+                "network", name, [*named(plot.points, plot.goal.objectives), "the id of an evaluated one"]
+            )
+    by_id: dict[str, list[str]] = {}  # one network may have several names
+    for name in names:
+        by_id.setdefault(known[name].arch_id, []).append(name)
+    rows = [networks.rows[arch_id] for arch_id in by_id]
     layers = layers_of(predictors_of(run, networks), networks.latency_names, rows)
     if not layers:
         raise HwnasError(
             f"{run.path}: its predictor does not say how long each layer takes, so networks cannot be drawn"
         )
-    return NetworksPlot(plot.title, plot.devices[0], tuple(names), tuple(rows), layers, plot.goal)
+    words = tuple(", ".join(dict.fromkeys(given)) for given in by_id.values())
+    return NetworksPlot(plot.title, plot.devices[0], words, tuple(rows), layers, plot.goal)
 
 
 def draw_networks_to(run: RunFolder, names: Sequence[str], path: Path) -> None:

@@ -12,21 +12,29 @@ import numpy as np
 import onnxruntime
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from prepare_image import as_it_is, prepare, read_metadata, shares_of
 
 session = onnxruntime.InferenceSession(os.environ["MODEL"], providers=["CPUExecutionProvider"])
 properties = session.get_modelmeta().custom_metadata_map
 prepared = as_it_is if "hwnas.preprocessing" in properties else prepare
+if "hwnas.classes" not in properties:
+    raise SystemExit(
+        f"{os.environ['MODEL']}: names no classes (no hwnas.classes); give a classifier trained on image files"
+    )
+classes = json.loads(properties["hwnas.classes"])
 app = FastAPI(title="A model found by hwnas")
 
 
 @app.get("/")
 def facts():
     """Returns what the model is, and the latency that was measured when it was found."""
-    known = {name.removeprefix("hwnas."): value for name, value in properties.items()}
-    told = {name: json.loads(known[name]) for name in ("classes", "arch", "measured_ms") if name in known}
-    return told | {name: known[name] for name in ("measured_by",) if name in known}
+    names = ("arch", "measured_ms", "measured_by")
+    return {"classes": classes} | {
+        name: value if name == "measured_by" else json.loads(value)
+        for name in names
+        if (value := properties.get(f"hwnas.{name}")) is not None
+    }
 
 
 @app.post("/classify")
@@ -34,15 +42,14 @@ async def classify(request: Request):
     """Returns the probability of each class for the image file in the request's body, the likeliest first."""
     try:
         return await run_in_threadpool(classified, await request.body())
-    except UnidentifiedImageError:
-        raise HTTPException(415, "the body is no image file; send one by curl --data-binary @photo.jpg") from None
+    except OSError:  # Pillow's errors of files that are no images, or damaged ones
+        raise HTTPException(415, "the body is no whole image file; send one by curl --data-binary @photo.jpg") from None
 
 
 def classified(content):
     """Returns the probability of each class by name, the likeliest first."""
-    given = session.get_inputs()[0]
+    model_input = session.get_inputs()[0]
     x = prepared(Image.open(io.BytesIO(content)), read_metadata(properties))
-    batch = given.shape[0] if isinstance(given.shape[0], int) else 1  # a name where any number will do
-    shares = shares_of(session.run(None, {given.name: np.repeat(x, batch, axis=0)})[0][0])
-    classes = json.loads(properties["hwnas.classes"])
+    batch = model_input.shape[0] if isinstance(model_input.shape[0], int) else 1  # a name where any number will do
+    shares = shares_of(session.run(None, {model_input.name: np.repeat(x, batch, axis=0)})[0][0])
     return {classes[label]: float(shares[label]) for label in np.argsort(-shares)}

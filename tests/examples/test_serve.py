@@ -61,9 +61,12 @@ def test_the_server_says_what_the_model_is(served: tuple[str, Path, Path]) -> No
     assert facts == {"classes": list("0123456789"), "measured_ms": 0.25, "measured_by": "onnxruntime, float32"}
 
 
-def test_what_is_no_image_is_refused(served: tuple[str, Path, Path]) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_no_image_and_half_of_one_are_refused(served: tuple[str, Path, Path], whole: bool) -> None:
+    address, _, photo = served
+    content = b"no image" if whole else photo.read_bytes()[:300]
     with pytest.raises(HTTPError) as caught:
-        answer(f"{served[0]}/classify", b"no image")
+        answer(f"{address}/classify", content)
     with caught.value as refusal:
         assert refusal.code == 415
-        assert b"the body is no image file" in refusal.read()
+        assert b"the body is no whole image file" in refusal.read()

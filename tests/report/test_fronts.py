@@ -35,8 +35,8 @@ def over_budget(row: FrontRow) -> FrontRow:
 
 
 def drawn(figure: Figure, gid: str) -> list[tuple[float, float]]:
-    (line,) = (line for axes in figure.axes for line in axes.lines if line.get_gid() == gid)
-    return [(float(x), float(y)) for x, y in line.get_xydata()]
+    lines = (line for axes in figure.axes for line in axes.lines if line.get_gid() == gid)
+    return [(float(x), float(y)) for line in lines for x, y in line.get_xydata()]
 
 
 def test_every_network_of_every_front_is_drawn_where_its_run_has_it(runs: list[RunFolder]) -> None:
@@ -45,29 +45,30 @@ def test_every_network_of_every_front_is_drawn_where_its_run_has_it(runs: list[R
         for within, gid in ((True, "within"), (False, "over")):
             rows = [row for row in read_front(run.front) if row.within_budget == within]
             places = [(row.latency_ms, 100 * row.accuracy_val) for row in rows]
-            if places:
-                assert np.allclose(drawn(figure, f"{run.path.name} {gid}"), sorted(places))
+            found = [place for end in ("", ", beaten") for place in drawn(figure, f"{run.path.name} {gid}{end}")]
+            assert np.allclose(sorted(found), sorted(places)) if places else not found
 
 
 def test_the_legend_tells_runs_apart_and_says_what_is_hollow(runs: list[RunFolder]) -> None:
     (legend,) = draw_fronts(fronts_plot(runs)).legends
-    first, second, hollow = [text.get_text() for text in legend.get_texts()]
+    first, second, small, hollow = [text.get_text() for text in legend.get_texts()]
     count = len(read_front(runs[0].front))
     assert first == f"first: {count} networks, measured (p10), budget 0.15 ms (median)"
     assert second.startswith("second: ") and hollow == "hollow: over budget"
+    assert small.startswith("small: beaten")
 
 
 def test_devices_stand_in_the_legend_where_runs_have_different_ones(runs: list[RunFolder]) -> None:
     plot = fronts_plot(runs)
-    assert plot.notes == plot.fronts[0].devices
-    assert plot.fronts[0].devices[0] not in plot.label(plot.fronts[0])
+    assert plot.notes == plot.fronts[0].described_devices
+    assert plot.fronts[0].described_devices[0] not in plot.label(plot.fronts[0])
     facts = runs[1].read()
     (device,) = facts["devices"]
     runs[1].write(facts | {"devices": [device | {"conditions": device["conditions"] | {"hardware": "a board"}}]})
     plot = fronts_plot(runs)
     assert plot.notes == ()
     assert "a board" in plot.label(plot.fronts[1])
-    assert plot.fronts[0].devices[0] in plot.label(plot.fronts[0])
+    assert plot.fronts[0].described_devices[0] in plot.label(plot.fronts[0])
 
 
 def test_metrics_of_different_data_are_compared_with_a_warning(runs: list[RunFolder]) -> None:
@@ -160,3 +161,56 @@ def test_a_network_that_was_not_evaluated_and_one_without_layers_are_refused(run
     write_front(runs[0].front, [replace(row, latencies=(one,)) for row, one in zip(rows, longer, strict=True)])
     with pytest.raises(HwnasError, match="does not say how long each layer takes"):
         networks_plot(runs[0], ["best"])
+
+
+def test_a_network_under_two_names_is_drawn_once_with_both(runs: list[RunFolder]) -> None:
+    (best,) = networks_plot(runs[0], ["best"]).rows
+    plot = networks_plot(runs[0], ["best", best.arch_id, "best"])
+    assert [row.arch_id for row in plot.rows] == [best.arch_id]
+    assert plot.heading(0).startswith(f"best, {best.arch_id} ({best.arch_id})")
+    assert len(plot.csv().splitlines()) == len(networks_plot(runs[0], ["best"]).csv().splitlines())
+
+
+def test_axes_of_a_device_fit_runs_whose_first_device_it_is(runs: list[RunFolder]) -> None:
+    rows = read_front(runs[0].front)
+    board = [
+        replace(row.latencies[0], device="board", measured_ms=None, predicted_ms=5.0, budget_ms=3.0) for row in rows
+    ]
+    board = [replace(one, measured_median_ms=None, measured_p90_ms=None, within_budget=False) for one in board]
+    write_front(
+        runs[0].front,
+        [replace(row, latencies=(one, row.latencies[0])) for row, one in zip(rows, board, strict=True)],
+    )
+    facts = runs[0].read()
+    runs[0].write(facts | {"devices": [facts["devices"][0] | {"name": "board"}, *facts["devices"]]})
+    plot = fronts_plot(runs, ("latency@amd-epyc", "accuracy"))
+    assert [front.devices for front in plot.fronts] == [("amd-epyc",), ("amd-epyc",)]
+    assert plot.axes[0].label == "latency on amd-epyc (ms)"
+    assert all(plot.fronts[0].is_within(point) for point in plot.fronts[0].points)  # of the budget that is drawn
+    both = fronts_plot(runs[:1], ("latency", "latency@amd-epyc"))
+    assert [axis.label for axis in both.axes] == ["latency on board (ms)", "latency on amd-epyc (ms)"]
+    assert "board predicted, budget 3 ms" in both.label(both.fronts[0])
+    assert "amd-epyc measured (p10), budget 0.15 ms" in both.label(both.fronts[0])
+    with pytest.raises(HwnasError, match=r"second: unknown axis 'latency@board'.*give --axes that all have"):
+        fronts_plot(runs, ("latency@board", "accuracy"))
+
+
+def test_some_measured_networks_are_not_called_all(runs: list[RunFolder]) -> None:
+    first, *others = read_front(runs[0].front)
+    unknown = {"measured_ms": None, "measured_median_ms": None, "measured_p90_ms": None}
+    write_front(runs[0].front, [replace(first, latencies=(replace(first.latencies[0], **unknown),)), *others])
+    (front,) = fronts_plot(runs[:1]).fronts
+    assert front.kind(front.pair.x) == f"{len(others)} of {len(others) + 1} measured (p10), the others predicted"
+
+
+def test_long_legends_stay_inside_the_picture(runs: list[RunFolder]) -> None:
+    facts = runs[1].read()
+    (device,) = facts["devices"]
+    name = "a board of a long name " * 3
+    runs[1].write(facts | {"title": "t" * 60, "devices": [{**device, "name": name}]})
+    rows = read_front(runs[1].front)
+    write_front(runs[1].front, [replace(row, latencies=(replace(row.latencies[0], device=name),)) for row in rows])
+    figure = draw_fronts(fronts_plot(runs))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
