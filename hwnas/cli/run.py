@@ -155,6 +155,8 @@ def verify(run: Path, claims: bool, measured: Path | None, as_json: bool) -> Non
     reporter = TerminalReporter()
     verified = verify_run(run, reporter) if measured is None else verify_measured(run, measured, reporter)
     rows = [verification.describe() for verification in verified]
+    if not as_json:
+        rows = [row | {"error": f"{100 * row['error']:+.1f} %"} for row in rows]
     print_rows({"verified": rows}, as_json)
 
 

@@ -390,6 +390,7 @@ def test_verify_measures_every_point_again(hwnas: Run, finished: Path) -> None:
     verified = json.loads(hwnas("verify", finished, "--json").out)["verified"]
     assert [row["arch_id"] for row in verified] == [row.arch_id for row in read_front(finished / "front.csv")]
     assert all(row["measured_ms"] > 0 for row in verified)
+    assert " %" in hwnas("verify", finished).out
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "html", "csv"])
