@@ -74,9 +74,13 @@ def decoded(
     if streamed:
         notes.append(
             f"memory: {', '.join(streamed)} {'is' if len(streamed) == 1 else 'are'} decoded anew in every epoch or "
-            f"evaluation, by {decoder.workers} processes (--data-workers); --data-memory-gib keeps more in memory"
+            f"evaluation, by {_processes(decoder.workers)} (--data-workers); --data-memory-gib keeps more in memory"
         )
     return Decoded(splits[0], splits[1], splits[2], decoder.preparation, tuple(notes))
+
+
+def _processes(workers: int) -> str:
+    return "this process" if workers == 0 else f"{workers} process{'' if workers == 1 else 'es'}"
 
 
 def _streamed(request: DataRequest, counts: Mapping[str, int]) -> tuple[str, ...]:

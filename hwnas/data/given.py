@@ -50,7 +50,7 @@ def _pair(part: Any, name: str) -> Pair:
         x, y = _joined([_two(part[index], name) for index in range(len(part))], False, name)
     else:
         pairs = [_two(item, name) for item in part]
-        x, y = _joined(pairs, all(y.ndim and x.ndim and len(x) == len(y) for x, y in pairs), name)
+        x, y = _joined(pairs, _are_batches(part, pairs, name), name)
     if x.ndim < 2:
         raise DataError(
             f"data: {name} has examples that are single numbers; give arrays of examples (N, ...) and labels (N,)"
@@ -78,6 +78,23 @@ def _is_indexed(part: Any) -> bool:
     except (IndexError, KeyError, TypeError):
         pass  # of an empty one, and of others: reading it tells what is wrong
     return True
+
+
+def _are_batches(part: Any, pairs: Sequence[Pair], name: str) -> bool:
+    """Returns True where an iterable yields batches: a DataLoader's batch size says so, or else their different lengths do.
+
+    Raises DataError where pairs may be either: batches, or examples with as many targets as they have channels.
+    """
+    if not all(x.ndim and y.ndim and len(x) == len(y) for x, y in pairs):
+        return False
+    if getattr(part, "batch_size", None) is not None or len({len(x) for x, _ in pairs}) > 1:
+        return True
+    if len(pairs) == 1:
+        return True
+    raise DataError(
+        f"data: {name} yields examples or batches, and nothing tells which; give a DataLoader with a batch size, or a list of "
+        "pairs of an example and its targets"
+    )
 
 
 def _joined(pairs: Sequence[Pair], is_batches: bool, name: str) -> Pair:

@@ -7,6 +7,7 @@ Shapes: N examples, C channels, H rows, W columns.
 """
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,14 +52,16 @@ def mapped(function: Callable[[IntArray], Result], batches: Sequence[IntArray], 
         return
     # Results are arrays of numpy, not tensors: those would need shared memory, of which containers have 64 MiB. The generator
     # of its own keeps torch's random state as it is.
-    loader: DataLoader[Any] = DataLoader(
-        Work(function),  # type: ignore[arg-type]
-        sampler=batches,
-        batch_size=None,
-        collate_fn=_same,
-        num_workers=min(workers, len(batches)),
-        generator=torch.Generator(),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores: as was asked for
+        loader: DataLoader[Any] = DataLoader(
+            Work(function),  # type: ignore[arg-type]
+            sampler=batches,
+            batch_size=None,
+            collate_fn=_same,
+            num_workers=min(workers, len(batches)),
+            generator=torch.Generator(),
+        )
     try:
         for result in loader:
             if isinstance(result, HwnasError):
@@ -140,9 +143,13 @@ class Streamed:
             ) from error
 
     def _next(self) -> NDArray[np.uint8]:
-        """Returns the next announced batch. The processes end with the last one."""
+        """Returns the next announced batch. The processes end with the last one, or with one that cannot be decoded."""
         self._announced.popleft()
-        batch = next(self._decoded)
+        try:
+            batch = next(self._decoded)
+        except Exception:
+            self.ahead([])
+            raise
         if not self._announced:
             self._decoded = iter(())
         return batch

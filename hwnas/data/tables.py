@@ -203,6 +203,18 @@ class FromTables:
         return picture(BytesIO(images[inside].as_py() or b""), f"{self.paths[number]}: the image of row {inside}")
 
 
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raises DataError where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{gettempdir()}: has no room for images that do not fit into memory ({line_of(error)}); set TMPDIR to a folder "
+            "with more, on a disk, or give a larger --data-memory-gib"
+        ) from error
+
+
 @final
 class Spilled:
     """Encoded images in a temporary file without a name, which the system removes with the process, however that ends."""
@@ -224,14 +236,11 @@ class Spilled:
         file = TemporaryFile(prefix="hwnas-")  # noqa: SIM115  (closed when the images are no longer used)
         with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
             for batch in batches:
-                try:
+                with _room():
                     writer.write_batch(batch)
-                except OSError as error:
-                    raise DataError(
-                        f"{gettempdir()}: has no room for images that do not fit into memory ({line_of(error)}); set TMPDIR to "
-                        "a folder with more, or give a larger --data-memory-gib"
-                    ) from error
-        file.flush()
+            with _room():
+                writer.close()
+                file.flush()
         return cls(f"/proc/{os.getpid()}/fd/{file.fileno()}", file)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:

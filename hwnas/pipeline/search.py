@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ def search(
 
     Raises HwnasError; BudgetError where the budget cannot be met.
     """
-    if isinstance(latency_budget, int | float):
+    if isinstance(latency_budget, Real):
         raise HwnasError(
             f"--latency-budget {latency_budget} has no unit; write '{latency_budget}ms', or latency_budget_ms={latency_budget}"
         )

@@ -34,7 +34,7 @@ from hwnas.runs.folder import RunFolder
 
 # An example: a picture as Pillow's or as a uint8 array, an array of numbers, or a file of a picture or a recording.
 Example = Image.Image | np.ndarray | Tensor | str | Path
-PICTURES: Final = "give files, Pillow images, or uint8 arrays (H, W), (H, W, C), or (N, H, W, C) for several"
+PICTURES: Final = "give files, Pillow images, or uint8 arrays (H, W), (H, W, C), (C, H, W), or four axes for several"
 
 
 @final
@@ -63,7 +63,7 @@ class TrainedNetwork(nn.Module):
     def prepare(self, examples: Example | Sequence[Example]) -> Tensor:
         """Returns inputs (N, *input_shape) of one example or several, as those of training were prepared.
 
-        Pictures are files, Pillow images, or uint8 arrays (H, W), (H, W, C) or (N, H, W, C); they are turned, resized and
+        Pictures are files, Pillow images, or uint8 arrays (H, W), (H, W, C), (C, H, W) or four axes; they are turned, resized and
         normalised. Features and series are arrays (*input_shape) or (N, *input_shape); one channel needs no axis. Recordings are
         WAV files. Raises DataError for other examples, and where the network takes none of these.
         """
@@ -158,21 +158,28 @@ def _images(pictures: Example | Sequence[Example]) -> Iterator[Image.Image]:
     from PIL import ImageOps
 
     several: Sequence[Any] = pictures if isinstance(pictures, list | tuple) else [pictures]
+    if not len(several):
+        raise DataError(f"no picture is given; {PICTURES}")
     for picture in several:
         if isinstance(picture, np.ndarray | Tensor):
             yield from map(Image.fromarray, _arrays(np.asarray(picture)))
-        else:
+            continue
+        try:
             yield ImageOps.exif_transpose(picture if isinstance(picture, Image.Image) else Image.open(picture))
+        except OSError as error:
+            raise DataError(
+                f"{picture}: cannot be read as an image ({error}); give the path of an image file"
+            ) from None
 
 
 def _arrays(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields the pictures (H, W) or (H, W, C) of an array, whose channels may also stand first where it has four axes."""
+    """Yields the pictures (H, W) or (H, W, C) of an array; the channels may also stand first."""
     if array.dtype != np.uint8:
         raise DataError(
             f"an array of {array.dtype} is no picture; scale it to uint8, 0 to 255, as the training images were"
         )
-    if array.ndim == 4 and array.shape[-1] not in MODES:
-        array = np.moveaxis(array, 1, -1)
+    if array.ndim in (3, 4) and array.shape[-1] not in MODES and array.shape[-3] in MODES:
+        array = np.moveaxis(array, -3, -1)
     if array.ndim not in (2, 3, 4) or (array.ndim > 2 and array.shape[-1] not in MODES):
         raise DataError(f"an array of shape {array.shape} is no picture; {PICTURES}")
     for one in array if array.ndim == 4 else array[None]:

@@ -29,8 +29,7 @@ from hwnas.predict.measurements import LATENCY, NORMAL_95, SESSION_NOISE, STATIS
 from hwnas.predict.trees import TREES, tree_factors
 
 SCHEMA: Final = 2
-# Rows of option indices (N, C), or architectures: one, or several.
-# Rows, or one architecture or several, each as a mapping or as JSON, as in the column `arch` of a front.
+# Rows of option indices (N, C), or one architecture or several, each as a mapping or as JSON, as in the column `arch` of a front.
 Archs = IntArray | Mapping[str, Option] | str | Sequence[Mapping[str, Option] | str]
 
 

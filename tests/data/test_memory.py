@@ -61,7 +61,7 @@ def test_images_that_do_not_fit_are_refused_before_they_are_loaded(tmp_path: Pat
 
 @TOLD
 def test_images_that_take_more_than_half_of_the_memory_are_streamed(tmp_path: Path, little_memory: None) -> None:
-    data = load_data(write_folder(tmp_path, 12), (3, 1300, 1300), images=ImageOptions(data_workers=0))
+    data = load_data(write_folder(tmp_path, 60), (3, 1300, 1300), images=ImageOptions(data_workers=0))
     assert is_streamed(data.train.raw) and not is_streamed(load_data(data.reference, (3, 8, 8)).train.raw)
 
 

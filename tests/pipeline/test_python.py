@@ -140,12 +140,20 @@ def test_pictures_are_taken_as_arrays_of_every_form(result: SearchResult, tmp_pa
     Image.fromarray(images[0]).save(tmp_path / "a.png")
     expected = model.prepare(Image.fromarray(images[0]))
     assert expected.shape == (1, *model.input_shape)
-    for same in (images[0], images[0][..., None], torch.from_numpy(images[0]), str(tmp_path / "a.png")):
+    for same in (
+        images[0],
+        images[0][..., None],
+        images[0][None],
+        torch.from_numpy(images[0]),
+        str(tmp_path / "a.png"),
+    ):
         torch.testing.assert_close(model.prepare(same), expected)
     several = model.prepare([images[0], images[1][..., None]])
     for batch in (images[:2, ..., None], images[:2, None], np.repeat(images[:2, ..., None], 3, axis=3)):
         torch.testing.assert_close(model.prepare(batch), several)
     for wrong, message in (
+        ([], "no picture is given; give files"),
+        (__file__, "cannot be read as an image .*; give the path of an image file"),
         (images[0] / 255, "an array of float64 is no picture; scale it to uint8"),
         (images[:2], r"an array of shape \(2, 8, 8\) is no picture; give files, Pillow images, or uint8 arrays"),
     ):
@@ -280,6 +288,7 @@ def test_data_in_memory_is_the_same_as_arrays_data_set_or_batches() -> None:
         ([(np.zeros((2, 2)), 0), (np.zeros((3, 2)), 1)], r"examples of shapes \(2, 2\) and \(3, 2\)"),
         ([(np.zeros((2, 2)), 0), (np.zeros((2, 2)), [1, 2])], "the labels of train cannot be joined"),
         ([], "train has 0 examples"),
+        (iter([(np.zeros((1, 64)), np.zeros(1))] * 3), "nothing tells which; give a DataLoader with a batch size"),
         (DataLoader(torch.zeros(3, 2)), "not pairs of an example and its label"),
     ],
 )
