@@ -52,9 +52,10 @@ def mapped(function: Callable[[IntArray], Result], batches: Sequence[IntArray], 
         return
     # Results are arrays of numpy, not tensors: those would need shared memory, of which containers have 64 MiB. The generator
     # of its own keeps torch's random state as it is.
+    loader: DataLoader[Any]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores: as was asked for
-        loader: DataLoader[Any] = DataLoader(
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as was asked for
+        loader = DataLoader(
             Work(function),  # type: ignore[arg-type]
             sampler=batches,
             batch_size=None,
@@ -62,8 +63,9 @@ def mapped(function: Callable[[IntArray], Result], batches: Sequence[IntArray], 
             num_workers=min(workers, len(batches)),
             generator=torch.Generator(),
         )
+        results = iter(loader)
     try:
-        for result in loader:
+        for result in results:
             if isinstance(result, HwnasError):
                 raise result
             yield result
