@@ -405,7 +405,7 @@ def test_plot_draws_several_runs_or_networks_of_one(hwnas: Run, finished: Path, 
     assert hwnas("plot", finished, copied, "--out", several).code == 0
     assert {line.split(",")[0] for line in several.read_text().splitlines()} == {"run", "finished"}
     assert hwnas("plot", finished, "--network", "best", "--out", networks).code == 0
-    assert networks.read_text().startswith("network,layer,is_block,operator,latency_ms")
+    assert networks.read_text().startswith("network,name,layer,is_block,operator,latency_ms")
     both = hwnas("plot", finished, copied, "--network", "best", "--out", networks)
     assert both.code == 2 and "give one RUN" in both.message
 
