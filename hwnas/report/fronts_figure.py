@@ -75,11 +75,10 @@ def _draw_legend(figure: Figure, plot: FrontsPlot, labels: Sequence[str]) -> Non
         (Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.4), label)
         for label, colour, marker in zip(labels, cycle(LINES), cycle(_MARKERS), strict=False)
     ]
-    points = [(front, point) for front in plot.fronts for point in front.points]
-    if any(front.pair.place(point) not in front.pair.staircase for front, point in points):
+    if any(not {front.pair.place(point) for point in front.points} <= {*front.pair.staircase} for front in plot.fronts):
         small = Line2D([], [], color=INK, marker="o", markersize=3.5, linewidth=0)
         entries.append((small, "small: beaten in these two objectives by another of its run"))
-    if any(not front.is_within(point) for front, point in points):
+    if any(not front.is_within(point) for front in plot.fronts for point in front.points):
         hollow = Line2D([], [], color=INK, marker="o", markerfacecolor="white", markersize=6, linewidth=0)
         entries.append((hollow, "hollow: over budget"))
     legend = figure.legend(
